@@ -1,0 +1,5 @@
+//! Which models a key may use.
+
+mod pattern;
+
+pub use self::pattern::Pattern;

@@ -1,0 +1,5 @@
+//! Who asks.
+
+mod key;
+
+pub use self::key::{Caller, VirtualKey};

@@ -1,0 +1,304 @@
+//! [`Exchange`]: what is learnt about one client request while it is served.
+
+use std::{
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::time::Instant;
+
+use crate::{Error, Kind, Target, Tokens, auth::Caller, lock, price::NanoUsd};
+
+/// What is learnt about one client request while it is served.
+///
+/// All clones see the same. Inner layers write as they learn, outer layers read when the response
+/// has ended; usage is written per attempt as it passes, so that an abandoned stream has a reading.
+#[derive(Clone, Debug, Default)]
+pub struct Exchange(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: RequestId,
+    started: Instant,
+    arrived: SystemTime,
+    learnt: Mutex<Learnt>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let arrived = SystemTime::now();
+        Self { id: RequestId::new(arrived), started: Instant::now(), arrived, learnt: Mutex::default() }
+    }
+}
+
+/// Everything that the layers have written so far.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Learnt {
+    /// Who asks; `None` until the key is known.
+    pub caller: Option<Caller>,
+    /// What is asked for; `None` until the body is read.
+    pub asked: Option<Asked>,
+    /// The attempts so far, in order.
+    pub attempts: Vec<Attempt>,
+    /// The fields of the request that the provider's dialect could not express.
+    pub lost: Vec<Box<str>>,
+    /// Why the client got no answer, or not all of it.
+    pub failure: Option<Failure>,
+    /// Whether the answer is to be read to its end when the client leaves.
+    pub drain: bool,
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The [id](crate::dialect::Dialect::id) of the client's dialect.
+    pub dialect: &'static str,
+    /// The model as the client names it.
+    pub model: Box<str>,
+    /// Whether the answer is a stream.
+    pub stream: bool,
+}
+
+/// Why an exchange failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The class of the failure.
+    pub kind: Kind,
+    /// The message the client got.
+    pub message: Box<str>,
+}
+
+/// One attempt at one target.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Who was asked.
+    pub target: Arc<Target>,
+    /// When it began, counted from the arrival of the request.
+    pub started: Duration,
+    /// When its first bytes came, counted likewise.
+    pub first_byte: Option<Duration>,
+    /// When it was over, counted likewise.
+    pub ended: Option<Duration>,
+    /// What it used.
+    pub tokens: Tokens,
+    /// Whether `tokens` is the gateway's estimate, because the provider never said.
+    pub estimated: bool,
+    /// How it came out.
+    pub outcome: Outcome,
+}
+
+impl Attempt {
+    /// What it cost; `None` if the price is not known.
+    pub fn cost(&self) -> Option<NanoUsd> {
+        match self.target.known_price() {
+            Some(price) => Some(price.cost(&self.tokens)),
+            None => self.tokens.is_zero().then_some(NanoUsd(0)),
+        }
+    }
+}
+
+/// How an attempt came out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// It goes on.
+    #[default]
+    Running,
+    /// It answered to the end.
+    Answered,
+    /// It failed.
+    Failed(Kind),
+    /// It was given up, because the client left.
+    Aborted,
+}
+
+impl Exchange {
+    /// The exchange `req` belongs to; a new one when no outer layer has opened it.
+    pub fn of<B>(req: &http::Request<B>) -> Self {
+        req.extensions().get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// The exchange `req` belongs to, opened here unless an outer layer has done so.
+    pub fn open<B>(req: &mut http::Request<B>) -> Self {
+        req.extensions_mut().get_or_insert_default::<Self>().clone()
+    }
+
+    /// The name of this request in headers, logs and records.
+    pub fn id(&self) -> &RequestId {
+        &self.0.id
+    }
+
+    /// When the request came, by the clock on the wall.
+    pub fn arrived(&self) -> SystemTime {
+        self.0.arrived
+    }
+
+    /// How long ago the request came.
+    pub fn elapsed(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    /// Looks at, or changes, what was learnt. Takes a lock: keep it short.
+    pub fn learn<T>(&self, change: impl FnOnce(&mut Learnt) -> T) -> T {
+        change(&mut lock(&self.0.learnt))
+    }
+
+    /// Notes why the client gets no answer; the first reason stays.
+    pub fn fail(&self, error: &Error) {
+        self.learn(|learnt| {
+            learnt
+                .failure
+                .get_or_insert_with(|| Failure { kind: error.kind(), message: error.message().into() });
+        });
+    }
+
+    /// Begins an attempt; called by the meter of a provider's stack.
+    pub fn begin(&self, target: &Arc<Target>) -> AttemptHandle {
+        let started = self.elapsed();
+        let index = self.learn(|learnt| {
+            learnt.attempts.push(Attempt {
+                target: target.clone(),
+                started,
+                first_byte: None,
+                ended: None,
+                tokens: Tokens::default(),
+                estimated: false,
+                outcome: Outcome::Running,
+            });
+            learnt.attempts.len() - 1
+        });
+        AttemptHandle { exchange: self.clone(), index }
+    }
+
+    /// What all attempts together used.
+    pub fn tokens(&self) -> Tokens {
+        self.learn(|learnt| {
+            learnt.attempts.iter().map(|attempt| attempt.tokens).fold(Tokens::default(), |a, b| a + b)
+        })
+    }
+
+    /// What all attempts together cost; attempts without a price count as nothing.
+    pub fn cost(&self) -> NanoUsd {
+        self.learn(|learnt| learnt.attempts.iter().filter_map(Attempt::cost).sum())
+    }
+}
+
+/// The right to report on one attempt.
+#[derive(Clone, Debug)]
+pub struct AttemptHandle {
+    exchange: Exchange,
+    index: usize,
+}
+
+impl AttemptHandle {
+    /// Notes that the first bytes of the answer came.
+    pub fn first_byte(&self) {
+        let now = self.exchange.elapsed();
+        self.update(|attempt| {
+            attempt.first_byte.get_or_insert(now);
+        });
+    }
+
+    /// Notes what the provider says was used; it repeats its counts, the last report wins.
+    pub fn report(&self, tokens: Tokens) {
+        self.update(|attempt| (attempt.tokens, attempt.estimated) = (tokens, false));
+    }
+
+    /// Notes the gateway's own reckoning, where the provider never says.
+    pub fn estimate(&self, tokens: Tokens) {
+        self.update(|attempt| (attempt.tokens, attempt.estimated) = (tokens, true));
+    }
+
+    /// Notes that the attempt is over; the first outcome stays.
+    pub fn finish(&self, outcome: Outcome) {
+        let now = self.exchange.elapsed();
+        self.update(|attempt| {
+            if attempt.outcome == Outcome::Running {
+                (attempt.outcome, attempt.ended) = (outcome, Some(now));
+            }
+        });
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Attempt)) {
+        self.exchange.learn(|learnt| change(&mut learnt.attempts[self.index]));
+    }
+}
+
+/// Names one request; unique among all gateways, and in the order of time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId([u8; 36]);
+
+impl RequestId {
+    fn new(now: SystemTime) -> Self {
+        static SEED: LazyLock<u64> =
+            LazyLock::new(|| getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()) << 32));
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+
+        let micros = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut id = *b"req_00000000000000000000000000000000";
+        hex(micros, &mut id[4..20]);
+        hex(SEED.wrapping_add(count), &mut id[20..]);
+        Self(id)
+    }
+
+    /// The text of the name: `req_` and 32 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+fn hex(mut number: u64, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_and_the_last_count_stay() {
+        let exchange = Exchange::default();
+        let attempt = exchange.begin(&Arc::new(Target::new("demo", "m")));
+
+        attempt.estimate(Tokens { input: 9, ..Tokens::default() });
+        attempt.report(Tokens { input: 7, output: 1, ..Tokens::default() });
+        attempt.finish(Outcome::Answered);
+        attempt.finish(Outcome::Aborted);
+        exchange.fail(&Error::new(Kind::Timeout, "late"));
+        exchange.fail(&Error::new(Kind::Internal, "later"));
+
+        let learnt = exchange.learn(|learnt| learnt.clone());
+        assert_eq!(learnt.attempts[0].outcome, Outcome::Answered);
+        assert_eq!((exchange.tokens().input, learnt.attempts[0].estimated), (7, false));
+        assert_eq!(learnt.failure.unwrap().kind, Kind::Timeout);
+    }
+
+    #[test]
+    fn ids_differ_and_have_one_form() {
+        let (one, two) = (Exchange::default(), Exchange::default());
+
+        assert_ne!(one.id(), two.id());
+        assert_eq!(one.id().as_str().len(), 36);
+        assert!(one.id().as_str().starts_with("req_"));
+    }
+}

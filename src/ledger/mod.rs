@@ -1,0 +1,64 @@
+//! Who has spent how much: [`Ledger`], its accounts and budgets.
+//!
+//! Money is spent in two steps. [`Ledger::reserve`] holds the worst case on every account of a
+//! caller, or on none; [`Ledger::settle`] turns the hold into what it really was. What is posted and
+//! what is held together never exceed a budget when a reservation is granted.
+
+mod period;
+
+use std::{fmt, sync::Arc};
+
+pub use self::period::{Period, Window};
+use crate::{BoxFuture, Error, price::NanoUsd};
+
+/// One account of a caller: its key, its team, the whole gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The account's name, such as `key:search` or `team:engineering`; unique in the ledger.
+    pub account: Arc<str>,
+    /// What may be spent; `None` counts without a limit.
+    pub budget: Option<Budget>,
+}
+
+/// What may be spent in a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// The most that may be spent in one period.
+    pub limit: NanoUsd,
+    /// When it begins anew.
+    pub period: Period,
+}
+
+/// Proof of a reservation. Not `Clone`: it is spent by settling.
+#[derive(Debug)]
+#[must_use = "a ticket holds money until it is settled"]
+pub struct Ticket {
+    /// The accounts the money is held on, and the window of each.
+    pub holds: Vec<(Arc<str>, Window)>,
+    /// What is held on each of them.
+    pub amount: NanoUsd,
+}
+
+/// Keeps balances.
+///
+/// Every implementation promises the same: `reserve` is atomic over all scopes; an amount is granted
+/// if `posted + held + amount <= limit` on each of them; every ticket is settled exactly once, since
+/// settling consumes it.
+pub trait Ledger: fmt::Debug + Send + Sync + 'static {
+    /// Holds `amount` on all `scopes`, or on none of them. May wait for a store.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::BudgetExhausted`](crate::Kind::BudgetExhausted) names the account whose budget is too
+    /// small, and when it begins anew; anything else means that the store could not be asked.
+    fn reserve<'a>(&'a self, scopes: &'a [Scope], amount: NanoUsd) -> BoxFuture<'a, Result<Ticket, Error>>;
+
+    /// Replaces the hold by what was really spent. May not wait: it is called from `Drop`.
+    fn settle(&self, ticket: Ticket, actual: NanoUsd);
+
+    /// Holds `amount` without waiting, if this ledger never needs to; `None` asks the caller to use
+    /// [`reserve`](Self::reserve).
+    fn try_reserve(&self, _scopes: &[Scope], _amount: NanoUsd) -> Option<Result<Ticket, Error>> {
+        None
+    }
+}

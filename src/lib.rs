@@ -1,0 +1,45 @@
+//! An LLM gateway made of tower layers.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(missing_docs)]
+
+pub mod access;
+pub mod auth;
+pub mod body;
+pub mod dialect;
+pub mod error;
+pub mod exchange;
+pub mod future;
+pub mod ledger;
+pub mod payload;
+pub mod price;
+pub mod request_limit;
+pub mod target;
+pub mod tokens;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+pub use self::{
+    body::BoxBody,
+    dialect::Dialect,
+    error::{Error, Kind},
+    exchange::Exchange,
+    payload::{Ingested, Payload},
+    target::Target,
+    tokens::Tokens,
+};
+
+/// An error of any type.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A future with its type forgotten.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A poisoned lock is still readable; settling runs in `Drop`, where a panic would abort.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

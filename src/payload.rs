@@ -1,0 +1,272 @@
+//! [`Payload`]: the request body after ingest, and [`Ingested`], by which layers ask for it.
+
+use std::{
+    convert::Infallible,
+    ops::Range,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{dialect::Dialect, exchange::Exchange};
+
+/// What the gateway reads from a request without decoding all of it.
+#[derive(Clone, Debug, Default)]
+pub struct Head {
+    /// The model the client asks for.
+    pub model: Box<str>,
+    /// Whether the client wants a stream.
+    pub stream: bool,
+    /// Whether the client wants the token counts at the end of its stream.
+    pub include_usage: bool,
+    /// The client's cap on the tokens of the answer.
+    pub max_output: Option<u64>,
+    /// How many answers the client wants; 0 is as good as 1.
+    pub choices: u32,
+    /// Where the model's name stands in the bytes, quotes included.
+    pub model_at: Option<Range<usize>>,
+    /// Where the object that asks for token counts in streams stands in the bytes.
+    pub usage_at: Option<Range<usize>>,
+}
+
+/// A model's name, ready to be spliced into a request.
+#[derive(Clone, Debug)]
+pub struct ModelName {
+    name: Arc<str>,
+    json: Bytes,
+}
+
+impl ModelName {
+    /// Prepares `name`.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), json: serde_json::Value::from(name).to_string().into() }
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A buffered, shallow-parsed request. Clones share the bytes.
+///
+/// Changes are kept beside the bytes as edits: a request that is only routed is neither parsed as a
+/// whole nor copied. As an [`http_body::Body`] it yields the pieces in between.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    dialect: &'static dyn Dialect,
+    head: Arc<Head>,
+    model: Option<ModelName>,
+    source: Bytes,
+    edits: Vec<Edit>,
+    /// How many pieces were yielded.
+    yielded: usize,
+    exchange: Exchange,
+    place: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+#[derive(Clone, Debug)]
+struct Edit {
+    at: Range<usize>,
+    with: Bytes,
+}
+
+impl Payload {
+    /// A request in `dialect`, where `head` was read from `source`.
+    pub fn new(dialect: &'static dyn Dialect, head: Head, source: Bytes, exchange: Exchange) -> Self {
+        Self {
+            dialect,
+            head: Arc::new(head),
+            model: None,
+            source,
+            edits: Vec::new(),
+            yielded: 0,
+            exchange,
+            place: None,
+        }
+    }
+
+    /// The same request with other bytes in another dialect, as translation makes it.
+    #[must_use]
+    pub fn translated(self, dialect: &'static dyn Dialect, source: Bytes) -> Self {
+        let head = Head { model_at: None, usage_at: None, ..(*self.head).clone() };
+        Self { dialect, head: Arc::new(head), source, edits: Vec::new(), ..self }
+    }
+
+    /// Counts the request against the memory it was admitted to for as long as it lives.
+    pub(crate) fn occupying(self, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { place: place.map(Arc::new), ..self }
+    }
+
+    /// The dialect of the bytes.
+    pub fn dialect(&self) -> &'static dyn Dialect {
+        self.dialect
+    }
+
+    /// What was read from the bytes as the client sent them.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The model this request is for: the client's, or the one a route has put in its place.
+    pub fn model(&self) -> &str {
+        self.model.as_ref().map_or(&*self.head.model, ModelName::as_str)
+    }
+
+    /// The bytes as the client sent them, or as translation made them, without later edits.
+    pub fn source(&self) -> &Bytes {
+        &self.source
+    }
+
+    /// The bytes with all edits in place.
+    pub fn to_bytes(&self) -> Bytes {
+        if self.edits.is_empty() {
+            return self.source.clone();
+        }
+        let mut whole = BytesMut::with_capacity(self.length());
+        for index in 0..self.pieces() {
+            whole.extend_from_slice(&self.piece(index));
+        }
+        whole.freeze()
+    }
+
+    /// What is learnt while this request is served.
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// The same request for another model: a splice, never a parse.
+    #[must_use]
+    pub fn with_model(&self, model: &ModelName) -> Self {
+        let mut this = self.clone();
+        if *self.model() == *model.name {
+            return this;
+        }
+        if let Some(at) = self.head.model_at.clone() {
+            this.edits.retain(|edit| edit.at != at);
+            this = this.edited(at, model.json.clone());
+        }
+        this.model = Some(model.clone());
+        this
+    }
+
+    /// The same request with other bytes in one place. Edits must not overlap.
+    #[must_use]
+    pub fn edited(mut self, at: Range<usize>, with: impl Into<Bytes>) -> Self {
+        let index = self.edits.partition_point(|edit| edit.at.start < at.start);
+        self.edits.insert(index, Edit { at, with: with.into() });
+        self
+    }
+
+    fn length(&self) -> usize {
+        self.edits.iter().fold(self.source.len(), |length, edit| length + edit.with.len() - edit.at.len())
+    }
+
+    /// Source and edits take turns, beginning and ending with the source.
+    fn pieces(&self) -> usize {
+        2 * self.edits.len() + 1
+    }
+
+    fn piece(&self, index: usize) -> Bytes {
+        if index % 2 == 1 {
+            return self.edits[index / 2].with.clone();
+        }
+        let from = index.checked_sub(2).map_or(0, |before| self.edits[before / 2].at.end);
+        let to = self.edits.get(index / 2).map_or(self.source.len(), |edit| edit.at.start);
+        self.source.slice(from..to)
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        while self.yielded < self.pieces() {
+            let piece = self.piece(self.yielded);
+            self.yielded += 1;
+            if !piece.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        (self.yielded..self.pieces()).all(|index| self.piece(index).is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let sent: usize = (0..self.yielded).map(|index| self.piece(index).len()).sum();
+        SizeHint::with_exact((self.length() - sent) as u64)
+    }
+}
+
+/// A request body that has passed ingest.
+#[diagnostic::on_unimplemented(
+    message = "the request body `{Self}` has not been ingested",
+    label = "this layer reads the model, so it needs an ingested body",
+    note = "put `IngestLayer` outside this layer: `ServiceBuilder::new().layer(IngestLayer::new(..)).layer(..)`"
+)]
+pub trait Ingested {
+    /// The request as ingest has read it.
+    fn payload(&self) -> &Payload;
+}
+
+impl Ingested for Payload {
+    fn payload(&self) -> &Payload {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::dialect::OPENAI_CHAT;
+
+    fn payload(source: &'static str) -> Payload {
+        let at = source.find("\"old\"").map(|start| start..start + 5);
+        let head = Head { model: "old".into(), model_at: at, ..Head::default() };
+        Payload::new(&OPENAI_CHAT, head, source.into(), Exchange::default())
+    }
+
+    #[tokio::test]
+    async fn the_body_is_the_source_with_its_edits() {
+        let payload = payload(r#"{"model":"old","n":1}"#)
+            .with_model(&ModelName::new("ne\"w"))
+            .edited(1..1, r#""a":0,"#);
+
+        let hint = payload.size_hint().exact();
+        let bytes = payload.clone().collect().await.unwrap().to_bytes();
+
+        assert_eq!(bytes, r#"{"a":0,"model":"ne\"w","n":1}"#);
+        assert_eq!(bytes, payload.to_bytes());
+        assert_eq!(hint, Some(bytes.len() as u64));
+        assert_eq!(payload.model(), "ne\"w");
+    }
+
+    #[test]
+    fn the_last_model_wins() {
+        let payload = payload(r#"{"model":"old"}"#);
+
+        let twice = payload.with_model(&ModelName::new("a")).with_model(&ModelName::new("b"));
+
+        assert_eq!(twice.to_bytes(), r#"{"model":"b"}"#);
+    }
+
+    #[test]
+    fn the_same_model_changes_nothing() {
+        let payload = payload(r#"{"model":"old"}"#);
+
+        assert_eq!(payload.with_model(&ModelName::new("old")).to_bytes().as_ptr(), payload.source().as_ptr());
+    }
+}

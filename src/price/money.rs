@@ -1,0 +1,124 @@
+use std::{fmt, iter::Sum, ops::Add, str::FromStr};
+
+use serde::{Serialize, Serializer};
+
+const NANOS: u64 = 1_000_000_000;
+
+/// Money in billionths of a dollar; written and read as dollars, `0.0045`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NanoUsd(pub u64);
+
+impl NanoUsd {
+    /// Whole dollars.
+    pub const fn from_usd(dollars: u64) -> Self {
+        Self(dollars.saturating_mul(NANOS))
+    }
+
+    /// The sum, or the largest amount there is.
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// The difference, or zero.
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Add for NanoUsd {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        self.saturating_add(other)
+    }
+}
+
+impl Sum for NanoUsd {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self(0), Self::saturating_add)
+    }
+}
+
+impl fmt::Display for NanoUsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (dollars, nanos) = (self.0 / NANOS, self.0 % NANOS);
+        if nanos == 0 {
+            return write!(f, "{dollars}");
+        }
+        let digits = format!("{nanos:09}");
+        write!(f, "{dollars}.{}", digits.trim_end_matches('0'))
+    }
+}
+
+/// As a decimal string in dollars, because a JSON number would be read as a float.
+impl Serialize for NanoUsd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A text that is not an amount of dollars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAnAmount;
+
+impl fmt::Display for NotAnAmount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an amount of dollars such as 12.50, with at most nine decimals")
+    }
+}
+
+impl std::error::Error for NotAnAmount {}
+
+/// Reads plain decimals and the exponent form that floats are printed in (`1.5e-7`), exactly.
+impl FromStr for NanoUsd {
+    type Err = NotAnAmount;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAmount> {
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| NotAnAmount)?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = format!("{whole}{fraction}");
+        if whole.is_empty() || digits.len() > 30 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(NotAnAmount);
+        }
+        let value: u128 = digits.parse().map_err(|_| NotAnAmount)?;
+        // The value is `value * 10^shift` nano-dollars.
+        let shift = 9 + exponent - i32::try_from(fraction.len()).map_err(|_| NotAnAmount)?;
+        let power = 10u128.checked_pow(shift.unsigned_abs()).ok_or(NotAnAmount)?;
+        let nanos = if shift >= 0 {
+            value.checked_mul(power).ok_or(NotAnAmount)?
+        } else if value % power == 0 {
+            value / power
+        } else {
+            return Err(NotAnAmount);
+        };
+        u64::try_from(nanos).map(Self).map_err(|_| NotAnAmount)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_exactly_or_not_at_all() {
+        let read = |text: &str| text.parse::<NanoUsd>().map(|amount| amount.0);
+
+        assert_eq!(read("200"), Ok(200 * NANOS));
+        assert_eq!(read("0.15"), Ok(150_000_000));
+        assert_eq!(read("1.5e-7"), Ok(150));
+        assert_eq!(read("2e3"), Ok(2_000 * NANOS));
+        for wrong in ["", ".5", "-1", "1,5", "0.0000000001", "99999999999999", "1e-99", "NaN"] {
+            assert_eq!(read(wrong), Err(NotAnAmount), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_written_without_needless_zeros() {
+        assert_eq!(NanoUsd(4_500_000).to_string(), "0.0045");
+        assert_eq!(NanoUsd::from_usd(12).to_string(), "12");
+        assert_eq!(NanoUsd(1).to_string(), "0.000000001");
+    }
+}

@@ -1,0 +1,5 @@
+//! Requests per window and key.
+
+mod rate;
+
+pub use self::rate::Rate;

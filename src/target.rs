@@ -1,0 +1,105 @@
+//! [`Target`]: one model at one provider, and what is known of it.
+
+use std::{fmt, sync::Arc};
+
+use crate::price::Price;
+
+/// One model at one provider: what a candidate's stack is built for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    name: Arc<str>,
+    provider_ends: usize,
+    price: Option<Price>,
+    facts: ModelFacts,
+}
+
+impl Target {
+    /// A target named `provider/model`, without a price and with nothing known of the model.
+    pub fn new(provider: &str, model: &str) -> Self {
+        Self {
+            name: format!("{provider}/{model}").into(),
+            provider_ends: provider.len(),
+            price: None,
+            facts: ModelFacts::default(),
+        }
+    }
+
+    /// Sets what it costs; a target without a price is counted as unpriced.
+    #[must_use]
+    pub fn price(self, price: Option<Price>) -> Self {
+        Self { price, ..self }
+    }
+
+    /// Sets what is known of the model.
+    #[must_use]
+    pub fn facts(self, facts: ModelFacts) -> Self {
+        Self { facts, ..self }
+    }
+
+    /// `provider/model`.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The provider's name in the configuration, such as `openai`.
+    pub fn provider(&self) -> &str {
+        &self.name[..self.provider_ends]
+    }
+
+    /// The model's name at the provider.
+    pub fn model(&self) -> &str {
+        &self.name[self.provider_ends + 1..]
+    }
+
+    /// What it costs, if that is known.
+    pub fn known_price(&self) -> Option<&Price> {
+        self.price.as_ref()
+    }
+
+    /// What is known of the model.
+    pub fn known_facts(&self) -> &ModelFacts {
+        &self.facts
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// What a model takes and refuses. `None` is "not known".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelFacts {
+    /// The most tokens of input.
+    pub max_input: Option<u64>,
+    /// The most tokens of output.
+    pub max_output: Option<u64>,
+    supports: Vec<Box<str>>,
+    lacks: Vec<Box<str>>,
+}
+
+impl ModelFacts {
+    /// Facts from the names that `model_prices.json` uses, such as `adaptive_thinking`.
+    pub fn new<'a>(
+        supports: impl IntoIterator<Item = &'a str>,
+        lacks: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        Self {
+            supports: supports.into_iter().map(Into::into).collect(),
+            lacks: lacks.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the model is known to have `feature`.
+    pub fn supports(&self, feature: &str) -> bool {
+        self.supports.iter().any(|name| **name == *feature)
+    }
+
+    /// Whether the model is known not to have `feature`.
+    pub fn lacks(&self, feature: &str) -> bool {
+        self.lacks.iter().any(|name| **name == *feature)
+    }
+}
