@@ -224,7 +224,8 @@ impl AttemptHandle {
     }
 
     fn update(&self, change: impl FnOnce(&mut Attempt)) {
-        self.exchange.learn(|learnt| change(&mut learnt.attempts[self.index]));
+        // Once the record has been written there is nobody left to tell.
+        self.exchange.learn(|learnt| learnt.attempts.get_mut(self.index).map(change));
     }
 }
 

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod payload;
 pub mod price;
 pub mod request_limit;
+pub mod secret;
 pub mod target;
 pub mod tokens;
 

@@ -198,15 +198,18 @@ impl Splitter {
 
     /// The next whole event of what was pushed.
     pub fn next_event(&mut self) -> Option<Event> {
-        let raw = if self.partial.is_empty() {
-            let end = self.scan.end_of_event(&self.chunk)?;
-            self.chunk.split_to(end)
-        } else {
+        if !self.partial.is_empty() {
             let end = self.scan.end_of_event(&self.partial)?;
-            self.partial.split_to(end).freeze()
-        };
+            self.chunk = self.partial.split().freeze();
+            return Some(self.cut(end));
+        }
+        let end = self.scan.end_of_event(&self.chunk)?;
+        Some(self.cut(end))
+    }
+
+    fn cut(&mut self, end: usize) -> Event {
         self.scan.next();
-        Some(Event::parse(raw))
+        Event::parse(self.chunk.split_to(end))
     }
 
     /// What was left at the end of the stream, as an event without its blank line.
