@@ -7,16 +7,27 @@ pub mod access;
 pub mod auth;
 pub mod body;
 pub mod dialect;
+pub mod dispatch;
 pub mod error;
 pub mod exchange;
+pub mod first_event;
 pub mod future;
+pub mod headers;
+pub mod ingest;
 pub mod ledger;
+pub mod meter;
 pub mod payload;
 pub mod price;
+pub mod record;
+pub mod render_errors;
 pub mod request_limit;
 pub mod secret;
+pub mod sign;
 pub mod target;
 pub mod tokens;
+pub mod translate;
+#[cfg(feature = "client")]
+pub mod upstream;
 
 use std::{
     future::Future,
