@@ -16,6 +16,8 @@ pub mod price;
 pub mod request_limit;
 pub mod secret;
 pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod tokens;
 
 use std::{
