@@ -1,7 +1,6 @@
 //! What the tests of layers share: scripted answers, a service that must be ready, requests.
 
 use std::{
-    borrow::Cow,
     collections::VecDeque,
     future::{Future, pending},
     pin::Pin,
@@ -9,18 +8,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tower::Service;
 
 use crate::{
-    BoxError, Error, Exchange, Kind, Payload, Tokens,
+    BoxError, Error, Exchange, Kind, Payload,
     auth::{Caller, VirtualKey},
-    body::sse,
-    dialect::{Dialect, Signal},
-    error::Reply,
-    exchange::RequestId,
+    dialect::OPENAI_CHAT,
     payload::Head,
 };
 
@@ -36,7 +32,7 @@ pub(crate) fn ask(model: &str, key: Option<VirtualKey>) -> Request<Payload> {
     let exchange = Exchange::open(&mut req);
     let head = Head { model: model.into(), ..Head::default() };
     let source = format!(r#"{{"model":"{model}"}}"#);
-    req.map(|()| Payload::new(&PLAIN, head, source.into(), exchange))
+    req.map(|()| Payload::new(&OPENAI_CHAT, head, source.into(), exchange))
 }
 
 /// A service that panics unless it was polled ready before the call; clones are not ready.
@@ -207,53 +203,5 @@ impl Ending {
             }
         }
         after();
-    }
-}
-
-/// A dialect for tests of layers that never look at the bytes.
-#[derive(Debug)]
-pub(crate) struct Plain;
-
-pub(crate) static PLAIN: Plain = Plain;
-
-impl Dialect for Plain {
-    fn id(&self) -> &'static str {
-        "plain"
-    }
-
-    fn speaks(&self, _: &str) -> bool {
-        true
-    }
-
-    fn path(&self, _: &Payload) -> Cow<'static, str> {
-        "/".into()
-    }
-
-    fn peek(&self, _: &Parts, _: &str) -> Result<Head, Error> {
-        Ok(Head::default())
-    }
-
-    fn read_usage(&self, _: &[u8], _: &mut Tokens) -> bool {
-        false
-    }
-
-    fn signal(&self, _: &sse::Event) -> Signal {
-        Signal::Preamble
-    }
-
-    fn error_in_answer(&self, _: &Bytes) -> Option<Error> {
-        None
-    }
-
-    fn read_error(&self, reply: Reply) -> Error {
-        Error::new(Kind::Upstream, "the provider failed").with_reply(reply)
-    }
-
-    fn render_error(&self, error: &Error, _: &RequestId) -> (StatusCode, Bytes) {
-        (StatusCode::BAD_GATEWAY, error.message().to_owned().into())
-    }
-
-    fn error_event(&self, error: &Error, _: &RequestId) -> Bytes {
-        error.message().to_owned().into()
     }
 }
