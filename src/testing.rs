@@ -23,6 +23,11 @@ use crate::{
 /// Compiles only if `T` can be shared by connections.
 pub(crate) fn is_shared<T: Clone + Send + Sync>(_: &T) {}
 
+/// Polls a future that nobody will wake.
+pub(crate) fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// A request for `model`, from the caller with `key` if there is one.
 pub(crate) fn ask(model: &str, key: Option<VirtualKey>) -> Request<Payload> {
     let mut req = Request::new(());
@@ -176,8 +181,7 @@ impl Ending {
     {
         let mut answer = Box::pin(answer);
         if self == Self::DroppedBeforeHead {
-            let mut cx = Context::from_waker(Waker::noop());
-            assert!(answer.as_mut().poll(&mut cx).is_pending());
+            assert!(poll_once(&mut answer).is_pending());
             during();
             drop(answer);
             return after();
