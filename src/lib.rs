@@ -11,6 +11,7 @@ pub mod dialect;
 pub mod error;
 pub mod exchange;
 pub mod future;
+pub mod in_flight;
 pub mod ledger;
 pub mod payload;
 pub mod price;
