@@ -6,6 +6,7 @@
 pub mod access;
 pub mod auth;
 pub mod body;
+pub mod budget;
 pub mod dialect;
 pub mod dispatch;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod exchange;
 pub mod first_event;
 pub mod future;
 pub mod headers;
+pub mod in_flight;
 pub mod ingest;
 pub mod ledger;
 pub mod meter;
@@ -24,6 +26,8 @@ pub mod request_limit;
 pub mod secret;
 pub mod sign;
 pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod tokens;
 pub mod translate;
 #[cfg(feature = "client")]

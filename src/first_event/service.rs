@@ -307,7 +307,11 @@ mod tests {
             send.send(Ok(Frame::data(Bytes::copy_from_slice(chunk.as_bytes())))).unwrap();
         }
         // A sender that is never dropped is a provider that falls silent.
-        if ends { drop(send) } else { std::mem::forget(send) }
+        if ends {
+            drop(send)
+        } else {
+            std::mem::forget(send)
+        }
         let body = Arc::new(Mutex::new(Some(scripted(receive))));
         let svc =
             FirstEventLayer::new(Duration::from_secs(20)).layer(service_fn(move |_: Request<Payload>| {

@@ -41,10 +41,7 @@ impl<W: io::Write + Send + 'static> Writer for W {}
 impl JsonLines {
     /// The sink, with a queue of `depth` records, and its worker: spawn it, and await it at shutdown,
     /// when all clones of the sink are gone. It ends with the error of the writer if there is one.
-    pub fn new(
-        mut writer: impl Writer,
-        depth: usize,
-    ) -> (Self, impl Future<Output = io::Result<()>> + Send) {
+    pub fn new(mut writer: impl Writer, depth: usize) -> (Self, impl Future<Output = io::Result<()>> + Send) {
         let (queue, mut records) = mpsc::channel(depth.max(1));
         let worker = async move {
             let mut batch = Vec::with_capacity(BATCH);

@@ -7,7 +7,10 @@ use crate::{Dialect, Error, Kind, exchange::RequestId, headers};
 
 /// The response by which a client of `dialect` learns of `error`.
 pub(super) fn render(dialect: &dyn Dialect, error: &Error, id: &RequestId) -> Response<Bytes> {
-    let (status, body, content_type) = match error.reply().filter(|reply| is_for(reply.dialect, dialect, error)) {
+    let (status, body, content_type) = match error
+        .reply()
+        .filter(|reply| is_for(reply.dialect, dialect, error))
+    {
         Some(reply) => (reply.status, reply.body.clone(), reply.headers.get(header::CONTENT_TYPE).cloned()),
         None => {
             let (status, body) = dialect.render_error(error, id);

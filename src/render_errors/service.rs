@@ -95,7 +95,9 @@ where
         let this = self.project();
         let result = match this.state.project() {
             StateProj::Called { inner } => ready!(inner.poll(cx)).map_err(Into::into),
-            StateProj::Failed { error } => Err(error.take().expect("a future is not polled after it is ready")),
+            StateProj::Failed { error } => {
+                Err(error.take().expect("a future is not polled after it is ready"))
+            }
         };
         let mut res = match result {
             Ok(res) if is_stream(res.headers()) => {
