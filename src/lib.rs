@@ -6,6 +6,9 @@
 pub mod access;
 pub mod auth;
 pub mod body;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod config;
 pub mod dialect;
 pub mod error;
 pub mod exchange;
