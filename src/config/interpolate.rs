@@ -8,9 +8,7 @@ use std::{cell::RefCell, fmt};
 
 use serde::{
     Deserializer,
-    de::{
-        self, DeserializeSeed, EnumAccess, Expected, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
-    },
+    de::{self, DeserializeSeed, EnumAccess, Expected, MapAccess, SeqAccess, VariantAccess, Visitor},
 };
 
 use super::variables::{self, Lookup};
@@ -109,7 +107,8 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for ParseScalar<V> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<V::Value, E> {
-        let wrong = E::invalid_value(Unexpected::Other("this text"), &self.visitor);
+        let expected: &dyn Expected = &self.visitor;
+        let wrong = E::custom(format_args!("expected {expected}"));
         match self.scalar {
             Scalar::Bool => self.visitor.visit_bool(text.parse().map_err(|_| wrong)?),
             Scalar::Unsigned => self.visitor.visit_u64(text.parse().map_err(|_| wrong)?),

@@ -12,7 +12,7 @@ use std::{
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, Unexpected, Visitor},
+    de::{self, Visitor},
 };
 
 use crate::{ledger::Period, price::NanoUsd, request_limit::Rate};
@@ -73,8 +73,8 @@ impl<T: Unit> Visitor<'_> for ReadUnit<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        let unexpected = Unexpected::Other("this text");
-        T::read(text.trim()).map(Written).ok_or_else(|| E::invalid_value(unexpected, &self))
+        // `invalid_value` would be reported at the field, which may be lines away from the value.
+        T::read(text.trim()).map(Written).ok_or_else(|| E::custom(format_args!("expected {}", T::FORM)))
     }
 }
 
