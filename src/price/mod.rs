@@ -3,9 +3,13 @@
 //! Prices are nano-dollars per million tokens, so that every list price is a whole number, and a
 //! cost is rounded once, upwards, to the nano-dollar.
 
+mod book;
 mod money;
 
-pub use self::money::NanoUsd;
+pub use self::{
+    book::{Listing, PriceBook},
+    money::{NanoUsd, NotAnAmount},
+};
 
 use crate::Tokens;
 
