@@ -17,7 +17,8 @@ pub struct Key {
     /// The key itself, at least 16 characters. Either this or `sha256` is needed.
     #[serde(default)]
     pub key: Option<Secret>,
-    /// The SHA-256 of the key in 64 hexadecimal digits, if the key itself shall not stand here.
+    /// The SHA-256 of the key in 64 hexadecimal digits, with or without `sha256:` before them, if the
+    /// key itself shall not stand here.
     #[serde(default)]
     pub sha256: Option<String>,
     /// The team that it belongs to, one of `teams`.
@@ -88,7 +89,7 @@ impl Key {
     pub(super) fn digest(&self) -> Option<Sha256Digest> {
         match (&self.key, &self.sha256) {
             (Some(key), _) => Some(Sha256::digest(key.expose().as_bytes()).into()),
-            (None, Some(hex)) => from_hex(hex),
+            (None, Some(hex)) => from_hex(hex.strip_prefix("sha256:").unwrap_or(hex)),
             (None, None) => None,
         }
     }
@@ -137,4 +138,64 @@ fn from_hex(text: &str) -> Option<Sha256Digest> {
         *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::price::NanoUsd;
+
+    fn read(text: &str) -> Config {
+        Config::read(text, "f", &|_| None).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_charged_to_itself_its_team_and_the_gateway() {
+        let config = read(
+            "gateway: { budget: { usd: 500, per: total } }\n\
+             teams: { search: { budget: { usd: 200, per: month } } }\n\
+             keys:\n  \
+             - { name: a, key: 0123456789abcdef, team: search, budget: { usd: 50, per: day } }\n  \
+             - { name: b, key: 0123456789abcdeg }\n",
+        );
+
+        let keys = config.virtual_keys();
+
+        let scopes = |index: usize| {
+            let of = |scope: &Scope| (scope.account.to_string(), scope.budget.map(|budget| budget.limit));
+            keys[index].1.scopes.iter().map(of).collect::<Vec<_>>()
+        };
+        let usd = |dollars| Some(NanoUsd::from_usd(dollars));
+        let gateway = ("gateway".to_owned(), usd(500));
+        assert_eq!(
+            scopes(0),
+            [("key:a".to_owned(), usd(50)), ("team:search".to_owned(), usd(200)), gateway.clone()]
+        );
+        assert_eq!(scopes(1), [("key:b".to_owned(), None), gateway]);
+    }
+
+    #[test]
+    fn a_key_and_its_digest_are_the_same_key() {
+        let hex = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
+        let plain = read("keys: [ { name: a, key: 0123456789abcdef } ]").virtual_keys();
+        let hashed = read(&format!("keys: [ {{ name: b, sha256: 'sha256:{hex}' }} ]")).virtual_keys();
+        let upper = read(&format!("keys: [ {{ name: c, sha256: {} }} ]", hex.to_uppercase())).virtual_keys();
+
+        assert_eq!(plain[0].0, hashed[0].0);
+        assert_eq!(plain[0].0, upper[0].0);
+    }
+
+    #[test]
+    fn what_a_key_may_do_is_taken_over() {
+        let config = read(
+            "keys: [ { name: a, key: 0123456789abcdef, allow: [ chat, 'anthropic/*' ], disabled: true, \
+             limits: { requests: 5/second }, expires: 2027-01-01T00:00:00Z } ]",
+        );
+
+        let (_, key) = &config.virtual_keys()[0];
+
+        assert!(key.allow.as_ref().unwrap()[1].matches("anthropic/x"));
+        assert_eq!(key.requests.unwrap().to_string(), "5/second");
+        assert!(key.disabled && key.expires.is_some());
+    }
 }

@@ -1,5 +1,57 @@
-//! Config
+//! One YAML or JSON file that says what a gateway does: [`Config`].
+//!
+//! Everything has a default, so that a file says only what differs:
+//!
+//! ```yaml
+#![doc = include_str!("example.yaml")]
+//! ```
+//!
+//! [`Config::from_file`] reads it:
+//!
+//! ```
+//! use bartizan::config::{self, Config};
+//!
+//! let environment = |name: &str| Some(format!("value-of-{name}"));
+//!
+//! let config = Config::read(config::EXAMPLE, "gateway.yaml", &environment)?;
+//!
+//! assert_eq!(config.models["chat"].targets[0].name, "openai/gpt-4o-mini");
+//! assert_eq!(config.models["chat"].retry.attempts(), 3);
+//! assert_eq!(config.virtual_keys().len(), 1);
+//! # Ok::<_, config::ConfigError>(())
+//! ```
+//!
+//! # Variables
+//!
+//! Any value may hold variables of the environment: `${NAME}`, `${NAME:-used if it is not set}`,
+//! `${NAME:?told if it is not set}`, or be `os.environ/NAME`; a literal `${` is written `$${`. Between
+//! `{` and `}`, YAML wants quotes around `"${NAME}"`. Variables are put in after the file has been
+//! parsed, so that their values can't change its shape, and never into names of fields.
+//!
+//! # Errors
+//!
+//! A field that doesn't exist is an error, with the line and the field that was probably meant. A file
+//! that can be read is then [checked](Config::check) for contradictions, all of which are reported at
+//! once. No error shows a value that came from the environment, or a key; a [`Secret`] is `***`
+//! however it is shown. [`ConfigError`] is written for people:
+//!
+//! ```
+//! use bartizan::config::Config;
+//!
+//! let error = Config::from_text("auth: open\nserver: { lisen: 127.0.0.1:80 }").unwrap_err();
+//!
+//! assert!(error.to_string().starts_with(
+//!     "configuration:2:11: unknown field `lisen`, did you mean `listen`?"
+//! ));
+//! ```
+//!
+//! # Without a file
+//!
+//! [`Config::from_environment`] finds the keys of providers where their own SDKs look for them. An
+//! editor that is given [`json_schema`] completes and checks a file while it is written.
+
 mod check;
+mod environment;
 mod interpolate;
 mod keys;
 mod model;
@@ -7,27 +59,37 @@ mod money;
 mod problem;
 mod provider;
 mod read;
+mod schema;
 mod secret;
 mod server;
 mod suggest;
 mod units;
 mod variables;
+#[cfg(feature = "reload")]
+mod watch;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "reload")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
+pub use self::watch::Watch;
 pub use self::{
     keys::{AuthMode, Gateway, Key, Limits, Team},
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Budget, Ceiling, StoreAway, UnknownPrice, UsdPrice},
     problem::{ConfigError, Place, Problem},
     provider::{Provider, ProviderKind},
+    schema::json_schema,
     secret::Secret,
     server::{Log, LogFormat, Records, Server},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
+
+/// A configuration that uses most of what there is.
+pub const EXAMPLE: &str = include_str!("example.yaml");
 
 /// Everything that a gateway can be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
