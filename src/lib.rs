@@ -7,6 +7,9 @@ pub mod access;
 pub mod auth;
 pub mod body;
 pub mod budget;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod config;
 pub mod dialect;
 pub mod dispatch;
 pub mod error;
