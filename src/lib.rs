@@ -9,6 +9,7 @@ pub mod body;
 pub mod budget;
 pub mod dialect;
 pub mod dispatch;
+pub mod drain;
 pub mod error;
 pub mod exchange;
 pub mod first_event;
