@@ -87,3 +87,61 @@ impl<F, O: Observe, R> fmt::Debug for Watched<F, O, R> {
         f.debug_struct("Watched").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::pending,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+    use crate::{
+        lock,
+        testing::{ENDINGS, Ending, Script, poll_once},
+    };
+
+    struct Name(&'static str, Arc<Mutex<Vec<(&'static str, End)>>>);
+
+    impl Observe for Name {
+        fn end(self, end: End) {
+            lock(&self.1).push((self.0, end));
+        }
+    }
+
+    #[test]
+    fn inner_observers_report_first_when_the_client_leaves() {
+        let seen = Arc::default();
+        let inner = OnEnd::new(Name("inner", Arc::clone(&seen)));
+        let outer = OnEnd::new(Name("outer", seen.clone()));
+        let call = async {
+            let _inner = inner;
+            pending::<Result<Response<Script>, Error>>().await
+        };
+
+        let mut answer = Box::pin(Watched::called(call, outer));
+        assert!(poll_once(&mut answer).is_pending());
+        drop(answer);
+
+        assert_eq!(*lock(&seen), [("inner", End::Aborted), ("outer", End::Aborted)]);
+    }
+
+    #[tokio::test]
+    async fn each_end_is_told_once_and_by_its_name() {
+        for ending in ENDINGS {
+            let seen = Arc::default();
+            let watch = OnEnd::new(Name("it", Arc::clone(&seen)));
+            let expected = match ending {
+                Ending::Complete | Ending::KnownLength => End::Complete,
+                Ending::Broken | Ending::Refused => End::Failed,
+                Ending::DroppedAfterFrame | Ending::DroppedBeforeHead => End::Aborted,
+            };
+
+            let during = || assert_eq!(*lock(&seen), [], "{ending:?}");
+            let after = || assert_eq!(*lock(&seen), [("it", expected)], "{ending:?}");
+            ending.play(Watched::called(ending.answer(), watch), during, after).await;
+
+            assert_eq!(lock(&seen).len(), 1, "{ending:?}");
+        }
+    }
+}
