@@ -10,6 +10,7 @@ pub mod budget;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod config;
+pub mod demo;
 pub mod dialect;
 pub mod dispatch;
 pub mod drain;

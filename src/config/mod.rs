@@ -50,6 +50,7 @@
 //! [`Config::from_environment`] finds the keys of providers where their own SDKs look for them. An
 //! editor that is given [`json_schema`] completes and checks a file while it is written.
 
+mod build;
 mod check;
 mod environment;
 mod interpolate;
@@ -59,6 +60,7 @@ mod money;
 mod problem;
 mod provider;
 mod read;
+mod resolve;
 mod schema;
 mod server;
 mod suggest;
@@ -76,6 +78,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
 pub use self::watch::Watch;
 pub use self::{
+    build::Builder,
     keys::{AuthMode, Gateway, Key, Limits, Team},
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Budget, Ceiling, StoreAway, UnknownPrice, UsdPrice},

@@ -30,6 +30,7 @@
 //! ```
 
 mod candidate;
+mod prices;
 mod retry;
 mod service;
 mod table;

@@ -37,7 +37,7 @@ pub struct PriceBook {
 }
 
 /// What the book says of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
     /// What it costs; `None` if that isn't known.
@@ -62,6 +62,13 @@ impl PriceBook {
             (text.contains('*'), Reverse(text.len()))
         });
         self
+    }
+
+    /// The models of a provider in the built-in list that converse, by the provider's name there.
+    pub fn names(provider: &str) -> impl Iterator<Item = &'static str> {
+        let prefix = format!("{provider}/");
+        let models = BUILT_IN.split_once("\n\n").map_or("", |(_, models)| models);
+        models.lines().filter_map(move |line| line.split('\t').next()?.strip_prefix(&*prefix))
     }
 
     /// What is known of a model, by the name of the provider in the list, such as `openai`. A dated
