@@ -68,10 +68,10 @@ fn decode_choice(position: usize, choice: wire::Choice<'_>) -> Result<Choice<'_>
         parts.push(Content::ToolCall(call).into());
     }
     for part in &mut parts {
-        if let Content::ToolCall(ToolCall { id, .. }) = &mut part.content {
-            if id.is_empty() {
-                *id = new_call_id().into();
-            }
+        if let Content::ToolCall(ToolCall { id, .. }) = &mut part.content
+            && id.is_empty()
+        {
+            *id = new_call_id().into();
         }
     }
     let contained = Contained {
@@ -218,4 +218,250 @@ pub(crate) fn tool_call<'a>(call: &'a ToolCall<'_>) -> wire::ToolCall<'a> {
     let arguments = if call.arguments.is_empty() { "{}" } else { &*call.arguments };
     let function = wire::CalledFunction { name, arguments: Some(Arguments::Written(arguments.into())) };
     wire::ToolCall { id, kind: Some("function".into()), function: Some(function), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{Tokens, dialect::canonical::Content};
+
+    fn read(message: &str, finish: &str) -> (Vec<String>, String) {
+        let body = format!(
+            r#"{{"id":"x","model":"m","created":1,"choices":[{{"index":0,"message":{message},"finish_reason":{finish}}}]}}"#
+        );
+        let answer = decode(body.as_bytes()).unwrap();
+        let parts = answer.choices[0].parts.iter().map(|part| format!("{:?}", part.content)).collect();
+        (parts, format!("{:?}", answer.choices[0].finish))
+    }
+
+    fn answer<'a, const N: usize>(parts: [Content<'a>; N], finish: Finish<'a>) -> Answer<'a> {
+        let choice = Choice { index: 0, parts: parts.map(Part::from).into(), finish, logprobs: None };
+        Answer {
+            id: "msg_1".into(),
+            model: "claude-x".into(),
+            created: Some(7),
+            choices: vec![choice],
+            ..Answer::default()
+        }
+    }
+
+    fn message(answer: &Answer<'_>) -> Value {
+        let body: Value = serde_json::from_slice(&encode(answer)).unwrap();
+        body["choices"][0]["message"].clone()
+    }
+
+    #[test]
+    fn an_answer_with_a_call_is_read() {
+        let body = r#"
+
+            {"id":"chatcmpl-1","object":"chat.completion","created":1741570283,"model":"gpt-x","choices":[{"index":0,"message":
+            {"role":"assistant","content":null,"refusal":null,"annotations":[],"tool_calls":[{"id":"call_1","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},
+            "logprobs":{"content":[]},"finish_reason":"tool_calls"}],
+            "usage":{"prompt_tokens":1000,"completion_tokens":10,"total_tokens":1010,"prompt_tokens_details":{"cached_tokens":300,"cache_write_tokens":200}},
+            "service_tier":"default","system_fingerprint":"fp"}"#;
+
+        let answer = decode(body.as_bytes()).unwrap();
+
+        assert_eq!(
+            (&*answer.id, &*answer.model, answer.created),
+            ("chatcmpl-1", "gpt-x", Some(1_741_570_283))
+        );
+        assert_eq!(answer.service_tier.as_deref(), Some("default"));
+        let expected = Tokens { input: 1000, cached: 300, cache_write: 200, output: 10, ..Tokens::default() };
+        assert_eq!(answer.tokens, expected);
+        let choice = &answer.choices[0];
+        assert_eq!(choice.finish, Finish::ToolCalls);
+        assert_eq!(choice.logprobs.as_ref().unwrap().get(), r#"{"content":[]}"#);
+        assert!(
+            matches!(&choice.parts[0].content, Content::ToolCall(call) if call.id == "call_1" && call.arguments == r#"{"a":1}"#)
+        );
+        assert_eq!(choice.parts.len(), 1);
+    }
+
+    #[test]
+    fn arguments_may_be_an_object_and_the_reason_may_be_wrong() {
+        // C39, C85
+        let (parts, finish) = read(
+            r#"{"content":"","tool_calls":[{"id":"c","function":{"name":"f","arguments":{"a": 1}}}]}"#,
+            "\"stop\"",
+        );
+
+        assert_eq!(
+            parts,
+            [r#"ToolCall(ToolCall { id: "c", name: "f", arguments: "{\"a\": 1}", is_free_text: false })"#]
+        );
+        assert_eq!(finish, "ToolCalls");
+    }
+
+    #[test]
+    fn an_empty_answer_is_not_made_up() {
+        // C133
+        assert_eq!(read(r#"{"content":null}"#, "\"stop\""), (vec![], "Stop".into()));
+    }
+
+    #[test]
+    fn no_choice_at_all_is_a_refusal() {
+        // C84
+        let answer = decode(br#"{"id":"x","choices":[]}"#).unwrap();
+
+        assert_eq!(answer.choices.len(), 1);
+        assert_eq!(answer.choices[0].finish, Finish::Refused(None));
+    }
+
+    #[test]
+    fn a_refusal_is_read_as_one() {
+        // C118
+        let (parts, finish) = read(r#"{"content":null,"refusal":"I can't"}"#, "\"stop\"");
+
+        assert_eq!(parts, [r#"Refusal("I can't")"#]);
+        assert_eq!(finish, "Refused(None)");
+    }
+
+    #[test]
+    fn content_may_be_parts() {
+        // C91
+        let (parts, _) = read(
+            r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"h"},{"type":"text","text":"m"}],"closed":true},{"type":"text","text":"ok"}]}"#,
+            "\"stop\"",
+        );
+
+        assert_eq!(parts, [r#"Reasoning { text: "hm", signature: None }"#, r#"Text("ok")"#]);
+    }
+
+    #[test]
+    fn thoughts_come_first_under_every_name() {
+        let first = |member: &str| read(&format!(r#"{{"content":"x",{member}}}"#), "\"stop\"").0.remove(0);
+
+        assert_eq!(first(r#""reasoning_content":"t""#), r#"Reasoning { text: "t", signature: None }"#);
+        assert_eq!(first(r#""reasoning":"t""#), r#"Reasoning { text: "t", signature: None }"#);
+        assert_eq!(
+            first(
+                r#""reasoning":"t","reasoning_details":[{"type":"reasoning.text","text":"t","signature":"s"}]"#
+            ),
+            r#"Reasoning { text: "t", signature: Some("s") }"#
+        );
+    }
+
+    #[test]
+    fn several_answers_are_told_apart() {
+        let body = r#"{"choices":[{"message":{"content":"a"}},{"index":1,"message":{"content":"b","function_call":{"name":"f","arguments":"{}"}}}]}"#;
+
+        let answer = decode(body.as_bytes()).unwrap();
+
+        assert_eq!((answer.choices[0].index, answer.choices[1].index), (0, 1));
+        assert_eq!(answer.choices[0].finish, Finish::Stop);
+        assert_eq!(answer.choices[1].finish, Finish::ToolCalls);
+        assert!(
+            matches!(&answer.choices[1].parts[1].content, Content::ToolCall(call) if call.id.starts_with("call_"))
+        );
+    }
+
+    #[test]
+    fn an_error_in_place_of_an_answer_keeps_its_class() {
+        // C95
+        let error = |body: &str| decode(body.as_bytes()).unwrap_err().kind();
+
+        assert_eq!(error(r#"{"error":{"code":429,"message":"slow"}}"#), Kind::RateLimited);
+        assert_eq!(error(r#"{"id":"x"}"#), Kind::Upstream);
+        assert_eq!(error("<html>"), Kind::Upstream);
+        assert_eq!(
+            error(r#"{"choices":[{"message":{"tool_calls":[{"id":"a","function":{}}]}}]}"#),
+            Kind::Upstream
+        );
+    }
+
+    #[test]
+    fn an_answer_of_anthropic_becomes_one_of_openai() {
+        // C66, C83
+        let tokens = Tokens {
+            input: 2560,
+            cached: 2048,
+            cache_write: 400,
+            cache_write_1h: 12,
+            output: 300,
+            reasoning: 120,
+        };
+        let call = ToolCall {
+            id: "toolu_1".into(),
+            name: "f".into(),
+            arguments: r#"{"a":1}"#.into(),
+            is_free_text: false,
+        };
+        let parts = [
+            Content::Reasoning { text: "hm".into(), signature: Some("sig".into()) },
+            Content::RedactedReasoning("d".into()),
+            Content::Text("A".into()),
+            Content::Text("B".into()),
+            Content::ToolCall(call),
+        ];
+        let answer = Answer { tokens, ..answer(parts, Finish::ToolCalls) };
+
+        let body: Value = serde_json::from_slice(&encode(&answer)).unwrap();
+
+        assert_eq!(
+            body,
+            json!({
+                "id": "msg_1", "object": "chat.completion", "created": 7, "model": "claude-x",
+                "choices": [{
+                    "index": 0,
+                    "message": {
+                        "role": "assistant", "content": "AB", "refusal": null, "reasoning_content": "hm",
+                        "thinking_blocks": [
+                            {"type": "thinking", "thinking": "hm", "signature": "sig"},
+                            {"type": "redacted_thinking", "data": "d"},
+                        ],
+                        "tool_calls": [{"id": "toolu_1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}],
+                    },
+                    "logprobs": null,
+                    "finish_reason": "tool_calls",
+                }],
+                "usage": {
+                    "prompt_tokens": 2560, "completion_tokens": 300, "total_tokens": 2860,
+                    "prompt_tokens_details": {"cached_tokens": 2048, "cache_write_tokens": 412},
+                    "completion_tokens_details": {"reasoning_tokens": 120},
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn content_is_empty_text_if_nothing_was_said_and_null_beside_calls() {
+        // C82
+        let call =
+            ToolCall { id: "a".into(), name: "g".into(), arguments: "select".into(), is_free_text: true };
+
+        let nothing = message(&answer([], Finish::Stop));
+        let calling = message(&answer([Content::ToolCall(call)], Finish::ToolCalls));
+
+        assert_eq!(nothing, json!({"role": "assistant", "content": "", "refusal": null}));
+        assert_eq!(calling["content"], Value::Null);
+        assert_eq!(
+            calling["tool_calls"][0],
+            json!({"id": "a", "type": "custom", "custom": {"name": "g", "input": "select"}})
+        );
+    }
+
+    #[test]
+    fn the_reason_of_a_refusal_is_said() {
+        // C118
+        let explained =
+            message(&answer([Content::Text("so".into())], Finish::Refused(Some("policy".into()))));
+        let refusing =
+            message(&answer([Content::Refusal("no".into())], Finish::Refused(Some("policy".into()))));
+
+        assert_eq!(explained, json!({"role": "assistant", "content": "so", "refusal": "policy"}));
+        assert_eq!(refusing["refusal"], "no");
+    }
+
+    #[test]
+    fn thoughts_without_a_proof_are_plain_text() {
+        let thought = Content::Reasoning { text: "hm".into(), signature: None };
+
+        let message = message(&answer([thought, Content::Text("x".into())], Finish::Stop));
+
+        assert_eq!(message["reasoning_content"], "hm");
+        assert_eq!(message.get("thinking_blocks"), None);
+    }
 }

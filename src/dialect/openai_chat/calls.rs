@@ -76,10 +76,11 @@ impl Calls {
     /// number at all, and some repeat id and name with every piece.
     fn find(&self, index: Option<u32>, id: &str, name: &str) -> Option<usize> {
         let latest = |is_it: &dyn Fn(&Call) -> bool| self.calls.iter().rposition(is_it);
-        if !id.is_empty() {
-            if let Some(at) = latest(&|call| call.id == id && (index.is_none() || call.index == index)) {
-                return Some(at);
-            }
+        let is_same = |call: &Call| call.id == id && (index.is_none() || call.index == index);
+        if !id.is_empty()
+            && let Some(at) = latest(&is_same)
+        {
+            return Some(at);
         }
         match index {
             Some(_) => {

@@ -38,8 +38,8 @@ fn effort(asked: Reasoning) -> Option<Effort> {
     asked.effort.or_else(|| {
         Some(match asked.budget? {
             0 => Effort::None,
-            ..=1024 => Effort::Low,
-            ..=8192 => Effort::Medium,
+            1..=1024 => Effort::Low,
+            1025..=8192 => Effort::Medium,
             _ => Effort::High,
         })
     })

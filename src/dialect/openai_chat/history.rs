@@ -301,7 +301,7 @@ fn name<'n>(content: &Content<'_>, name: &'n mut String) -> &'n str {
 fn joined<'a>(texts: &[&'a str], separator: &str) -> Option<Str<'a>> {
     match texts {
         [] => None,
-        [one] if one.is_empty() => None,
+        [""] => None,
         [one] => Some(Str(Cow::Borrowed(one))),
         several => Some(several.join(separator).into()),
     }
