@@ -9,7 +9,7 @@
 pub mod canonical;
 
 mod anthropic;
-mod json;
+pub(crate) mod json;
 mod openai_chat;
 mod openai_embeddings;
 mod openai_error;
