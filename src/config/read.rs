@@ -81,11 +81,15 @@ fn is_blank(text: &str) -> bool {
 }
 
 fn problem(error: &YamlError, text: &str) -> Problem {
-    let message = message(error);
+    let mut message = message(error);
     let place = match error.location() {
         Some(location) => place(text, location.line(), location.column()),
         None => Place::File,
     };
+    let is_syntax = matches!(error.without_snippet(), YamlError::ExternalMessage { .. });
+    if is_syntax && matches!(&place, Place::Text { excerpt, .. } if excerpt.contains(" ${")) {
+        message.push_str("; between `{` and `}` a variable needs quotes: \"${NAME}\"");
+    }
     Problem { place, message }
 }
 
@@ -108,6 +112,9 @@ fn message(error: &YamlError) -> String {
             Some(expected) => format!("expected {}", in_plain_words(expected)),
             None => msg.clone(),
         },
+        YamlError::MultipleDocuments { .. } => {
+            "a second document begins here, and there can be only one".to_owned()
+        }
         other => DefaultMessageFormatter.format_message(other).trim_end_matches('.').to_owned(),
     }
 }
@@ -117,6 +124,7 @@ fn in_plain_words(expected: &str) -> &str {
     match expected {
         "sequence start" | "a sequence" => "a list such as [a, b]",
         "mapping start" | "a map" => "fields such as { name: value }",
+        "string scalar" => "a text",
         "a nonzero usize" | "a nonzero u32" => "a whole number, at least 1",
         other => other.strip_prefix("struct ").map_or(other, |_| "fields such as { name: value }"),
     }
@@ -289,6 +297,9 @@ mod tests {
             ("gateway: { budget: { usd: 1, per: fortnight } }", "expected one of day, week"),
             ("keys: [ { name: a, expires: tomorrow } ]", "expected a time such as 2027-01-31T00:00:00Z"),
             ("auth: open\nauth: keys", "gateway.yaml:2:1: "),
+            ("auth: open\n---\nauth: open", "3:1: a second document begins here"),
+            ("providers: { a: { kind: openai, api_key: ${X} } }", "needs quotes: \"${NAME}\""),
+            ("log: { records: { fiel: x } }", "unknown value `fiel`, did you mean `file`?"),
             ("server: [", "gateway.yaml:"),
             ("auth: ${MODE:-opne}", "1:7: expected "),
         ] {
