@@ -35,6 +35,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// The body is not JSON by its content type, or is compressed.
     UnsupportedMediaType,
+    /// The client took too long to send its body.
+    RequestTimeout,
     /// The body is larger than the limit.
     TooLarge,
     /// No route serves the model, or the provider doesn't know it.
@@ -71,6 +73,7 @@ impl Kind {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::RequestTimeout => "request_timeout",
             Self::TooLarge => "too_large",
             Self::NoRoute => "no_route",
             Self::RateLimited => "rate_limited",

@@ -52,6 +52,10 @@ pub struct Learnt {
     pub drain: bool,
 }
 
+/// When a request has to be over, answer included: an extension of the request, set by its route.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(pub Instant);
+
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -224,7 +228,8 @@ impl AttemptHandle {
     }
 
     fn update(&self, change: impl FnOnce(&mut Attempt)) {
-        self.exchange.learn(|learnt| change(&mut learnt.attempts[self.index]));
+        // Once the record has been written there is nobody left to tell.
+        self.exchange.learn(|learnt| learnt.attempts.get_mut(self.index).map(change));
     }
 }
 

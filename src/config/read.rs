@@ -125,7 +125,7 @@ fn in_plain_words(expected: &str) -> &str {
         "sequence start" | "a sequence" => "a list such as [a, b]",
         "mapping start" | "a map" => "fields such as { name: value }",
         "string scalar" => "a text",
-        "a nonzero usize" | "a nonzero u32" => "a whole number, at least 1",
+        "a nonzero usize" | "a nonzero u32" | "a nonzero u64" => "a whole number, at least 1",
         other => other.strip_prefix("struct ").map_or(other, |_| "fields such as { name: value }"),
     }
 }

@@ -8,11 +8,23 @@
 
 pub mod canonical;
 
+mod anthropic;
+pub(crate) mod json;
+mod openai_chat;
+mod openai_embeddings;
+mod openai_error;
+mod retry_after;
+
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, request::Parts};
 
+pub use self::{
+    anthropic::{ANTHROPIC, Anthropic},
+    openai_chat::{OPENAI_CHAT, OpenAiChat},
+    openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
+};
 use crate::{
     Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
 };
@@ -57,8 +69,18 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// were any.
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool;
 
-    /// What one event of a provider's stream means for the course of the answer.
-    fn signal(&self, event: &sse::Event) -> Signal;
+    /// About how many bytes of what the model wrote an event carries: what an estimate is made of when
+    /// the stream breaks off before its counts.
+    fn output_bytes(&self, _event: &sse::Event) -> usize {
+        0
+    }
+
+    /// Whether an event carries content: from then on the answer is committed to the client. Comments,
+    /// pings and events that only open the message do not.
+    fn is_content(&self, event: &sse::Event) -> bool;
+
+    /// Whether an event ends the stream, well or badly. Asked of every event, so it has to be cheap.
+    fn closing(&self, event: &sse::Event) -> Option<Closing>;
 
     /// The error in a whole answer that came with a status of success; `None` if it is a good one.
     fn error_in_answer(&self, body: &Bytes) -> Option<Error>;
@@ -78,17 +100,13 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// What an event means for the course of a stream.
+/// How a stream comes to its end.
 #[derive(Debug)]
-pub enum Signal {
-    /// A comment, a ping, a role: nothing is promised yet.
-    Preamble,
-    /// Content: from here on the answer is committed.
-    Content,
-    /// The proper end, or the point from which the connection may close properly.
-    End,
+pub enum Closing {
+    /// The answer is finished; the connection may close from here on.
+    Proper,
     /// The provider gave up inside a stream that began well.
-    Error(Error),
+    Failed(Error),
 }
 
 /// Translates one dialect to and from the [`canonical`] form.
@@ -168,30 +186,45 @@ pub trait Encode: Send {
 #[derive(Clone, Debug)]
 pub struct Dialects(Arc<[&'static dyn Dialect]>);
 
+impl Default for Dialects {
+    /// All that the crate knows.
+    fn default() -> Self {
+        Self::new([&OPENAI_CHAT as &'static dyn Dialect, &ANTHROPIC, &OPENAI_EMBEDDINGS])
+    }
+}
+
 impl Dialects {
     /// These dialects; the first one is used for errors where none can be told.
     pub fn new(dialects: impl IntoIterator<Item = &'static dyn Dialect>) -> Self {
         Self(dialects.into_iter().collect())
     }
 
-    /// The dialect that a request speaks, by its path.
+    /// The dialect that a request speaks, by its path and method.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] for a path that none of them has, [`Kind::MethodNotAllowed`] for anything but
+    /// POST.
     pub fn detect(&self, parts: &Parts) -> Result<&'static dyn Dialect, Error> {
-        let path = parts.uri.path();
-        let dialect = self
-            .0
-            .iter()
-            .copied()
-            .find(|dialect| dialect.speaks(path))
-            .ok_or_else(|| Error::new(Kind::NotFound, "there is no such endpoint"))?;
+        let Some(dialect) = self.speaks(parts.uri.path()) else {
+            return Err(Error::new(Kind::NotFound, "there is no such endpoint").with_param(parts.uri.path()));
+        };
         if parts.method != Method::POST {
             return Err(Error::new(Kind::MethodNotAllowed, "this endpoint takes POST"));
         }
         Ok(dialect)
     }
-}
 
-/// Where `raw`, borrowed from `whole`, stands in it.
-pub(crate) fn span(whole: &str, raw: &str) -> std::ops::Range<usize> {
-    let start = raw.as_ptr() as usize - whole.as_ptr() as usize;
-    start..start + raw.len()
+    /// The dialect in which the sender of a request expects an error, whatever is wrong with it.
+    pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
+        let by_header =
+            || parts.headers.contains_key("anthropic-version").then_some(&ANTHROPIC as &dyn Dialect);
+        self.speaks(parts.uri.path())
+            .or_else(by_header)
+            .unwrap_or(self.0.first().copied().unwrap_or(&OPENAI_CHAT))
+    }
+
+    fn speaks(&self, path: &str) -> Option<&'static dyn Dialect> {
+        self.0.iter().copied().find(|dialect| dialect.speaks(path))
+    }
 }

@@ -4,10 +4,12 @@
 //! cost is rounded once, upwards, to the nano-dollar.
 
 mod book;
+mod estimate;
 mod money;
 
 pub use self::{
     book::{Listing, PriceBook},
+    estimate::{ASSUMED_OUTPUT, estimate},
     money::{NanoUsd, NotAnAmount},
 };
 

@@ -1,0 +1,279 @@
+//! Anthropic messages.
+//!
+//! Source: Anthropic's API reference, `POST /v1/messages`, versions `2023-06-01` and `2026-10-21`.
+
+mod error;
+pub(super) mod error_kind;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{StatusCode, request::Parts};
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Closing, Codec, Dialect,
+    json::{self, Member, span},
+};
+use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+
+/// `POST /v1/messages`.
+pub static ANTHROPIC: Anthropic = Anthropic;
+
+/// The dialect of Anthropic's messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Anthropic;
+
+static USAGE: Member = Member::new(|| Finder::new(b"\"usage\""));
+static TEXT: Member = Member::new(|| Finder::new(b"\"text\""));
+static PARTIAL_JSON: Member = Member::new(|| Finder::new(b"\"partial_json\""));
+static THINKING: Member = Member::new(|| Finder::new(b"\"thinking\""));
+static STOP_REASON: Member = Member::new(|| Finder::new(b"\"stop_reason\""));
+
+#[derive(Deserialize)]
+struct Shallow<'a> {
+    #[serde(borrow)]
+    model: &'a RawValue,
+    stream: Option<bool>,
+    max_tokens: Option<u64>,
+}
+
+impl Dialect for Anthropic {
+    fn id(&self) -> &'static str {
+        "anthropic-messages"
+    }
+
+    fn speaks(&self, path: &str) -> bool {
+        matches!(path, "/v1/messages" | "/messages" | "/anthropic/v1/messages")
+    }
+
+    fn path(&self, _: &Payload) -> Cow<'static, str> {
+        "/v1/messages".into()
+    }
+
+    fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
+        let shallow: Shallow<'_> = json::read(body)?;
+        Ok(Head {
+            model: json::model(shallow.model)?,
+            stream: shallow.stream.unwrap_or(false),
+            include_usage: true,
+            max_output: shallow.max_tokens,
+            choices: 1,
+            model_at: Some(span(body, shallow.model.get())),
+            usage_at: None,
+        })
+    }
+
+    fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
+        if USAGE.value(json) != Some(b'{') {
+            return false;
+        }
+        let usage = serde_json::from_slice::<WithUsage>(json).ok().and_then(WithUsage::usage);
+        if let Some(usage) = &usage {
+            usage.merge_into(tokens);
+        }
+        usage.is_some()
+    }
+
+    fn output_bytes(&self, event: &sse::Event) -> usize {
+        if event.name != "content_block_delta" {
+            return 0;
+        }
+        [&TEXT, &PARTIAL_JSON, &THINKING].iter().find_map(|member| member.text(&event.data)).unwrap_or(0)
+    }
+
+    fn is_content(&self, event: &sse::Event) -> bool {
+        match kind(event).as_ref() {
+            b"content_block_delta" | b"message_delta" | b"message_stop" => true,
+            // An empty text promises nothing; a tool's name does.
+            b"content_block_start" => !is_empty_block(&event.data),
+            _ => false,
+        }
+    }
+
+    fn closing(&self, event: &sse::Event) -> Option<Closing> {
+        match kind(event).as_ref() {
+            b"message_stop" => Some(Closing::Proper),
+            b"message_delta" if STOP_REASON.value(&event.data) == Some(b'"') => Some(Closing::Proper),
+            b"error" => Some(Closing::Failed(
+                error::read_inside(&event.data)
+                    .unwrap_or_else(|| Error::new(Kind::Upstream, "the provider failed inside its stream")),
+            )),
+            _ => None,
+        }
+    }
+
+    fn error_in_answer(&self, body: &Bytes) -> Option<Error> {
+        let text = body.trim_ascii();
+        if !text.starts_with(b"{") || !text.ends_with(b"}") {
+            return Some(Error::new(Kind::Upstream, "the provider's answer is not JSON"));
+        }
+        text.starts_with(b"{\"type\":\"error\"").then(|| error::read_inside(text)).flatten()
+    }
+
+    fn read_error(&self, reply: Reply) -> Error {
+        error::read(reply)
+    }
+
+    fn render_error(&self, error: &Error, id: &RequestId) -> (StatusCode, Bytes) {
+        error::render(error, id)
+    }
+
+    fn error_event(&self, error: &Error, id: &RequestId) -> Bytes {
+        error::event(error, id)
+    }
+
+    fn codec(&self) -> Option<&dyn Codec> {
+        None
+    }
+}
+
+/// The event's name, or the type inside its data where a provider leaves the name out.
+fn kind(event: &sse::Event) -> Cow<'_, [u8]> {
+    #[derive(Deserialize)]
+    struct Typed<'a> {
+        #[serde(borrow)]
+        r#type: Cow<'a, str>,
+    }
+    if !event.name.is_empty() {
+        return Cow::Borrowed(&event.name);
+    }
+    match serde_json::from_slice::<Typed<'_>>(&event.data) {
+        Ok(Typed { r#type: Cow::Borrowed(kind) }) => Cow::Borrowed(kind.as_bytes()),
+        Ok(Typed { r#type: Cow::Owned(kind) }) => Cow::Owned(kind.into_bytes()),
+        Err(_) => Cow::Borrowed(b""),
+    }
+}
+
+fn is_empty_block(data: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Start {
+        content_block: Block,
+    }
+    #[derive(Deserialize)]
+    struct Block {
+        r#type: String,
+        text: Option<String>,
+        thinking: Option<String>,
+    }
+    let Ok(Start { content_block }) = serde_json::from_slice(data) else { return true };
+    let text = content_block.text.or(content_block.thinking).unwrap_or_default();
+    matches!(&*content_block.r#type, "text" | "thinking") && text.is_empty()
+}
+
+/// Usage stands at the top of an answer and of `message_delta`, and in the message of `message_start`.
+#[derive(Deserialize)]
+pub(super) struct WithUsage {
+    usage: Option<Usage>,
+    message: Option<Message>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    usage: Option<Usage>,
+}
+
+impl WithUsage {
+    pub(super) fn usage(self) -> Option<Usage> {
+        self.usage.or_else(|| self.message?.usage)
+    }
+}
+
+/// Token counts as Anthropic writes them: `input_tokens` leaves out what the cache had or took.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Usage {
+    input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    cache_creation: Option<CacheCreation>,
+    output_tokens: Option<u64>,
+    output_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct CacheCreation {
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct OutputDetails {
+    thinking_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// What is said replaces what was known; what is not said stays.
+    pub(super) fn merge_into(&self, tokens: &mut Tokens) {
+        let fresh = self.input_tokens.unwrap_or(tokens.fresh());
+        let hour = self.cache_creation.as_ref().and_then(|cache| cache.ephemeral_1h_input_tokens);
+        tokens.cached = self.cache_read_input_tokens.unwrap_or(tokens.cached);
+        tokens.cache_write_1h = hour.unwrap_or(tokens.cache_write_1h);
+        if let Some(written) = self.cache_creation_input_tokens {
+            tokens.cache_write = written.saturating_sub(tokens.cache_write_1h);
+        }
+        let cached = tokens.cached.saturating_add(tokens.cache_write).saturating_add(tokens.cache_write_1h);
+        tokens.input = fresh.saturating_add(cached);
+        tokens.output = self.output_tokens.unwrap_or(tokens.output);
+        let thinking = self.output_tokens_details.as_ref().and_then(|details| details.thinking_tokens);
+        tokens.reasoning = thinking.unwrap_or(tokens.reasoning).min(tokens.output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(name: &'static str, data: &'static str) -> sse::Event {
+        sse::Event { raw: Bytes::new(), name: name.into(), data: data.into() }
+    }
+
+    #[test]
+    fn counts_are_merged_field_by_field() {
+        let mut tokens = Tokens::default();
+
+        ANTHROPIC.read_usage(br#"{"type":"message_start","message":{"usage":{"input_tokens":100,"cache_read_input_tokens":2048,"cache_creation_input_tokens":412,"cache_creation":{"ephemeral_5m_input_tokens":400,"ephemeral_1h_input_tokens":12},"output_tokens":1}}}"#, &mut tokens);
+        ANTHROPIC.read_usage(br#"{"type":"message_delta","usage":{"output_tokens":300,"output_tokens_details":{"thinking_tokens":120}}}"#, &mut tokens);
+
+        let expected = Tokens {
+            input: 2560,
+            cached: 2048,
+            cache_write: 400,
+            cache_write_1h: 12,
+            output: 300,
+            reasoning: 120,
+        };
+        assert_eq!(tokens, expected);
+        assert_eq!(tokens.fresh(), 100);
+    }
+
+    #[test]
+    fn content_begins_after_the_message_has_been_opened() {
+        let is_content = |name, data| ANTHROPIC.is_content(&event(name, data));
+
+        assert!(!is_content("message_start", "{}"));
+        assert!(!is_content("ping", "{}"));
+        assert!(!is_content("content_block_start", r#"{"content_block":{"type":"text","text":""}}"#));
+        assert!(is_content(
+            "content_block_start",
+            r#"{"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#
+        ));
+        assert!(is_content("", r#"{"type":"content_block_delta","delta":{}}"#));
+    }
+
+    #[test]
+    fn a_stream_ends_with_a_stop_or_an_error() {
+        let closing = |name, data| ANTHROPIC.closing(&event(name, data));
+        let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+
+        assert!(matches!(closing("message_stop", "{}"), Some(Closing::Proper)));
+        assert!(matches!(
+            closing("message_delta", r#"{"delta":{"stop_reason":"end_turn"}}"#),
+            Some(Closing::Proper)
+        ));
+        assert!(
+            matches!(closing("error", error), Some(Closing::Failed(error)) if error.kind() == Kind::Overloaded)
+        );
+        assert!(closing("message_delta", r#"{"delta":{"stop_reason":null}}"#).is_none());
+    }
+}

@@ -1,0 +1,178 @@
+//! Looking into JSON without decoding it, and saying what is wrong with it.
+
+use std::{ops::Range, sync::LazyLock};
+
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde_json::{error::Category, value::RawValue};
+
+use crate::{Error, Kind};
+
+/// Reads a shallow struct; an error names the field and never repeats what the client wrote.
+pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Error> {
+    serde_json::from_str(body).map_err(|error| {
+        // Only now is the path worth its price.
+        let mut again = serde_json::Deserializer::from_str(body);
+        let path =
+            serde_path_to_error::deserialize::<_, T>(&mut again).err().map(|error| error.path().to_string());
+        invalid(&error, path.as_deref().unwrap_or_default())
+    })
+}
+
+/// The name of a model, as it stands in a request.
+pub(crate) fn model(raw: &RawValue) -> Result<Box<str>, Error> {
+    let wrong = |expected| {
+        Error::new(Kind::InvalidRequest, format!("model: expected {expected}")).with_param("model")
+    };
+    let model: Box<str> = serde_json::from_str(raw.get()).map_err(|_| wrong("a string"))?;
+    if model.is_empty() || model.len() > 256 { Err(wrong("a name")) } else { Ok(model) }
+}
+
+/// The error for JSON that can't be read; `path` is the field, if it is known.
+pub(crate) fn invalid(error: &serde_json::Error, path: &str) -> Error {
+    if error.classify() != Category::Data {
+        return Error::new(Kind::InvalidRequest, format!("the body is not valid JSON: {error}"));
+    }
+    let text = error.to_string();
+    // "invalid type: string \"…\", expected a boolean at line 1 column 7": the value may be a prompt.
+    let message = match text.rsplit_once(", expected ") {
+        Some((_, expected)) if text.starts_with("invalid ") => format!("expected {expected}"),
+        _ => text,
+    };
+    match path {
+        "" | "." => Error::new(Kind::InvalidRequest, message),
+        path => Error::new(Kind::InvalidRequest, format!("{path}: {message}")).with_param(path),
+    }
+}
+
+/// Finds a member by its name without parsing: a name inside a string has its quotes escaped, so
+/// `"name"` with plain quotes can only be a member or a whole string.
+pub(crate) struct Member(LazyLock<Finder<'static>>);
+
+impl Member {
+    /// `quoted` is the name with its quotes.
+    pub(crate) const fn new(find: fn() -> Finder<'static>) -> Self {
+        Self(LazyLock::new(find))
+    }
+
+    /// The first byte of the value of the first such member.
+    pub(crate) fn value(&self, json: &[u8]) -> Option<u8> {
+        self.rest(json)?.first().copied()
+    }
+
+    /// The length of the value of the first such member, if it is a string.
+    pub(crate) fn text(&self, json: &[u8]) -> Option<usize> {
+        let text = self.rest(json)?.strip_prefix(b"\"")?;
+        Some(end_of_string(text, 0).saturating_sub(1))
+    }
+
+    /// What stands from the value of the first such member on.
+    fn rest<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
+        let mut rest = json;
+        while let Some(at) = self.0.find(rest) {
+            rest = rest[at + self.0.needle().len()..].trim_ascii_start();
+            if let Some(value) = rest.strip_prefix(b":") {
+                return Some(value.trim_ascii_start());
+            }
+        }
+        None
+    }
+}
+
+/// Where `raw`, borrowed from `whole`, stands in it.
+pub(crate) fn span(whole: &str, raw: &str) -> Range<usize> {
+    let start = raw.as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + raw.len()
+}
+
+/// The largest depth of arrays and objects in a request: that of serde_json itself.
+const MAX_DEPTH: usize = 128;
+
+/// Whether arrays and objects are nested deeper than any honest request.
+///
+/// What is not parsed but passed on would otherwise reach a provider unchecked. `json` need not be
+/// valid.
+pub(crate) fn is_too_deep(json: &[u8]) -> bool {
+    // Most bodies have fewer brackets than the limit, and counting is much faster than following.
+    let opening = |bytes: &[u8]| bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if json.chunks(4096).map(opening).sum::<usize>() <= MAX_DEPTH {
+        return false;
+    }
+    let (mut depth, mut at) = (0usize, 0);
+    while let Some(byte) = json.get(at) {
+        at += 1;
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => at = end_of_string(json, at),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
+fn end_of_string(json: &[u8], mut at: usize) -> usize {
+    while let Some(length) = memchr::memchr2(b'"', b'\\', &json[at.min(json.len())..]) {
+        at += length;
+        if json[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    json.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Shallow {
+        #[serde(rename = "stream")]
+        _stream: Option<bool>,
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_not_the_value() {
+        let error = read::<Shallow>(r#"{"stream": "my secret prompt"}"#).unwrap_err();
+
+        assert_eq!(error.param(), Some("stream"));
+        assert_eq!(error.message(), "stream: expected a boolean at line 1 column 29");
+    }
+
+    #[test]
+    fn broken_json_and_doubled_members_are_said_to_be_so() {
+        let broken = read::<Shallow>(r#"{"stream": tru"#).unwrap_err();
+        let doubled = read::<Shallow>(r#"{"stream":true,"stream":false}"#).unwrap_err();
+
+        assert!(broken.message().starts_with("the body is not valid JSON: "), "{broken}");
+        assert!(doubled.message().contains("duplicate field `stream`"), "{doubled}");
+    }
+
+    #[test]
+    fn a_member_is_not_found_inside_of_text() {
+        let usage = Member::new(|| Finder::new(b"\"usage\""));
+
+        assert_eq!(usage.value(br#"{"content":"\"usage\":{"}"#), None);
+        assert_eq!(usage.value(br#"{"content":"usage","usage" : null}"#), Some(b'n'));
+        assert_eq!(usage.value(br#"{"usage":{"#), Some(b'{'));
+        assert_eq!(usage.value(br#"["usage"]"#), None);
+    }
+
+    #[test]
+    fn depth_is_counted_outside_of_strings() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let brackets_in_text = format!(r#"{{"a":"\"{}"}}"#, "[".repeat(1000));
+        let flat = format!("[{}[]]", "[],".repeat(1000));
+
+        assert!(!is_too_deep(nested(128).as_bytes()));
+        assert!(is_too_deep(nested(129).as_bytes()));
+        assert!(is_too_deep("[".repeat(100_000).as_bytes()));
+        assert!(!is_too_deep(brackets_in_text.as_bytes()));
+        assert!(!is_too_deep(flat.as_bytes()));
+        assert!(!is_too_deep(format!("{flat}\"\\").as_bytes()));
+    }
+}

@@ -1,0 +1,402 @@
+//! OpenAI chat completions, and the many providers that speak like it.
+//!
+//! Source: OpenAI's API description, `CreateChatCompletionRequest`.
+
+pub(super) mod error_kind;
+
+use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
+
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, request::Parts};
+use memchr::memmem::Finder;
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde_json::value::RawValue;
+
+use super::{
+    Closing, Codec, Dialect,
+    json::{self, Member, span},
+    openai_error,
+};
+use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+
+/// `POST /v1/chat/completions`.
+pub static OPENAI_CHAT: OpenAiChat = OpenAiChat;
+
+/// The dialect of OpenAI's chat completions.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenAiChat;
+
+static USAGE: Member = Member::new(|| Finder::new(b"\"usage\""));
+static FINISH_REASON: Member = Member::new(|| Finder::new(b"\"finish_reason\""));
+static CONTENT: Member = Member::new(|| Finder::new(b"\"content\""));
+static ARGUMENTS: Member = Member::new(|| Finder::new(b"\"arguments\""));
+static REASONING: Member = Member::new(|| Finder::new(b"\"reasoning_content\""));
+static ERROR: Member = Member::new(|| Finder::new(b"\"error\""));
+
+#[derive(Deserialize)]
+struct Shallow<'a> {
+    #[serde(borrow)]
+    model: &'a RawValue,
+    stream: Option<bool>,
+    #[serde(borrow, default, deserialize_with = "even_null")]
+    stream_options: Option<&'a RawValue>,
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    n: Option<u32>,
+}
+
+/// An option is `None` for a member that is missing only: one that is null has a place in the text.
+fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+#[derive(Default, Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+impl Dialect for OpenAiChat {
+    fn id(&self) -> &'static str {
+        "openai-chat"
+    }
+
+    fn speaks(&self, path: &str) -> bool {
+        path.ends_with("/chat/completions")
+            && matches!(path, "/v1/chat/completions" | "/chat/completions" | "/openai/v1/chat/completions")
+    }
+
+    fn path(&self, _: &Payload) -> Cow<'static, str> {
+        "/chat/completions".into()
+    }
+
+    fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
+        let shallow: Shallow<'_> = json::read(body)?;
+        let options = shallow.stream_options.map(RawValue::get);
+        let include_usage = match options {
+            Some(raw) => json::read::<Option<StreamOptions>>(raw)?.unwrap_or_default().include_usage,
+            None => None,
+        };
+        Ok(Head {
+            model: json::model(shallow.model)?,
+            stream: shallow.stream.unwrap_or(false),
+            include_usage: include_usage.unwrap_or(false),
+            max_output: shallow.max_completion_tokens.or(shallow.max_tokens),
+            choices: shallow.n.unwrap_or(1),
+            model_at: Some(span(body, shallow.model.get())),
+            usage_at: options.map(|raw| span(body, raw)),
+        })
+    }
+
+    fn ask_for_usage(&self, payload: Payload) -> Payload {
+        if !self.usage_is_extra(payload.head()) {
+            return payload;
+        }
+        let Some(at) = payload.head().usage_at.clone() else {
+            let first = memchr::memchr(b'{', payload.source()).map_or(0, |brace| brace + 1);
+            return payload.edited(first..first, r#""stream_options":{"include_usage":true},"#);
+        };
+        let said = payload.source().get(at.clone()).unwrap_or_default();
+        let mut options: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(said).unwrap_or_default();
+        options.insert("include_usage".into(), true.into());
+        let options = serde_json::Value::Object(options).to_string();
+        payload.edited(at, options)
+    }
+
+    fn usage_is_extra(&self, head: &Head) -> bool {
+        head.stream && !head.include_usage
+    }
+
+    fn without_usage(&self, event: &sse::Event) -> Option<Bytes> {
+        match USAGE.value(&event.data) {
+            Some(b'{') if has_no_choices(&event.data) => None,
+            Some(b'n') => Some(without_null_usage(&event.raw)),
+            _ => Some(event.raw.clone()),
+        }
+    }
+
+    fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
+        if USAGE.value(json) != Some(b'{') {
+            return false;
+        }
+        let usage = serde_json::from_slice::<WithUsage>(json).ok().and_then(WithUsage::usage);
+        if let Some(usage) = &usage {
+            *tokens = usage.tokens();
+        }
+        usage.is_some()
+    }
+
+    fn output_bytes(&self, event: &sse::Event) -> usize {
+        [&CONTENT, &ARGUMENTS, &REASONING].iter().find_map(|member| member.text(&event.data)).unwrap_or(0)
+    }
+
+    fn is_content(&self, event: &sse::Event) -> bool {
+        serde_json::from_slice::<Chunk<'_>>(&event.data)
+            .is_ok_and(|chunk| chunk.choices.iter().any(ChunkChoice::has_content))
+    }
+
+    fn closing(&self, event: &sse::Event) -> Option<Closing> {
+        if event.data.trim_ascii_start().starts_with(b"[DONE]")
+            || FINISH_REASON.value(&event.data) == Some(b'"')
+        {
+            return Some(Closing::Proper);
+        }
+        match ERROR.value(&event.data) {
+            None | Some(b'n') => None,
+            Some(_) => openai_error::read_inside(&event.data).map(Closing::Failed),
+        }
+    }
+
+    fn error_in_answer(&self, body: &Bytes) -> Option<Error> {
+        error_in_answer(body)
+    }
+
+    fn read_error(&self, reply: Reply) -> Error {
+        openai_error::read(reply)
+    }
+
+    fn render_error(&self, error: &Error, _: &RequestId) -> (StatusCode, Bytes) {
+        openai_error::render(error)
+    }
+
+    fn error_event(&self, error: &Error, _: &RequestId) -> Bytes {
+        openai_error::event(error)
+    }
+
+    fn codec(&self) -> Option<&dyn Codec> {
+        None
+    }
+}
+
+/// The error in an answer that should be a JSON object without one.
+pub(super) fn error_in_answer(body: &Bytes) -> Option<Error> {
+    let text = body.trim_ascii();
+    if !text.starts_with(b"{") || !text.ends_with(b"}") {
+        return Some(Error::new(Kind::Upstream, "the provider's answer is not JSON"));
+    }
+    match ERROR.value(text) {
+        None | Some(b'n') => None,
+        Some(_) => openai_error::read_inside(text),
+    }
+}
+
+fn has_no_choices(data: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Choices {
+        choices: Vec<IgnoredAny>,
+    }
+    serde_json::from_slice::<Choices>(data).is_ok_and(|chunk| chunk.choices.is_empty())
+}
+
+/// Cuts the member that says nothing, and which the client did not ask for.
+fn without_null_usage(raw: &Bytes) -> Bytes {
+    static MEMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b",\"usage\":null"));
+    let Some(at) = MEMBER.find(raw) else { return raw.clone() };
+    let mut without = BytesMut::with_capacity(raw.len());
+    without.extend_from_slice(&raw[..at]);
+    without.extend_from_slice(&raw[at + MEMBER.needle().len()..]);
+    without.freeze()
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    choices: Vec<ChunkChoice<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ChunkChoice<'a> {
+    #[serde(borrow)]
+    delta: Option<HashMap<&'a str, &'a RawValue>>,
+    finish_reason: Option<IgnoredAny>,
+}
+
+impl ChunkChoice<'_> {
+    /// A role and empty members promise nothing yet.
+    fn has_content(&self) -> bool {
+        let says_something = |(name, value): (&&str, &&RawValue)| {
+            *name != "role" && !matches!(value.get(), "null" | "\"\"" | "[]" | "{}")
+        };
+        self.finish_reason.is_some() || self.delta.iter().flatten().any(says_something)
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct WithUsage {
+    usage: Option<Usage>,
+    x_groq: Option<Groq>,
+}
+
+#[derive(Deserialize)]
+struct Groq {
+    usage: Option<Usage>,
+}
+
+impl WithUsage {
+    pub(super) fn usage(self) -> Option<Usage> {
+        self.usage.or_else(|| self.x_groq?.usage)
+    }
+}
+
+/// Token counts as OpenAI writes them; all details are parts of the totals.
+#[derive(Deserialize)]
+pub(super) struct Usage {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+    /// DeepSeek's name for what its cache had.
+    prompt_cache_hit_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct CompletionDetails {
+    reasoning_tokens: Option<u64>,
+}
+
+impl Usage {
+    pub(super) fn tokens(&self) -> Tokens {
+        let prompt = self.prompt_tokens_details.as_ref();
+        let input = self.prompt_tokens.unwrap_or(0);
+        let reasoning = self.completion_tokens_details.as_ref().and_then(|d| d.reasoning_tokens).unwrap_or(0);
+        let mut output = self.completion_tokens.unwrap_or(0);
+        // xAI leaves reasoning out of the completion but not out of the total.
+        if reasoning > 0 && self.total_tokens == Some(input.saturating_add(output).saturating_add(reasoning))
+        {
+            output = output.saturating_add(reasoning);
+        }
+        Tokens {
+            input,
+            cached: prompt
+                .and_then(|d| d.cached_tokens)
+                .or(self.prompt_cache_hit_tokens)
+                .unwrap_or(0)
+                .min(input),
+            cache_write: prompt.and_then(|d| d.cache_write_tokens).unwrap_or(0).min(input),
+            cache_write_1h: 0,
+            output,
+            reasoning: reasoning.min(output),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Exchange;
+
+    fn peek(body: &str) -> Result<Head, Error> {
+        let (parts, ()) = http::Request::post("/v1/chat/completions").body(()).unwrap().into_parts();
+        OPENAI_CHAT.peek(&parts, body)
+    }
+
+    fn asked_for_usage(body: &'static str) -> Bytes {
+        let payload = Payload::new(&OPENAI_CHAT, peek(body).unwrap(), body.into(), Exchange::default());
+        OPENAI_CHAT.ask_for_usage(payload).to_bytes()
+    }
+
+    fn event(data: &'static str) -> sse::Event {
+        sse::Event { raw: format!("data: {data}\n\n").into(), name: Bytes::new(), data: data.into() }
+    }
+
+    #[test]
+    fn the_head_is_read_wherever_its_members_stand() {
+        let body = r#" {"messages":[{"model":"no"}],"max_completion_tokens":9,"max_tokens":5,"stream":true,"n":2,"model" : "gpt\u002d4o"}"#;
+
+        let head = peek(body).unwrap();
+
+        assert_eq!((&*head.model, head.stream, head.max_output, head.choices), ("gpt-4o", true, Some(9), 2));
+        assert_eq!(&body[head.model_at.unwrap()], r#""gpt\u002d4o""#);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_head_is_named() {
+        let refused = |body: &str| peek(body).unwrap_err().message().to_owned();
+
+        assert_eq!(refused("{}"), "missing field `model` at line 1 column 2");
+        assert_eq!(refused(r#"{"model":7}"#), "model: expected a string");
+        assert_eq!(refused(r#"{"model":""}"#), "model: expected a name");
+        assert_eq!(
+            refused(r#"{"model":"m","stream":"yes"}"#),
+            "stream: expected a boolean at line 1 column 27"
+        );
+        assert_eq!(
+            refused(r#"{"model":"m","max_tokens":-1}"#),
+            "max_tokens: expected u64 at line 1 column 28"
+        );
+        assert!(refused(r#"{"model":"cheap","model":"dear"}"#).contains("duplicate field `model`"));
+        assert!(refused("[]").contains("expected struct"), "{}", refused("[]"));
+    }
+
+    #[test]
+    fn usage_is_asked_for_once() {
+        let with = r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#;
+
+        assert_eq!(asked_for_usage(r#"{"model":"m","stream":true}"#), with);
+        assert_eq!(asked_for_usage(with), with);
+        assert_eq!(asked_for_usage(r#"{"model":"m"}"#), r#"{"model":"m"}"#);
+        for options in ["null", "{}", r#"{"include_usage":false}"#] {
+            let body = format!(r#"{{"stream_options":{options},"model":"m","stream":true}}"#);
+            assert_eq!(asked_for_usage(body.leak()), with);
+        }
+    }
+
+    #[test]
+    fn a_client_that_has_not_asked_sees_no_usage() {
+        let chunk = event(r#"{"id":"c","choices":[{"index":0,"delta":{"content":"usage"}}],"usage":null}"#);
+        let usage = event(r#"{"id":"c","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#);
+
+        let passed = OPENAI_CHAT.without_usage(&chunk).unwrap();
+
+        assert_eq!(
+            passed,
+            "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"usage\"}}]}\n\n"
+        );
+        assert_eq!(OPENAI_CHAT.without_usage(&usage), None);
+    }
+
+    #[test]
+    fn content_begins_with_the_first_delta_that_says_something() {
+        let is_content = |data| OPENAI_CHAT.is_content(&event(data));
+
+        assert!(!is_content(r#"{"choices":[{"delta":{"role":"assistant","content":"","refusal":null}}]}"#));
+        assert!(!is_content(r#"{"choices":[],"prompt_filter_results":[]}"#));
+        assert!(!is_content("[DONE]"));
+        assert!(is_content(r#"{"choices":[{"delta":{"content":"Hi"}}]}"#));
+        assert!(is_content(r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#));
+        assert!(is_content(r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#));
+    }
+
+    #[test]
+    fn a_stream_ends_with_a_reason_or_an_error() {
+        let closing = |data| OPENAI_CHAT.closing(&event(data));
+
+        assert!(matches!(closing("[DONE]"), Some(Closing::Proper)));
+        assert!(matches!(closing(r#"{"choices":[{"finish_reason":"stop"}]}"#), Some(Closing::Proper)));
+        assert!(matches!(
+            closing(r#"{"error":{"message":"x","code":"server_error"}}"#),
+            Some(Closing::Failed(_))
+        ));
+        assert!(
+            closing(r#"{"choices":[{"finish_reason":null,"delta":{"content":"\"error\":1"}}]}"#).is_none()
+        );
+    }
+
+    #[test]
+    fn reasoning_that_a_provider_leaves_out_is_counted() {
+        let mut tokens = Tokens::default();
+
+        let xai = br#"{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":22,"completion_tokens_details":{"reasoning_tokens":7}}}"#;
+
+        assert!(OPENAI_CHAT.read_usage(xai, &mut tokens));
+        assert_eq!((tokens.output, tokens.reasoning), (12, 7));
+        assert!(!OPENAI_CHAT.read_usage(br#"{"usage":null}"#, &mut tokens));
+    }
+}

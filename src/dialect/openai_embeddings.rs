@@ -1,0 +1,83 @@
+//! OpenAI embeddings: passed through, counted and charged, never translated.
+//!
+//! Source: OpenAI's API description, `CreateEmbeddingRequest`.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{StatusCode, request::Parts};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Closing, Dialect, OPENAI_CHAT,
+    json::{self, span},
+    openai_chat, openai_error,
+};
+use crate::{Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+
+/// `POST /v1/embeddings`.
+pub static OPENAI_EMBEDDINGS: OpenAiEmbeddings = OpenAiEmbeddings;
+
+/// The dialect of OpenAI's embeddings.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenAiEmbeddings;
+
+#[derive(Deserialize)]
+struct Shallow<'a> {
+    #[serde(borrow)]
+    model: &'a RawValue,
+}
+
+impl Dialect for OpenAiEmbeddings {
+    fn id(&self) -> &'static str {
+        "openai-embeddings"
+    }
+
+    fn speaks(&self, path: &str) -> bool {
+        matches!(path, "/v1/embeddings" | "/embeddings" | "/openai/v1/embeddings")
+    }
+
+    fn path(&self, _: &Payload) -> Cow<'static, str> {
+        "/embeddings".into()
+    }
+
+    fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
+        let shallow: Shallow<'_> = json::read(body)?;
+        Ok(Head {
+            model: json::model(shallow.model)?,
+            // Vectors are not tokens: nothing is charged for the output.
+            max_output: Some(0),
+            model_at: Some(span(body, shallow.model.get())),
+            ..Head::default()
+        })
+    }
+
+    fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
+        OPENAI_CHAT.read_usage(json, tokens)
+    }
+
+    fn is_content(&self, _: &sse::Event) -> bool {
+        true
+    }
+
+    fn closing(&self, _: &sse::Event) -> Option<Closing> {
+        None
+    }
+
+    fn error_in_answer(&self, body: &Bytes) -> Option<Error> {
+        openai_chat::error_in_answer(body)
+    }
+
+    fn read_error(&self, reply: Reply) -> Error {
+        openai_error::read(reply)
+    }
+
+    fn render_error(&self, error: &Error, _: &RequestId) -> (StatusCode, Bytes) {
+        openai_error::render(error)
+    }
+
+    fn error_event(&self, error: &Error, _: &RequestId) -> Bytes {
+        openai_error::event(error)
+    }
+}

@@ -1,0 +1,243 @@
+//! Errors as OpenAI and the many that speak like it write them, and as its clients expect them.
+//!
+//! Source: OpenAI's error codes page and API description; the table of classes is in the crate's
+//! tests.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::{openai_chat::error_kind, retry_after::retry_after};
+use crate::{Error, Kind, error::Reply};
+
+/// The longest message taken from a body that is not JSON.
+const MAX_TEXT: usize = 512;
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow, default)]
+    error: Option<Said<'a>>,
+    message: Option<String>,
+    detail: Option<Anything>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said<'a> {
+    Detailed {
+        message: Option<String>,
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        param: Option<String>,
+        code: Option<Code>,
+    },
+    Text(std::borrow::Cow<'a, str>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Code {
+    Text(String),
+    Number(u16),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Anything {
+    Text(String),
+    Other(serde::de::IgnoredAny),
+}
+
+/// What a provider said instead of success.
+pub(super) fn read(reply: Reply) -> Error {
+    let body =
+        serde_json::from_slice(&reply.body).unwrap_or(Body { error: None, message: None, detail: None });
+    let Described { message, kind, param, code } = Described::from(body);
+    let message = message.filter(|text| !text.is_empty()).unwrap_or_else(|| plain_text(&reply));
+    let class = error_kind::kind_of(reply.status.as_u16(), &kind, &code, &message);
+    let after = retry_after(&reply.headers, &reply.body, &message);
+    let mut error = Error::new(class, message).with_reply(reply);
+    if let Some(param) = param {
+        error = error.with_param(param);
+    }
+    match after {
+        Some(after) => error.with_retry_after(after),
+        None => error,
+    }
+}
+
+/// The error inside a body or event that came with a status of success.
+pub(super) fn read_inside(json: &[u8]) -> Option<Error> {
+    let body: Body<'_> = serde_json::from_slice(json).ok()?;
+    body.error.as_ref()?;
+    let Described { message, kind, param, code } = Described::from(body);
+    let message = message.unwrap_or_else(|| "the provider failed".into());
+    // OpenRouter and others put the status into the code.
+    let status = code.parse().unwrap_or(500);
+    let class = error_kind::kind_of(status, &kind, &code, &message);
+    let after = retry_after(&http::HeaderMap::new(), json, &message);
+    let mut error = Error::new(class, message);
+    if let Some(param) = param {
+        error = error.with_param(param);
+    }
+    Some(match after {
+        Some(after) => error.with_retry_after(after),
+        None => error,
+    })
+}
+
+struct Described {
+    message: Option<String>,
+    kind: String,
+    param: Option<String>,
+    code: String,
+}
+
+impl From<Body<'_>> for Described {
+    fn from(body: Body<'_>) -> Self {
+        let elsewhere = body.message.or(match body.detail {
+            Some(Anything::Text(text)) => Some(text),
+            Some(Anything::Other(_)) | None => None,
+        });
+        let nothing = Self { message: None, kind: String::new(), param: None, code: String::new() };
+        match body.error {
+            Some(Said::Detailed { message, kind, param, code }) => Self {
+                message: message.or(elsewhere),
+                kind: kind.unwrap_or_default(),
+                param,
+                code: match code {
+                    Some(Code::Text(text)) => text,
+                    Some(Code::Number(number)) => number.to_string(),
+                    None => String::new(),
+                },
+            },
+            Some(Said::Text(text)) => Self { message: Some(text.into_owned()), ..nothing },
+            None => Self { message: elsewhere, ..nothing },
+        }
+    }
+}
+
+/// The beginning of a body that is not JSON; pages of proxies are not worth showing.
+pub(super) fn plain_text(reply: &Reply) -> String {
+    let text = String::from_utf8_lossy(&reply.body[..reply.body.len().min(MAX_TEXT)]);
+    let text = text.trim();
+    if text.is_empty() || text.starts_with(['<', '{', '[']) {
+        return format!("the provider answered {}", reply.status);
+    }
+    text.trim_end_matches('\u{fffd}').to_owned()
+}
+
+#[derive(Serialize)]
+struct Rendered<'a> {
+    error: Inner<'a>,
+}
+
+#[derive(Serialize)]
+struct Inner<'a> {
+    message: &'a str,
+    r#type: &'static str,
+    param: Option<&'a str>,
+    code: Option<&'static str>,
+}
+
+/// The status and the body for a client.
+pub(super) fn render(error: &Error) -> (StatusCode, Bytes) {
+    let (status, kind, code) = class(error.kind());
+    let inner = Inner { message: error.message(), r#type: kind, param: error.param(), code };
+    let body = serde_json::to_vec(&Rendered { error: inner }).unwrap_or_default();
+    (status, body.into())
+}
+
+fn class(kind: Kind) -> (StatusCode, &'static str, Option<&'static str>) {
+    const REQUEST: &str = "invalid_request_error";
+    const SERVER: &str = "server_error";
+    match kind {
+        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, REQUEST, Some("invalid_api_key")),
+        Kind::Forbidden => (StatusCode::FORBIDDEN, REQUEST, Some("model_access_denied")),
+        Kind::InvalidRequest => (StatusCode::BAD_REQUEST, REQUEST, Some("invalid_value")),
+        Kind::ContextTooLong => (StatusCode::BAD_REQUEST, REQUEST, Some("context_length_exceeded")),
+        Kind::ContentFiltered => (StatusCode::BAD_REQUEST, REQUEST, Some("content_filter")),
+        Kind::NotFound => (StatusCode::NOT_FOUND, REQUEST, Some("unknown_url")),
+        Kind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, Some("method_not_supported")),
+        Kind::UnsupportedMediaType => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, REQUEST, Some("unsupported_media_type"))
+        }
+        Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, REQUEST, Some("request_timeout")),
+        Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, Some("request_too_large")),
+        Kind::NoRoute => (StatusCode::NOT_FOUND, REQUEST, Some("model_not_found")),
+        Kind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("rate_limit_exceeded")),
+        Kind::BudgetExhausted | Kind::Billing => {
+            (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", Some("insufficient_quota"))
+        }
+        // Never 401: the client would believe that its own key is bad.
+        Kind::UpstreamAuth => (StatusCode::BAD_GATEWAY, SERVER, Some("upstream_authentication_failed")),
+        Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, SERVER, Some("timeout")),
+        Kind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, SERVER, Some("server_is_overloaded")),
+        Kind::Unreachable | Kind::Upstream => (StatusCode::BAD_GATEWAY, SERVER, Some("upstream_error")),
+        Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, None),
+    }
+}
+
+/// The event by which a client learns that its stream broke off; no `[DONE]` follows.
+pub(super) fn event(error: &Error) -> Bytes {
+    let (_, body) = render(error);
+    [b"data: ".as_slice(), &body, b"\n\n"].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    fn reply(status: u16, body: &'static str) -> Error {
+        read(Reply {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: body.into(),
+            dialect: "openai-chat",
+        })
+    }
+
+    #[test]
+    fn every_form_of_error_body_is_understood() {
+        let openai = reply(
+            429,
+            r#"{"error":{"message":"Rate limit reached. Please try again in 2s.","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#,
+        );
+        assert_eq!(
+            (openai.kind(), openai.retry_after()),
+            (Kind::RateLimited, Some(std::time::Duration::from_secs(2)))
+        );
+        assert_eq!(reply(400, r#"{"error":"no such thing"}"#).message(), "no such thing");
+        assert_eq!(
+            reply(422, r#"{"detail":[{"loc":["body"]}]}"#).message(),
+            "the provider answered 422 Unprocessable Entity"
+        );
+        assert_eq!(reply(422, r#"{"detail":"bad"}"#).message(), "bad");
+        assert_eq!(reply(502, "<html>").message(), "the provider answered 502 Bad Gateway");
+        assert_eq!(reply(500, "upstream connect error").message(), "upstream connect error");
+        assert_eq!(reply(503, "").kind(), Kind::Overloaded);
+    }
+
+    #[test]
+    fn an_error_with_a_status_of_success_keeps_its_class() {
+        let error = read_inside(br#"{"error":{"code":429,"message":"slow down"}}"#).unwrap();
+
+        assert_eq!(error.kind(), Kind::RateLimited);
+        assert!(read_inside(br#"{"error":null,"id":"x"}"#).is_none());
+        assert!(read_inside(br#"{"id":"x"}"#).is_none());
+    }
+
+    #[test]
+    fn a_client_gets_all_four_members() {
+        let (status, body) =
+            render(&Error::new(Kind::NoRoute, "the model `x` does not exist").with_param("model"));
+
+        assert_eq!(status, 404);
+        assert_eq!(
+            body,
+            r#"{"error":{"message":"the model `x` does not exist","type":"invalid_request_error","param":"model","code":"model_not_found"}}"#
+        );
+    }
+}
