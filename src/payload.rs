@@ -66,7 +66,7 @@ pub struct Payload {
     /// How many pieces were yielded.
     yielded: usize,
     exchange: Exchange,
-    place: Option<Arc<OwnedSemaphorePermit>>,
+    _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl Payload {
             edits: Vec::new(),
             yielded: 0,
             exchange,
-            place: None,
+            _place: None,
         }
     }
 
@@ -99,7 +99,7 @@ impl Payload {
 
     /// Counts the request against the memory it was admitted to for as long as it lives.
     pub(crate) fn occupying(self, place: Option<OwnedSemaphorePermit>) -> Self {
-        Self { place: place.map(Arc::new), ..self }
+        Self { _place: place.map(Arc::new), ..self }
     }
 
     /// The dialect of the bytes.

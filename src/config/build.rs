@@ -11,7 +11,6 @@ use super::{Config, Model, Provider, ProviderKind, RetryOn, Target as Place, Unk
 use crate::{
     BoxError, Dialect, Target,
     access::Pattern,
-    auth::{KeyDigest, VirtualKey},
     demo::Demo,
     dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS},
     dispatch::{Candidate, Cause, Retry, Route, Table},
@@ -86,13 +85,6 @@ impl Builder {
                 .map(|(model, price)| (model.clone(), (*price).into()))
                 .collect(),
         })
-    }
-}
-
-impl Config {
-    /// The keys of the configuration, by the digests that clients are known by.
-    pub fn keys_by_digest(&self) -> Vec<(KeyDigest, VirtualKey)> {
-        self.virtual_keys().into_iter().map(|(digest, key)| (digest.into(), key)).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::{
     AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Target,
@@ -34,8 +34,8 @@ impl Config {
             let message = "there are no keys, so nobody can come in; add one, or set `auth: open`";
             problems.push(Problem::at("keys", message));
         }
-        let mut names = BTreeMap::new();
-        let mut digests = BTreeMap::new();
+        let mut names = HashMap::new();
+        let mut digests = HashMap::new();
         for (index, key) in self.keys.iter().enumerate() {
             let path = format!("keys[{index}]");
             check_key(&path, key, problems);

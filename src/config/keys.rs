@@ -2,10 +2,14 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{Budget, Config, Secret, units::Written};
-use crate::{access::Pattern, auth::VirtualKey, ledger::Scope, request_limit::Rate};
+use crate::{
+    access::Pattern,
+    auth::{KeyDigest, VirtualKey},
+    ledger::Scope,
+    request_limit::Rate,
+};
 
 /// A virtual key: who may come in, and what for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -81,15 +85,27 @@ pub enum AuthMode {
     Open,
 }
 
-/// The SHA-256 of a key.
-pub(crate) type Sha256Digest = [u8; 32];
-
 impl Key {
+    /// A key that may do everything, and spend without a limit.
+    pub fn new(name: impl Into<String>, key: Secret) -> Self {
+        Self {
+            name: name.into(),
+            key: Some(key),
+            sha256: None,
+            team: None,
+            allow: None,
+            limits: Limits::default(),
+            budget: None,
+            expires: None,
+            disabled: false,
+        }
+    }
+
     /// The SHA-256 of the key; `None` if there is no key, or no well-formed one.
-    pub(super) fn digest(&self) -> Option<Sha256Digest> {
+    pub(super) fn digest(&self) -> Option<KeyDigest> {
         match (&self.key, &self.sha256) {
-            (Some(key), _) => Some(Sha256::digest(key.expose().as_bytes()).into()),
-            (None, Some(hex)) => from_hex(hex.strip_prefix("sha256:").unwrap_or(hex)),
+            (Some(key), _) => Some(KeyDigest::of(key.expose())),
+            (None, Some(hex)) => hex.parse().ok(),
             (None, None) => None,
         }
     }
@@ -123,21 +139,10 @@ impl Key {
 impl Config {
     /// What the gateway knows of its keys, each with the SHA-256 of the key itself. Keys that have
     /// none, which [`check`](Self::check) complains of, are left out.
-    pub fn virtual_keys(&self) -> Vec<([u8; 32], VirtualKey)> {
+    pub fn virtual_keys(&self) -> Vec<(KeyDigest, VirtualKey)> {
         let known = |key: &Key| Some((key.digest()?, key.virtual_key(&self.teams, &self.gateway)));
         self.keys.iter().filter_map(known).collect()
     }
-}
-
-fn from_hex(text: &str) -> Option<Sha256Digest> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! ```
 //! use bartizan::config::{self, Config};
 //!
-//! let environment = |name: &str| Some(format!("value-of-{name}"));
+//! let environment = |name: &str| (name != "LOCAL_URL").then(|| format!("value-of-{name}"));
 //!
 //! let config = Config::read(config::EXAMPLE, "gateway.yaml", &environment)?;
 //!

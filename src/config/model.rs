@@ -1,9 +1,13 @@
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::{Backoff, RetryOn, Written};
+use crate::price::ASSUMED_OUTPUT;
 
 /// A name that clients may ask for, and who answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -28,7 +32,7 @@ pub struct Model {
     /// How many tokens of output are reserved for a request that sets no limit;
     /// `defaults.assume_output` if it isn't given.
     #[serde(default)]
-    pub assume_output: Option<NonZeroU32>,
+    pub assume_output: Option<NonZeroU64>,
 }
 
 /// One model at one provider.
@@ -65,7 +69,7 @@ pub struct Defaults {
     /// What becomes of the answer when the client leaves.
     pub on_disconnect: OnDisconnect,
     /// How many tokens of output are reserved for a request that sets no limit.
-    pub assume_output: NonZeroU32,
+    pub assume_output: NonZeroU64,
 }
 
 impl Default for Defaults {
@@ -74,7 +78,7 @@ impl Default for Defaults {
             retry: Retry::default(),
             timeouts: Timeouts::default(),
             on_disconnect: OnDisconnect::default(),
-            assume_output: NonZeroU32::MIN.saturating_add(4_095),
+            assume_output: NonZeroU64::MIN.saturating_add(ASSUMED_OUTPUT - 1),
         }
     }
 }

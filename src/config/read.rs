@@ -81,11 +81,15 @@ fn is_blank(text: &str) -> bool {
 }
 
 fn problem(error: &YamlError, text: &str) -> Problem {
-    let message = message(error);
+    let mut message = message(error);
     let place = match error.location() {
         Some(location) => place(text, location.line(), location.column()),
         None => Place::File,
     };
+    let is_syntax = matches!(error.without_snippet(), YamlError::ExternalMessage { .. });
+    if is_syntax && matches!(&place, Place::Text { excerpt, .. } if excerpt.contains(" ${")) {
+        message.push_str("; between `{` and `}` a variable needs quotes: \"${NAME}\"");
+    }
     Problem { place, message }
 }
 
@@ -108,6 +112,9 @@ fn message(error: &YamlError) -> String {
             Some(expected) => format!("expected {}", in_plain_words(expected)),
             None => msg.clone(),
         },
+        YamlError::MultipleDocuments { .. } => {
+            "a second document begins here, and there can be only one".to_owned()
+        }
         other => DefaultMessageFormatter.format_message(other).trim_end_matches('.').to_owned(),
     }
 }
@@ -117,7 +124,8 @@ fn in_plain_words(expected: &str) -> &str {
     match expected {
         "sequence start" | "a sequence" => "a list such as [a, b]",
         "mapping start" | "a map" => "fields such as { name: value }",
-        "a nonzero usize" | "a nonzero u32" => "a whole number, at least 1",
+        "string scalar" => "a text",
+        "a nonzero usize" | "a nonzero u32" | "a nonzero u64" => "a whole number, at least 1",
         other => other.strip_prefix("struct ").map_or(other, |_| "fields such as { name: value }"),
     }
 }
@@ -128,29 +136,24 @@ fn place(text: &str, line: u64, column: u64) -> Place {
     Place::Text { line, column: column.max(1), excerpt: without_secrets(excerpt) }
 }
 
-/// Fields whose values are secret.
-const SECRET: [&str; 5] = ["key", "authorization", "token", "secret", "password"];
-
-/// A line of the file with `***` for the secrets that stand in it literally. Columns stay as they
-/// are up to the first of them.
+/// A line of the file up to the first secret that stands in it literally.
 fn without_secrets(line: &str) -> String {
-    let mut shown = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(colon) = rest.find(':') {
-        let (before, after) = rest.split_at(colon + 1);
-        let name = before[..colon].trim_end_matches(['"', '\'', ' ']).to_ascii_lowercase();
-        let value = after.trim_start_matches([' ', '"', '\'']);
-        shown.push_str(before);
-        rest = after;
-        let is_variable = value.starts_with("${") || value.starts_with("os.environ/");
-        if SECRET.iter().any(|secret| name.ends_with(secret)) && !is_variable && !value.is_empty() {
-            shown.push_str(&after[..after.len() - value.len()]);
-            shown.push_str("***");
-            rest = &value[value.find(['"', '\'', ',', '}']).unwrap_or(value.len())..];
+    for (colon, _) in line.match_indices(':') {
+        let (before, value) = (&line[..colon], &line[colon + 1..]);
+        let before = before.trim_end_matches(['"', '\'', ' ']).to_ascii_lowercase();
+        let field = before.rsplit([' ', '{', '[', ',', '"', '\'']).next().unwrap_or_default();
+        let value = value.trim_start_matches([' ', '"', '\'']);
+        if is_secret(field) && !value.is_empty() && !value.starts_with(['{', '$']) {
+            return format!("{}***", &line[..line.len() - value.len()]);
         }
     }
-    shown.push_str(rest);
-    shown
+    line.to_owned()
+}
+
+/// Whether the value of a field may be a secret. Only headers have a `-` in their names, and any of
+/// them may hold one.
+fn is_secret(field: &str) -> bool {
+    ["key", "authorization", "token", "secret"].iter().any(|end| field.ends_with(end)) || field.contains('-')
 }
 
 /// Takes out of a message what came from the environment.
@@ -167,7 +170,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{Records, RetryOn, Size, UnknownPrice, Written},
+        config::{EXAMPLE, Records, Retry, RetryOn, Size, UnknownPrice, Written},
         ledger::Period,
         price::NanoUsd,
     };
@@ -236,6 +239,24 @@ mod tests {
     }
 
     #[test]
+    fn the_example_can_be_read() {
+        let environment = |name: &str| (name != "LOCAL_URL").then(|| format!("value-of-{name}"));
+
+        let config = Config::read(EXAMPLE, "example.yaml", &environment).unwrap();
+
+        assert_eq!(config.providers["local"].base_url.as_deref(), Some("http://127.0.0.1:9000/v1"));
+        assert_eq!(config.models["chat"].targets.len(), 2);
+        assert_eq!(config.models["chat"].retry.on(), Retry::default().on());
+        assert_eq!(
+            config.models["chat"].timeouts.or(&config.defaults.timeouts).total(),
+            Duration::from_secs(600)
+        );
+        assert_eq!(*config.teams["engineering"].budget.unwrap().usd, NanoUsd::from_usd(200));
+        assert_eq!(config.keys[0].key.as_ref().unwrap().expose(), "value-of-VK_ENGINEERING");
+        assert_eq!(config.keys[0].allow.as_ref().unwrap().len(), 2);
+    }
+
+    #[test]
     fn json_becomes_the_same_values() {
         let json = r#"{ "auth": "open", "server": { "max_in_flight": 5 }, "providers": { "d": { "kind": "demo" } },
             "gateway": { "budget": { "usd": 0.1, "per": "day" } } }"#;
@@ -276,6 +297,9 @@ mod tests {
             ("gateway: { budget: { usd: 1, per: fortnight } }", "expected one of day, week"),
             ("keys: [ { name: a, expires: tomorrow } ]", "expected a time such as 2027-01-31T00:00:00Z"),
             ("auth: open\nauth: keys", "gateway.yaml:2:1: "),
+            ("auth: open\n---\nauth: open", "3:1: a second document begins here"),
+            ("providers: { a: { kind: openai, api_key: ${X} } }", "needs quotes: \"${NAME}\""),
+            ("log: { records: { fiel: x } }", "unknown value `fiel`, did you mean `file`?"),
             ("server: [", "gateway.yaml:"),
             ("auth: ${MODE:-opne}", "1:7: expected "),
         ] {
@@ -306,6 +330,7 @@ mod tests {
             "{ \"keys\": [ { \"name\": \"a\", \"key\": \"sk-from-the-environment\", \"x\": 1 } ] }",
             "keys: [ { name: a, key: 0123456789abcdef, team: \"${OPENAI_API_KEY}\" } ]",
             "providers: { a: { kind: demo, headers: { authorization: Bearer sk-from-the-environment, x: [] } } }",
+            "providers: { a: { kind: demo, headers: { x-any: sk-from-the-environment, x: [] } } }",
             "keys:\n  - name: a\n    key: [ sk-from-the-environment ]\n",
         ];
 

@@ -1,0 +1,61 @@
+use std::{fmt::Write, net::SocketAddr, path::Path};
+
+use bartizan::config::{AuthMode, Config, Secret};
+
+/// What is printed when the proxy listens: where, for whom, and a line to try it with.
+///
+/// The key is shown only if it was made for this run and nobody could know it otherwise.
+pub fn greeting(
+    config: &Config,
+    file: Option<&Path>,
+    listen: SocketAddr,
+    found: &[&str],
+    made: Option<&Secret>,
+) -> String {
+    let mut text = format!("bartizan {} listens on http://{listen}\n\n", env!("CARGO_PKG_VERSION"));
+    let _ = match file {
+        Some(file) => writeln!(text, "  configuration  {}", file.display()),
+        None => writeln!(text, "  configuration  none; --config FILE takes one, --help tells more"),
+    };
+    let providers: Vec<&str> = config.providers.keys().map(String::as_str).collect();
+    let _ = writeln!(text, "  providers      {}", providers.join(", "));
+    if file.is_none() {
+        let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+        let _ = writeln!(text, "  found          {found} in the environment");
+    }
+    let _ = writeln!(text, "  models         {} of your own, and provider/model", config.models.len());
+    if config.auth == AuthMode::Open {
+        let _ = writeln!(text, "  keys           none: everybody who reaches this address may use it");
+        if !listen.ip().is_loopback() {
+            let _ =
+                writeln!(text, "\n  WARNING: other machines reach this address, and no key is asked for.");
+        }
+    } else {
+        let _ = writeln!(text, "  keys           {}", config.keys.len());
+    }
+    let key = match (config.auth, made) {
+        (AuthMode::Open, _) => "any-key",
+        (_, Some(key)) => key.expose(),
+        (_, None) => "$YOUR_KEY",
+    };
+    text.push_str(&examples(config, listen, key));
+    if made.is_some() {
+        text.push_str(
+            "\n  The key is valid until this process ends; set BARTIZAN_KEY to choose it yourself.\n",
+        );
+    }
+    text
+}
+
+fn examples(config: &Config, listen: SocketAddr, key: &str) -> String {
+    let demo = config.providers.iter().find(|(_, provider)| provider.kind.as_str() == "demo");
+    let model = demo.map(|(name, _)| format!("{name}/echo")).or_else(|| config.models.keys().next().cloned());
+    let model = model.unwrap_or_else(|| "provider/model".to_owned());
+    format!(
+        "\nTry it:\n\n  curl http://{listen}/v1/chat/completions -H 'content-type: application/json' \
+         -H \"authorization: Bearer {key}\" \
+         -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'\n\n\
+         Or use an SDK:\n\n  OPENAI_BASE_URL=http://{listen}/v1  OPENAI_API_KEY={key}\n  \
+         ANTHROPIC_BASE_URL=http://{listen}  ANTHROPIC_API_KEY={key}\n"
+    )
+}

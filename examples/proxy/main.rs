@@ -1,0 +1,106 @@
+//! The whole stack as one program: `cargo run --release --example proxy`.
+//!
+//! `build` has the stack, layer by layer, with the reason why each stands where it stands.
+
+mod arguments;
+mod greeting;
+mod reload;
+mod serve;
+mod stack;
+mod start;
+
+use std::{io::Write, process::ExitCode};
+
+use bartizan::{BoxError, config};
+use clap::Parser;
+use tokio::net::TcpListener;
+
+use self::{arguments::Arguments, start::Start};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.schema {
+        println!("{}", config::json_schema());
+        return ExitCode::SUCCESS;
+    }
+    let start = match Start::new(&arguments) {
+        Ok(start) => start,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if arguments.check {
+        println!("the configuration can be used");
+        return ExitCode::SUCCESS;
+    }
+    start.log(&arguments);
+    match start.runtime().map_err(BoxError::from).and_then(|runtime| runtime.block_on(run(start))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(start: Start) -> Result<(), BoxError> {
+    let Start { config, listen, .. } = &start;
+    let listener =
+        TcpListener::bind(listen).await.map_err(|error| format!("can't listen on {listen}: {error}"))?;
+    let gateway = stack::Gateway::new(config)?;
+    let service = gateway.service(config);
+    let reload = tokio::spawn(reload::reload(gateway.reloading(), start.file.clone()));
+    print(&start.greeting(listener.local_addr()?));
+
+    let ready = gateway.ready.clone();
+    let drain_delay = *config.server.drain_delay;
+    let stop = async move {
+        stop_signal().await;
+        // Load balancers are told before the listener closes.
+        ready.drain();
+        tracing::info!("stopping: open answers may finish");
+        tokio::time::sleep(drain_delay).await;
+    };
+    let (header_timeout, drain) = (*config.server.header_timeout, *config.server.drain_timeout);
+    let finished = tokio::select! {
+        finished = serve::serve(listener, service, header_timeout, stop, drain) => finished,
+        () = second_signal() => false,
+    };
+    if !finished {
+        tracing::warn!("stopped although answers were open");
+    }
+    reload.abort();
+    let _ = reload.await;
+    gateway.close(drain).await;
+    Ok(())
+}
+
+/// Closed standard output, as under some supervisors, is no reason not to run.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+#[cfg(unix)]
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+#[cfg(not(unix))]
+async fn stop_signal() {
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Whoever asks twice does not want to wait.
+async fn second_signal() {
+    stop_signal().await;
+    stop_signal().await;
+}

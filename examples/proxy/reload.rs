@@ -1,0 +1,42 @@
+use std::path::PathBuf;
+
+use bartizan::config::{Config, Watch};
+
+use super::stack::Reloading;
+
+/// Puts every new version of the configuration into force, as long as it can be used.
+///
+/// Routes, providers, prices and keys are exchanged; requests under way keep what they began with. The
+/// listener, the log and the limits of the server take a restart.
+pub async fn reload(mut gateway: Reloading, file: Option<PathBuf>) {
+    let Some(file) = file else { return };
+    let mut watch = match Watch::new(&file) {
+        Ok(watch) => watch,
+        Err(error) => {
+            tracing::error!(%error, "the configuration can't be watched; changes take a restart");
+            return;
+        }
+    };
+    loop {
+        watch.changed().await;
+        let config = match Config::from_file(&file) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!("the configuration was not changed: {error}");
+                continue;
+            }
+        };
+        match gateway.builder.table(&config) {
+            Ok(table) => {
+                gateway.dispatch.reload(table);
+                gateway.keys.replace(config.virtual_keys());
+                tracing::info!(
+                    models = config.models.len(),
+                    keys = config.keys.len(),
+                    "configuration reloaded"
+                );
+            }
+            Err(error) => tracing::error!("the configuration was not changed: {error}"),
+        }
+    }
+}

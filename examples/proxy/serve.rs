@@ -1,0 +1,93 @@
+use std::{convert::Infallible, io, time::Duration};
+
+use bartizan::BoxError;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, time::timeout};
+use tower::Service;
+
+/// The most and the longest headers of a request.
+const MAX_HEADERS: usize = 100;
+const MAX_HEAD: usize = 64 << 10;
+
+/// Accepts connections until `stop` is ready, and then waits for open answers, but not for longer than
+/// `drain`. Returns whether all of them came to their end.
+pub async fn serve<S, R>(
+    listener: TcpListener,
+    service: S,
+    header_timeout: Duration,
+    stop: impl Future<Output = ()>,
+    drain: Duration,
+) -> bool
+where
+    S: Service<Request<Incoming>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    R: Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    let builder = builder(header_timeout);
+    let graceful = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let socket = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => socket,
+                Err(error) => {
+                    pause(&error).await;
+                    continue;
+                }
+            },
+        };
+        let _ = socket.set_nodelay(true);
+        let service = TowerToHyperService::new(service.clone());
+        let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A connection that breaks is the client's affair; what it was doing has been recorded.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection closed");
+            }
+        });
+    }
+    drop(listener);
+    timeout(drain, graceful.shutdown()).await.is_ok()
+}
+
+fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_concurrent_streams(200)
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100);
+    builder
+}
+
+/// Out of descriptors: accepting again at once would fail again at once.
+async fn pause(error: &io::Error) {
+    let connection_is_gone = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    );
+    if !connection_is_gone {
+        tracing::warn!(%error, "can't accept connections");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,164 @@
+use std::{convert::Infallible, fs::OpenOptions, io, sync::Arc, time::Duration};
+
+use bartizan::{
+    BoxError,
+    access::AccessLayer,
+    auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
+    budget::{self, BudgetLayer},
+    config::{self, AuthMode, Away, Builder, Config, Records},
+    dialect::Dialects,
+    dispatch::Dispatch,
+    drain::DrainLayer,
+    health::{HealthLayer, Ready},
+    in_flight::InFlightLayer,
+    ingest::IngestLayer,
+    ledger::MemoryLedger,
+    models::ModelsLayer,
+    record::{JsonLines, Record, RecordLayer, Sink, Tracing},
+    render_errors::RenderErrorsLayer,
+    request_limit::RequestLimitLayer,
+};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::{sync::Mutex, task::JoinHandle};
+use tower::{Service, ServiceBuilder};
+
+/// The most answers that are read on at the same time for clients that have left.
+const MAX_DRAINED: u32 = 1000;
+/// The most records that wait to be written.
+const MAX_RECORDS: usize = 10_000;
+
+/// What outlives every request and every configuration.
+pub struct Gateway {
+    pub ready: Ready,
+    dispatch: Dispatch,
+    keys: Arc<MemoryKeys>,
+    builder: Builder,
+    drain: DrainLayer,
+    records: Arc<dyn Sink>,
+    writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
+}
+
+/// What a new configuration changes.
+pub struct Reloading {
+    pub dispatch: Dispatch,
+    pub keys: Arc<MemoryKeys>,
+    pub builder: Builder,
+}
+
+impl Gateway {
+    pub fn new(config: &Config) -> Result<Self, BoxError> {
+        let mut builder = Builder::default();
+        let dispatch = Dispatch::new(builder.table(config)?);
+        let keys = Arc::new(MemoryKeys::from_iter(config.virtual_keys()));
+        let (records, writer) = records(&config.log.records)?;
+        Ok(Self {
+            ready: Ready::default(),
+            dispatch,
+            keys,
+            builder,
+            drain: DrainLayer::new(MAX_DRAINED),
+            records,
+            writer: Mutex::new(writer),
+        })
+    }
+
+    pub fn reloading(&self) -> Reloading {
+        Reloading { dispatch: self.dispatch.clone(), keys: self.keys.clone(), builder: self.builder.clone() }
+    }
+
+    /// The stack, from the client inwards.
+    pub fn service(
+        &self,
+        config: &Config,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Response<impl http_body::Body<Data = bytes::Bytes, Error = BoxError> + Send + use<>>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone
+    + Send
+    + use<> {
+        let dialects = Dialects::default();
+        let server = &config.server;
+        let auth = match config.auth {
+            AuthMode::Open => AuthLayer::open(Caller::new(VirtualKey::new("everybody"))),
+            _ => AuthLayer::new(self.keys.clone()),
+        };
+        let budget = BudgetLayer::new(Arc::new(MemoryLedger::default()), Arc::new(self.dispatch.clone()))
+            .unknown_price(match config.unknown_price {
+                config::UnknownPrice::Allow => budget::UnknownPrice::Allow,
+                _ => budget::UnknownPrice::Refuse,
+            })
+            .store_away(match config.store_away.budgets {
+                Away::Allow => budget::StoreAway::Allow,
+                Away::Refuse => budget::StoreAway::Refuse,
+            });
+        ServiceBuilder::new()
+            // Outside of everything, so that an answer which is read on for a client that has left is
+            // charged and recorded as if the client were there.
+            .layer(self.drain.clone())
+            // Probes need no key, and leave no record.
+            .layer(HealthLayer::new(self.ready.clone()))
+            // Sees every outcome, also what is refused further in.
+            .layer(RecordLayer::new(self.records.clone()))
+            // Outside of all that fails, inside of the record, which has to know the status.
+            .layer(RenderErrorsLayer::new(dialects.clone()))
+            // Before any work is done for a request; counts it until its answer has ended.
+            .layer(InFlightLayer::new(server.max_in_flight.get()))
+            // Before a byte of the body is read.
+            .layer(auth)
+            // Needs only the caller, so it too refuses before the body is read.
+            .layer(RequestLimitLayer::new())
+            // Lists what the caller may use: needs the caller, but no body.
+            .layer(ModelsLayer::new(Arc::new(self.dispatch.clone())))
+            // From here on the model is known.
+            .layer(
+                IngestLayer::new(dialects)
+                    .limit(server.max_body.bytes())
+                    .memory(server.max_in_flight_bytes.bytes()),
+            )
+            // The first that needs the model: nothing is reserved for what isn't allowed.
+            .layer(AccessLayer::new())
+            // Last before the call: what is held is held as shortly as possible.
+            .layer(budget)
+            .service(self.dispatch.clone())
+    }
+
+    /// Waits for what was begun for clients that have left, and for the records.
+    pub async fn close(self, within: Duration) {
+        let _ = tokio::time::timeout(within, self.drain.finished()).await;
+        let Self { records, writer, .. } = self;
+        // The writer ends when the last sender of records is gone.
+        drop(records);
+        if let Some(writer) = writer.into_inner() {
+            match tokio::time::timeout(Duration::from_secs(5), writer).await {
+                Ok(Ok(Ok(()))) => {}
+                other => tracing::error!(?other, "records are missing"),
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn record(&self, _: Record) {}
+}
+
+/// Where records go, and who writes them there.
+type Written = (Arc<dyn Sink>, Option<JoinHandle<io::Result<()>>>);
+
+fn records(to: &Records) -> Result<Written, BoxError> {
+    Ok(match to {
+        Records::Tracing => (Arc::new(Tracing), None),
+        Records::File(path) => {
+            let open = OpenOptions::new().create(true).append(true).open(path);
+            let file = open.map_err(|error| format!("log.records.file: {}: {error}", path.display()))?;
+            let (records, worker) = JsonLines::new(file, MAX_RECORDS);
+            (Arc::new(records), Some(tokio::spawn(worker)))
+        }
+        _ => (Arc::new(Nowhere), None),
+    })
+}

@@ -1,0 +1,70 @@
+use std::{fmt, io, io::IsTerminal, net::SocketAddr, path::PathBuf};
+
+use bartizan::config::{Config, ConfigError, LogFormat, Secret};
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+
+use super::{arguments::Arguments, greeting::greeting};
+
+/// Everything that is known before anything runs.
+pub struct Start {
+    pub config: Config,
+    pub file: Option<PathBuf>,
+    pub listen: SocketAddr,
+    found: Vec<&'static str>,
+    made: Option<Secret>,
+}
+
+/// Why the proxy can't start.
+pub enum CantStart {
+    Config(ConfigError),
+    Build(String),
+}
+
+impl fmt::Display for CantStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Build(error) => f.write_str(error),
+        }
+    }
+}
+
+impl Start {
+    pub fn new(arguments: &Arguments) -> Result<Self, CantStart> {
+        let (config, found, made) = match &arguments.config {
+            Some(file) => (Config::from_file(file).map_err(CantStart::Config)?, Vec::new(), None),
+            None => Config::from_environment(),
+        };
+        // What can't be built is found before anything listens.
+        let table = bartizan::config::Builder::default().table(&config);
+        table.map_err(|error| CantStart::Build(error.to_string()))?;
+        let listen = arguments.listen.unwrap_or(*config.server.listen);
+        Ok(Self { config, file: arguments.config.clone(), listen, found, made })
+    }
+
+    pub fn greeting(&self, listen: SocketAddr) -> String {
+        greeting(&self.config, self.file.as_deref(), listen, &self.found, self.made.as_ref())
+    }
+
+    pub fn runtime(&self) -> io::Result<Runtime> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        if let Some(workers) = self.config.server.workers {
+            builder.worker_threads(workers.get());
+        }
+        builder.enable_all().build()
+    }
+
+    pub fn log(&self, arguments: &Arguments) {
+        let level = arguments.log_level.as_ref().unwrap_or(&self.config.log.level);
+        let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+        let log =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+        let terminal = io::stderr().is_terminal();
+        match arguments.log_format.unwrap_or(self.config.log.format) {
+            LogFormat::Auto if !terminal => log.json().init(),
+            LogFormat::Json => log.json().init(),
+            _ => log.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).init(),
+        }
+    }
+}
