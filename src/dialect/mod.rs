@@ -14,6 +14,7 @@ mod openai_chat;
 mod openai_embeddings;
 mod openai_error;
 mod retry_after;
+mod text;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 

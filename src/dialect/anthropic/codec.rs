@@ -1,0 +1,43 @@
+//! [`AnthropicCodec`]: translation of messages to and from the canonical form.
+
+use bytes::Bytes;
+
+use super::{answer, decode, encode, stream_in::Decoder, stream_out::Encoder};
+use crate::{
+    Error, Target,
+    dialect::{Codec, Decode, Encode, Encoded, canonical},
+    payload::Head,
+};
+
+/// The [id](crate::dialect::Dialect::id) of the dialect, as parts that only it knows bear it.
+pub(super) const ID: &str = "anthropic-messages";
+
+/// Translates Anthropic's messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnthropicCodec;
+
+impl Codec for AnthropicCodec {
+    fn decode_request<'a>(&self, body: &'a [u8]) -> Result<canonical::Request<'a>, Error> {
+        decode::request(body)
+    }
+
+    fn encode_request(&self, request: &canonical::Request<'_>, to: &Target) -> Result<Encoded, Error> {
+        encode::request(request, to)
+    }
+
+    fn decode_answer<'a>(&self, body: &'a [u8]) -> Result<canonical::Answer<'a>, Error> {
+        answer::decode(body)
+    }
+
+    fn encode_answer(&self, answer: &canonical::Answer<'_>) -> Bytes {
+        answer::encode(answer)
+    }
+
+    fn decoder(&self) -> Box<dyn Decode> {
+        Box::new(Decoder::default())
+    }
+
+    fn encoder(&self, head: &Head) -> Box<dyn Encode> {
+        Box::new(Encoder::new(&head.model))
+    }
+}
