@@ -22,6 +22,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Reader<'a> {
     pub(super) extras: Vec<Extra<'a>>,
+    /// The content is that of a tool's result, where no other results may be.
+    in_result: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -43,14 +45,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A text, or a list of blocks; `at` is where it stands in the body.
-    pub(super) fn content(&mut self, raw: &'a RawValue, at: &str) -> Result<Vec<Part<'a>>, Error> {
+    pub(super) fn content(&mut self, raw: &'a RawValue, at: At<'_>) -> Result<Vec<Part<'a>>, Error> {
         if raw.get().starts_with('"') {
             return Ok(vec![Content::Text(read::<Str<'a>>(raw.get(), at)?.into()).into()]);
         }
         let blocks = read::<Vec<Block<'a>>>(raw.get(), at)?;
         let mut parts = Vec::with_capacity(blocks.len());
         for (index, block) in blocks.into_iter().enumerate() {
-            match self.block(block, &|| format!("{at}.{index}"))? {
+            match self.block(block, &|| format!("{}.{index}", at()))? {
                 Some(part) => parts.push(part),
                 // Rare enough to look for the block's own text only now.
                 None => parts.extend(opaque(raw, index)?),
@@ -70,7 +72,7 @@ impl<'a> Reader<'a> {
                 None => return Ok(None),
             },
             "tool_use" => self.tool_use(block, at)?,
-            "tool_result" => self.tool_result(block, at)?,
+            "tool_result" if !self.in_result => self.tool_result(block, at)?,
             "thinking" => Content::Reasoning {
                 text: required(block.thinking, at, "thinking")?,
                 signature: block
@@ -94,14 +96,14 @@ impl<'a> Reader<'a> {
 
     fn media(&mut self, kind: &str, block: Block<'a>, at: At<'_>) -> Result<Option<Content<'a>>, Error> {
         let source: &RawValue = required(block.source, at, "source")?;
-        let source: Source<'a> = read(source.get(), &format!("{}.source", at()))?;
+        let source: Source<'a> = read(source.get(), &|| format!("{}.source", at()))?;
         let Some(media) = media(source, at)? else { return Ok(None) };
         if let Some(citations) = block.citations {
             self.extra("messages[].content[].citations", citations);
         }
         self.unknown("messages[].content[].", block.unknown);
         let title =
-            || block.title.map(|title| read::<Option<Str<'a>>>(title.get(), &format!("{}.title", at())));
+            || block.title.map(|title| read::<Option<Str<'a>>>(title.get(), &|| format!("{}.title", at())));
         Ok(Some(match kind {
             "image" => Content::Image(media),
             _ => Content::Document { media, title: title().transpose()?.flatten().map(Into::into) },
@@ -125,7 +127,12 @@ impl<'a> Reader<'a> {
 
     fn tool_result(&mut self, block: Block<'a>, at: At<'_>) -> Result<Content<'a>, Error> {
         let parts = match block.content {
-            Some(content) => self.content(content, &format!("{}.content", at()))?,
+            Some(content) => {
+                self.in_result = true;
+                let parts = self.content(content, &|| format!("{}.content", at()));
+                self.in_result = false;
+                parts?
+            }
             None => Vec::new(),
         };
         self.unknown("messages[].content[].", block.unknown);
@@ -135,7 +142,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Says where something stands, for an error.
-type At<'f> = &'f dyn Fn() -> String;
+pub(super) type At<'f> = &'f dyn Fn() -> String;
 
 /// How long a mark asks to keep the prompt.
 pub(super) fn cache(control: &CacheControl<'_>) -> Cache {
@@ -176,18 +183,19 @@ fn opaque(raw: &RawValue, index: usize) -> Result<Option<Part<'_>>, Error> {
         #[serde(borrow, rename = "type")]
         kind: Str<'a>,
     }
-    let blocks = read::<Vec<&RawValue>>(raw.get(), "content")?;
+    let blocks = read::<Vec<&RawValue>>(raw.get(), &|| "content".into())?;
     let Some(raw) = blocks.get(index).copied() else { return Ok(None) };
-    let kind = read::<Typed<'_>>(raw.get(), "content")?.kind.into();
+    let kind = read::<Typed<'_>>(raw.get(), &|| "content".into())?.kind.into();
     Ok(Some(Content::Opaque { dialect: ID, kind, raw: Cow::Borrowed(raw) }.into()))
 }
 
 /// Reads a piece of a body that stands at `at`, or the whole of it; an error names the field.
-pub(super) fn read<'a, T: Deserialize<'a>>(json: &'a str, at: &str) -> Result<T, Error> {
+pub(super) fn read<'a, T: Deserialize<'a>>(json: &'a str, at: At<'_>) -> Result<T, Error> {
     serde_json::from_str(json).map_err(|error| {
         let mut again = serde_json::Deserializer::from_str(json);
         let inner = serde_path_to_error::deserialize::<_, T>(&mut again).err();
-        let path = dotted(at, inner.map(|error| error.path().to_string()).as_deref());
+        let at = at();
+        let path = dotted(&at, inner.map(|error| error.path().to_string()).as_deref());
         let error = json::invalid(&error, &path);
         if at.is_empty() || error.param().is_none() {
             return error;

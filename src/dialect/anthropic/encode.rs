@@ -156,3 +156,127 @@ fn lose_the_rest(request: &Request<'_>, lost: &mut Lost) {
     lost.push_if(request.seed.is_some(), "seed");
     lost.push_if(request.choices.is_some_and(|choices| choices > 1), "n");
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{encoded, hi, raw, text, try_encode};
+    use super::*;
+    use crate::dialect::canonical::{Cache, Effort, Extra, Reasoning};
+
+    /// T01
+    #[test]
+    fn a_plain_request_is_written_without_decoration() {
+        let request = Request { max_output: Some(50), stop: vec!["END".into()], ..hi() };
+
+        let encoded = try_encode(&request, &[], &[]).unwrap();
+
+        let expected = r#"{"model":"m","max_tokens":50,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"stop_sequences":["END"]}"#;
+        assert_eq!(std::str::from_utf8(&encoded.body).unwrap(), expected);
+        assert!(encoded.lost.is_empty() && encoded.undo.is_empty());
+    }
+
+    /// C61, T05, T06
+    #[test]
+    fn sampling_is_narrowed_to_what_the_model_takes() {
+        let request = Request { temperature: Some(1.5), top_k: Some(5), ..hi() };
+
+        let (clamped, _) = encoded(&request, &[], &[]);
+        let (refused, lost) = encoded(&request, &[], &["sampling_params"]);
+
+        assert_eq!((&clamped["temperature"], &clamped["top_k"]), (&json!(1.0), &json!(5)));
+        assert!(refused.get("temperature").is_none() && refused.get("top_k").is_none());
+        assert_eq!(lost, ["temperature", "top_k"]);
+    }
+
+    /// C63
+    #[test]
+    fn a_temperature_goes_before_a_nucleus() {
+        let both = Request { temperature: Some(0.5), top_p: Some(0.9), ..hi() };
+        let thinking = Reasoning { effort: Some(Effort::Low), ..Reasoning::default() };
+        let thinking =
+            Request { temperature: Some(0.5), top_p: Some(0.96), reasoning: Some(thinking), ..hi() };
+
+        let (both, lost) = encoded(&both, &[], &[]);
+        let (thinking, lost_thinking) = encoded(&thinking, &[], &[]);
+
+        assert_eq!((both["temperature"].as_f64(), both.get("top_p")), (Some(0.5), None));
+        assert_eq!(lost, ["top_p"]);
+        assert_eq!((thinking.get("temperature"), thinking["top_p"].as_f64()), (None, Some(0.96)));
+        assert_eq!(lost_thinking, ["temperature"]);
+    }
+
+    /// C64
+    #[test]
+    fn stop_texts_without_a_character_are_lost() {
+        let request = Request { stop: vec!["\n\n".into(), "END".into()], ..hi() };
+
+        let (body, lost) = encoded(&request, &[], &[]);
+
+        assert_eq!(body["stop_sequences"], json!(["END"]));
+        assert_eq!(lost, ["stop"]);
+    }
+
+    /// C65, C117
+    #[test]
+    fn what_cant_be_expressed_is_reported() {
+        let extra = |field: &'static str, value| Extra { field: field.into(), value: raw(value) };
+        let request = Request {
+            seed: Some(1),
+            choices: Some(2),
+            presence_penalty: Some(0.5),
+            frequency_penalty: Some(0.0),
+            service_tier: Some("flex".into()),
+            extras: vec![extra("logprobs", "true"), extra("speed", r#""fast""#)],
+            ..hi()
+        };
+
+        let (body, lost) = encoded(&request, &[], &[]);
+
+        assert_eq!(body["speed"], "fast");
+        assert_eq!(lost, ["service_tier", "logprobs", "presence_penalty", "seed", "n"]);
+    }
+
+    /// C124
+    #[test]
+    fn users_are_named_opaquely() {
+        let sent = |user: &'static str| {
+            let (body, _) = encoded(&Request { user: Some(user.into()), ..hi() }, &[], &[]);
+            body["metadata"]["user_id"].as_str().unwrap().to_owned()
+        };
+
+        assert_eq!(sent("user-7"), "user-7");
+        assert_eq!(sent("ann@example.com").len(), 32);
+        assert_ne!(sent("+49 170 1234567"), sent("+49 170 1234568"));
+    }
+
+    #[test]
+    fn classes_of_service_are_renamed() {
+        let sent = |tier: &'static str| {
+            encoded(&Request { service_tier: Some(tier.into()), ..hi() }, &[], &[]).0["service_tier"].take()
+        };
+
+        assert_eq!((sent("auto"), sent("default")), (json!("auto"), json!("standard_only")));
+    }
+
+    /// C123
+    #[test]
+    fn only_the_last_four_cache_marks_are_kept() {
+        let mut request = hi();
+        let marked = |cache| {
+            let mut part = text("s");
+            part.cache = Some(cache);
+            part
+        };
+        request.system = (0..4).map(|_| marked(Cache::Hour)).collect();
+        request.turns[0].parts.push(marked(Cache::Default));
+
+        let (body, lost) = encoded(&request, &[], &[]);
+
+        assert!(body["system"][0].get("cache_control").is_none());
+        assert_eq!(body["system"][1]["cache_control"], json!({"type": "ephemeral", "ttl": "1h"}));
+        assert_eq!(body["messages"][0]["content"][1]["cache_control"], json!({"type": "ephemeral"}));
+        assert_eq!(lost, ["cache_control"]);
+    }
+}

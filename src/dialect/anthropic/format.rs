@@ -83,3 +83,71 @@ pub(super) fn plan<'a>(
         schema: schema::of_tool(Some(schema), false),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{encoded, hi, raw, tool, try_encode};
+    use super::*;
+
+    const SCHEMA: &str = r#"{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}"#;
+
+    fn request(tools: &[&'static str]) -> Request<'static> {
+        let schema = raw(SCHEMA);
+        let format = Format::Schema { name: Some("r".into()), description: None, schema, strict: Some(true) };
+        Request { format: Some(format), tools: tools.iter().map(|name| tool(name, None)).collect(), ..hi() }
+    }
+
+    /// T08
+    #[test]
+    fn the_providers_own_means_come_first() {
+        let (body, lost) = encoded(&request(&[]), &["native_structured_output"], &[]);
+        let (unknown, _) = encoded(&request(&["f"]), &[], &[]);
+
+        let format = &body["output_config"]["format"];
+        assert_eq!(format["type"], "json_schema");
+        assert_eq!(format["schema"]["additionalProperties"], false);
+        assert_eq!(&unknown["output_config"]["format"], format);
+        assert!(lost.is_empty());
+    }
+
+    /// C57
+    #[test]
+    fn a_tool_takes_the_answer_where_the_model_has_no_other_means() {
+        let encoded = try_encode(&request(&[]), &[], &["native_structured_output"]).unwrap();
+
+        let body: serde_json::Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!(body["tools"][0]["name"], "r");
+        assert_eq!(
+            body["tools"][0]["input_schema"],
+            serde_json::from_str::<serde_json::Value>(SCHEMA).unwrap()
+        );
+        assert_eq!(
+            body["tool_choice"],
+            json!({"type": "tool", "name": "r", "disable_parallel_tool_use": true})
+        );
+        assert_eq!(encoded.undo.answer_tool.as_deref(), Some("r"));
+        assert!(encoded.lost.is_empty());
+    }
+
+    /// C57
+    #[test]
+    fn the_form_is_lost_beside_other_tools_or_without_force() {
+        let (beside, lost) = encoded(&request(&["f"]), &[], &["native_structured_output"]);
+        let lacks = ["native_structured_output", "forced_tool_use"];
+        let (unforced, lost_unforced) = encoded(&request(&[]), &[], &lacks);
+
+        assert_eq!(beside["tools"].as_array().unwrap().len(), 1);
+        assert!(unforced.get("tools").is_none());
+        assert_eq!((lost, lost_unforced), (vec![FIELD.to_owned()], vec![FIELD.to_owned()]));
+    }
+
+    #[test]
+    fn any_json_is_asked_for_in_words() {
+        let (body, lost) = encoded(&Request { format: Some(Format::Json), ..hi() }, &[], &[]);
+
+        assert_eq!(body["system"][0]["text"], "Answer with one JSON object and nothing else.");
+        assert_eq!(lost, [FIELD]);
+    }
+}

@@ -152,3 +152,89 @@ fn image_type(said: &str, base64: &str) -> Option<&'static str> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        super::testing::{asking, assistant, encoded, image, raw, text, try_encode, user},
+        *,
+    };
+
+    fn sent(content: Content<'_>) -> (serde_json::Value, Vec<String>) {
+        let (mut body, lost) = encoded(&asking(vec![user(vec![text("see"), content.into()])]), &[], &[]);
+        (body["messages"][0]["content"].as_array_mut().unwrap().drain(1..).next().unwrap_or_default(), lost)
+    }
+
+    fn document(media: Media<'_>) -> Content<'_> {
+        Content::Document { media, title: Some("t".into()) }
+    }
+
+    fn base64<'a>(media_type: &'a str, data: &'a str) -> Media<'a> {
+        Media::Base64 { media_type: media_type.into(), data: data.into() }
+    }
+
+    /// C120
+    #[test]
+    fn the_type_of_a_picture_is_seen_in_its_bytes() {
+        let (jpeg, _) = sent(image("image/jpg", "/9j/4AAQ").content);
+        let (png, _) = sent(image("", "iVBORw0KGgoA").content);
+        let (renamed, _) = sent(image("image/jpg", "AAAA").content);
+        let (unknown, lost) = sent(image("image/tiff", "SUkq").content);
+
+        assert_eq!(
+            jpeg,
+            json!({"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "/9j/4AAQ"}})
+        );
+        assert_eq!(png["source"]["media_type"], "image/png");
+        assert_eq!(renamed["source"]["media_type"], "image/jpeg");
+        assert!(unknown.is_null());
+        assert_eq!(lost, ["messages[].content[].image_url"]);
+    }
+
+    /// C122
+    #[test]
+    fn documents_are_pdf_or_text_and_files_must_be_at_home() {
+        let (pdf, _) = sent(document(base64("application/pdf", "JVBERi0x")));
+        let (plain, _) = sent(document(base64("text/markdown", "SGk=")));
+        let (_, lost) = sent(document(base64("application/msword", "AAAA")));
+        let (at_home, _) = sent(document(Media::File("file_1".into())));
+        let foreign = asking(vec![user(vec![document(Media::File("file-1".into())).into()])]);
+
+        assert_eq!(
+            pdf,
+            json!({"type": "document", "title": "t",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0x"}})
+        );
+        assert_eq!(plain["source"], json!({"type": "text", "media_type": "text/plain", "data": "Hi"}));
+        assert_eq!(lost, ["messages[].content[].file"]);
+        assert_eq!(at_home["source"], json!({"type": "file", "file_id": "file_1"}));
+        assert_eq!(try_encode(&foreign, &[], &[]).unwrap_err().kind(), Kind::InvalidRequest);
+    }
+
+    /// C51
+    #[test]
+    fn what_only_this_dialect_knows_comes_back_as_it_was() {
+        let block = r#"{"type":"server_tool_use","id":"srv","name":"web_search","input":{"q": 1.0}}"#;
+        let own = Content::Opaque { dialect: ID, kind: "server_tool_use".into(), raw: raw(block) };
+        let foreign = Content::Opaque { dialect: "other", kind: "video".into(), raw: raw("{}") };
+        let request = asking(vec![
+            user(vec![text("a")]),
+            assistant(vec![own.into()]),
+            user(vec![text("b"), foreign.into()]),
+        ]);
+
+        let encoded = try_encode(&request, &[], &[]).unwrap();
+
+        assert!(std::str::from_utf8(&encoded.body).unwrap().contains(block));
+        assert_eq!(encoded.lost, ["messages[].content[].video".into()]);
+    }
+
+    #[test]
+    fn a_recording_is_lost() {
+        let (_, lost) = sent(Content::Audio { data: "AAAA".into(), format: "wav".into() });
+
+        assert_eq!(lost, ["messages[].content[].input_audio"]);
+    }
+}

@@ -288,3 +288,72 @@ fn add_properties<'a>(schema: &Members<'a>, properties: &mut Vec<(String, &'a Ra
 fn names(required: Option<&RawValue>) -> Vec<String> {
     required.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::raw, *};
+
+    /// C59, T08
+    #[test]
+    fn what_is_refused_moves_into_the_description() {
+        let schema = r#"{"type":"object","properties":{
+            "z":{"type":"integer","minimum":1,"maximum":9,"description":"a digit"},
+            "a":{"type":"array","minItems":2,"items":{"type":"string","format":"color","maxLength":3}},
+            "minimum":{"oneOf":[{"type":"string","format":"date"},{"type":"null"}]}},"required":["z"]}"#;
+
+        let closed = closed(&raw(schema));
+
+        assert_eq!(
+            closed.get(),
+            concat!(
+                r#"{"type":"object","properties":{"#,
+                r#""z":{"type":"integer","description":"a digit (minimum: 1, maximum: 9)"},"#,
+                r#""a":{"type":"array","items":{"type":"string","description":"format: \"color\", maxLength: 3"},"#,
+                r#""description":"minItems: 2"},"#,
+                r#""minimum":{"anyOf":[{"type":"string","format":"date"},{"type":"null"}]}},"#,
+                r#""required":["z"],"additionalProperties":false}"#
+            )
+        );
+    }
+
+    #[test]
+    fn every_object_is_closed() {
+        let schema = r##"{"type":"object","properties":{"a":{"$ref":"#/$defs/b"}},"additionalProperties":{"type":"string"},"$defs":{"b":{"type":["object","null"]}}}"##;
+
+        let closed = closed(&raw(schema));
+
+        assert_eq!(
+            closed.get(),
+            r##"{"type":"object","properties":{"a":{"$ref":"#/$defs/b"}},"$defs":{"b":{"type":["object","null"],"additionalProperties":false}},"additionalProperties":false}"##
+        );
+    }
+
+    /// C43
+    #[test]
+    fn a_tool_that_takes_nothing_takes_an_empty_object() {
+        assert_eq!(of_tool(None, false).get(), r#"{"type":"object","properties":{}}"#);
+        assert_eq!(of_tool(Some(&raw("null")), false).get(), r#"{"type":"object","properties":{}}"#);
+    }
+
+    /// C44
+    #[test]
+    fn the_root_becomes_a_plain_object() {
+        let root = |schema| of_tool(Some(&raw(schema)), false).get().to_owned();
+        let plain = r#"{ "type":"object", "properties":{"b":{},"a":{}} }"#;
+
+        assert_eq!(root(plain), plain);
+        assert_eq!(root(r#"{"properties":{"a":{}}}"#), r#"{"type":"object","properties":{"a":{}}}"#);
+        assert_eq!(
+            root(r#"{"type":"string"}"#),
+            r#"{"type":"object","properties":{"value":{"type":"string"}},"required":["value"]}"#
+        );
+        assert_eq!(
+            root(
+                r#"{"title":"t","anyOf":[
+                {"properties":{"a":{"type":"string"},"k":{}},"required":["k","a"]},
+                {"properties":{"b":{},"k":{}},"required":["k"]}]}"#
+            ),
+            r#"{"type":"object","title":"t","properties":{"a":{"type":"string"},"k":{},"b":{}},"required":["k"]}"#
+        );
+    }
+}

@@ -204,3 +204,130 @@ fn signature(signature: Option<&str>, emit: Emit<'_>) {
         emit(Event::Signature { choice: 0, signature: signature.into() });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::decoded;
+    use super::*;
+
+    const START: &str = r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"claude-x","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":15,"cache_read_input_tokens":5,"output_tokens":1}}}"#;
+    const TEXT: &str =
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}   }"#;
+    const CALL: &str = r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"toolu_1","name":"f","input":{}}}"#;
+    const STOP: &str = r#"{"type":"message_stop"}"#;
+
+    fn kinds(events: &[String]) -> Vec<&str> {
+        events.iter().map(|event| event.split([' ', '(']).next().unwrap_or_default()).collect()
+    }
+
+    /// T25, C105
+    #[test]
+    fn a_stream_is_understood_and_its_counts_are_merged() {
+        let (events, error) = decoded(&[
+            START,
+            TEXT,
+            r#"{"type": "ping"}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hé"}}"#,
+            r#"{"type":"content_block_stop","index":0}"#,
+            CALL,
+            r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":""}}"#,
+            r#"{"type":"content_block_stop","index":1}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"output_tokens":12}}"#,
+            STOP,
+        ]);
+
+        assert!(error.is_none());
+        let expected = ["Start", "Usage", "Ping", "Text", "ToolCall", "Arguments", "Usage", "Finish", "End"];
+        assert_eq!(kinds(&events), expected);
+        assert_eq!(events[3], r#"Text { choice: 0, text: "Hé" }"#);
+        assert_eq!(events[5], r#"Arguments { choice: 0, call: 0, fragment: "{}" }"#);
+        assert!(
+            events[6].contains("input: 20, cached: 5") && events[6].contains("output: 12"),
+            "{}",
+            events[6]
+        );
+        assert_eq!(events[7], "Finish { choice: 0, finish: ToolCalls }");
+    }
+
+    #[test]
+    fn arguments_are_handed_on_piece_by_piece() {
+        let (events, _) = decoded(&[
+            CALL,
+            r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":""}}"#,
+            r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"a\":"}}"#,
+            r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"1}"}}"#,
+            r#"{"type":"content_block_stop","index":1}"#,
+        ]);
+
+        assert_eq!(kinds(&events), ["ToolCall", "Arguments", "Arguments"]);
+        assert_eq!(events[1], r#"Arguments { choice: 0, call: 0, fragment: "{\"a\":" }"#);
+    }
+
+    /// C66, C69
+    #[test]
+    fn thoughts_come_with_their_proof() {
+        let (events, _) = decoded(&[
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"sig"}}"#,
+            r#"{"type":"content_block_start","index":1,"content_block":{"type":"redacted_thinking","data":"d"}}"#,
+        ]);
+
+        assert_eq!(
+            events,
+            [
+                r#"Reasoning { choice: 0, text: "hm" }"#,
+                r#"Signature { choice: 0, signature: "sig" }"#,
+                r#"RedactedReasoning { choice: 0, data: "d" }"#
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_is_passed_over() {
+        let (events, error) = decoded(&[
+            r#"{"type":"new_event","index":7}"#,
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","id":"s","name":"web_search","input":{}}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{}}}"#,
+            r#"{"type":"content_block_stop","index":0}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#,
+            STOP,
+        ]);
+
+        assert_eq!(kinds(&events), ["Finish", "End"]);
+        assert!(error.is_none());
+    }
+
+    /// C92, C96, T28
+    #[test]
+    fn an_error_inside_the_stream_is_of_its_kind() {
+        let overloaded = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+
+        let (events, error) = decoded(&[START, overloaded]);
+
+        let error = error.unwrap();
+        assert_eq!((error.kind(), error.message()), (Kind::Overloaded, "Overloaded"));
+        assert_eq!(kinds(&events), ["Start", "Usage"]);
+    }
+
+    /// C93
+    #[test]
+    fn a_stream_that_breaks_off_is_an_error_unless_the_reason_was_given() {
+        let given = r#"{"type":"message_delta","delta":{"stop_reason":"refusal","stop_details":{"explanation":"no"}},"usage":{"output_tokens":1}}"#;
+
+        let (_, broken) = decoded(&[START, TEXT]);
+        let (events, fine) = decoded(&[START, given]);
+
+        assert_eq!(broken.unwrap().kind(), Kind::Upstream);
+        assert!(fine.is_none());
+        assert_eq!(events[3..], [r#"Finish { choice: 0, finish: Refused(Some("no")) }"#, "End"]);
+    }
+
+    #[test]
+    fn an_event_that_is_not_json_is_an_error() {
+        let (_, error) = decoded(&["{"]);
+
+        assert_eq!(error.unwrap().kind(), Kind::Upstream);
+    }
+}

@@ -320,3 +320,242 @@ fn send(event: &Wire<'_>, out: &mut BytesMut) {
     let _ = serde_json::to_writer((&mut *out).writer(), event);
     out.extend_from_slice(b"\n\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::streamed;
+    use super::*;
+
+    fn start() -> Event<'static> {
+        Event::Start { id: "c".into(), model: "gpt-x".into(), created: Some(1) }
+    }
+
+    fn text(text: &str) -> Event<'_> {
+        Event::Text { choice: 0, text: text.into() }
+    }
+
+    fn reasoning(text: &str) -> Event<'_> {
+        Event::Reasoning { choice: 0, text: text.into() }
+    }
+
+    fn call(call: u32, name: &str) -> Event<'_> {
+        Event::ToolCall {
+            choice: 0,
+            call,
+            id: format!("call_{name}").into(),
+            name: name.into(),
+            is_free_text: false,
+        }
+    }
+
+    fn arguments(call: u32, fragment: &str) -> Event<'_> {
+        Event::Arguments { choice: 0, call, fragment: fragment.into() }
+    }
+
+    fn finish(finish: Finish<'_>) -> Event<'_> {
+        Event::Finish { choice: 0, finish }
+    }
+
+    /// `start index type`, `delta index content`, `stop index` and the names of other events.
+    fn outline(events: &[Value]) -> Vec<String> {
+        let line = |event: &Value| {
+            let index = &event["index"];
+            match event["type"].as_str().unwrap() {
+                "content_block_start" => {
+                    format!("start {index} {}", event["content_block"]["type"].as_str().unwrap())
+                }
+                "content_block_delta" => {
+                    let said = |name| event["delta"][name].as_str();
+                    let names = ["text", "thinking", "signature", "partial_json"];
+                    format!("delta {index} {}", names.into_iter().find_map(said).unwrap())
+                }
+                "content_block_stop" => format!("stop {index}"),
+                other => other.to_owned(),
+            }
+        };
+        events.iter().map(line).collect()
+    }
+
+    /// T26, C88, C90
+    #[test]
+    fn calls_that_take_turns_come_one_after_another() {
+        let events = streamed(vec![
+            start(),
+            text(""),
+            reasoning("hm"),
+            text("ok"),
+            call(0, "a"),
+            call(1, "b"),
+            arguments(1, r#"{"b":"#),
+            arguments(0, r#"{"a":1}"#),
+            text(""),
+            arguments(1, "2}"),
+            Event::Usage(Tokens { input: 20, cached: 5, output: 8, ..Tokens::default() }),
+            finish(Finish::ToolCalls),
+            Event::End,
+        ]);
+
+        assert_eq!(
+            outline(&events),
+            [
+                "message_start",
+                "start 0 thinking",
+                "delta 0 hm",
+                "stop 0",
+                "start 1 text",
+                "delta 1 ok",
+                "stop 1",
+                "start 2 tool_use",
+                r#"delta 2 {"a":1}"#,
+                "stop 2",
+                "start 3 tool_use",
+                r#"delta 3 {"b":"#,
+                "delta 3 2}",
+                "stop 3",
+                "message_delta",
+                "message_stop",
+            ]
+        );
+        assert_eq!(
+            events[7]["content_block"],
+            json!({"type": "tool_use", "id": "call_a", "name": "a", "input": {}})
+        );
+        let end = &events[14];
+        assert_eq!(end["delta"], json!({"stop_reason": "tool_use", "stop_sequence": null}));
+        assert_eq!(end["usage"]["input_tokens"], 15);
+        assert_eq!(end["usage"]["cache_read_input_tokens"], 5);
+        assert_eq!(end["usage"]["output_tokens"], 8);
+    }
+
+    #[test]
+    fn the_beginning_has_all_that_clients_need_and_the_counts_that_are_known() {
+        let tokens = Tokens { input: 12, output: 1, ..Tokens::default() };
+
+        let events = streamed(vec![start(), Event::Usage(tokens), text("a")]);
+
+        let usage = events[0]["message"]["usage"].clone();
+        assert_eq!((&usage["input_tokens"], &usage["output_tokens"]), (&json!(12), &json!(1)));
+        assert_eq!(
+            events[0],
+            json!({"type": "message_start", "message": {"id": "c", "type": "message", "role": "assistant",
+                "model": "gpt-x", "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage}})
+        );
+    }
+
+    /// C87
+    #[test]
+    fn whole_calls_follow_each_other() {
+        let events = streamed(vec![
+            start(),
+            call(0, "a"),
+            arguments(0, "{}"),
+            call(1, "b"),
+            arguments(1, "{}"),
+            finish(Finish::Stop),
+            Event::End,
+        ]);
+
+        assert_eq!(
+            outline(&events)[1..7],
+            ["start 0 tool_use", "delta 0 {}", "stop 0", "start 1 tool_use", "delta 1 {}", "stop 1"]
+        );
+        // C85: the model waits for tools, whatever is said.
+        assert_eq!(events[7]["delta"]["stop_reason"], "tool_use");
+    }
+
+    #[test]
+    fn a_call_without_arguments_does_not_keep_the_others_forever() {
+        let events = streamed(vec![start(), call(0, "a"), call(1, "b"), arguments(1, "{}"), Event::End]);
+
+        assert_eq!(
+            outline(&events)[1..6],
+            ["start 0 tool_use", "stop 0", "start 1 tool_use", "delta 1 {}", "stop 1"]
+        );
+    }
+
+    /// C90
+    #[test]
+    fn text_after_a_call_is_a_new_block_and_the_call_is_over() {
+        let events = streamed(vec![
+            start(),
+            call(0, "a"),
+            arguments(0, "{}"),
+            text("b"),
+            arguments(0, "x"),
+            text("c"),
+        ]);
+
+        assert_eq!(outline(&events)[3..], ["stop 0", "start 1 text", "delta 1 b", "error"]);
+    }
+
+    #[test]
+    fn a_proof_ends_the_thoughts() {
+        let signature = Event::Signature { choice: 0, signature: "s".into() };
+        let redacted = Event::RedactedReasoning { choice: 0, data: "d".into() };
+
+        let events = streamed(vec![start(), reasoning("a"), signature, reasoning("b"), redacted, text("c")]);
+
+        assert_eq!(
+            outline(&events)[1..],
+            [
+                "start 0 thinking",
+                "delta 0 a",
+                "delta 0 s",
+                "stop 0",
+                "start 1 thinking",
+                "delta 1 b",
+                "stop 1",
+                "start 2 redacted_thinking",
+                "stop 2",
+                "start 3 text",
+                "delta 3 c",
+            ]
+        );
+        assert_eq!(events[3]["delta"]["type"], "signature_delta");
+        assert_eq!(events[8]["content_block"], json!({"type": "redacted_thinking", "data": "d"}));
+    }
+
+    /// C118
+    #[test]
+    fn a_refusal_is_said_and_given_as_the_reason() {
+        let refusal = Event::Refusal { choice: 0, text: "no".into() };
+        let explained = finish(Finish::Refused(Some("policy".into())));
+
+        let said = streamed(vec![start(), refusal, finish(Finish::Stop), Event::End]);
+        let explained = streamed(vec![start(), explained, Event::End]);
+
+        assert_eq!(outline(&said)[1..4], ["start 0 text", "delta 0 no", "stop 0"]);
+        assert_eq!(said[4]["delta"]["stop_reason"], "refusal");
+        assert_eq!(explained[1]["delta"]["stop_details"]["explanation"], "policy");
+    }
+
+    #[test]
+    fn ids_are_made_where_there_are_none_and_the_model_is_the_one_asked_for() {
+        let nameless = Event::Start { id: "".into(), model: "".into(), created: None };
+        let unnamed =
+            Event::ToolCall { choice: 0, call: 0, id: "".into(), name: "f".into(), is_free_text: false };
+
+        let events = streamed(vec![nameless, Event::Ping, unnamed]);
+
+        assert!(events[0]["message"]["id"].as_str().unwrap().starts_with("msg_"));
+        assert_eq!(events[0]["message"]["model"], "asked-for");
+        assert_eq!(events[1], json!({"type": "ping"}));
+        assert!(events[2]["content_block"]["id"].as_str().unwrap().starts_with("toolu_"));
+    }
+
+    #[test]
+    fn only_the_first_of_several_answers_is_told() {
+        let other = Event::Text { choice: 1, text: "x".into() };
+
+        let events =
+            streamed(vec![start(), other, text("a"), finish(Finish::StopSequence("X".into())), Event::End]);
+
+        assert_eq!(
+            outline(&events)[1..],
+            ["start 0 text", "delta 0 a", "stop 0", "message_delta", "message_stop"]
+        );
+        assert_eq!(events[4]["delta"], json!({"stop_reason": "stop_sequence", "stop_sequence": "X"}));
+    }
+}

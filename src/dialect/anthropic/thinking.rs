@@ -110,3 +110,132 @@ fn budget(reasoning: &Reasoning, cap: u64, ceiling: u64, facts: &ModelFacts) -> 
     }
     (cap > LEAST_BUDGET).then_some(((cap / 2).max(LEAST_BUDGET), cap))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{asking, assistant, call, encoded, hi, result, text, thought, tool, user};
+    use super::*;
+    use crate::dialect::canonical::ToolChoice;
+
+    fn thinking(reasoning: Reasoning, supports: &[&str], lacks: &[&str]) -> (Value, Vec<String>) {
+        encoded(&Request { reasoning: Some(reasoning), ..hi() }, supports, lacks)
+    }
+
+    fn with(effort: Effort) -> Reasoning {
+        Reasoning { effort: Some(effort), ..Reasoning::default() }
+    }
+
+    /// T07
+    #[test]
+    fn newer_models_think_by_effort() {
+        let (high, _) = thinking(with(Effort::High), &["adaptive_thinking"], &[]);
+        let (max, _) = thinking(with(Effort::Max), &["adaptive_thinking", "xhigh_reasoning_effort"], &[]);
+        let budget = Reasoning { budget: Some(2000), visible: Some(false), ..Reasoning::default() };
+        let (budget, _) = thinking(budget, &["adaptive_thinking"], &[]);
+
+        assert_eq!(high["thinking"], json!({"type": "adaptive", "display": "summarized"}));
+        assert_eq!(high["output_config"], json!({"effort": "high"}));
+        assert_eq!(max["output_config"], json!({"effort": "xhigh"}));
+        assert_eq!(budget["thinking"], json!({"type": "adaptive", "display": "omitted"}));
+        assert_eq!(budget["output_config"], json!({"effort": "medium"}));
+    }
+
+    #[test]
+    fn older_models_think_by_budget() {
+        let (low, _) = thinking(with(Effort::Low), &[], &[]);
+        let given = Reasoning { budget: Some(500), ..with(Effort::High) };
+        let (given, _) = thinking(given, &[], &[]);
+
+        assert_eq!(low["thinking"], json!({"type": "enabled", "budget_tokens": 1024}));
+        assert!(low.get("output_config").is_none());
+        assert_eq!(given["thinking"]["budget_tokens"], 1024);
+    }
+
+    #[test]
+    fn thinking_is_turned_off_where_that_is_possible() {
+        let (off, lost) = thinking(with(Effort::None), &[], &[]);
+        let always = ["adaptive_thinking", "thinking_always_on"];
+        let (low, lost_always) = thinking(with(Effort::None), &always, &[]);
+        let (never, lost_never) = thinking(with(Effort::High), &[], &["reasoning"]);
+
+        assert_eq!((&off["thinking"], lost), (&json!({"type": "disabled"}), vec![]));
+        assert_eq!(low["output_config"], json!({"effort": "low"}));
+        assert!(low.get("thinking").is_none() && never.get("thinking").is_none());
+        assert_eq!((lost_always, lost_never), (vec![FIELD.to_owned()], vec![FIELD.to_owned()]));
+    }
+
+    /// C125
+    #[test]
+    fn the_budget_stays_below_the_cap() {
+        let capped = |max_output, effort, most| {
+            let mut facts = ModelFacts::default();
+            facts.max_output = most;
+            let request = Request { max_output, reasoning: Some(with(effort)), ..Request::default() };
+            let plan = plan(&request, &facts, true, &mut Lost::default());
+            let budget = match plan.thinking {
+                Some(Thinking::Enabled { budget_tokens, .. }) => Some(budget_tokens),
+                _ => None,
+            };
+            (budget, plan.max_tokens)
+        };
+
+        assert_eq!(capped(Some(500), Effort::Medium, Some(64_000)), (Some(4096), 4596), "raised");
+        assert_eq!(capped(Some(3000), Effort::High, Some(8192)), (Some(1500), 3000), "no room above");
+        assert_eq!(capped(Some(3000), Effort::High, None), (Some(1500), 3000), "unknown room above");
+        assert_eq!(capped(None, Effort::High, None), (Some(16_384), 20_480), "nobody set a cap");
+        assert_eq!(capped(Some(1000), Effort::High, None), (None, 1000), "no room at all");
+    }
+
+    #[test]
+    fn the_cap_is_the_clients_but_never_above_the_models() {
+        let cap = |max_output, most| {
+            let mut facts = ModelFacts::default();
+            facts.max_output = most;
+            let request = Request { max_output, ..Request::default() };
+            plan(&request, &facts, true, &mut Lost::default()).max_tokens
+        };
+
+        assert_eq!(cap(Some(50), Some(100)), 50);
+        assert_eq!(cap(Some(500), Some(100)), 100);
+        assert_eq!(cap(None, Some(100)), 100);
+        assert_eq!(cap(None, None), 4096);
+    }
+
+    /// C49
+    #[test]
+    fn a_forced_tool_leaves_no_thinking() {
+        let request = Request {
+            tools: vec![tool("f", None)],
+            tool_choice: Some(ToolChoice::Required),
+            reasoning: Some(with(Effort::High)),
+            ..hi()
+        };
+
+        let (body, lost) = encoded(&request, &[], &[]);
+
+        assert!(body.get("thinking").is_none());
+        assert_eq!(body["tool_choice"], json!({"type": "any"}));
+        assert_eq!(lost, [FIELD]);
+    }
+
+    /// C67
+    #[test]
+    fn thinking_is_left_out_when_the_client_has_lost_the_thoughts() {
+        let resumed = |begin: Vec<_>| Request {
+            tools: vec![tool("f", None)],
+            reasoning: Some(with(Effort::High)),
+            ..asking(vec![user(vec![text("a")]), assistant(begin), user(vec![result("c", "r")])])
+        };
+
+        let (without, lost) = encoded(&resumed(vec![call("c", "f", "{}")]), &[], &[]);
+        let (with, _) = encoded(&resumed(vec![thought("t", Some("s")), call("c", "f", "{}")]), &[], &[]);
+        let (adaptive, _) = encoded(&resumed(vec![call("c", "f", "{}")]), &["adaptive_thinking"], &[]);
+
+        assert!(without.get("thinking").is_none());
+        assert_eq!(lost, [FIELD]);
+        assert_eq!(with["thinking"]["type"], "enabled");
+        assert_eq!(adaptive["thinking"]["type"], "adaptive");
+    }
+}
