@@ -181,7 +181,7 @@ impl Encoder {
         if self.open != Open::Text {
             self.begin_block(Opening::Text { text: "" }, Open::Text, out);
         }
-        self.delta(Delta::TextDelta { text }, out);
+        self.delta(Delta::Text { text }, out);
     }
 
     fn thinking(&mut self, thinking: &str, out: &mut BytesMut) {
@@ -191,7 +191,7 @@ impl Encoder {
         if self.open != (Open::Thinking { signed: false }) {
             self.begin_thinking(out);
         }
-        self.delta(Delta::ThinkingDelta { thinking }, out);
+        self.delta(Delta::Thinking { thinking }, out);
     }
 
     /// The proof ends the thoughts: those that follow are a block of their own.
@@ -199,7 +199,7 @@ impl Encoder {
         if self.open != (Open::Thinking { signed: false }) {
             self.begin_thinking(out);
         }
-        self.delta(Delta::SignatureDelta { signature }, out);
+        self.delta(Delta::Signature { signature }, out);
         self.open = Open::Thinking { signed: true };
     }
 
@@ -214,7 +214,7 @@ impl Encoder {
             State::Open if !call.is_free_text => {
                 call.extent.read(fragment);
                 if !fragment.is_empty() {
-                    self.delta(Delta::InputJsonDelta { partial_json: fragment }, out);
+                    self.delta(Delta::InputJson { partial_json: fragment }, out);
                 }
                 self.advance(out);
             }
@@ -235,10 +235,10 @@ impl Encoder {
     /// Goes on to the calls that wait, unless the one that is being written isn't whole.
     fn advance(&mut self, out: &mut BytesMut) {
         loop {
-            if let Open::Call(position) = self.open {
-                if !self.calls[position].extent.is_complete() {
-                    return;
-                }
+            if let Open::Call(position) = self.open
+                && !self.calls[position].extent.is_complete()
+            {
+                return;
             }
             if !self.open_next_call(out) {
                 return;
@@ -261,7 +261,7 @@ impl Encoder {
         if !call.is_free_text && !call.held.is_empty() {
             let held = std::mem::take(&mut call.held);
             call.extent.read(&held);
-            self.delta(Delta::InputJsonDelta { partial_json: &held }, out);
+            self.delta(Delta::InputJson { partial_json: &held }, out);
         }
         true
     }
@@ -271,7 +271,7 @@ impl Encoder {
         call.state = State::Closed;
         if call.is_free_text {
             let input = arguments::free_text(&call.held);
-            self.delta(Delta::InputJsonDelta { partial_json: input.get() }, out);
+            self.delta(Delta::InputJson { partial_json: input.get() }, out);
         }
         self.end_block(out);
     }

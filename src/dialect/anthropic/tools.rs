@@ -149,10 +149,10 @@ fn choice<'a>(request: &'a Request<'_>, names: &'a Names) -> Option<ToolChoice<'
 fn tools_of_history<'a>(request: &'a Request<'_>, names: &'a Names) -> Vec<Tool<'a>> {
     let mut seen: Vec<&str> = Vec::new();
     for part in request.turns.iter().flat_map(|turn| &turn.parts) {
-        if let Content::ToolCall(call) = &part.content {
-            if !seen.contains(&names.sent(&call.name)) {
-                seen.push(names.sent(&call.name));
-            }
+        if let Content::ToolCall(call) = &part.content
+            && !seen.contains(&names.sent(&call.name))
+        {
+            seen.push(names.sent(&call.name));
         }
     }
     let define = |name| Tool::Custom {
@@ -201,9 +201,8 @@ mod tests {
     fn free_text_is_wrapped_into_an_object() {
         let mut request = with(vec![tool("sh", None)], None);
         request.tools[0].input = ToolInput::Text(Some(raw(r#"{"type":"grammar"}"#)));
-        let mut run =
-            ToolCall { id: "a".into(), name: "sh".into(), arguments: "ls \"x\"".into(), is_free_text: true };
-        run.is_free_text = true;
+        let (id, name, arguments) = ("a".into(), "sh".into(), "ls \"x\"".into());
+        let run = ToolCall { id, name, arguments, is_free_text: true };
         request.turns.push(assistant(vec![Content::ToolCall(run).into()]));
 
         let encoded = try_encode(&request, &[], &[]).unwrap();
