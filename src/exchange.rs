@@ -52,6 +52,10 @@ pub struct Learnt {
     pub drain: bool,
 }
 
+/// When a request has to be over, answer included: an extension of the request, set by its route.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(pub Instant);
+
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {

@@ -6,17 +6,39 @@
 pub mod access;
 pub mod auth;
 pub mod body;
+pub mod budget;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod config;
+pub mod demo;
 pub mod dialect;
+pub mod dispatch;
+pub mod drain;
 pub mod error;
 pub mod exchange;
+pub mod first_event;
 pub mod future;
+pub mod headers;
+pub mod health;
+pub mod in_flight;
+pub mod ingest;
 pub mod ledger;
+pub mod meter;
+pub mod models;
 pub mod payload;
 pub mod price;
+pub mod record;
+pub mod render_errors;
 pub mod request_limit;
 pub mod secret;
+pub mod sign;
 pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod tokens;
+pub mod translate;
+#[cfg(feature = "client")]
+pub mod upstream;
 
 use std::{
     future::Future,

@@ -1,6 +1,13 @@
 use std::{ops::Deref, sync::Arc, time::SystemTime};
 
-use crate::{access::Pattern, ledger::Scope, request_limit::Rate};
+use http::Request;
+
+use crate::{
+    Error, Kind,
+    access::Pattern,
+    ledger::{Budget, Scope},
+    request_limit::Rate,
+};
 
 /// What the gateway knows of one of its keys. The key itself is not among it.
 #[derive(Clone, Debug)]
@@ -35,6 +42,57 @@ impl VirtualKey {
             disabled: false,
         }
     }
+
+    /// Sets the team it belongs to.
+    #[must_use]
+    pub fn team(self, team: impl Into<Arc<str>>) -> Self {
+        Self { team: Some(team.into()), ..self }
+    }
+
+    /// Sets the models it may ask for.
+    #[must_use]
+    pub fn allow(self, models: impl IntoIterator<Item = Pattern>) -> Self {
+        Self { allow: Some(models.into_iter().collect()), ..self }
+    }
+
+    /// Sets how many requests it may make.
+    #[must_use]
+    pub fn requests(self, rate: Rate) -> Self {
+        Self { requests: Some(rate), ..self }
+    }
+
+    /// Sets what may be spent on its own account, the first of its scopes.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        if let Some(own) = self.scopes.first_mut() {
+            own.budget = Some(budget);
+        }
+        self
+    }
+
+    /// Adds an account that its requests are charged to, such as its team's.
+    #[must_use]
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scopes.push(scope);
+        self
+    }
+
+    /// Sets when it stops being accepted.
+    #[must_use]
+    pub fn expires(self, at: SystemTime) -> Self {
+        Self { expires: Some(at), ..self }
+    }
+
+    /// Sets whether it is refused although it is known.
+    #[must_use]
+    pub fn disabled(self, disabled: bool) -> Self {
+        Self { disabled, ..self }
+    }
+
+    /// Whether it may ask for `model`.
+    pub fn may_use(&self, model: &str) -> bool {
+        self.allow.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(model)))
+    }
 }
 
 /// Who asks: put into the request's extensions by [`Auth`](super::Auth).
@@ -45,6 +103,18 @@ impl Caller {
     /// The caller that presented `key`.
     pub fn new(key: impl Into<Arc<VirtualKey>>) -> Self {
         Self(key.into())
+    }
+
+    /// The caller of `req`.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unauthenticated`] if no [`Auth`](super::Auth) stands outside: layers that need a caller
+    /// fail closed.
+    pub fn of<B>(req: &Request<B>) -> Result<&Self, Error> {
+        req.extensions().get().ok_or_else(|| {
+            Error::new(Kind::Unauthenticated, "the request came in without a check of its key")
+        })
     }
 }
 

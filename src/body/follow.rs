@@ -41,6 +41,11 @@ impl<O: Observe> OnEnd<O> {
         Self(Some(observer))
     }
 
+    /// The observer, until it has learnt the end.
+    pub fn get_mut(&mut self) -> Option<&mut O> {
+        self.0.as_mut()
+    }
+
     /// Ends the watch without a body.
     pub fn finish(mut self, end: End) {
         self.fire(end);

@@ -198,13 +198,35 @@ impl Splitter {
 
     /// The next whole event of what was pushed.
     pub fn next_event(&mut self) -> Option<Event> {
-        if !self.partial.is_empty() {
-            let end = self.scan.end_of_event(&self.partial)?;
-            self.chunk = self.partial.split().freeze();
-            return Some(self.cut(end));
-        }
-        let end = self.scan.end_of_event(&self.chunk)?;
+        let end = self.end_of_event()?;
         Some(self.cut(end))
+    }
+
+    /// Shows all whole events of what was pushed to `visit`, until it returns false, and returns the
+    /// bytes of those it kept: one slice, however many they were.
+    pub fn visit_events(&mut self, mut visit: impl FnMut(&Event) -> bool) -> Bytes {
+        let mut next = self.end_of_event();
+        let all = self.chunk.clone();
+        let mut kept = 0;
+        while let Some(end) = next {
+            let event = self.cut(end);
+            if !visit(&event) {
+                break;
+            }
+            kept += end;
+            next = self.end_of_event();
+        }
+        all.slice(..kept)
+    }
+
+    /// Where the first event ends in `chunk`, into which it is moved if it began in an earlier one.
+    fn end_of_event(&mut self) -> Option<usize> {
+        if self.partial.is_empty() {
+            return self.scan.end_of_event(&self.chunk);
+        }
+        let end = self.scan.end_of_event(&self.partial)?;
+        self.chunk = self.partial.split().freeze();
+        Some(end)
     }
 
     fn cut(&mut self, end: usize) -> Event {

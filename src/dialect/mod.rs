@@ -9,12 +9,12 @@
 pub mod canonical;
 
 mod anthropic;
-mod json;
+pub(crate) mod json;
 mod openai_chat;
 mod openai_embeddings;
 mod openai_error;
 mod retry_after;
-mod text;
+pub(crate) mod text;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 

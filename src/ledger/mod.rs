@@ -3,12 +3,41 @@
 //! Money is spent in two steps. [`Ledger::reserve`] holds the worst case on every account of a
 //! caller, or on none; [`Ledger::settle`] turns the hold into what it really was. What is posted and
 //! what is held together never exceed a budget when a reservation is granted.
+//!
+//! [`MemoryLedger`] keeps the balances in this process. Whoever writes another store runs the
+//! `conformance` suite over it, which comes with the feature `test-util`.
+//!
+//! ```
+//! use bartizan::{
+//!     ledger::{Budget, Ledger, MemoryLedger, Period, Scope},
+//!     price::NanoUsd,
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), bartizan::Error> {
+//! let ledger = MemoryLedger::default();
+//! let budget = Budget { limit: NanoUsd::from_usd(50), period: Period::Month };
+//! let scopes = [Scope { account: "key:search".into(), budget: Some(budget) }];
+//!
+//! let ticket = ledger.reserve(&scopes, NanoUsd::from_usd(2)).await?;
+//! ledger.settle(ticket, NanoUsd::from_usd(1));
+//!
+//! assert_eq!(ledger.balance("key:search").unwrap().posted, NanoUsd::from_usd(1));
+//! # Ok(())
+//! # }
+//! ```
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod conformance;
+mod memory;
 mod period;
 
 use std::{fmt, sync::Arc};
 
-pub use self::period::{Period, Window};
+pub use self::{
+    memory::{Balance, MemoryLedger},
+    period::{Period, Window},
+};
 use crate::{BoxFuture, Error, price::NanoUsd};
 
 /// One account of a caller: its key, its team, the whole gateway.

@@ -3,10 +3,15 @@
 //! Prices are nano-dollars per million tokens, so that every list price is a whole number, and a
 //! cost is rounded once, upwards, to the nano-dollar.
 
+mod book;
+mod estimate;
 mod money;
 
-pub use self::money::NanoUsd;
-
+pub use self::{
+    book::{Listing, PriceBook},
+    estimate::{ASSUMED_OUTPUT, estimate},
+    money::{NanoUsd, NotAnAmount},
+};
 use crate::Tokens;
 
 /// What a million tokens of each kind cost, in billionths of a dollar.

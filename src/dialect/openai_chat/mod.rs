@@ -2,7 +2,24 @@
 //!
 //! Source: OpenAI's API description, `CreateChatCompletionRequest`.
 
+mod answer;
+mod calls;
+mod codec;
+mod conversation;
+mod decode;
+mod decoder;
+mod effort;
+mod encode;
+mod encoder;
 pub(super) mod error_kind;
+mod finish;
+mod history;
+mod media;
+mod message;
+mod names;
+mod object;
+mod usage;
+mod wire;
 
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
@@ -164,7 +181,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn codec(&self) -> Option<&dyn Codec> {
-        None
+        Some(&codec::OpenAiChatCodec)
     }
 }
 

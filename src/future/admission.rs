@@ -1,5 +1,3 @@
-//! [`Admission`]: the response future of layers that let a request in or refuse it.
-
 use std::{
     fmt,
     future::Future,

@@ -1,0 +1,69 @@
+//! Money: a request is let in if every budget of its caller can bear the worst case.
+//!
+//! [`BudgetLayer`] reserves what the request may cost on all accounts of the caller, or on none,
+//! calls, and settles with [`Exchange::cost`](crate::Exchange::cost) when the answer has ended,
+//! however it ends. A ledger that answers at once costs no allocation.
+//!
+//! - reads the extension [`Caller`](crate::auth::Caller); a request without one is refused
+//! - reads the [`Payload`] and, at the end, what its exchange has learnt
+//!
+//! What to do when the price of a model is not known, or when the ledger can't be asked, are settings:
+//! [`UnknownPrice`] and [`StoreAway`]. By default both refuse.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use bartizan::{
+//!     Payload,
+//!     budget::{BudgetLayer, Prices},
+//!     ledger::MemoryLedger,
+//!     price::NanoUsd,
+//! };
+//!
+//! #[derive(Debug)]
+//! struct OneCent;
+//!
+//! impl Prices for OneCent {
+//!     fn worst_case(&self, _: &Payload) -> Option<NanoUsd> {
+//!         Some(NanoUsd(10_000_000))
+//!     }
+//! }
+//!
+//! let layer = BudgetLayer::new(Arc::new(MemoryLedger::default()), Arc::new(OneCent));
+//! # let _ = layer;
+//! ```
+
+mod layer;
+mod service;
+mod settle;
+
+use std::fmt;
+
+pub use self::{layer::BudgetLayer, service::Budget, settle::Settle};
+use crate::{Payload, price::NanoUsd};
+
+/// Knows what a request may cost.
+pub trait Prices: fmt::Debug + Send + Sync + 'static {
+    /// The most that the request may cost; `None` if the price is not known.
+    fn worst_case(&self, payload: &Payload) -> Option<NanoUsd>;
+}
+
+/// What becomes of a request whose price is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownPrice {
+    /// It is refused, if any account of its caller has a budget.
+    #[default]
+    Refuse,
+    /// Nothing is reserved for it; what it turns out to cost is counted.
+    Allow,
+}
+
+/// What becomes of a request when the ledger can't be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreAway {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It goes on, and its cost is not counted. A warning is logged.
+    Allow,
+}

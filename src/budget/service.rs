@@ -1,0 +1,350 @@
+use std::{
+    mem,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower::Service;
+
+use super::{BudgetLayer, Settle, StoreAway, UnknownPrice};
+use crate::{
+    Error, Exchange, Ingested, Kind, Payload,
+    auth::Caller,
+    body::{Followed, OnEnd},
+    future::Watched,
+    ledger::Ticket,
+    price::NanoUsd,
+};
+
+/// Reserves before the call and settles after the answer; see the [module](super).
+#[derive(Clone, Debug)]
+pub struct Budget<S> {
+    pub(super) inner: S,
+    pub(super) settings: BudgetLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for Budget<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Into<Error>,
+    S::Future: Send,
+    B: Ingested + Send + 'static,
+    R: Body + 'static,
+{
+    type Response = Response<Followed<R, Settle>>;
+    type Error = Error;
+    type Future = Watched<S::Future, Settle, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, req: Request<B>) -> Self::Future {
+        let exchange = req.body().payload().exchange().clone();
+        match self.settings.reserve(&req) {
+            Ok(Reserved::Now(ticket)) => {
+                let watch = self.settings.watch(ticket, exchange);
+                Watched::called(self.inner.call(req), watch)
+            }
+            Ok(Reserved::Later(amount)) => {
+                let not_ready = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, not_ready);
+                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), amount, req)))
+            }
+            Err(error) => Watched::refused(error),
+        }
+    }
+}
+
+enum Reserved {
+    /// The ledger has answered, or need not be asked.
+    Now(Option<Ticket>),
+    /// The ledger wants to be waited for.
+    Later(NanoUsd),
+}
+
+async fn admit<S, B, R>(
+    mut ready: S,
+    settings: BudgetLayer,
+    amount: NanoUsd,
+    req: Request<B>,
+) -> Result<Response<Followed<R, Settle>>, Error>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Into<Error>,
+    B: Ingested,
+    R: Body,
+{
+    let answer = {
+        let caller = Caller::of(&req)?.clone();
+        settings.ledger.reserve(&caller.scopes, amount).await
+    };
+    let watch = settings.watch(settings.judge(answer)?, req.body().payload().exchange().clone());
+    Watched::called(ready.call(req), watch).await
+}
+
+impl BudgetLayer {
+    fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
+        let caller = Caller::of(req)?;
+        let amount = self.amount(caller, req.body().payload())?;
+        if caller.scopes.is_empty() {
+            return Ok(Reserved::Now(None));
+        }
+        match self.ledger.try_reserve(&caller.scopes, amount) {
+            Some(answer) => self.judge(answer).map(Reserved::Now),
+            None => Ok(Reserved::Later(amount)),
+        }
+    }
+
+    fn amount(&self, caller: &Caller, payload: &Payload) -> Result<NanoUsd, Error> {
+        let has_budget = || caller.scopes.iter().any(|scope| scope.budget.is_some());
+        match self.prices.worst_case(payload) {
+            Some(amount) => Ok(amount),
+            None if self.unknown_price == UnknownPrice::Refuse && has_budget() => Err(Error::new(
+                Kind::Forbidden,
+                format!(
+                    "the price of the model `{}` is not known, and the key `{}` has a budget to keep",
+                    payload.model(),
+                    caller.name
+                ),
+            )
+            .with_param("model")),
+            None => Ok(NanoUsd(0)),
+        }
+    }
+
+    /// Whether the ledger's answer lets the request in.
+    fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
+        match answer {
+            Ok(ticket) => Ok(Some(ticket)),
+            Err(error) if error.kind() != Kind::BudgetExhausted && self.store_away == StoreAway::Allow => {
+                tracing::warn!(?error, "the ledger can't be asked, a request goes on uncounted");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn watch(&self, ticket: Option<Ticket>, exchange: Exchange) -> OnEnd<Settle> {
+        let hold = ticket.map(|ticket| (ticket, self.ledger.clone()));
+        OnEnd::new(Settle::new(hold, exchange))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
+
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use super::*;
+    use crate::{
+        BoxFuture, Target, Tokens,
+        auth::VirtualKey,
+        budget::Prices,
+        exchange::Outcome,
+        ledger::{self, Ledger, MemoryLedger, Period, Scope},
+        price::Rates,
+        testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
+    };
+
+    const WORST: NanoUsd = NanoUsd(60);
+    const ACTUAL: NanoUsd = NanoUsd(7);
+
+    #[derive(Debug)]
+    struct Fixed(Option<NanoUsd>);
+
+    impl Prices for Fixed {
+        fn worst_case(&self, _: &Payload) -> Option<NanoUsd> {
+            self.0
+        }
+    }
+
+    /// Answers later, as a store would.
+    #[derive(Debug)]
+    struct Remote(Arc<MemoryLedger>);
+
+    impl Ledger for Remote {
+        fn reserve<'a>(
+            &'a self,
+            scopes: &'a [Scope],
+            amount: NanoUsd,
+        ) -> BoxFuture<'a, Result<Ticket, Error>> {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                self.0.reserve(scopes, amount).await
+            })
+        }
+
+        fn settle(&self, ticket: Ticket, actual: NanoUsd) {
+            self.0.settle(ticket, actual);
+        }
+    }
+
+    #[derive(Debug)]
+    struct Away;
+
+    impl Ledger for Away {
+        fn reserve<'a>(&'a self, _: &'a [Scope], _: NanoUsd) -> BoxFuture<'a, Result<Ticket, Error>> {
+            Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
+        }
+
+        fn settle(&self, _: Ticket, _: NanoUsd) {
+            panic!("nothing was reserved");
+        }
+    }
+
+    fn key() -> VirtualKey {
+        let budget = ledger::Budget { limit: NanoUsd(100), period: Period::Total };
+        VirtualKey::new("a").budget(budget).scope(Scope { account: "team:b".into(), budget: None })
+    }
+
+    fn layers() -> [(Arc<MemoryLedger>, BudgetLayer); 2] {
+        let prices = Arc::new(Fixed(Some(WORST)));
+        let (near, far) = (Arc::new(MemoryLedger::default()), Arc::new(MemoryLedger::default()));
+        let remote = Arc::new(Remote(far.clone()));
+        [(near.clone(), BudgetLayer::new(near, prices.clone())), (far, BudgetLayer::new(remote, prices))]
+    }
+
+    fn balances(ledger: &MemoryLedger) -> [Option<(NanoUsd, NanoUsd)>; 2] {
+        ["key:a", "team:b"].map(|account| ledger.balance(account).map(|b| (b.posted, b.held)))
+    }
+
+    /// Spends [`ACTUAL`] on an attempt before it answers.
+    async fn spend(req: Request<Payload>, ending: Ending) -> Result<Response<Script>, Error> {
+        let price = Rates::flat(NanoUsd(1_000_000), NanoUsd(0));
+        let target = Arc::new(Target::new("demo", "m").price(Some(price.into())));
+        let attempt = req.body().exchange().begin(&target);
+        attempt.report(Tokens { input: ACTUAL.0, ..Tokens::default() });
+        attempt.finish(Outcome::Answered);
+        ending.answer().await
+    }
+
+    async fn play(ending: Ending, ledger: &MemoryLedger, layer: &BudgetLayer) {
+        let service = layer.layer(MustBeReady::new(move |req| spend(req, ending)));
+        is_shared(&service);
+        let held = || assert_eq!(balances(ledger), [Some((NanoUsd(0), WORST)); 2], "{ending:?}");
+        let settled = || assert_eq!(balances(ledger), [Some((ACTUAL, NanoUsd(0))); 2], "{ending:?}");
+
+        ending.play(service.oneshot(ask("m", Some(key()))), held, settled).await;
+    }
+
+    #[tokio::test]
+    async fn however_the_answer_ends_what_it_cost_is_settled() {
+        for ending in ENDINGS {
+            let [(near, to_near), (far, to_far)] = layers();
+
+            play(ending, &near, &to_near).await;
+            // A client that leaves this early has a test of its own.
+            if ending != Ending::DroppedBeforeHead {
+                play(ending, &far, &to_far).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_a_slow_ledger_is_charged_from_the_call_on() {
+        let [_, (ledger, layer)] = layers();
+        let service = layer.layer(service_fn(|req| spend(req, Ending::DroppedBeforeHead)));
+        let mut answer = Box::pin(service.oneshot(ask("m", Some(key()))));
+
+        assert!(poll_once(&mut answer).is_pending());
+        assert_eq!(balances(&ledger), [None; 2]);
+        assert!(poll_once(&mut answer).is_pending());
+        assert_eq!(balances(&ledger), [Some((NanoUsd(0), WORST)); 2]);
+        drop(answer);
+
+        assert_eq!(balances(&ledger), [Some((ACTUAL, NanoUsd(0))); 2]);
+    }
+
+    #[tokio::test]
+    async fn what_the_budget_cannot_bear_is_not_called() {
+        for (ledger, layer) in layers() {
+            let calls = Arc::new(AtomicU32::new(0));
+            let count = calls.clone();
+            let service = layer.layer(service_fn(move |req| {
+                count.fetch_add(1, Ordering::Relaxed);
+                spend(req, Ending::DroppedAfterFrame)
+            }));
+
+            let streaming = service.clone().oneshot(ask("m", Some(key()))).await.unwrap();
+            let refused = service.clone().oneshot(ask("m", Some(key()))).await.unwrap_err();
+            drop(streaming);
+            let again = service.oneshot(ask("m", Some(key()))).await;
+
+            assert_eq!(refused.kind(), Kind::BudgetExhausted);
+            assert_eq!(calls.load(Ordering::Relaxed), 2);
+            assert!(again.is_ok());
+            drop(again);
+            assert_eq!(balances(&ledger), [Some((NanoUsd(14), NanoUsd(0))); 2]);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_caller_nothing_is_called() {
+        for (_, layer) in layers() {
+            let service = layer.layer(service_fn(async |_| -> Result<Response<Script>, Infallible> {
+                panic!("called without a caller")
+            }));
+
+            let error = service.oneshot(ask("m", None)).await.unwrap_err();
+
+            assert_eq!(error.kind(), Kind::Unauthenticated);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_price_is_refused_where_there_is_a_budget_to_keep() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let layer = BudgetLayer::new(ledger.clone(), Arc::new(Fixed(None)));
+        let inner = service_fn(|req| spend(req, Ending::Complete));
+        let unlimited = || VirtualKey::new("a").scope(Scope { account: "team:b".into(), budget: None });
+
+        let refused = layer.layer(inner).oneshot(ask("m", Some(key()))).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.param()), (Kind::Forbidden, Some("model")));
+        assert_eq!(
+            refused.message(),
+            "the price of the model `m` is not known, and the key `a` has a budget to keep"
+        );
+
+        drop(layer.layer(inner).oneshot(ask("m", Some(unlimited()))).await.unwrap());
+        assert_eq!(balances(&ledger), [Some((ACTUAL, NanoUsd(0))); 2]);
+
+        let layer = layer.unknown_price(UnknownPrice::Allow);
+        drop(layer.layer(inner).oneshot(ask("m", Some(key()))).await.unwrap());
+        assert_eq!(balances(&ledger), [Some((NanoUsd(14), NanoUsd(0))); 2]);
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_is_away_refuses_unless_it_is_told_otherwise() {
+        let layer = BudgetLayer::new(Arc::new(Away), Arc::new(Fixed(Some(WORST))));
+        let inner = service_fn(|req| spend(req, Ending::Complete));
+
+        let refused = layer.layer(inner).oneshot(ask("m", Some(key()))).await.unwrap_err();
+        let allowed = layer.store_away(StoreAway::Allow).layer(inner).oneshot(ask("m", Some(key()))).await;
+
+        assert_eq!(refused.kind(), Kind::Internal);
+        assert!(allowed.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_budget_that_is_used_up_refuses_although_an_absent_store_would_not() {
+        for (_, layer) in layers() {
+            let service = layer
+                .store_away(StoreAway::Allow)
+                .layer(service_fn(|req| spend(req, Ending::DroppedAfterFrame)));
+            let _streaming = service.clone().oneshot(ask("m", Some(key()))).await.unwrap();
+
+            let error = service.oneshot(ask("m", Some(key()))).await.unwrap_err();
+
+            assert_eq!(error.kind(), Kind::BudgetExhausted);
+        }
+    }
+}

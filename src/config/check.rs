@@ -1,0 +1,222 @@
+use std::collections::BTreeMap;
+
+use super::{
+    AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Target,
+    problem::{Problem, unknown},
+};
+
+/// Fewer characters can be guessed.
+const SHORTEST_KEY: usize = 16;
+
+impl Config {
+    /// Everything in which the configuration contradicts itself; nothing if it can be used.
+    ///
+    /// Whatever [`from_file`](Self::from_file) returns has been checked already.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.check_keys(&mut problems);
+        for (name, provider) in &self.providers {
+            check_provider(name, provider, &mut problems);
+        }
+        for (name, model) in &self.models {
+            self.check_model(name, model, &mut problems);
+        }
+        check_retry("defaults", &self.defaults.retry, &mut problems);
+        for pattern in self.prices.keys().filter(|pattern| !pattern.contains('/')) {
+            let message = "is matched with `provider/model`; write `*/` in front of it for all providers";
+            problems.push(Problem::at(format!("prices.{}", step(pattern)), message));
+        }
+        problems
+    }
+
+    fn check_keys(&self, problems: &mut Vec<Problem>) {
+        if self.auth == AuthMode::Keys && self.keys.is_empty() {
+            let message = "there are no keys, so nobody can come in; add one, or set `auth: open`";
+            problems.push(Problem::at("keys", message));
+        }
+        let mut names = BTreeMap::new();
+        let mut digests = BTreeMap::new();
+        for (index, key) in self.keys.iter().enumerate() {
+            let path = format!("keys[{index}]");
+            check_key(&path, key, problems);
+            if let Some(team) = key.team.as_ref().filter(|team| !self.teams.contains_key(*team)) {
+                let message = unknown("team", team, self.teams.keys().map(String::as_str));
+                problems.push(Problem::at(format!("{path}.team"), message));
+            }
+            if let Some(first) = names.insert(&key.name, index) {
+                problems
+                    .push(Problem::at(format!("{path}.name"), format!("is the name of keys[{first}] too")));
+            }
+            if let Some(first) = key.digest().and_then(|digest| digests.insert(digest, index)) {
+                problems.push(Problem::at(path, format!("is the same key as keys[{first}]")));
+            }
+        }
+    }
+
+    fn check_model(&self, name: &str, model: &Model, problems: &mut Vec<Problem>) {
+        let path = format!("models.{}", step(name));
+        if let Some((provider, _)) =
+            name.split_once('/').filter(|(first, _)| self.providers.contains_key(*first))
+        {
+            let message = format!(
+                "hides a model of the provider `{provider}`; choose a name that doesn't begin with `{provider}/`"
+            );
+            problems.push(Problem::at(&path, message));
+        }
+        if model.targets.is_empty() {
+            problems.push(Problem::at(format!("{path}.targets"), "is empty; name a `provider/model` to use"));
+        }
+        for (index, target) in model.targets.iter().enumerate() {
+            if let Some(message) = self.wrong_target(target) {
+                problems.push(Problem::at(format!("{path}.targets[{index}].use"), message));
+            }
+        }
+        check_retry(&path, &model.retry, problems);
+    }
+
+    fn wrong_target(&self, target: &Target) -> Option<String> {
+        let Some((provider, _)) = target.parts() else {
+            return Some(format!("`{}` is not of the form `provider/model`", target.name));
+        };
+        let is_known = self.providers.contains_key(provider);
+        (!is_known).then(|| unknown("provider", provider, self.providers.keys().map(String::as_str)))
+    }
+}
+
+fn check_key(path: &str, key: &Key, problems: &mut Vec<Problem>) {
+    let mut wrong =
+        |field: &str, message: String| problems.push(Problem::at(format!("{path}{field}"), message));
+    if key.name.is_empty() {
+        wrong(".name", "is empty".to_owned());
+    }
+    match (&key.key, &key.sha256) {
+        (None, None) => wrong("", "has neither `key` nor `sha256`".to_owned()),
+        (Some(_), Some(_)) => wrong("", "has both `key` and `sha256`; one is enough".to_owned()),
+        (Some(key), None) if key.expose().chars().count() < SHORTEST_KEY => {
+            let advice = "make one with `openssl rand -hex 24`";
+            wrong(".key", format!("has fewer than {SHORTEST_KEY} characters and could be guessed; {advice}"));
+        }
+        (None, Some(_)) if key.digest().is_none() => {
+            wrong(".sha256", "is not 64 hexadecimal digits".to_owned());
+        }
+        _ => {}
+    }
+}
+
+fn check_provider(name: &str, provider: &Provider, problems: &mut Vec<Problem>) {
+    let path = format!("providers.{}", step(name));
+    let mut wrong =
+        |field: &str, message: &str| problems.push(Problem::at(format!("{path}{field}"), message));
+    if name.is_empty() || name.contains(['/', '*']) {
+        wrong("", "a provider's name is not empty and has no `/` and no `*`");
+    }
+    match (&provider.base_url, provider.kind) {
+        (None, ProviderKind::OpenAiCompatible) => {
+            wrong(".base_url", "is missing; say where the provider is, such as http://127.0.0.1:9000/v1");
+        }
+        (Some(url), _) if !is_base_url(url) => {
+            wrong(
+                ".base_url",
+                "is not a URL such as https://api.example.org/v1, without a user, a query and a fragment",
+            );
+        }
+        _ => {}
+    }
+    if provider.api_key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
+        wrong(".api_key", "is empty; leave it out if the provider takes none");
+    }
+    for (header, value) in &provider.headers {
+        if header.parse::<http::HeaderName>().is_err() || value.expose().parse::<http::HeaderValue>().is_err()
+        {
+            wrong(&format!(".headers.{}", step(header)), "is not a header that can be sent");
+        }
+    }
+}
+
+fn is_base_url(url: &str) -> bool {
+    url.parse::<http::Uri>().is_ok_and(|uri| {
+        let has_user = uri.authority().is_none_or(|authority| authority.as_str().contains('@'));
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && !has_user
+            && uri.query().is_none()
+            && !url.contains('#')
+    })
+}
+
+fn check_retry(path: &str, retry: &Retry, problems: &mut Vec<Problem>) {
+    if retry.backoff.is_some_and(|backoff| backoff.first > backoff.most) {
+        let message = "the longest pause is shorter than the first one; write the shorter one first";
+        problems.push(Problem::at(format!("{path}.retry.backoff"), message));
+    }
+}
+
+/// A name as a step of a path: quoted if it has dots or the like.
+fn step(name: &str) -> String {
+    let is_plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
+    if is_plain { name.to_owned() } else { format!("\"{name}\"") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let error = Config::read(text, "f", &|_| None).unwrap_err().to_string();
+        error.lines().map(|line| line.trim_start_matches("f: ").to_owned()).collect()
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_with_their_places() {
+        let text = r#"
+            providers: { openai: { kind: openai }, local: { kind: openai-compatible } }
+            models:
+              chat: { targets: [ { use: opnai/gpt-4o }, { use: gpt-4o } ], retry: { backoff: 5s..200ms } }
+              openai/fast: { targets: [] }
+            teams: { engineering: {} }
+            prices: { gpt-4o: { input: 1, output: 1 } }
+            keys:
+              - { name: a, key: 0123456789abcdef, team: enginering }
+              - { name: a, key: short }
+              - { name: c }
+              - { name: d, sha256: abc }
+              - { name: e, key: 0123456789abcdef }
+              - { name: f, key: 0123456789abcdeg, sha256: abc }
+        "#;
+
+        let found = problems(text);
+
+        let expected = [
+            "keys[0].team: unknown team `enginering`, did you mean `engineering`?",
+            "keys[1].key: has fewer than 16 characters and could be guessed; make one with `openssl rand -hex 24`",
+            "keys[1].name: is the name of keys[0] too",
+            "keys[2]: has neither `key` nor `sha256`",
+            "keys[3].sha256: is not 64 hexadecimal digits",
+            "keys[4]: is the same key as keys[0]",
+            "keys[5]: has both `key` and `sha256`; one is enough",
+            "providers.local.base_url: is missing; say where the provider is, such as http://127.0.0.1:9000/v1",
+            "models.chat.targets[0].use: unknown provider `opnai`, did you mean `openai`?",
+            "models.chat.targets[1].use: `gpt-4o` is not of the form `provider/model`",
+            "models.chat.retry.backoff: the longest pause is shorter than the first one; write the shorter one first",
+            "models.\"openai/fast\": hides a model of the provider `openai`; choose a name that doesn't begin with `openai/`",
+            "models.\"openai/fast\".targets: is empty; name a `provider/model` to use",
+            "prices.gpt-4o: is matched with `provider/model`; write `*/` in front of it for all providers",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn base_urls_are_http_and_hold_no_credentials() {
+        assert!(is_base_url("http://127.0.0.1:9000/v1"));
+        assert!(is_base_url("https://api.example.org"));
+        for wrong in ["", "api.example.org", "ftp://x", "https://user:pass@x/v1", "https://x/v1?key=1", "/v1"]
+        {
+            assert!(!is_base_url(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nobody_can_come_in_without_keys() {
+        assert!(problems("providers: { demo: { kind: demo } }")[0].starts_with("keys: there are no keys"));
+        assert!(Config::read("auth: open", "f", &|_| None).is_ok());
+    }
+}

@@ -1,0 +1,126 @@
+//! One YAML or JSON file that says what a gateway does: [`Config`].
+//!
+//! Everything has a default, so that a file says only what differs:
+//!
+//! ```yaml
+#![doc = include_str!("example.yaml")]
+//! ```
+//!
+//! [`Config::from_file`] reads it:
+//!
+//! ```
+//! use bartizan::config::{self, Config};
+//!
+//! let environment = |name: &str| Some(format!("value-of-{name}"));
+//!
+//! let config = Config::read(config::EXAMPLE, "gateway.yaml", &environment)?;
+//!
+//! assert_eq!(config.models["chat"].targets[0].name, "openai/gpt-4o-mini");
+//! assert_eq!(config.models["chat"].retry.attempts(), 3);
+//! assert_eq!(config.virtual_keys().len(), 1);
+//! # Ok::<_, config::ConfigError>(())
+//! ```
+//!
+//! # Variables
+//!
+//! Any value may hold variables of the environment: `${NAME}`, `${NAME:-used if it is not set}`,
+//! `${NAME:?told if it is not set}`, or be `os.environ/NAME`; a literal `${` is written `$${`. Between
+//! `{` and `}`, YAML wants quotes around `"${NAME}"`. Variables are put in after the file has been
+//! parsed, so that their values can't change its shape, and never into names of fields.
+//!
+//! # Errors
+//!
+//! A field that doesn't exist is an error, with the line and the field that was probably meant. A file
+//! that can be read is then [checked](Config::check) for contradictions, all of which are reported at
+//! once. No error shows a value that came from the environment, or a key; a [`Secret`] is `***`
+//! however it is shown. [`ConfigError`] is written for people:
+//!
+//! ```
+//! use bartizan::config::Config;
+//!
+//! let error = Config::from_text("auth: open\nserver: { lisen: 127.0.0.1:80 }").unwrap_err();
+//!
+//! assert!(error.to_string().starts_with(
+//!     "configuration:2:11: unknown field `lisen`, did you mean `listen`?"
+//! ));
+//! ```
+//!
+//! # Without a file
+//!
+//! [`Config::from_environment`] finds the keys of providers where their own SDKs look for them. An
+//! editor that is given [`json_schema`] completes and checks a file while it is written.
+
+mod build;
+mod check;
+mod environment;
+mod interpolate;
+mod keys;
+mod model;
+mod money;
+mod problem;
+mod provider;
+mod read;
+mod resolve;
+mod schema;
+mod server;
+mod suggest;
+mod units;
+mod variables;
+#[cfg(feature = "reload")]
+mod watch;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "reload")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
+pub use self::watch::Watch;
+pub use self::{
+    build::Builder,
+    keys::{AuthMode, Gateway, Key, Limits, Team},
+    model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
+    money::{Away, Budget, Ceiling, StoreAway, UnknownPrice, UsdPrice},
+    problem::{ConfigError, Place, Problem},
+    provider::{Provider, ProviderKind},
+    schema::json_schema,
+    server::{Log, LogFormat, Records, Server},
+    units::{Backoff, RetryOn, Size, Unit, Written},
+};
+pub use crate::secret::Secret;
+
+/// A configuration that uses most of what there is.
+pub const EXAMPLE: &str = include_str!("example.yaml");
+
+/// Everything that a gateway can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Config {
+    /// The listener, and what a request may take.
+    pub server: Server,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Who is let in.
+    pub auth: AuthMode,
+    /// Who serves models, by the names that `provider/model` begins with.
+    pub providers: BTreeMap<String, Provider>,
+    /// Names that clients may ask for, besides `provider/model`.
+    pub models: BTreeMap<String, Model>,
+    /// What holds for `provider/model` requests, and for models that don't say otherwise.
+    pub defaults: Defaults,
+    /// What models cost where that differs from the list, by `provider/model`, with `*` for any run
+    /// of characters.
+    pub prices: BTreeMap<String, UsdPrice>,
+    /// What becomes of a request to a model whose price isn't known.
+    pub unknown_price: UnknownPrice,
+    /// What happens while a store can't be asked.
+    pub store_away: StoreAway,
+    /// The gateway as a whole.
+    pub gateway: Gateway,
+    /// Keys that spend from one budget, by the team's name.
+    pub teams: BTreeMap<String, Team>,
+    /// The keys that clients may present.
+    pub keys: Vec<Key>,
+}

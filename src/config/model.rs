@@ -1,0 +1,227 @@
+use std::{num::NonZeroU32, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Backoff, RetryOn, Written};
+
+/// A name that clients may ask for, and who answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Model {
+    /// Who is asked, in this order, until one answers.
+    pub targets: Vec<Target>,
+    /// When and how often the same target is asked again.
+    #[serde(default)]
+    pub retry: Retry,
+    /// How long things may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// Whether a request is refused when a target's dialect can't express all of it; `server.strict`
+    /// if it isn't given.
+    #[serde(default)]
+    pub strict: Option<bool>,
+    /// What becomes of the answer when the client leaves; `defaults.on_disconnect` if it isn't given.
+    #[serde(default)]
+    pub on_disconnect: Option<OnDisconnect>,
+    /// How many tokens of output are reserved for a request that sets no limit;
+    /// `defaults.assume_output` if it isn't given.
+    #[serde(default)]
+    pub assume_output: Option<NonZeroU32>,
+}
+
+/// One model at one provider.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Target {
+    /// `provider/model`: a name under `providers`, and the model's name there.
+    #[serde(rename = "use")]
+    pub name: String,
+}
+
+impl Target {
+    /// The target named `provider/model`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+
+    /// The provider's name and the model's; `None` if there is no `/`.
+    pub fn parts(&self) -> Option<(&str, &str)> {
+        self.name.split_once('/').filter(|(provider, model)| !provider.is_empty() && !model.is_empty())
+    }
+}
+
+/// What holds for `provider/model` requests, and for models that don't say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Defaults {
+    /// When and how often the same target is asked again.
+    pub retry: Retry,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// What becomes of the answer when the client leaves.
+    pub on_disconnect: OnDisconnect,
+    /// How many tokens of output are reserved for a request that sets no limit.
+    pub assume_output: NonZeroU32,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            retry: Retry::default(),
+            timeouts: Timeouts::default(),
+            on_disconnect: OnDisconnect::default(),
+            assume_output: NonZeroU32::MIN.saturating_add(4_095),
+        }
+    }
+}
+
+/// What becomes of the answer when the client leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OnDisconnect {
+    /// The provider's call is cancelled, and what has passed is charged by an estimate.
+    #[default]
+    Cancel,
+    /// The answer is read to its end, so that the exact count is charged.
+    Drain,
+}
+
+/// When and how often the same target is asked again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Retry {
+    /// The failures that are worth another attempt: 429, 500, 502, 503, 504, 529, connect and
+    /// timeout if it isn't given.
+    pub on: Option<Vec<Written<RetryOn>>>,
+    /// How many attempts a target gets, the first one included: 2 if it isn't given.
+    pub attempts: Option<NonZeroU32>,
+    /// How long to pause between two attempts, doubling: `200ms..5s` if it isn't given. A
+    /// `retry-after` of the provider goes before.
+    pub backoff: Option<Written<Backoff>>,
+}
+
+const RETRIED: [u16; 6] = [429, 500, 502, 503, 504, 529];
+
+impl Retry {
+    /// This, with what it doesn't say taken from `other`.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        Self {
+            on: self.on.clone().or_else(|| other.on.clone()),
+            attempts: self.attempts.or(other.attempts),
+            backoff: self.backoff.or(other.backoff),
+        }
+    }
+
+    /// The failures that are worth another attempt.
+    pub fn on(&self) -> Vec<RetryOn> {
+        match &self.on {
+            Some(on) => on.iter().map(|on| **on).collect(),
+            None => {
+                let status =
+                    RETRIED.into_iter().filter_map(|status| status.try_into().ok().map(RetryOn::Status));
+                status.chain([RetryOn::Connect, RetryOn::Timeout]).collect()
+            }
+        }
+    }
+
+    /// How many attempts a target gets.
+    pub fn attempts(&self) -> u32 {
+        self.attempts.map_or(2, NonZeroU32::get)
+    }
+
+    /// How long to pause between two attempts.
+    pub fn backoff(&self) -> Backoff {
+        let usual = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
+        self.backoff.map_or(usual, |backoff| *backoff)
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// Until there is a connection: 5s if it isn't given.
+    pub connect: Option<Written<Duration>>,
+    /// Until the head of the answer; without streaming that is when the whole answer has been
+    /// written: 5m if it isn't given.
+    pub first_byte: Option<Written<Duration>>,
+    /// Until a stream brings content: 1m if it isn't given.
+    pub first_event: Option<Written<Duration>>,
+    /// Between two pieces of the answer: 1m if it isn't given.
+    pub idle: Option<Written<Duration>>,
+    /// For all attempts together, to the end of the answer: 10m if it isn't given.
+    pub total: Option<Written<Duration>>,
+}
+
+impl Timeouts {
+    /// This, with what it doesn't say taken from `other`.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        Self {
+            connect: self.connect.or(other.connect),
+            first_byte: self.first_byte.or(other.first_byte),
+            first_event: self.first_event.or(other.first_event),
+            idle: self.idle.or(other.idle),
+            total: self.total.or(other.total),
+        }
+    }
+
+    /// Until there is a connection.
+    pub fn connect(&self) -> Duration {
+        seconds(self.connect, 5)
+    }
+
+    /// Until the head of the answer.
+    pub fn first_byte(&self) -> Duration {
+        seconds(self.first_byte, 300)
+    }
+
+    /// Until a stream brings content.
+    pub fn first_event(&self) -> Duration {
+        seconds(self.first_event, 60)
+    }
+
+    /// Between two pieces of the answer.
+    pub fn idle(&self) -> Duration {
+        seconds(self.idle, 60)
+    }
+
+    /// For all attempts together.
+    pub fn total(&self) -> Duration {
+        seconds(self.total, 600)
+    }
+}
+
+fn seconds(given: Option<Written<Duration>>, otherwise: u64) -> Duration {
+    given.map_or(Duration::from_secs(otherwise), |given| *given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_model_does_not_say_comes_from_the_defaults_and_then_from_the_built_in_values() {
+        let model = Retry { attempts: NonZeroU32::new(3), ..Retry::default() };
+        let defaults = Retry {
+            attempts: NonZeroU32::new(7),
+            on: Some(vec![Written::new(RetryOn::Connect)]),
+            ..Retry::default()
+        };
+
+        let retry = model.or(&defaults);
+
+        assert_eq!(retry.attempts(), 3);
+        assert_eq!(retry.on(), [RetryOn::Connect]);
+        assert_eq!(retry.backoff().first, Duration::from_millis(200));
+        assert_eq!(Retry::default().on().len(), 8);
+    }
+}

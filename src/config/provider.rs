@@ -1,0 +1,90 @@
+use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Secret, UsdPrice, units::Written};
+
+/// Someone who serves models.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Provider {
+    /// The API that it offers.
+    pub kind: ProviderKind,
+    /// The key that requests are signed with.
+    #[serde(default)]
+    pub api_key: Option<Secret>,
+    /// Where it is, up to and including a version such as `/v1`; the public API of `openai` and
+    /// `anthropic` if it isn't given.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// Headers to send with every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Whether to speak HTTP/2, with many requests on one connection.
+    #[serde(default)]
+    pub http2: bool,
+    /// The most requests that it is sent at the same time; no limit if it isn't given.
+    #[serde(default)]
+    pub max_in_flight: Option<NonZeroUsize>,
+    /// How long a connection may take to be made; `timeouts.connect` if it isn't given.
+    #[serde(default)]
+    pub connect_timeout: Option<Written<Duration>>,
+    /// What its models cost, by their names, where that differs from the list.
+    #[serde(default)]
+    pub prices: BTreeMap<String, UsdPrice>,
+    /// The organization that OpenAI charges.
+    #[serde(default)]
+    pub organization: Option<String>,
+    /// The project that OpenAI charges.
+    #[serde(default)]
+    pub project: Option<String>,
+}
+
+impl Provider {
+    /// A provider of this kind, with nothing else set.
+    pub fn new(kind: ProviderKind) -> Self {
+        Self {
+            kind,
+            api_key: None,
+            base_url: None,
+            headers: BTreeMap::new(),
+            http2: false,
+            max_in_flight: None,
+            connect_timeout: None,
+            prices: BTreeMap::new(),
+            organization: None,
+            project: None,
+        }
+    }
+}
+
+/// The API that a provider offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ProviderKind {
+    /// OpenAI's own.
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// Anthropic's own.
+    Anthropic,
+    /// The chat completions of OpenAI, offered by someone else at `base_url`.
+    #[serde(rename = "openai-compatible")]
+    OpenAiCompatible,
+    /// Built in: answers by itself, without a network.
+    Demo,
+}
+
+impl ProviderKind {
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::OpenAiCompatible => "openai-compatible",
+            Self::Demo => "demo",
+        }
+    }
+}

@@ -1,0 +1,100 @@
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::Duration,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Size, Written};
+
+/// The listener, and what a request may take.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Server {
+    /// The address to listen on. Takes a restart to change.
+    pub listen: Written<SocketAddr>,
+    /// How long open answers may go on after the signal to stop.
+    pub drain_timeout: Written<Duration>,
+    /// How long requests are still accepted after the signal to stop, while `/readyz` says no.
+    pub drain_delay: Written<Duration>,
+    /// The largest request body.
+    pub max_body: Written<Size>,
+    /// The most bytes that the bodies of all requests together may take.
+    pub max_in_flight_bytes: Written<Size>,
+    /// The most requests that are served at the same time.
+    pub max_in_flight: NonZeroUsize,
+    /// How long a client may take for the head of a request.
+    pub header_timeout: Written<Duration>,
+    /// The number of worker threads; as many as there are cores if it isn't given. Takes a restart
+    /// to change.
+    pub workers: Option<NonZeroUsize>,
+    /// Whether a request is refused when the provider's dialect can't express all of it.
+    pub strict: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: Written::new((Ipv4Addr::LOCALHOST, 8080).into()),
+            drain_timeout: Written::new(Duration::from_secs(30)),
+            drain_delay: Written::new(Duration::ZERO),
+            max_body: Written::new(Size(10_000_000)),
+            max_in_flight_bytes: Written::new(Size(256_000_000)),
+            max_in_flight: NonZeroUsize::MIN.saturating_add(9_999),
+            header_timeout: Written::new(Duration::from_secs(10)),
+            workers: None,
+            strict: false,
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Log {
+    /// How log lines look.
+    pub format: LogFormat,
+    /// The level, or a filter such as `info,bartizan=debug`.
+    pub level: String,
+    /// Where the record of each request goes.
+    pub records: Records,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, level: "info".to_owned(), records: Records::Tracing }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+}
+
+/// Where the record of each request goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Records {
+    /// Nowhere.
+    None,
+    /// Among the log lines.
+    #[default]
+    Tracing,
+    /// To the end of this file, one JSON object a line.
+    File(PathBuf),
+}

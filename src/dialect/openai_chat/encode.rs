@@ -1,0 +1,710 @@
+//! A request in the canonical form, written for a provider.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::{
+    effort::{self, Plan},
+    history,
+    names::{Names, cleaned},
+    object::TextOr,
+    wire,
+};
+use crate::{
+    Error, Kind, Target,
+    dialect::{
+        Encoded, Undo,
+        canonical::{Format, Request, Tool, ToolChoice, ToolInput},
+        text::Str,
+    },
+    target::ModelFacts,
+};
+
+/// The most stop texts OpenAI takes.
+const MAX_STOPS: usize = 4;
+
+/// The longest name of a schema.
+const MAX_SCHEMA_NAME: usize = 64;
+
+/// What could not be expressed, each field once.
+#[derive(Debug, Default)]
+pub(crate) struct Lost(Vec<Box<str>>);
+
+impl Lost {
+    /// Notes a field of the client's request.
+    pub(crate) fn note(&mut self, field: &str) {
+        if !self.0.iter().any(|noted| **noted == *field) {
+            self.0.push(field.into());
+        }
+    }
+
+    fn note_if(&mut self, lost: bool, field: &str) {
+        if lost {
+            self.note(field);
+        }
+    }
+}
+
+/// Writes a request.
+pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Error> {
+    let facts = to.known_facts();
+    let names = Names::of(request);
+    let mut lost = Lost::default();
+    let plan = effort::plan(request.reasoning, facts);
+    lost.note_if(plan.is_lost, "thinking");
+    lost.note_if(request.top_k.is_some(), "top_k");
+    for extra in request.extras.iter().filter(|extra| !is_cache_mark(&extra.field)) {
+        lost.note(&extra.field);
+    }
+    let tools = tools(request, &names, facts, &mut lost);
+    let mut wire = wire::Request {
+        model: Some(to.model().into()),
+        messages: Some(history::messages(request, &names, &mut lost)),
+        tool_choice: tool_choice(request, tools.is_empty(), &names, &mut lost)?,
+        parallel_tool_calls: parallel_tools(request, tools.is_empty(), facts),
+        tools: (!tools.is_empty()).then_some(tools),
+        n: request.choices.filter(|choices| *choices > 1),
+        stop: stop(request, &mut lost),
+        seed: request.seed,
+        response_format: request.format.as_ref().map(response_format),
+        reasoning_effort: plan.effort.map(Str::from),
+        safety_identifier: request.user.as_deref().map(Str::from),
+        service_tier: request.service_tier.as_deref().filter(|tier| *tier != "auto").map(Str::from),
+        ..Default::default()
+    };
+    cap(&mut wire, request, facts);
+    sampling(&mut wire, request, &plan, &mut lost);
+    streaming(&mut wire, request, facts);
+    let body = serde_json::to_vec(&wire)
+        .map_err(|error| Error::new(Kind::Internal, "the request can't be written").with_source(error))?;
+    let undo = Undo { renamed: names.into_renamed(), ..Undo::default() };
+    Ok(Encoded { body, lost: lost.0, undo })
+}
+
+/// Prompts are cached without being asked for it.
+fn is_cache_mark(field: &str) -> bool {
+    field == "cache_control" || field.ends_with(".cache_control")
+}
+
+/// Servers that know the old name only are told by a fact; OpenAI's reasoning models refuse it.
+fn cap(wire: &mut wire::Request<'_>, request: &Request<'_>, facts: &ModelFacts) {
+    let cap = request.max_output.map(|cap| facts.max_output.map_or(cap, |most| cap.min(most)));
+    if facts.lacks("max_completion_tokens") {
+        wire.max_tokens = cap;
+    } else {
+        wire.max_completion_tokens = cap;
+    }
+}
+
+/// Models that think refuse anything but the defaults.
+fn sampling(wire: &mut wire::Request<'_>, request: &Request<'_>, plan: &Plan, lost: &mut Lost) {
+    let mut kept = |value: Option<f64>, default: f64, field: &str| {
+        if !plan.thinks {
+            return value;
+        }
+        lost.note_if(value.is_some_and(|value| value != default), field);
+        None
+    };
+    wire.temperature = kept(request.temperature, 1.0, "temperature");
+    wire.top_p = kept(request.top_p, 1.0, "top_p");
+    wire.presence_penalty = kept(request.presence_penalty, 0.0, "presence_penalty");
+    wire.frequency_penalty = kept(request.frequency_penalty, 0.0, "frequency_penalty");
+}
+
+/// The gateway needs the counts, whether or not the client does.
+fn streaming(wire: &mut wire::Request<'_>, request: &Request<'_>, facts: &ModelFacts) {
+    if request.stream {
+        wire.stream = Some(true);
+        wire.stream_options = (!facts.lacks("stream_options"))
+            .then(|| wire::StreamOptions { include_usage: Some(true), ..Default::default() });
+    }
+}
+
+fn stop<'a>(request: &'a Request<'_>, lost: &mut Lost) -> Option<TextOr<'a, Vec<Str<'a>>>> {
+    let mut stops: Vec<Str<'a>> =
+        request.stop.iter().filter(|stop| !stop.is_empty()).map(|stop| Str::from(&**stop)).collect();
+    lost.note_if(stops.len() > MAX_STOPS, "stop_sequences");
+    stops.truncate(MAX_STOPS);
+    (!stops.is_empty()).then_some(TextOr::Other(stops))
+}
+
+fn response_format<'a>(format: &'a Format<'_>) -> wire::ResponseFormat<'a> {
+    match format {
+        Format::Json => wire::ResponseFormat { kind: Some("json_object".into()), ..Default::default() },
+        Format::Schema { name, description, schema, strict } => wire::ResponseFormat {
+            kind: Some("json_schema".into()),
+            json_schema: Some(wire::JsonSchema {
+                name: Some(cleaned(name.as_deref().unwrap_or("answer"), MAX_SCHEMA_NAME).into()),
+                description: description.as_deref().map(Str::from),
+                schema: Some(schema),
+                strict: *strict,
+            }),
+        },
+    }
+}
+
+fn tools<'a>(
+    request: &'a Request<'_>,
+    names: &'a Names,
+    facts: &ModelFacts,
+    lost: &mut Lost,
+) -> Vec<wire::Tool<'a>> {
+    let strict = !facts.lacks("strict_tools");
+    let one = |tool: &'a Tool<'_>| match &tool.input {
+        ToolInput::Schema(schema) => Some(function(tool, schema.as_deref(), names, strict)),
+        ToolInput::Text(format) => Some(custom(tool, format.as_deref(), names)),
+        ToolInput::Opaque { raw, .. } => {
+            lost.note(&format!("tools[].{}", kind_of_tool(raw).unwrap_or(Str::from(&*tool.name)).0));
+            None
+        }
+    };
+    request.tools.iter().filter_map(one).collect()
+}
+
+fn function<'a>(
+    tool: &'a Tool<'_>,
+    schema: Option<&'a RawValue>,
+    names: &'a Names,
+    strict: bool,
+) -> wire::Tool<'a> {
+    let strict = tool.strict.filter(|_| strict);
+    wire::Tool {
+        kind: Some("function".into()),
+        function: Some(wire::Function {
+            name: Some(names.sent(&tool.name).into()),
+            description: tool.description.as_deref().map(Str::from),
+            // Strict tools have to say that they take nothing.
+            parameters: schema.or_else(|| strict.filter(|strict| *strict).and(empty_schema())),
+            strict,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn empty_schema() -> Option<&'static RawValue> {
+    serde_json::from_str(r#"{"type":"object","properties":{},"required":[],"additionalProperties":false}"#)
+        .ok()
+}
+
+fn custom<'a>(tool: &'a Tool<'_>, format: Option<&'a RawValue>, names: &'a Names) -> wire::Tool<'a> {
+    wire::Tool {
+        kind: Some("custom".into()),
+        custom: Some(wire::Custom {
+            name: Some(names.sent(&tool.name).into()),
+            description: tool.description.as_deref().map(Str::from),
+            format,
+        }),
+        ..Default::default()
+    }
+}
+
+fn kind_of_tool(raw: &RawValue) -> Option<Str<'_>> {
+    serde_json::from_str::<wire::Tool<'_>>(raw.get()).ok()?.kind
+}
+
+fn parallel_tools(request: &Request<'_>, no_tools: bool, facts: &ModelFacts) -> Option<bool> {
+    // True is the default; a model that can't do it refuses to be told not to.
+    let said = request.parallel_tools.filter(|parallel| !parallel)?;
+    (!no_tools && !facts.lacks("parallel_function_calling")).then_some(said)
+}
+
+fn tool_choice<'a>(
+    request: &'a Request<'_>,
+    no_tools: bool,
+    names: &'a Names,
+    lost: &mut Lost,
+) -> Result<Option<TextOr<'a, wire::ToolChoice<'a>>>, Error> {
+    let Some(choice) = &request.tool_choice else { return Ok(None) };
+    if no_tools {
+        return match choice {
+            ToolChoice::Named(_) => {
+                let message = "tool_choice names a tool that can't be sent to this model";
+                Err(Error::new(Kind::InvalidRequest, message).with_param("tool_choice"))
+            }
+            ToolChoice::Auto | ToolChoice::None => Ok(None),
+            ToolChoice::Required | ToolChoice::Allowed { .. } => {
+                lost.note("tool_choice");
+                Ok(None)
+            }
+        };
+    }
+    Ok(Some(match choice {
+        ToolChoice::Auto => "auto".into(),
+        ToolChoice::None => "none".into(),
+        ToolChoice::Required => "required".into(),
+        ToolChoice::Named(name) => TextOr::Other(named(request, name, names)),
+        ToolChoice::Allowed { required, names: allowed } => TextOr::Other(wire::ToolChoice {
+            kind: Some("allowed_tools".into()),
+            allowed_tools: Some(wire::AllowedTools {
+                mode: Some(if *required { "required" } else { "auto" }.into()),
+                tools: Some(allowed.iter().map(|name| named(request, name, names)).collect()),
+            }),
+            ..Default::default()
+        }),
+    }))
+}
+
+fn named<'a>(request: &Request<'_>, name: &'a str, names: &'a Names) -> wire::ToolChoice<'a> {
+    let takes_text =
+        request.tools.iter().any(|tool| tool.name == name && matches!(tool.input, ToolInput::Text(_)));
+    let named = wire::Named { name: Some(Str(Cow::Borrowed(names.sent(name)))) };
+    if takes_text {
+        wire::ToolChoice { kind: Some("custom".into()), custom: Some(named), ..Default::default() }
+    } else {
+        wire::ToolChoice { kind: Some("function".into()), function: Some(named), ..Default::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::dialect::canonical::{
+        Content, Effort, Extra, Media, Part, Reasoning, Role, Text, ToolCall, Turn,
+    };
+
+    fn target() -> Target {
+        Target::new("p", "m")
+    }
+
+    fn sent(request: &Request<'_>, to: &Target) -> (Value, Vec<String>) {
+        let encoded = super::request(request, to).unwrap();
+        let lost = encoded.lost.iter().map(ToString::to_string).collect();
+        (serde_json::from_slice(&encoded.body).unwrap(), lost)
+    }
+
+    fn messages(turns: Vec<Turn<'_>>) -> Value {
+        sent(&Request { turns, ..Request::default() }, &target()).0["messages"].take()
+    }
+
+    fn user<'a, const N: usize>(parts: [Content<'a>; N]) -> Turn<'a> {
+        Turn { role: Role::User, parts: parts.map(Part::from).into() }
+    }
+
+    fn assistant<'a, const N: usize>(parts: [Content<'a>; N]) -> Turn<'a> {
+        Turn { role: Role::Assistant, parts: parts.map(Part::from).into() }
+    }
+
+    fn text(text: &str) -> Content<'_> {
+        Content::Text(text.into())
+    }
+
+    fn call<'a>(id: &'a str, name: &'a str, arguments: &'a str) -> Content<'a> {
+        Content::ToolCall(ToolCall {
+            id: id.into(),
+            name: name.into(),
+            arguments: arguments.into(),
+            is_free_text: false,
+        })
+    }
+
+    fn result<'a, const N: usize>(id: &'a str, parts: [Content<'a>; N]) -> Content<'a> {
+        Content::ToolResult { id: id.into(), parts: parts.map(Part::from).into(), is_error: false }
+    }
+
+    fn tool<'a>(name: &'a str, schema: Option<&'a str>) -> Tool<'a> {
+        Tool {
+            name: name.into(),
+            description: None,
+            input: ToolInput::Schema(
+                schema.map(|schema| Cow::Borrowed(serde_json::from_str(schema).unwrap())),
+            ),
+            strict: None,
+            cache: None,
+        }
+    }
+
+    fn png() -> Content<'static> {
+        Content::Image(Media::Base64 { media_type: "image/png".into(), data: "AA==".into() })
+    }
+
+    #[test]
+    fn a_request_of_anthropic_becomes_one_of_openai() {
+        // C15, C17, C27, C40, C68
+        let request = Request {
+            system: vec![text("S").into(), text("T").into()],
+            turns: vec![
+                user([text("q")]),
+                assistant([
+                    Content::Reasoning { text: "t".into(), signature: Some("s".into()) },
+                    Content::RedactedReasoning("d".into()),
+                    text("ok"),
+                    call("toolu_1", "f", "{\"a\": 1.0}"),
+                    call("toolu_2", "f", ""),
+                ]),
+                user([
+                    result("toolu_1", [text("r1")]),
+                    Content::ToolResult {
+                        id: "toolu_2".into(),
+                        parts: vec![text("bad").into()],
+                        is_error: true,
+                    },
+                    text("go"),
+                ]),
+            ],
+            tools: vec![tool("f", Some(r#"{"type":"object","properties":{}}"#))],
+            tool_choice: Some(ToolChoice::Named("f".into())),
+            parallel_tools: Some(false),
+            max_output: Some(9),
+            stop: vec!["X".into()],
+            user: Some("u".into()),
+            ..Request::default()
+        };
+
+        let (body, lost) = sent(&request, &target());
+
+        assert_eq!(
+            body,
+            json!({
+                "model": "m",
+                "max_completion_tokens": 9,
+                "messages": [
+                    {"role": "system", "content": "S\n\nT"},
+                    {"role": "user", "content": "q"},
+                    {"role": "assistant", "content": "ok", "tool_calls": [
+                        {"id": "toolu_1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1.0}"}},
+                        {"id": "toolu_2", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+                    ]},
+                    {"role": "tool", "tool_call_id": "toolu_1", "content": "r1"},
+                    {"role": "tool", "tool_call_id": "toolu_2", "content": "Error: bad"},
+                    {"role": "user", "content": "go"},
+                ],
+                "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}],
+                "tool_choice": {"type": "function", "function": {"name": "f"}},
+                "parallel_tool_calls": false,
+                "stop": ["X"],
+                "safety_identifier": "u",
+            })
+        );
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+
+    #[test]
+    fn results_come_before_what_the_user_said_first() {
+        // C16, C29
+        let messages =
+            messages(vec![assistant([call("t1", "f", "{}")]), user([text("note"), result("t1", [])])]);
+
+        assert_eq!(messages[0]["content"], Value::Null);
+        assert_eq!(messages[1], json!({"role": "tool", "tool_call_id": "t1", "content": ""}));
+        assert_eq!(messages[2], json!({"role": "user", "content": "note"}));
+    }
+
+    #[test]
+    fn text_around_calls_is_joined() {
+        // C14
+        let messages = messages(vec![
+            assistant([text("a"), call("t1", "f", "{}"), text("b")]),
+            user([result("t1", [text("x"), text("y")])]),
+        ]);
+
+        assert_eq!(messages[0]["content"], "ab");
+        assert_eq!(messages[1]["content"], "x\ny");
+    }
+
+    #[test]
+    fn what_the_operator_says_later_stays_in_its_place() {
+        // C17
+        let later = Turn { role: Role::System, parts: vec![text("now").into()] };
+
+        let messages = messages(vec![user([text("a")]), later, user([text("b"), text("c")])]);
+
+        assert_eq!(
+            messages,
+            json!([
+                {"role": "user", "content": "a"},
+                {"role": "system", "content": "now"},
+                {"role": "user", "content": "b\n\nc"},
+            ])
+        );
+    }
+
+    #[test]
+    fn pictures_of_results_follow_all_results() {
+        // C22, C28
+        let messages = messages(vec![
+            assistant([call("a", "f", "{}"), call("b", "f", "{}")]),
+            user([result("a", [png()]), result("b", [text("t")]), text("see")]),
+        ]);
+
+        assert_eq!(messages[1], json!({"role": "tool", "tool_call_id": "a", "content": "[image]"}));
+        assert_eq!(messages[2]["tool_call_id"], "b");
+        assert_eq!(
+            messages[3]["content"],
+            json!([
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+                {"type": "text", "text": "see"},
+            ])
+        );
+        assert_eq!(messages.as_array().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_result_without_its_call_is_told_by_the_user() {
+        // C30
+        let messages = messages(vec![
+            user([result("gone", [text("r")])]),
+            assistant([call("a", "f", "{}")]),
+            user([result("a", [text("1")]), result("a", [text("twice")])]),
+        ]);
+
+        assert_eq!(messages[0], json!({"role": "user", "content": "r"}));
+        assert_eq!(messages[2]["role"], "tool");
+        assert_eq!(messages[3], json!({"role": "user", "content": "twice"}));
+    }
+
+    #[test]
+    fn a_call_without_its_result_gets_one() {
+        // C31, C35
+        let messages = messages(vec![
+            assistant([call("a", "f", "{}"), call("b", "f", "{}")]),
+            user([result("b", [text("2")]), text("stop")]),
+        ]);
+
+        assert_eq!(messages[1]["tool_call_id"], "b");
+        assert_eq!(messages[2], json!({"role": "tool", "tool_call_id": "a", "content": NO_RESULT}));
+        assert_eq!(messages[3]["content"], "stop");
+    }
+
+    const NO_RESULT: &str = "[no result: interrupted]";
+
+    #[test]
+    fn what_the_model_said_in_several_turns_is_answered_once() {
+        let messages = messages(vec![
+            assistant([text("a"), call("a", "f", "{}")]),
+            assistant([call("b", "f", "{}")]),
+            user([result("a", [text("1")]), result("b", [text("2")])]),
+        ]);
+
+        assert_eq!(messages[0]["tool_calls"].as_array().unwrap().len(), 2);
+        assert_eq!(messages.as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn media_are_written_as_far_as_they_can_be() {
+        let request = Request {
+            turns: vec![user([
+                Content::Image(Media::Url("https://e.x/a.png".into())),
+                Content::Image(Media::File("file_1".into())),
+                Content::Document {
+                    media: Media::Base64 { media_type: "application/pdf".into(), data: "JVBE".into() },
+                    title: None,
+                },
+                Content::Document { media: Media::Text("plain".into()), title: None },
+                Content::Document { media: Media::Url("https://e.x/a.pdf".into()), title: None },
+                Content::Audio { data: "AA==".into(), format: "mp3".into() },
+                Content::Opaque {
+                    dialect: "anthropic",
+                    kind: "search_result".into(),
+                    raw: Cow::Borrowed(RawValue::NULL),
+                },
+            ])],
+            ..Request::default()
+        };
+
+        let (body, lost) = sent(&request, &target());
+
+        assert_eq!(
+            body["messages"][0]["content"],
+            json!([
+                {"type": "image_url", "image_url": {"url": "https://e.x/a.png"}},
+                {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBE", "filename": "document.pdf"}},
+                {"type": "text", "text": "plain"},
+                {"type": "input_audio", "input_audio": {"data": "AA==", "format": "mp3"}},
+            ])
+        );
+        assert_eq!(
+            lost,
+            [
+                "messages[].content[].image",
+                "messages[].content[].document",
+                "messages[].content[].search_result"
+            ]
+        );
+    }
+
+    #[test]
+    fn names_that_are_not_allowed_are_replaced_everywhere() {
+        // C42
+        let request = Request {
+            turns: vec![assistant([call("a", "a/b", "{}")])],
+            tools: vec![tool("a_b", None), tool("a/b", None)],
+            tool_choice: Some(ToolChoice::Named("a/b".into())),
+            ..Request::default()
+        };
+
+        let encoded = super::request(&request, &target()).unwrap();
+
+        let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!(body["tools"][1]["function"]["name"], "a_b_2");
+        assert_eq!(body["tool_choice"]["function"]["name"], "a_b_2");
+        assert_eq!(body["messages"][0]["tool_calls"][0]["function"]["name"], "a_b_2");
+        assert_eq!(encoded.undo.original("a_b_2"), "a/b");
+        assert_eq!(encoded.undo.original("a_b"), "a_b");
+    }
+
+    #[test]
+    fn strict_tools_say_that_they_take_nothing() {
+        // C43, C45
+        let strict =
+            Request { tools: vec![Tool { strict: Some(true), ..tool("f", None) }], ..Request::default() };
+        let lacking = target().facts(ModelFacts::new([], ["strict_tools"]));
+
+        let function = |to: &Target| sent(&strict, to).0["tools"][0]["function"].take();
+
+        assert_eq!(function(&target())["parameters"]["additionalProperties"], false);
+        assert_eq!(function(&lacking), json!({"name": "f"}));
+    }
+
+    #[test]
+    fn without_tools_nothing_is_said_of_them() {
+        // C46, C47
+        let with = |tool_choice| Request {
+            tool_choice: Some(tool_choice),
+            parallel_tools: Some(false),
+            ..Request::default()
+        };
+
+        let (body, lost) = sent(&with(ToolChoice::Required), &target());
+        let named = super::request(&with(ToolChoice::Named("f".into())), &target()).unwrap_err();
+
+        assert_eq!(body, json!({"model": "m", "messages": []}));
+        assert_eq!(lost, ["tool_choice"]);
+        assert_eq!((named.kind(), named.param()), (Kind::InvalidRequest, Some("tool_choice")));
+    }
+
+    #[test]
+    fn the_tools_of_another_provider_are_reported() {
+        // C51
+        let raw = r#"{"type":"web_search_20250305","name":"web_search"}"#;
+        let web_search = Tool {
+            input: ToolInput::Opaque {
+                dialect: "anthropic",
+                raw: Cow::Borrowed(serde_json::from_str(raw).unwrap()),
+            },
+            ..tool("web_search", None)
+        };
+
+        let (body, lost) = sent(&Request { tools: vec![web_search], ..Request::default() }, &target());
+
+        assert_eq!(body.get("tools"), None);
+        assert_eq!(lost, ["tools[].web_search_20250305"]);
+    }
+
+    #[test]
+    fn tools_for_free_text_and_several_allowed_ones_are_written() {
+        // C41
+        let free = Tool { input: ToolInput::Text(None), ..tool("g", None) };
+        let request = Request {
+            tools: vec![tool("f", None), free],
+            tool_choice: Some(ToolChoice::Allowed { required: true, names: vec!["f".into(), "g".into()] }),
+            ..Request::default()
+        };
+
+        let (body, _) = sent(&request, &target());
+
+        assert_eq!(body["tools"][1], json!({"type": "custom", "custom": {"name": "g"}}));
+        assert_eq!(
+            body["tool_choice"],
+            json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [
+                {"type": "function", "function": {"name": "f"}}, {"type": "custom", "custom": {"name": "g"}}]}})
+        );
+    }
+
+    #[test]
+    fn models_that_think_are_not_sampled() {
+        // C55
+        let request = Request {
+            temperature: Some(0.2),
+            top_p: Some(1.0),
+            reasoning: Some(Reasoning { effort: Some(Effort::High), ..Reasoning::default() }),
+            ..Request::default()
+        };
+        let thinking = target().facts(ModelFacts::new(["reasoning"], []));
+
+        let (refusing, lost) = sent(&request, &thinking);
+        let (unknown, nothing) = sent(&request, &target());
+
+        assert_eq!((refusing.get("temperature"), refusing.get("top_p")), (None, None));
+        assert_eq!(refusing["reasoning_effort"], "high");
+        assert_eq!(lost, ["temperature"]);
+        assert_eq!(unknown["temperature"], 0.2);
+        assert!(nothing.is_empty());
+    }
+
+    #[test]
+    fn the_cap_is_named_and_bounded_as_the_model_wants_it() {
+        // C56
+        let request = Request { max_output: Some(32_000), ..Request::default() };
+        let mut facts = ModelFacts::new([], ["max_completion_tokens"]);
+        facts.max_output = Some(16_384);
+
+        assert_eq!(sent(&request, &target()).0["max_completion_tokens"], 32_000);
+        let (body, _) = sent(&request, &target().facts(facts));
+        assert_eq!((body["max_tokens"].as_u64(), body.get("max_completion_tokens")), (Some(16_384), None));
+    }
+
+    #[test]
+    fn only_four_stop_texts_are_sent() {
+        // C64
+        let stop: Vec<Text<'_>> = ["a", "b", "", "c", "d", "e"].map(Into::into).into();
+
+        let (body, lost) = sent(&Request { stop, ..Request::default() }, &target());
+
+        assert_eq!(body["stop"], json!(["a", "b", "c", "d"]));
+        assert_eq!(lost, ["stop_sequences"]);
+    }
+
+    #[test]
+    fn a_stream_is_asked_for_its_usage() {
+        // C107, C108
+        let request = Request { stream: true, ..Request::default() };
+        let lacking = target().facts(ModelFacts::new([], ["stream_options"]));
+
+        let (body, _) = sent(&request, &target());
+
+        assert_eq!(
+            (&body["stream"], &body["stream_options"]),
+            (&json!(true), &json!({"include_usage": true}))
+        );
+        assert_eq!(sent(&request, &lacking).0.get("stream_options"), None);
+    }
+
+    #[test]
+    fn the_form_of_the_answer_is_asked_for() {
+        let schema = serde_json::from_str(r#"{"type":"object"}"#).unwrap();
+        let format = |name: Option<&'static str>| Request {
+            format: Some(Format::Schema {
+                name: name.map(Into::into),
+                description: None,
+                schema: Cow::Borrowed(schema),
+                strict: Some(true),
+            }),
+            ..Request::default()
+        };
+
+        let written = |name| sent(&format(name), &target()).0["response_format"].take();
+
+        assert_eq!(
+            written(Some("my form")),
+            json!({"type": "json_schema", "json_schema": {"name": "my_form", "schema": {"type": "object"}, "strict": true}})
+        );
+        assert_eq!(written(None)["json_schema"]["name"], "answer");
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_reported() {
+        // C123
+        let extra = |field: &'static str| Extra { field: field.into(), value: Cow::Borrowed(RawValue::NULL) };
+        let request = Request {
+            top_k: Some(5),
+            extras: vec![extra("container"), extra("cache_control"), extra("tools[].cache_control")],
+            ..Request::default()
+        };
+
+        assert_eq!(sent(&request, &target()).1, ["top_k", "container"]);
+    }
+}

@@ -1,0 +1,308 @@
+//! Turns, written as the messages of a request.
+//!
+//! OpenAI wants every call answered by a message of its own, directly after the message that calls,
+//! and takes nothing but text there. Thoughts of the model have no place in its messages.
+
+use std::borrow::Cow;
+
+use super::{
+    answer::tool_call,
+    encode::Lost,
+    media::data_url,
+    names::Names,
+    object::TextOr,
+    wire::{self, ContentPart, Message, MessageContent},
+};
+use crate::dialect::{
+    canonical::{Content, Media, Part, Request, Role, ToolCall, Turn},
+    text::Str,
+};
+
+/// What a call is answered with if the user went on without its result.
+const NO_RESULT: &str = "[no result: interrupted]";
+
+/// The messages of a request.
+pub(crate) fn messages<'a>(request: &'a Request<'_>, names: &'a Names, lost: &mut Lost) -> Vec<Message<'a>> {
+    let mut history = History { names, lost, messages: Vec::with_capacity(request.turns.len() + 1) };
+    history.operator(request.system.iter());
+    let mut turns = &request.turns[..];
+    while let Some(turn) = turns.first() {
+        let run = turns.iter().take_while(|turn| turn.role == Role::Assistant).count();
+        let (spoken, after) = turns.split_at(run.max(1));
+        turns = after;
+        if run == 0 {
+            history.say(turn.role, turn.parts.iter().collect());
+        } else if spoken.iter().any(calls) {
+            let answers = turns.iter().take_while(|turn| turn.role != Role::Assistant).count();
+            let (answers, after) = turns.split_at(answers);
+            turns = after;
+            history.calls(spoken, answers);
+        } else {
+            for turn in spoken {
+                history.assistant(turn.parts.iter());
+            }
+        }
+    }
+    history.messages
+}
+
+fn calls(turn: &Turn<'_>) -> bool {
+    turn.parts.iter().any(|part| matches!(part.content, Content::ToolCall(_)))
+}
+
+struct History<'l, 'a> {
+    names: &'a Names,
+    lost: &'l mut Lost,
+    messages: Vec<Message<'a>>,
+}
+
+impl<'a> History<'_, 'a> {
+    fn push(&mut self, role: &'static str, content: MessageContent<'a>) {
+        self.messages.push(Message { role: Some(role.into()), content: Some(content), ..Default::default() });
+    }
+
+    fn say(&mut self, role: Role, parts: Vec<&'a Part<'a>>) {
+        match role {
+            Role::User => self.user(parts),
+            Role::System => self.operator(parts),
+            Role::Assistant => self.assistant(parts),
+        }
+    }
+
+    fn operator(&mut self, parts: impl IntoIterator<Item = &'a Part<'a>>) {
+        let texts: Vec<&str> = parts.into_iter().filter_map(|part| self.text(part)).collect();
+        if let Some(text) = joined(&texts, "\n\n") {
+            self.push("system", TextOr::Text(text));
+        }
+    }
+
+    fn user(&mut self, parts: Vec<&'a Part<'a>>) {
+        let mut content = Vec::with_capacity(parts.len());
+        for part in parts {
+            self.content(part, &mut content);
+        }
+        let is_text = |part: &ContentPart<'_>| part.text.is_some();
+        if content.is_empty() {
+            return;
+        }
+        // Many servers take an array only where there is something in it that is not text.
+        if content.iter().all(is_text) {
+            let texts: Vec<&str> = content.iter().filter_map(|part| part.text.as_deref()).collect();
+            let text = match content.len() {
+                1 => content.pop().and_then(|part| part.text).unwrap_or_default(),
+                _ => texts.join("\n\n").into(),
+            };
+            self.push("user", TextOr::Text(text));
+        } else {
+            self.push("user", TextOr::Other(content));
+        }
+    }
+
+    fn assistant(&mut self, parts: impl IntoIterator<Item = &'a Part<'a>>) {
+        let (mut texts, mut refusals, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+        for part in parts {
+            match &part.content {
+                Content::Refusal(text) => refusals.push(&**text),
+                Content::ToolCall(call) => calls.push(self.call(call)),
+                _ => texts.extend(self.text(part)),
+            }
+        }
+        let (text, refusal) = (joined(&texts, ""), joined(&refusals, ""));
+        if text.is_none() && refusal.is_none() && calls.is_empty() {
+            return;
+        }
+        self.messages.push(Message {
+            role: Some("assistant".into()),
+            content: Some(text.map_or(TextOr::Null, TextOr::Text)),
+            refusal,
+            tool_calls: (!calls.is_empty()).then_some(calls),
+            ..Default::default()
+        });
+    }
+
+    fn call(&self, call: &'a ToolCall<'a>) -> wire::ToolCall<'a> {
+        let mut written = tool_call(call);
+        let name = Some(Str::from(self.names.sent(&call.name)));
+        if let Some(function) = &mut written.function {
+            function.name = name;
+        } else if let Some(custom) = &mut written.custom {
+            custom.name = name;
+        }
+        written
+    }
+
+    /// Calls, their results, and then whatever else was said before the model spoke again.
+    fn calls(&mut self, spoken: &'a [Turn<'a>], answers: &'a [Turn<'a>]) {
+        let parts = || spoken.iter().flat_map(|turn| &turn.parts);
+        self.assistant(parts());
+        let mut open: Vec<&str> = parts()
+            .filter_map(|part| match &part.content {
+                Content::ToolCall(call) => Some(&*call.id),
+                _ => None,
+            })
+            .collect();
+        let mut attached = Vec::new();
+        let mut said: Vec<(Role, Vec<&Part<'_>>)> = Vec::new();
+        for turn in answers {
+            let mut rest = Vec::new();
+            for part in &turn.parts {
+                match &part.content {
+                    Content::ToolResult { id, parts, is_error } if closes(&mut open, id) => {
+                        self.result(id, parts, *is_error, &mut attached);
+                    }
+                    _ => rest.push(part),
+                }
+            }
+            said.push((turn.role, rest));
+        }
+        for id in open {
+            self.answer(id, NO_RESULT.into());
+        }
+        if !matches!(said.first(), Some((Role::User, _))) {
+            said.insert(0, (Role::User, Vec::new()));
+        }
+        if let Some((_, parts)) = said.first_mut() {
+            parts.splice(0..0, attached);
+        }
+        for (role, parts) in said {
+            self.say(role, parts);
+        }
+    }
+
+    /// The text of a result; what is not text is left for the user to show.
+    fn result(
+        &mut self,
+        id: &'a str,
+        parts: &'a [Part<'a>],
+        is_error: bool,
+        attached: &mut Vec<&'a Part<'a>>,
+    ) {
+        let mut texts = Vec::with_capacity(parts.len());
+        let mut stands_for = None;
+        for part in parts {
+            match &part.content {
+                Content::Image(Media::Url(_) | Media::Base64 { .. }) => {
+                    attached.push(part);
+                    stands_for = Some("[image]");
+                }
+                Content::Document { media: Media::Base64 { .. }, .. } => {
+                    attached.push(part);
+                    stands_for = Some("[document]");
+                }
+                _ => texts.extend(self.text(part)),
+            }
+        }
+        if let (true, Some(sign)) = (texts.is_empty(), stands_for) {
+            texts.push(sign);
+        }
+        let text = joined(&texts, "\n").unwrap_or_default();
+        self.answer(id, if is_error { format!("Error: {}", &*text).into() } else { text });
+    }
+
+    fn answer(&mut self, id: &'a str, text: Str<'a>) {
+        self.push("tool", TextOr::Text(text));
+        if let Some(message) = self.messages.last_mut() {
+            message.tool_call_id = Some(id.into());
+        }
+    }
+
+    /// The text of a part where nothing but text can be said.
+    fn text(&mut self, part: &'a Part<'a>) -> Option<&'a str> {
+        match &part.content {
+            Content::Text(text) | Content::Refusal(text) => Some(text),
+            Content::Document { media: Media::Text(text), .. } => Some(text),
+            Content::Reasoning { .. } | Content::RedactedReasoning(_) => None,
+            other => {
+                self.lost.note(name(other, &mut String::new()));
+                None
+            }
+        }
+    }
+
+    fn content(&mut self, part: &'a Part<'a>, content: &mut Vec<ContentPart<'a>>) {
+        let written = match &part.content {
+            Content::Image(Media::Url(url)) => image(Str::from(&**url)),
+            Content::Image(Media::Base64 { media_type, data }) => image(data_url(media_type, data).into()),
+            Content::Document { media: Media::Base64 { media_type, data }, title } => file(
+                data_url(media_type, data),
+                title.as_deref().unwrap_or(if media_type == "application/pdf" {
+                    "document.pdf"
+                } else {
+                    "document"
+                }),
+            ),
+            Content::Audio { data, format } => ContentPart {
+                kind: Some("input_audio".into()),
+                input_audio: Some(wire::InputAudio {
+                    data: Some((&**data).into()),
+                    format: Some((&**format).into()),
+                }),
+                ..Default::default()
+            },
+            // A result that answers no call can only be told.
+            Content::ToolResult { parts, .. } => {
+                for part in parts {
+                    self.content(part, content);
+                }
+                return;
+            }
+            _ => match self.text(part) {
+                Some(text) => {
+                    ContentPart { kind: Some("text".into()), text: Some(text.into()), ..Default::default() }
+                }
+                None => return,
+            },
+        };
+        content.push(written);
+    }
+}
+
+/// Takes the first of the open calls with this id.
+fn closes(open: &mut Vec<&str>, id: &str) -> bool {
+    let found = open.iter().position(|open| *open == id);
+    found.map(|index| open.remove(index)).is_some()
+}
+
+fn image(url: Str<'_>) -> ContentPart<'_> {
+    ContentPart {
+        kind: Some("image_url".into()),
+        image_url: Some(TextOr::Other(wire::ImageUrl { url: Some(url), ..Default::default() })),
+        ..Default::default()
+    }
+}
+
+fn file<'a>(data: String, name: &'a str) -> ContentPart<'a> {
+    ContentPart {
+        kind: Some("file".into()),
+        file: Some(wire::File {
+            file_data: Some(data.into()),
+            filename: Some(name.into()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// What a part that can't be said is called in the report.
+fn name<'n>(content: &Content<'_>, name: &'n mut String) -> &'n str {
+    name.push_str("messages[].content[].");
+    name.push_str(match content {
+        Content::Opaque { kind, .. } => kind,
+        Content::Image(_) => "image",
+        Content::Document { .. } => "document",
+        Content::Audio { .. } => "audio",
+        Content::ToolCall(_) => "tool_use",
+        Content::ToolResult { .. } => "tool_result",
+        _ => "part",
+    });
+    name
+}
+
+fn joined<'a>(texts: &[&'a str], separator: &str) -> Option<Str<'a>> {
+    match texts {
+        [] => None,
+        [""] => None,
+        [one] => Some(Str(Cow::Borrowed(one))),
+        several => Some(several.join(separator).into()),
+    }
+}

@@ -1,0 +1,43 @@
+//! Sends a request to a target that answers: [`Dispatch`].
+//!
+//! A [`Table`] says which [`Route`] serves a model's name, and a route has [`Candidate`]s in the order
+//! of preference: each is a stack of layers around one target. Dispatch tries the first; where asking
+//! again may help it does so, with backoff and jitter and as the provider wishes (`retry-after`), and
+//! where another target may know better it goes on to the next. It looks at errors only: everything
+//! that isn't success comes to it as one.
+//!
+//! The table can be exchanged while requests run. A request keeps the route it started with.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use bartizan::{Error, Kind, Payload, Target, dispatch::{Candidate, Dispatch, Route, Table}};
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tower::service_fn;
+//!
+//! let full = service_fn(async |_: Request<Payload>| {
+//!     Err::<Response<Full<bytes::Bytes>>, _>(Error::new(Kind::Overloaded, "full"))
+//! });
+//! let idle = service_fn(async |req: Request<Payload>| {
+//!     Ok::<_, Error>(Response::new(Full::from(format!("{} answers", req.body().model()))))
+//! });
+//! let route = Route::new("chat", [
+//!     Candidate::new(Arc::new(Target::new("first", "a")), full),
+//!     Candidate::new(Arc::new(Target::new("second", "b")), idle),
+//! ]);
+//! let dispatch = Dispatch::new(Table::default().route(route));
+//! # let _ = dispatch;
+//! ```
+
+mod candidate;
+mod prices;
+mod retry;
+mod service;
+mod table;
+
+pub use self::{
+    candidate::Candidate,
+    retry::{Cause, Retry},
+    service::Dispatch,
+    table::{Resolve, Route, Table},
+};

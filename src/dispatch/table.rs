@@ -1,0 +1,101 @@
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
+use super::{Candidate, Retry};
+
+/// Which route serves a model's name.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    routes: HashMap<Box<str>, Arc<Route>>,
+    resolve: Option<Arc<dyn Resolve>>,
+}
+
+/// Finds routes for names that no table can list, such as every model of a provider.
+pub trait Resolve: fmt::Debug + Send + Sync + 'static {
+    /// The route for a model's name, if there is one. Asked on every request for a name that is not in
+    /// the table, so it should remember its answers – a bounded number of them.
+    fn resolve(&self, model: &str) -> Option<Arc<Route>>;
+
+    /// The names that are worth listing.
+    fn models(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+}
+
+/// The targets that serve a name, and how they are asked.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub(super) name: Arc<str>,
+    pub(super) candidates: Box<[Candidate]>,
+    pub(super) retry: Retry,
+    pub(super) total: Option<Duration>,
+    pub(super) drain: bool,
+    pub(super) assume_output: u64,
+}
+
+impl Table {
+    /// Adds a route under its name.
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.insert(Box::from(&*route.name), Arc::new(route));
+        self
+    }
+
+    /// Sets who is asked for names that are not in the table.
+    #[must_use]
+    pub fn resolve(self, resolve: impl Resolve) -> Self {
+        Self { resolve: Some(Arc::new(resolve)), ..self }
+    }
+
+    /// The route for a model's name.
+    pub(super) fn find(&self, model: &str) -> Option<Arc<Route>> {
+        self.routes.get(model).cloned().or_else(|| self.resolve.as_ref()?.resolve(model))
+    }
+
+    /// The names that clients may ask for, sorted.
+    pub(super) fn models(&self) -> Vec<Arc<str>> {
+        let mut models: Vec<_> = self.routes.values().map(|route| route.name.clone()).collect();
+        models.extend(self.resolve.iter().flat_map(|resolve| resolve.models()));
+        models.sort();
+        models.dedup();
+        models
+    }
+}
+
+impl Route {
+    /// A route that asks `candidates` in this order, with the default [`Retry`].
+    pub fn new(name: &str, candidates: impl IntoIterator<Item = Candidate>) -> Self {
+        Self {
+            name: name.into(),
+            candidates: candidates.into_iter().collect(),
+            retry: Retry::default(),
+            total: None,
+            drain: false,
+            assume_output: 4096,
+        }
+    }
+
+    /// Sets when a target is asked again.
+    #[must_use]
+    pub fn retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// Sets how long all attempts and the answer together may take.
+    #[must_use]
+    pub fn total(self, time: Duration) -> Self {
+        Self { total: Some(time), ..self }
+    }
+
+    /// Reads an answer to its end although the client has left, to learn its exact cost. Needs a
+    /// [`DrainLayer`](crate::drain::DrainLayer) around the stack.
+    #[must_use]
+    pub fn drain(self, drain: bool) -> Self {
+        Self { drain, ..self }
+    }
+
+    /// Sets how many tokens of output a request is expected to use that doesn't say.
+    #[must_use]
+    pub fn assume_output(self, tokens: u64) -> Self {
+        Self { assume_output: tokens, ..self }
+    }
+}

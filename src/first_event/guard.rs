@@ -1,0 +1,69 @@
+use bytes::Bytes;
+
+use crate::{
+    Dialect, Error, Kind,
+    body::sse::{Event, Splitter},
+    dialect::Closing,
+};
+
+/// Follows a provider's stream from its first event to its last.
+#[derive(Debug)]
+pub(super) struct Guard {
+    dialect: &'static dyn Dialect,
+    events: Splitter,
+    committed: bool,
+    ended: bool,
+    failure: Option<Error>,
+}
+
+impl Guard {
+    pub(super) fn new(dialect: &'static dyn Dialect) -> Self {
+        Self { dialect, events: Splitter::default(), committed: false, ended: false, failure: None }
+    }
+
+    /// Whether an event with content has passed.
+    pub(super) fn is_committed(&self) -> bool {
+        self.committed
+    }
+
+    /// Takes a chunk and returns the whole events up to here, without what follows an error.
+    pub(super) fn chunk(&mut self, chunk: Bytes) -> Bytes {
+        if let Err(error) = self.events.push(chunk) {
+            self.failure = Some(Error::new(Kind::Upstream, error.to_string()));
+            return Bytes::new();
+        }
+        let mut events = std::mem::replace(&mut self.events, Splitter::new(0));
+        let whole = events.visit_events(|event| self.look(event));
+        self.events = events;
+        whole
+    }
+
+    /// The stream is over: returns what was left, if that is an event; an end that isn't a proper one
+    /// is a failure.
+    pub(super) fn close(&mut self) -> Bytes {
+        let last = self.events.finish().filter(|event| self.look(event));
+        if !self.ended && self.failure.is_none() {
+            self.failure = Some(Error::new(Kind::Upstream, "the provider's stream broke off before its end"));
+        }
+        last.map(|event| event.raw).unwrap_or_default()
+    }
+
+    /// Looks at one event; false if the stream has failed with it.
+    fn look(&mut self, event: &Event) -> bool {
+        match self.dialect.closing(event) {
+            Some(Closing::Failed(error)) => {
+                self.failure = Some(error);
+                return false;
+            }
+            Some(Closing::Proper) => self.ended = true,
+            None => {}
+        }
+        self.committed = self.committed || self.dialect.is_content(event);
+        true
+    }
+
+    /// Why the stream has failed, once.
+    pub(super) fn failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+}

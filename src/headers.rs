@@ -1,0 +1,30 @@
+//! The names of the headers that this crate reads and writes.
+
+use http::HeaderName;
+
+/// Names the request, in the way of OpenAI's clients.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Names the request, in the way of Anthropic's clients.
+pub const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// Tells official SDKs whether to retry.
+pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// When to retry, in milliseconds.
+pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+/// The provider that answered.
+pub const PROVIDER: HeaderName = HeaderName::from_static("x-bartizan-provider");
+
+/// The model that answered, by the provider's name for it.
+pub const MODEL: HeaderName = HeaderName::from_static("x-bartizan-model");
+
+/// How many attempts it took.
+pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
+
+/// The fields of the request that the provider's dialect could not express, separated by commas.
+pub const LOST: HeaderName = HeaderName::from_static("x-bartizan-lost");
+
+/// Set to `true` by a client that wants a refusal instead of a loss.
+pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");

@@ -1,0 +1,213 @@
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
+use crate::{
+    Dialect, Error, Kind, Payload, Target, Tokens,
+    body::{End, Observe, OnEnd, sse::Splitter},
+    exchange::{AttemptHandle, Outcome},
+};
+
+/// A whole answer beyond this is not searched for its counts.
+const MAX_WHOLE: usize = 64 << 20;
+
+/// Reads the counts of one attempt.
+#[derive(Debug)]
+pub struct ReadUsage {
+    attempt: AttemptHandle,
+    dialect: &'static dyn Dialect,
+    /// The size of the request, for the estimate of its tokens.
+    sent: usize,
+    /// The size of what the model wrote, likewise.
+    written: usize,
+    tokens: Tokens,
+    reported: bool,
+    answered: bool,
+    failure: Option<Kind>,
+    answer: Answer,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Stream(Splitter),
+    Whole { first: Bytes, more: BytesMut },
+}
+
+impl ReadUsage {
+    pub(super) fn new(payload: &Payload, target: &Arc<Target>) -> Self {
+        let answer = if payload.head().stream {
+            Answer::Stream(Splitter::default())
+        } else {
+            Answer::Whole { first: Bytes::new(), more: BytesMut::new() }
+        };
+        Self {
+            attempt: payload.exchange().begin(target),
+            dialect: payload.dialect(),
+            sent: payload.source().len(),
+            written: 0,
+            tokens: Tokens::default(),
+            reported: false,
+            answered: false,
+            failure: None,
+            answer,
+        }
+    }
+
+    pub(super) fn failed(mut watch: OnEnd<Self>, error: &Error) {
+        if let Some(read) = watch.get_mut() {
+            read.failure = Some(error.kind());
+        }
+        watch.finish(End::Failed);
+    }
+
+    fn read(&mut self, json: &[u8]) {
+        let known = self.tokens;
+        if self.dialect.read_usage(json, &mut self.tokens) {
+            if !self.reported || self.tokens != known {
+                self.attempt.report(self.tokens);
+            }
+            self.reported = true;
+        }
+    }
+
+    fn stream(&mut self, events: &mut Splitter, chunk: Bytes) {
+        if events.push(chunk).is_err() {
+            // What can't be read is estimated; the layer above refuses such a stream.
+            return;
+        }
+        while let Some(event) = events.next_event() {
+            self.written += self.dialect.output_bytes(&event);
+            self.read(&event.data);
+        }
+    }
+
+    fn estimate(&mut self) {
+        // About four bytes make a token, in the languages and the code that models mostly read.
+        let tokens = |bytes: usize| bytes.div_ceil(4) as u64;
+        let input = if self.reported { self.tokens.input } else { tokens(self.sent) };
+        let output = self.tokens.output.max(tokens(self.written));
+        self.attempt.estimate(Tokens { input, output, ..self.tokens });
+    }
+}
+
+impl Observe for ReadUsage {
+    fn data(&mut self, chunk: &Bytes) {
+        if !self.answered {
+            self.answered = true;
+            self.attempt.first_byte();
+        }
+        match &mut self.answer {
+            Answer::Stream(events) => {
+                let mut events = std::mem::replace(events, Splitter::new(0));
+                self.stream(&mut events, chunk.clone());
+                self.answer = Answer::Stream(events);
+            }
+            Answer::Whole { first, more } => {
+                if first.is_empty() && more.is_empty() {
+                    *first = chunk.clone();
+                } else if more.len() < MAX_WHOLE {
+                    more.extend_from_slice(&std::mem::take(first));
+                    more.extend_from_slice(chunk);
+                }
+            }
+        }
+    }
+
+    fn end(mut self, end: End) {
+        match std::mem::replace(&mut self.answer, Answer::Stream(Splitter::new(0))) {
+            Answer::Stream(mut events) => {
+                if let Some(event) = events.finish() {
+                    self.read(&event.data);
+                }
+            }
+            Answer::Whole { first, more } => {
+                let whole = if more.is_empty() { &first[..] } else { &more[..] };
+                self.written = whole.len();
+                self.read(whole);
+            }
+        }
+        // A provider that refused has charged nothing; one that was left in the middle has.
+        let used = self.answered || end == End::Aborted;
+        if used && (end != End::Complete || !self.reported) {
+            self.estimate();
+        }
+        self.attempt.finish(match end {
+            End::Complete => Outcome::Answered,
+            End::Failed => Outcome::Failed(self.failure.unwrap_or(Kind::Upstream)),
+            End::Aborted => Outcome::Aborted,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Exchange,
+        dialect::{ANTHROPIC, OPENAI_CHAT},
+        payload::Head,
+    };
+
+    fn watch(dialect: &'static dyn Dialect, stream: bool) -> (Exchange, ReadUsage) {
+        let exchange = Exchange::default();
+        let head = Head { stream, ..Head::default() };
+        let payload = Payload::new(dialect, head, Bytes::from(vec![b'x'; 400]), exchange.clone());
+        let read = ReadUsage::new(&payload, &Arc::new(Target::new("p", "m")));
+        (exchange, read)
+    }
+
+    fn attempt(exchange: &Exchange) -> crate::exchange::Attempt {
+        exchange.learn(|learnt| learnt.attempts[0].clone())
+    }
+
+    #[test]
+    fn a_whole_answer_is_counted_when_it_is_complete() {
+        let (exchange, mut read) = watch(&OPENAI_CHAT, false);
+
+        for piece in [r#"{"usage":{"prompt_tokens":7,"comple"#, r#"tion_tokens":3}}"#] {
+            read.data(&Bytes::from(piece));
+        }
+        read.end(End::Complete);
+
+        let attempt = attempt(&exchange);
+        assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (7, 3, false));
+        assert_eq!(attempt.outcome, Outcome::Answered);
+    }
+
+    #[test]
+    fn a_client_that_leaves_a_stream_pays_for_what_has_passed() {
+        let (exchange, mut read) = watch(&OPENAI_CHAT, true);
+
+        for _ in 0..10 {
+            read.data(&Bytes::from("data: {\"choices\":[{\"delta\":{\"content\":\"12345678\"}}]}\n\n"));
+        }
+        read.end(End::Aborted);
+
+        let attempt = attempt(&exchange);
+        assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (100, 20, true));
+        assert_eq!(attempt.outcome, Outcome::Aborted);
+    }
+
+    #[test]
+    fn what_the_provider_said_before_the_end_is_kept() {
+        let (exchange, mut read) = watch(&ANTHROPIC, true);
+
+        read.data(&Bytes::from("event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":11,\"output_tokens\":1}}}\n\n"));
+        read.data(&Bytes::from("event: content_block_delta\ndata: {\"delta\":{\"type\":\"text_delta\",\"text\":\"12345678\"}}\n\n"));
+        read.end(End::Aborted);
+
+        let attempt = attempt(&exchange);
+        assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (11, 2, true));
+    }
+
+    #[test]
+    fn a_refusal_costs_nothing_and_leaving_before_the_head_does() {
+        let (refused, read) = watch(&OPENAI_CHAT, true);
+        ReadUsage::failed(OnEnd::new(read), &Error::new(Kind::RateLimited, "slow down"));
+        let (left, read) = watch(&OPENAI_CHAT, true);
+        drop(OnEnd::new(read));
+
+        assert!(attempt(&refused).tokens.is_zero());
+        assert_eq!(attempt(&refused).outcome, Outcome::Failed(Kind::RateLimited));
+        assert_eq!(attempt(&left).tokens.input, 100);
+    }
+}

@@ -1,0 +1,84 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::ReadUsage;
+use crate::{
+    Error, Payload, Target,
+    body::{Followed, OnEnd},
+};
+
+/// Middleware of [`MeterLayer`](super::MeterLayer).
+#[derive(Clone, Debug)]
+pub struct Meter<S> {
+    inner: S,
+    target: Arc<Target>,
+}
+
+impl<S> Meter<S> {
+    pub(super) fn new(inner: S, target: Arc<Target>) -> Self {
+        Self { inner, target }
+    }
+}
+
+impl<S, R> Service<Request<Payload>> for Meter<S>
+where
+    S: Service<Request<Payload>, Response = Response<R>>,
+    S::Error: Into<Error>,
+    R: Body<Data = Bytes>,
+{
+    type Response = Response<Followed<R, ReadUsage>>;
+    type Error = Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, req: Request<Payload>) -> Self::Future {
+        let watch = OnEnd::new(ReadUsage::new(req.body(), &self.target));
+        ResponseFuture { inner: self.inner.call(req), watch: Some(watch) }
+    }
+}
+
+pin_project! {
+    /// Response future of [`Meter`].
+    // `inner` drops first: it may still hold what the watch has to see.
+    #[derive(Debug)]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        watch: Option<OnEnd<ReadUsage>>,
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<Error>,
+    R: Body<Data = Bytes>,
+{
+    type Output = Result<Response<Followed<R, ReadUsage>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx)).map_err(Into::into);
+        let watch = this.watch.take().expect("a future is not polled after it is ready");
+        Poll::Ready(match result {
+            Ok(res) => Ok(res.map(|body| watch.follow(body))),
+            Err(error) => {
+                ReadUsage::failed(watch, &error);
+                Err(error)
+            }
+        })
+    }
+}

@@ -1,0 +1,261 @@
+use std::cmp::{Ordering, Reverse};
+
+use super::{NanoUsd, Price, Rates};
+use crate::{access::Pattern, target::ModelFacts};
+
+/// Written by `.ci/price_book.py` from public price facts as compiled in the LiteLLM project's model
+/// price map (package version 1.109.1), taken 2026-11-21; facts only, not checked against the
+/// providers' own pages.
+///
+/// First one line per set of features: what is supported, what is lacking, comma separated. After an
+/// empty line one line per model, sorted by name: name; input, output, cached, cache write, cache
+/// write for an hour, reasoning in nano-dollars per million tokens; a threshold of input tokens and
+/// the six rates above it; the most input and output; the number of its set of features.
+const BUILT_IN: &str = include_str!("book.tsv");
+
+/// What models cost and what is known of them: a built-in list, and prices of one's own that go
+/// before it.
+///
+/// The list is not loaded: it is searched as it lies in the program, so that neither the start nor
+/// the memory knows that it is there.
+///
+/// ```
+/// use bartizan::price::{NanoUsd, PriceBook};
+///
+/// let book = PriceBook::builtin();
+///
+/// let listing = book.lookup("openai", "gpt-4o-mini").unwrap();
+///
+/// assert_eq!(listing.price.unwrap().rates.input.to_string(), "0.15");
+/// assert!(listing.facts.supports("vision"));
+/// assert!(book.lookup("openai", "my-own-model").is_none());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PriceBook {
+    /// The most specific first.
+    overrides: Vec<(Pattern, Price)>,
+}
+
+/// What the book says of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listing {
+    /// What it costs; `None` if that isn't known.
+    pub price: Option<Price>,
+    /// What it takes and refuses.
+    pub facts: ModelFacts,
+}
+
+impl PriceBook {
+    /// The built-in list.
+    pub fn builtin() -> Self {
+        Self::default()
+    }
+
+    /// Prices for the names `provider/model` that a pattern matches. They go before the list; where
+    /// several match, the longest pattern does, and one without `*` before all.
+    #[must_use]
+    pub fn with_overrides(mut self, overrides: impl IntoIterator<Item = (Pattern, Price)>) -> Self {
+        self.overrides.extend(overrides);
+        self.overrides.sort_by_cached_key(|(pattern, _)| {
+            let text = pattern.to_string();
+            (text.contains('*'), Reverse(text.len()))
+        });
+        self
+    }
+
+    /// The models of a provider in the built-in list that converse, by the provider's name there.
+    pub fn names(provider: &str) -> impl Iterator<Item = &'static str> {
+        let prefix = format!("{provider}/");
+        let models = BUILT_IN.split_once("\n\n").map_or("", |(_, models)| models);
+        models.lines().filter_map(move |line| line.split('\t').next()?.strip_prefix(&*prefix))
+    }
+
+    /// What is known of a model, by the name of the provider in the list, such as `openai`. A dated
+    /// snapshot (`gpt-4o-2024-08-06`, `claude-sonnet-4-5-20250929`) that isn't listed is taken for
+    /// the model it is a snapshot of.
+    pub fn lookup(&self, provider: &str, model: &str) -> Option<Listing> {
+        let listed = listing(provider, model)
+            .or_else(|| without_date(model).and_then(|undated| listing(provider, undated)));
+        let name = format!("{provider}/{model}");
+        match self.overrides.iter().find(|(pattern, _)| pattern.matches(&name)) {
+            Some((_, price)) => {
+                let facts = listed.map(|listing| listing.facts).unwrap_or_default();
+                Some(Listing { price: Some(*price), facts })
+            }
+            None => listed,
+        }
+    }
+}
+
+fn listing(provider: &str, model: &str) -> Option<Listing> {
+    let (features, models) = BUILT_IN.split_once("\n\n")?;
+    read(find(models, &format!("{provider}/{model}"))?, features)
+}
+
+/// The line that begins with `name`, by halving the text.
+fn find<'a>(mut lines: &'a str, name: &str) -> Option<&'a str> {
+    while !lines.is_empty() {
+        let (before, after) = lines.as_bytes().split_at(lines.len() / 2);
+        let start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+        let end = memchr::memchr(b'\n', after).map_or(lines.len(), |at| before.len() + at);
+        let line = &lines[start..end];
+        match line.split('\t').next().unwrap_or_default().cmp(name) {
+            Ordering::Equal => return Some(line),
+            Ordering::Less => lines = lines.get(end + 1..).unwrap_or_default(),
+            Ordering::Greater => lines = &lines[..start.saturating_sub(1)],
+        }
+    }
+    None
+}
+
+fn read(line: &str, features: &str) -> Option<Listing> {
+    let mut columns = line.split('\t').skip(1).map(|column| column.parse::<u64>().ok());
+    let rates = read_rates(&mut columns)?;
+    let threshold = columns.next()?;
+    let above = read_rates(&mut columns);
+    let (max_input, max_output, set) = (columns.next()?, columns.next()?, columns.next()??);
+    let (supports, lacks) = features.lines().nth(usize::try_from(set).ok()?)?.split_once('\t')?;
+    let mut facts = ModelFacts::new(names(supports), names(lacks));
+    facts.max_input = max_input;
+    facts.max_output = max_output;
+    Some(Listing { price: Some(Price { rates, above: threshold.zip(above) }), facts })
+}
+
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').filter(|name| !name.is_empty())
+}
+
+/// The next six columns; `None` if there are no rates in them.
+fn read_rates(columns: &mut impl Iterator<Item = Option<u64>>) -> Option<Rates> {
+    let mut next = || columns.next().flatten().map(NanoUsd);
+    let [input, output, cached, cache_write, cache_write_1h, reasoning] = std::array::from_fn(|_| next());
+    let (input, output) = (input?, output?);
+    let cache_write = cache_write.unwrap_or(input);
+    Some(Rates {
+        input,
+        output,
+        cached: cached.unwrap_or(input),
+        cache_write,
+        cache_write_1h: cache_write_1h.unwrap_or(cache_write),
+        reasoning: reasoning.unwrap_or(output),
+    })
+}
+
+/// `model` without `-2024-08-06`, `-20240806` or `@20240806` at its end.
+fn without_date(model: &str) -> Option<&str> {
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let is_date = |date: &str| match *date.as_bytes() {
+        [_, _, _, _, b'-', _, _, b'-', _, _] => digits(&date.replace('-', "")),
+        _ => date.len() == 8 && digits(date),
+    };
+    [10, 8].into_iter().find_map(|length| {
+        let (name, date) = model.split_at_checked(model.len().checked_sub(length)?)?;
+        is_date(date).then(|| name.strip_suffix(['-', '@']))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn usd(text: &str) -> NanoUsd {
+        text.parse().unwrap()
+    }
+
+    fn rates(provider: &str, model: &str) -> Rates {
+        PriceBook::builtin().lookup(provider, model).unwrap().price.unwrap().rates
+    }
+
+    #[test]
+    fn every_line_is_found_and_can_be_read() {
+        let (features, models) = BUILT_IN.split_once("\n\n").unwrap();
+
+        for line in models.lines() {
+            let name = line.split('\t').next().unwrap();
+            assert_eq!(find(models, name), Some(line));
+            assert!(read(line, features).is_some(), "{line}");
+        }
+        assert!(models.lines().count() > 2_000);
+        for absent in ["", "a", "openai/", "openai/gpt-4", "openai/gpt-4o-minj", "zzz/z"] {
+            let is_listed = models.lines().any(|line| line.split('\t').next() == Some(absent));
+            assert_eq!(find(models, absent).is_some(), is_listed, "{absent}");
+        }
+    }
+
+    #[test]
+    fn prices_are_exact_and_fall_back() {
+        let mini = rates("openai", "gpt-4o-mini");
+        assert_eq!((mini.input, mini.output, mini.cached), (usd("0.15"), usd("0.6"), usd("0.075")));
+        assert_eq!((mini.cache_write, mini.reasoning), (mini.input, mini.output));
+
+        let sonnet = rates("anthropic", "claude-sonnet-4-5");
+        assert_eq!((sonnet.cache_write, sonnet.cache_write_1h), (usd("3.75"), usd("6")));
+
+        let embedding = rates("openai", "text-embedding-3-small");
+        assert_eq!((embedding.input, embedding.output), (usd("0.02"), usd("0")));
+    }
+
+    #[test]
+    fn long_inputs_have_rates_of_their_own() {
+        let price = PriceBook::builtin().lookup("vertex", "claude-sonnet-4-5").unwrap().price.unwrap();
+
+        let (threshold, above) = price.above.unwrap();
+
+        assert_eq!(threshold, 200_000);
+        assert_eq!((above.input, above.output, above.cached), (usd("6"), usd("22.5"), usd("0.6")));
+    }
+
+    #[test]
+    fn facts_come_with_the_price() {
+        let facts = PriceBook::builtin().lookup("anthropic", "claude-sonnet-4-5").unwrap().facts;
+
+        assert_eq!((facts.max_input, facts.max_output), (Some(200_000), Some(64_000)));
+        assert!(facts.supports("native_structured_output") && facts.supports("assistant_prefill"));
+        assert!(!facts.supports("computer_use"));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_not_listed_is_the_model_it_was_taken_from() {
+        let book = PriceBook::builtin();
+
+        assert_eq!(book.lookup("openai", "gpt-4o-2099-01-31"), book.lookup("openai", "gpt-4o"));
+        assert_eq!(
+            book.lookup("anthropic", "claude-opus-4-5-20990131"),
+            book.lookup("anthropic", "claude-opus-4-5")
+        );
+        assert_ne!(book.lookup("openai", "gpt-4o-2024-05-13"), book.lookup("openai", "gpt-4o"));
+        for other in ["gpt-4o-2099-1-31", "gpt-4o2099-01-31", "-20990131", "20990131", "é990131"] {
+            assert_eq!(book.lookup("openai", other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_override_wins() {
+        let flat = |dollars| Price::from(Rates::flat(NanoUsd::from_usd(dollars), NanoUsd::from_usd(dollars)));
+        let overrides = [("*", 1), ("local/*", 2), ("local/big", 3), ("openai/gpt-4o", 4)];
+        let overrides = overrides.map(|(pattern, dollars)| (Pattern::new(pattern), flat(dollars)));
+
+        let book = PriceBook::builtin().with_overrides(overrides);
+        let price = |provider: &str, model: &str| book.lookup(provider, model).unwrap().price.unwrap();
+
+        assert_eq!(price("other", "x"), flat(1));
+        assert_eq!(price("local", "small"), flat(2));
+        assert_eq!(price("local", "big"), flat(3));
+        assert_eq!(price("openai", "gpt-4o"), flat(4));
+        assert!(book.lookup("openai", "gpt-4o").unwrap().facts.supports("vision"));
+    }
+
+    #[test]
+    fn the_first_lookup_takes_far_less_than_a_millisecond() {
+        let start = Instant::now();
+
+        let listing = PriceBook::builtin().lookup("openai", "gpt-4o");
+
+        let elapsed = start.elapsed();
+        println!("first lookup: {elapsed:?}");
+        assert!(listing.is_some() && elapsed.as_millis() < 50, "{elapsed:?}");
+    }
+}

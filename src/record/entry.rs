@@ -1,0 +1,164 @@
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    Exchange, Kind, Tokens,
+    body::End,
+    exchange::{Attempt, Outcome},
+    price::NanoUsd,
+};
+
+/// One exchange, as it is written down. Holds no key and no prompt.
+///
+/// As JSON, times are RFC 3339 or milliseconds, and money is a decimal string in dollars.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Record {
+    /// The request's name, as in its `x-request-id`.
+    #[serde(serialize_with = "as_text")]
+    pub id: crate::exchange::RequestId,
+    /// When the request came.
+    #[serde(serialize_with = "as_timestamp")]
+    pub arrived: SystemTime,
+    /// How long it took until the response had ended.
+    #[serde(rename = "duration_ms", serialize_with = "as_milliseconds")]
+    pub duration: Duration,
+    /// How the response ended for the client.
+    pub end: End,
+    /// The status of the response; `None` if there was none, because the client left before.
+    pub status: Option<u16>,
+    /// The size of the response's body.
+    pub bytes: u64,
+    /// Why the client got no answer, or not all of it.
+    pub error: Option<Kind>,
+    /// What the client was told about it.
+    pub message: Option<Box<str>>,
+    /// The name of the key.
+    pub key: Option<Arc<str>>,
+    /// The name of the team.
+    pub team: Option<Arc<str>>,
+    /// The dialect of the client.
+    pub dialect: Option<&'static str>,
+    /// The model the client asked for.
+    pub model: Option<Box<str>>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// The attempts, in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// What all attempts together used.
+    pub tokens: Tokens,
+    /// What all attempts with a known price together cost.
+    pub cost: NanoUsd,
+    /// Whether a part of `tokens` and `cost` is an estimate, because a provider never said.
+    pub estimated: bool,
+    /// Whether `cost` leaves out an attempt whose price is not known.
+    pub unpriced: bool,
+    /// The fields of the request that the provider's dialect could not express.
+    pub lost: Vec<Box<str>>,
+}
+
+/// One attempt, as it is written down.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct AttemptRecord {
+    /// Who was asked: `provider/model`.
+    pub target: Arc<str>,
+    /// When it began, after the arrival of the request.
+    #[serde(rename = "started_ms", serialize_with = "as_milliseconds")]
+    pub started: Duration,
+    /// When its first bytes came, likewise.
+    #[serde(rename = "first_byte_ms", serialize_with = "as_maybe_milliseconds")]
+    pub first_byte: Option<Duration>,
+    /// When it was over, likewise.
+    #[serde(rename = "ended_ms", serialize_with = "as_maybe_milliseconds")]
+    pub ended: Option<Duration>,
+    /// `answered`, `aborted`, or the kind of its failure.
+    pub outcome: Cow<'static, str>,
+    /// What it used.
+    pub tokens: Tokens,
+    /// What it cost; `None` if the price is not known.
+    pub cost: Option<NanoUsd>,
+    /// Whether `tokens` is an estimate.
+    pub estimated: bool,
+}
+
+impl Record {
+    pub(super) fn new(exchange: &Exchange, status: Option<u16>, bytes: u64, end: End) -> Self {
+        // Nothing is learnt after this, so it is taken and not copied.
+        let learnt = exchange.learn(std::mem::take);
+        let attempts: Vec<_> = learnt.attempts.iter().map(AttemptRecord::new).collect();
+        let (error, message) = learnt.failure.map(|failure| (failure.kind, failure.message)).unzip();
+        let (dialect, model, stream) = match learnt.asked {
+            Some(asked) => (Some(asked.dialect), Some(asked.model), asked.stream),
+            None => (None, None, false),
+        };
+        Self {
+            id: *exchange.id(),
+            arrived: exchange.arrived(),
+            duration: exchange.elapsed(),
+            end: if error.is_some() && end == End::Complete { End::Failed } else { end },
+            status,
+            bytes,
+            error,
+            message,
+            key: learnt.caller.as_ref().map(|caller| caller.name.clone()),
+            team: learnt.caller.as_ref().and_then(|caller| caller.team.clone()),
+            dialect,
+            model,
+            stream,
+            tokens: attempts.iter().map(|attempt| attempt.tokens).fold(Tokens::default(), |a, b| a + b),
+            cost: attempts.iter().filter_map(|attempt| attempt.cost).sum(),
+            estimated: attempts.iter().any(|attempt| attempt.estimated),
+            unpriced: attempts.iter().any(|attempt| attempt.cost.is_none()),
+            attempts,
+            lost: learnt.lost,
+        }
+    }
+}
+
+impl AttemptRecord {
+    fn new(attempt: &Attempt) -> Self {
+        Self {
+            target: attempt.target.name().clone(),
+            started: attempt.started,
+            first_byte: attempt.first_byte,
+            ended: attempt.ended,
+            outcome: match attempt.outcome {
+                Outcome::Running => "running".into(),
+                Outcome::Answered => "answered".into(),
+                Outcome::Aborted => "aborted".into(),
+                Outcome::Failed(kind) => kind.as_str().into(),
+            },
+            tokens: attempt.tokens,
+            cost: attempt.cost(),
+            estimated: attempt.estimated,
+        }
+    }
+}
+
+fn as_text<S: Serializer>(text: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(text)
+}
+
+fn as_timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    match jiff::Timestamp::try_from(*time) {
+        Ok(timestamp) => serializer.collect_str(&format_args!("{timestamp:.3}")),
+        Err(_) => serializer.serialize_none(),
+    }
+}
+
+fn as_milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((time.as_micros() as f64) / 1000.0)
+}
+
+fn as_maybe_milliseconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => as_milliseconds(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}

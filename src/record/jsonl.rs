@@ -1,0 +1,87 @@
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::mpsc;
+
+use super::{Record, Sink};
+
+/// How many records are written at once.
+const BATCH: usize = 256;
+
+/// Records as lines of JSON: one object a line, written by a worker.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+/// use bartizan::record::JsonLines;
+///
+/// let (records, worker) = JsonLines::new(std::io::sink(), 1024);
+/// let worker = tokio::spawn(worker);
+/// // … `RecordLayer::new(Arc::new(records))` … and at the end:
+/// drop(records);
+/// worker.await.unwrap()
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct JsonLines {
+    queue: mpsc::Sender<Record>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Where lines go: anything that can be written to from a thread that may block.
+pub trait Writer: io::Write + Send + 'static {}
+
+impl<W: io::Write + Send + 'static> Writer for W {}
+
+impl JsonLines {
+    /// The sink, with a queue of `depth` records, and its worker: spawn it, and await it at shutdown,
+    /// when all clones of the sink are gone. It ends with the error of the writer if there is one.
+    pub fn new(mut writer: impl Writer, depth: usize) -> (Self, impl Future<Output = io::Result<()>> + Send) {
+        let (queue, mut records) = mpsc::channel(depth.max(1));
+        let worker = async move {
+            let mut batch = Vec::with_capacity(BATCH);
+            while records.recv_many(&mut batch, BATCH).await > 0 {
+                let lines = lines(&batch)?;
+                batch.clear();
+                writer = tokio::task::spawn_blocking(move || {
+                    writer.write_all(&lines).and_then(|()| writer.flush()).map(|()| writer)
+                })
+                .await
+                .map_err(io::Error::other)??;
+            }
+            Ok(())
+        };
+        (Self { queue, dropped: Arc::default() }, worker)
+    }
+
+    /// How many records found the queue full, or its worker gone.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+fn lines(batch: &[Record]) -> io::Result<Vec<u8>> {
+    let mut lines = Vec::with_capacity(512 * batch.len());
+    for record in batch {
+        serde_json::to_writer(&mut lines, record)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
+impl Sink for JsonLines {
+    fn record(&self, record: Record) {
+        if self.queue.try_send(record).is_err() {
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            // Once for every power of two, so that a broken sink does not fill the log instead.
+            if dropped.is_power_of_two() {
+                tracing::warn!(dropped, "records are lost: their queue is full, or its worker has stopped");
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Writes down every exchange, also the refused ones: [`RecordLayer`].
+//!
+//! The layer stands outside of all others. When the response has ended – completed, failed, or left by
+//! the client – it makes one [`Record`] and hands it to a [`Sink`], which doesn't wait: a sink that has
+//! to, such as [`JsonLines`], has a bounded queue and a worker of its own, and counts what it must drop.
+//! Money is kept apart, in the [ledger](crate::ledger): a lost record never loses spend.
+
+mod entry;
+mod jsonl;
+mod layer;
+mod service;
+
+pub use self::{
+    entry::{AttemptRecord, Record},
+    jsonl::{JsonLines, Writer},
+    layer::RecordLayer,
+    service::{Finish, Recorded, ResponseFuture},
+};
+
+use std::fmt;
+
+/// Takes records.
+pub trait Sink: fmt::Debug + Send + Sync + 'static {
+    /// Takes one record. May not wait: it is called when a response ends, possibly in `Drop`.
+    fn record(&self, record: Record);
+}
+
+/// Every record is a `tracing` event: `info` for answers, `warn` for failures.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tracing;
+
+impl Sink for Tracing {
+    fn record(&self, record: Record) {
+        let Record { id, status, duration, .. } = &record;
+        let (key, model) = (record.key.as_deref().unwrap_or("-"), record.model.as_deref().unwrap_or("-"));
+        let target = record.attempts.last().map_or("-", |attempt| &*attempt.target);
+        let (tokens, cost) = (record.tokens, record.cost);
+        let (attempts, ms) = (record.attempts.len(), duration.as_millis());
+        match &record.error {
+            None => tracing::info!(
+                %id, status, ?record.end, key, model, target, attempts, input = tokens.input,
+                output = tokens.output, %cost, ms, "answered"
+            ),
+            Some(kind) => tracing::warn!(
+                %id, status, ?record.end, key, model, target, attempts, input = tokens.input,
+                output = tokens.output, %cost, ms, error = %kind, message = record.message.as_deref(), "failed"
+            ),
+        }
+    }
+}

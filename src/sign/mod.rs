@@ -1,0 +1,16 @@
+//! The gateway's own credentials, put on at the last moment: [`SignLayer`].
+//!
+//! What leaves for a provider is built from nothing: the body's type, the provider's credential and
+//! settings, and the few headers of a client that mean something to its provider. The client's key, its
+//! cookies, hop-by-hop headers and everything unknown stay here. On the way back an error is searched
+//! for the credential, because providers quote it.
+
+mod credential;
+mod layer;
+mod service;
+
+pub use self::{
+    credential::Credential,
+    layer::SignLayer,
+    service::{ResponseFuture, Sign},
+};

@@ -1,0 +1,141 @@
+use std::{borrow::Cow, fmt};
+
+use bytes::BytesMut;
+use serde::Deserialize;
+
+use crate::{
+    Error,
+    body::sse,
+    dialect::{
+        Decode, Encode, Undo,
+        canonical::{Answer, Content, Event, Finish, ToolCall},
+    },
+};
+
+impl Undo {
+    /// Takes back, in a whole answer, what was changed in the request.
+    pub(super) fn answer(&self, answer: &mut Answer<'_>) {
+        if self.is_empty() {
+            return;
+        }
+        for choice in &mut answer.choices {
+            let mut was_answer = false;
+            for part in &mut choice.parts {
+                let Content::ToolCall(call) = &mut part.content else { continue };
+                if self.answer_tool.as_deref() == Some(&*call.name) {
+                    was_answer = true;
+                    part.content = Content::Text(std::mem::take(&mut call.arguments));
+                } else {
+                    self.call(call);
+                }
+            }
+            if was_answer && choice.finish == Finish::ToolCalls {
+                choice.finish = Finish::Stop;
+            }
+        }
+    }
+
+    fn call(&self, call: &mut ToolCall<'_>) {
+        call.name = self.original(&call.name).to_owned().into();
+        if self.is_free_text(&call.name) {
+            call.arguments = unwrapped(&call.arguments).into();
+            call.is_free_text = true;
+        }
+    }
+
+    fn is_free_text(&self, original: &str) -> bool {
+        self.free_text.iter().any(|tool| **tool == *original)
+    }
+}
+
+/// The text in `{"input": text}`; what the model wrote, if it wrote something else.
+fn unwrapped(arguments: &str) -> String {
+    #[derive(Deserialize)]
+    struct Wrapped {
+        input: String,
+    }
+    serde_json::from_str::<Wrapped>(arguments).map_or_else(|_| arguments.to_owned(), |wrapped| wrapped.input)
+}
+
+/// A provider's stream, read, put right and written again.
+pub(super) struct UndoStream {
+    decode: Box<dyn Decode>,
+    put_right: PutRight,
+}
+
+struct PutRight {
+    encode: Box<dyn Encode>,
+    undo: Undo,
+    /// Which call of which choice is the answer itself.
+    answer_call: Option<(u32, u32)>,
+    /// Calls of free-text tools, whose arguments make sense as a whole only.
+    wrapped: Vec<(u32, u32, String)>,
+}
+
+impl UndoStream {
+    pub(super) fn new(decode: Box<dyn Decode>, encode: Box<dyn Encode>, undo: Undo) -> Self {
+        let put_right = PutRight { encode, undo, answer_call: None, wrapped: Vec::new() };
+        Self { decode, put_right }
+    }
+
+    pub(super) fn event(&mut self, event: &sse::Event, out: &mut BytesMut) -> Result<(), Error> {
+        let put_right = &mut self.put_right;
+        self.decode.event(event, &mut |event| put_right.event(event, out))
+    }
+
+    pub(super) fn finish(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        let put_right = &mut self.put_right;
+        self.decode.finish(&mut |event| put_right.event(event, out))
+    }
+}
+
+impl PutRight {
+    fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
+        if self.undo.is_empty() {
+            return self.encode.event(event, out);
+        }
+        match event {
+            Event::ToolCall { choice, call, name, .. }
+                if self.undo.answer_tool.as_deref() == Some(&*name) =>
+            {
+                self.answer_call = Some((choice, call));
+            }
+            Event::Arguments { choice, call, fragment } if self.answer_call == Some((choice, call)) => {
+                self.encode.event(Event::Text { choice, text: fragment }, out);
+            }
+            Event::ToolCall { choice, call, id, name, is_free_text } => {
+                let name: Cow<'_, str> = self.undo.original(&name).to_owned().into();
+                let wrapped = self.undo.is_free_text(&name);
+                if wrapped {
+                    self.wrapped.push((choice, call, String::new()));
+                }
+                let is_free_text = is_free_text || wrapped;
+                self.encode.event(Event::ToolCall { choice, call, id, name, is_free_text }, out);
+            }
+            Event::Arguments { choice, call, fragment } => {
+                match self.wrapped.iter_mut().find(|(ch, ca, _)| (*ch, *ca) == (choice, call)) {
+                    Some((_, _, text)) => text.push_str(&fragment),
+                    None => self.encode.event(Event::Arguments { choice, call, fragment }, out),
+                }
+            }
+            Event::Finish { choice, finish } => self.finish(choice, finish, out),
+            other => self.encode.event(other, out),
+        }
+    }
+
+    fn finish(&mut self, choice: u32, finish: Finish<'_>, out: &mut BytesMut) {
+        for (_, call, text) in self.wrapped.extract_if(.., |(of, _, _)| *of == choice) {
+            let fragment = unwrapped(&text).into();
+            self.encode.event(Event::Arguments { choice, call, fragment }, out);
+        }
+        let was_answer = self.answer_call.is_some_and(|(of, _)| of == choice);
+        let finish = if was_answer && finish == Finish::ToolCalls { Finish::Stop } else { finish };
+        self.encode.event(Event::Finish { choice, finish }, out);
+    }
+}
+
+impl fmt::Debug for UndoStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UndoStream").field("undo", &self.put_right.undo).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+use std::{fmt, time::Duration};
+
+use hyper_util::{
+    client::legacy::{Client, ResponseFuture, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+
+use crate::Payload;
+
+#[cfg(feature = "tls")]
+type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
+#[cfg(not(feature = "tls"))]
+type Connector = HttpConnector;
+
+/// A pool of connections to providers. Clones share it.
+///
+/// HTTP/1.1 with keep-alive, unless HTTP/2 is asked for: one HTTP/2 connection per origin holds only as
+/// many streams as the provider allows, and the answers of models are long.
+#[derive(Clone)]
+pub struct HttpClient(Client<Connector, Payload>);
+
+impl HttpClient {
+    /// A pool that gives up on a connection after `connect`.
+    pub fn new(connect: Duration) -> Self {
+        Self::build(connect, false)
+    }
+
+    /// A pool that speaks HTTP/2 where the provider offers it over TLS, and HTTP/2 with prior knowledge
+    /// where there is no TLS.
+    pub fn http2(connect: Duration) -> Self {
+        Self::build(connect, true)
+    }
+
+    fn build(connect: Duration, http2: bool) -> Self {
+        let mut http = HttpConnector::new();
+        http.set_connect_timeout(Some(connect));
+        http.set_nodelay(true);
+        http.enforce_http(false);
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(60));
+        #[cfg(not(feature = "tls"))]
+        builder.http2_only(http2);
+        Self(builder.build(connector(http, http2)))
+    }
+
+    pub(super) fn request(&self, req: http::Request<Payload>) -> ResponseFuture {
+        self.0.request(req)
+    }
+}
+
+#[cfg(feature = "tls")]
+fn connector(http: HttpConnector, http2: bool) -> Connector {
+    use std::sync::{Arc, LazyLock};
+
+    use rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+    // The roots are read once; a provider of its own is named, so that another one in the same process
+    // doesn't matter.
+    static CONFIG: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().ok()?;
+        Some(builder.with_root_certificates(roots).with_no_client_auth())
+    });
+    let config = CONFIG.clone().expect("ring supports the default versions of TLS");
+    let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+    if http2 {
+        builder.enable_all_versions().wrap_connector(http)
+    } else {
+        builder.enable_http1().wrap_connector(http)
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn connector(http: HttpConnector, _: bool) -> Connector {
+    http
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").finish_non_exhaustive()
+    }
+}
