@@ -20,6 +20,9 @@ use crate::{
     dialect::{Encoded, Undo, canonical::Request},
 };
 
+/// Most requests fit without growing.
+const USUAL_SIZE: usize = 8 * 1024;
+
 /// Fields that only this dialect has, and which go on as they came.
 const OWN_FIELDS: [&str; 12] = [
     "cache_control",
@@ -73,7 +76,8 @@ pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     sample(request, &mut body, facts.lacks("sampling_params"), plan.thinks(), &mut lost);
     lose_the_rest(request, &mut lost);
     cache::limit(&mut body.tools, &mut body.system, &mut body.messages, &mut lost);
-    let json = serde_json::to_vec(&body)
+    let mut json = Vec::with_capacity(USUAL_SIZE);
+    serde_json::to_writer(&mut json, &body)
         .map_err(|error| Error::new(Kind::Internal, "the request could not be written").with_source(error))?;
     drop(body);
     let answer_tool = match form {

@@ -99,12 +99,11 @@ impl<'a> Draft<'a> {
         if turn.role == Role::Assistant && !blocks.first().is_some_and(Block::is_thinking) {
             blocks.sort_by_key(|block| !block.is_thinking());
         }
-        let mut draft = Self { role: turn.role, results: Vec::new(), blocks };
-        if turn.role == Role::User {
-            (draft.results, draft.blocks) =
-                draft.blocks.into_iter().partition(|block| matches!(block, Block::ToolResult { .. }));
+        if turn.role == Role::User && blocks.iter().any(is_result) {
+            let (results, blocks) = blocks.into_iter().partition(is_result);
+            return Ok(Self { role: Role::User, results, blocks });
         }
-        Ok(draft)
+        Ok(Self { role: turn.role, results: Vec::new(), blocks })
     }
 
     fn user(blocks: Vec<Block<'a>>) -> Self {
@@ -146,8 +145,10 @@ impl<'a> Draft<'a> {
             Role::Assistant => "assistant",
             Role::System => "system",
         };
-        let mut content = self.results;
-        content.extend(self.blocks);
+        let content = match self.results.is_empty() {
+            true => self.blocks,
+            false => self.results.into_iter().chain(self.blocks).collect(),
+        };
         Message { role, content }
     }
 }
@@ -231,6 +232,10 @@ fn answer_calls(drafts: &mut Vec<Draft<'_>>) {
             drafts.insert(index, Draft::user(Vec::new()));
         }
     }
+}
+
+fn is_result(block: &Block<'_>) -> bool {
+    matches!(block, Block::ToolResult { .. })
 }
 
 fn answers(result: &Block<'_>, call: &str) -> bool {
