@@ -357,6 +357,7 @@ mod tests {
         assert_eq!(refused(&OPENAI_CHAT, &["<html>"]).await, Kind::Upstream);
         assert_eq!(refused(&ANTHROPIC, &[OVERLOADED]).await, Kind::Overloaded);
         assert_eq!(refused(&ANTHROPIC, &[OVERLOADED.trim_end()]).await, Kind::Overloaded);
+        assert_eq!(refused(&ANTHROPIC, &["event: content_block_delta\ndata: {\"ty"]).await, Kind::Upstream);
     }
 
     #[tokio::test(start_paused = true)]
@@ -373,17 +374,14 @@ mod tests {
         for (chunks, kind) in [
             (vec![delta], Kind::Upstream),
             (vec![delta, "event: content_bl"], Kind::Upstream),
+            (vec![delta, "event: content_block_delta\ndata: {\"type"], Kind::Upstream),
             (vec![delta, OVERLOADED], Kind::Overloaded),
             (vec![&*with_error], Kind::Overloaded),
         ] {
             let mut body = stream(&ANTHROPIC, &chunks, true).await.unwrap().into_body();
 
             let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            let mut rest = body.frame().await.unwrap();
-            if let Ok(frame) = &rest {
-                assert_eq!(frame.data_ref().unwrap(), "event: content_bl");
-                rest = body.frame().await.unwrap();
-            }
+            let rest = body.frame().await.unwrap();
 
             assert_eq!(first, delta);
             assert_eq!(Error::from(rest.unwrap_err()).kind(), kind);
