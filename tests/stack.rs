@@ -174,13 +174,13 @@ enum Fault {
     Empty,
     NotJson,
     Cut,
-    BrokenHead,
+    Broken,
     Hang,
     SilentHead,
 }
 
 /// What can go wrong before there is content.
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 15] = [
     Fault::Status(401),
     Fault::Status(404),
     Fault::Status(429),
@@ -193,6 +193,7 @@ const FAULTS: [Fault; 14] = [
     Fault::Empty,
     Fault::NotJson,
     Fault::Cut,
+    Fault::Broken,
     Fault::Hang,
     Fault::SilentHead,
 ];
@@ -219,7 +220,7 @@ impl Fault {
             Self::Cut if !stream => steps(data([&answers::OPENAI_WHOLE[..100]])),
             Self::Cut if is_gpt => steps(data([answers::OPENAI_ROLE, &answers::OPENAI_HELLO[..40]])),
             Self::Cut => steps(data([answers::CLAUDE_START, &answers::CLAUDE_HELLO[..40]])),
-            Self::BrokenHead => steps(vec![Step::Break]),
+            Self::Broken => steps(vec![Step::Break]),
             Self::Hang => Act::Hang,
             Self::SilentHead => steps(vec![Step::Silence]),
         }
@@ -475,19 +476,23 @@ async fn what_was_refused_before_a_provider_was_asked_costs_nothing() {
     assert_settled(&gateway, "refusals").await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_target_without_a_place_is_passed_over_and_leaves_the_others_alone() {
-    let gateway = Gateway::new(Settings { in_flight: 1, ..Settings::default() });
-    gateway.claude.will([Act::refuse(529, "")]);
+#[tokio::test]
+async fn a_target_without_a_place_is_passed_over_and_noted_on_no_other() {
+    let gateway = Gateway::new(Settings { in_flight: 2, ..Settings::default() });
     let client = gateway.client();
-    // The place at the second target is taken by whoever talks to it behind the stack.
-    let wide = Gateway::new(Settings { in_flight: 1, ..Settings::default() });
-    drop(wide);
+    gateway.openai.will([Act::refuse(500, "")]);
+    let talking = client.begin(Client::chat(ANTHROPIC, "claude", true)).await;
 
-    let answer = client.send(Client::chat(ANTHROPIC, "claude-gpt", false)).await;
+    let failed = client.send(Client::chat(OPENAI, "gpt-claude", false)).await;
+    let answered = client.send(Client::chat(OPENAI, "claude-gpt", false)).await;
+    drop(talking);
 
-    assert_eq!(answer.status, 200);
-    assert_eq!(gateway.records.last().attempts[0].outcome, "overloaded");
+    assert_eq!((failed.status.as_u16(), answered.status.as_u16()), (503, 200));
+    let [failed, answered, _] = &gateway.records.all()[..] else { panic!() };
+    assert_eq!((failed.error, failed.attempts.len()), (Some(Kind::Overloaded), 1));
+    assert_eq!(failed.attempts[0].outcome, "upstream");
+    assert_eq!(&*answered.attempts[0].target, "openai/gpt-a");
+    assert_settled(&gateway, "passed over").await;
 }
 
 #[tokio::test]

@@ -63,8 +63,10 @@ impl Records {
 /// What a test sets otherwise than usual.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Places in front, and at each provider.
+    /// Places in front of all.
     pub in_flight: usize,
+    /// Places at each target.
+    pub places: usize,
     pub strict: bool,
     pub body_limit: usize,
     pub attempts: u32,
@@ -72,7 +74,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { in_flight: 1, strict: false, body_limit: 1 << 20, attempts: 1 }
+        Self { in_flight: 1, places: 1, strict: false, body_limit: 1 << 20, attempts: 1 }
     }
 }
 
@@ -120,8 +122,9 @@ impl Gateway {
 /// `gpt` and `claude` have one target each, `gpt-claude` and `claude-gpt` two; `drained-…` are read on
 /// when the client leaves.
 fn table(openai: &Provider, claude: &Provider, settings: Settings) -> Table {
-    let gpt = || candidate("openai/gpt-a", openai, settings);
-    let sonnet = || candidate("anthropic/claude-a", claude, settings);
+    let places = [(); 2].map(|()| InFlightLayer::new(settings.places));
+    let gpt = || candidate("openai/gpt-a", openai, &places[0], settings);
+    let sonnet = || candidate("anthropic/claude-a", claude, &places[1], settings);
     let route = |name: &str, candidates: Vec<Candidate>| {
         let retry = Retry { attempts: settings.attempts, ..Retry::default() };
         Route::new(name, candidates).retry(retry).total(Duration::from_secs(300))
@@ -136,7 +139,7 @@ fn table(openai: &Provider, claude: &Provider, settings: Settings) -> Table {
 }
 
 /// As `config::Builder` stacks it.
-fn candidate(name: &str, provider: &Provider, settings: Settings) -> Candidate {
+fn candidate(name: &str, provider: &Provider, in_flight: &InFlightLayer, settings: Settings) -> Candidate {
     let (owner, model) = name.split_once('/').unwrap();
     let target = Arc::new(Target::new(owner, model).price(Some(price())));
     let (natives, credential): (Vec<&'static dyn Dialect>, _) = match owner {
@@ -147,7 +150,7 @@ fn candidate(name: &str, provider: &Provider, settings: Settings) -> Candidate {
         }
     };
     let stack = ServiceBuilder::new()
-        .layer(InFlightLayer::new(settings.in_flight))
+        .layer(in_flight.clone())
         .layer(TranslateLayer::new(target.clone(), natives).strict(settings.strict))
         .layer(FirstEventLayer::new(Duration::from_secs(20)))
         .layer(MeterLayer::new(target.clone()))
