@@ -271,7 +271,7 @@ mod tests {
         time::Duration,
     };
 
-    use tokio::sync::mpsc;
+    use futures_util::{StreamExt, stream};
     use tower::{Layer, ServiceExt, service_fn};
 
     use super::*;
@@ -288,31 +288,21 @@ mod tests {
     const DONE: &str = "data: [DONE]\n\n";
     const OVERLOADED: &str = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
 
-    type Frames = mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>;
-
-    fn scripted(frames: Frames) -> impl Body<Data = Bytes, Error = BoxError> + Send + 'static {
-        http_body_util::StreamBody::new(futures_util::stream::unfold(frames, |mut frames| async {
-            frames.recv().await.map(|frame| (frame, frames))
-        }))
+    /// Sends `chunks`, and then nothing more or the end.
+    fn scripted(chunks: &[&str], ends: bool) -> impl Body<Data = Bytes, Error = BoxError> + Send + use<> {
+        let frames: Vec<_> =
+            chunks.iter().map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk.as_bytes())))).collect();
+        let silence = stream::poll_fn(move |_| if ends { Poll::Ready(None) } else { Poll::Pending });
+        http_body_util::StreamBody::new(stream::iter(frames).chain(silence))
     }
 
     /// Asks for a stream whose provider sends `chunks`, and then nothing or the end.
-    async fn stream(
+    async fn streamed(
         dialect: &'static dyn Dialect,
         chunks: &[&str],
         ends: bool,
     ) -> Result<Response<Proven<impl Body<Data = Bytes, Error = BoxError>>>, Error> {
-        let (send, receive) = mpsc::unbounded_channel();
-        for chunk in chunks {
-            send.send(Ok(Frame::data(Bytes::copy_from_slice(chunk.as_bytes())))).unwrap();
-        }
-        // A sender that is never dropped is a provider that falls silent.
-        if ends {
-            drop(send)
-        } else {
-            std::mem::forget(send)
-        }
-        let body = Arc::new(Mutex::new(Some(scripted(receive))));
+        let body = Arc::new(Mutex::new(Some(scripted(chunks, ends))));
         let svc =
             FirstEventLayer::new(Duration::from_secs(20)).layer(service_fn(move |_: Request<Payload>| {
                 let body = lock(&body).take().unwrap();
@@ -339,7 +329,7 @@ mod tests {
         for cut in 1..text.len() {
             let chunks = [&text[..cut], &text[cut..]];
 
-            let res = stream(&OPENAI_CHAT, &chunks, true).await.unwrap();
+            let res = streamed(&OPENAI_CHAT, &chunks, true).await.unwrap();
 
             assert_eq!(res.into_body().collect().await.unwrap().to_bytes(), text);
         }
@@ -348,7 +338,7 @@ mod tests {
     #[tokio::test]
     async fn what_fails_before_content_is_an_error_and_not_an_answer() {
         let refused =
-            async |dialect, chunks: &[&str]| stream(dialect, chunks, true).await.err().unwrap().kind();
+            async |dialect, chunks: &[&str]| streamed(dialect, chunks, true).await.err().unwrap().kind();
         let error = "data: {\"error\":{\"message\":\"x\",\"code\":\"rate_limit_exceeded\"}}\n\n";
 
         assert_eq!(refused(&OPENAI_CHAT, &[]).await, Kind::Upstream);
@@ -362,7 +352,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_provider_that_sends_pings_only_is_late() {
-        let late = stream(&ANTHROPIC, &["event: ping\ndata: {}\n\n"], false).await.err().unwrap();
+        let late = streamed(&ANTHROPIC, &["event: ping\ndata: {}\n\n"], false).await.err().unwrap();
 
         assert_eq!(late.kind(), Kind::Timeout);
     }
@@ -378,7 +368,7 @@ mod tests {
             (vec![delta, OVERLOADED], Kind::Overloaded),
             (vec![&*with_error], Kind::Overloaded),
         ] {
-            let mut body = stream(&ANTHROPIC, &chunks, true).await.unwrap().into_body();
+            let mut body = streamed(&ANTHROPIC, &chunks, true).await.unwrap().into_body();
 
             let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
             let rest = body.frame().await.unwrap();
