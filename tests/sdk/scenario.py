@@ -185,6 +185,8 @@ def write(asked: Asked, earlier_calls: int) -> Script:
         return Script(fault="status", status=int(failing[1]))
     if (flaky := re.search(r"flaky-(\d)", asked.model)) and earlier_calls < int(flaky[1]):
         return Script(fault="status", status=503)
+    if asked.model.startswith("fault-"):
+        return saying(GREETING, fault=asked.model.removeprefix("fault-"))
     if asked.results:
         return results(asked)
     text = asked.text.strip()
