@@ -19,6 +19,17 @@ pub enum End {
     Aborted,
 }
 
+impl End {
+    /// The name used in logs and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
 /// Watches one response.
 pub trait Observe: Send + 'static {
     /// Sees each chunk of data as it passes.

@@ -31,20 +31,22 @@ pub struct Tracing;
 
 impl Sink for Tracing {
     fn record(&self, record: Record) {
-        let Record { id, status, duration, .. } = &record;
+        let Record { id, status, .. } = &record;
         let (key, model) = (record.key.as_deref().unwrap_or("-"), record.model.as_deref().unwrap_or("-"));
         let target = record.attempts.last().map_or("-", |attempt| &*attempt.target);
-        let (tokens, cost) = (record.tokens, record.cost);
-        let (attempts, ms) = (record.attempts.len(), duration.as_millis());
+        let (input, output, cost) = (record.tokens.input, record.tokens.output, record.cost);
+        let (attempts, ms) = (record.attempts.len(), record.duration.as_millis() as u64);
+        let end = record.end.as_str();
         match &record.error {
-            None => tracing::info!(
-                %id, status, ?record.end, key, model, target, attempts, input = tokens.input,
-                output = tokens.output, %cost, ms, "answered"
-            ),
-            Some(kind) => tracing::warn!(
-                %id, status, ?record.end, key, model, target, attempts, input = tokens.input,
-                output = tokens.output, %cost, ms, error = %kind, message = record.message.as_deref(), "failed"
-            ),
+            None => {
+                tracing::info!(%id, status, end, key, model, target, attempts, input, output, %cost, ms, "answered");
+            }
+            Some(kind) => {
+                let reason = record.message.as_deref();
+                tracing::warn!(
+                    %id, status, end, key, model, target, attempts, input, output, %cost, ms, %kind, reason, "failed"
+                );
+            }
         }
     }
 }

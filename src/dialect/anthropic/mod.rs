@@ -2,8 +2,33 @@
 //!
 //! Source: Anthropic's API reference, `POST /v1/messages`, versions `2023-06-01` and `2026-10-21`.
 
+mod answer;
+mod arguments;
+mod cache;
+mod codec;
+mod content;
+mod decode;
+mod encode;
 mod error;
 pub(super) mod error_kind;
+mod extent;
+mod finish;
+mod format;
+mod ids;
+mod lost;
+mod names;
+mod parts;
+mod schema;
+mod stream_in;
+mod stream_out;
+mod thinking;
+mod tools;
+mod turns;
+mod usage;
+mod wire;
+
+#[cfg(test)]
+mod testing;
 
 use std::borrow::Cow;
 
@@ -13,6 +38,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use self::codec::AnthropicCodec;
 use super::{
     Closing, Codec, Dialect,
     json::{self, Member, span},
@@ -126,7 +152,7 @@ impl Dialect for Anthropic {
     }
 
     fn codec(&self) -> Option<&dyn Codec> {
-        None
+        Some(&AnthropicCodec)
     }
 }
 

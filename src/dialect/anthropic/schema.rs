@@ -1,0 +1,359 @@
+//! JSON Schemas in the part of the language that Anthropic takes.
+//!
+//! Schemas are rewritten as text, member by member, because the order of properties is the order in
+//! which a model writes them.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::arguments;
+use crate::dialect::text::Str;
+
+/// Keywords that Anthropic refuses; what they demand is told in the description.
+const REFUSED: [&str; 27] = [
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "maxItems",
+    "uniqueItems",
+    "contains",
+    "minContains",
+    "maxContains",
+    "prefixItems",
+    "additionalItems",
+    "minProperties",
+    "maxProperties",
+    "patternProperties",
+    "propertyNames",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "if",
+    "then",
+    "else",
+    "not",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+];
+
+const FORMATS: [&str; 10] =
+    ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
+
+/// The schema for a tool's input; `strict` ones are closed.
+pub(super) fn of_tool(schema: Option<&RawValue>, strict: bool) -> Cow<'_, RawValue> {
+    let Some(schema) = schema.filter(|schema| schema.get() != "null") else {
+        return Cow::Borrowed(any_object());
+    };
+    let root = object_root(schema);
+    match strict {
+        true => Cow::Owned(closed(&root)),
+        false => root,
+    }
+}
+
+/// The schema for the input of a tool that takes free text.
+pub(super) fn of_free_text() -> Cow<'static, RawValue> {
+    const SCHEMA: &str = r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}"#;
+    Cow::Borrowed(serde_json::from_str(SCHEMA).unwrap_or(arguments::empty()))
+}
+
+/// The schema of an object of which nothing is known.
+pub(super) fn any_object() -> &'static RawValue {
+    serde_json::from_str(r#"{"type":"object","properties":{}}"#).unwrap_or(arguments::empty())
+}
+
+/// `schema` with every object closed and nothing in it that Anthropic refuses.
+pub(super) fn closed(schema: &RawValue) -> Box<RawValue> {
+    let mut json = String::with_capacity(schema.get().len() + 64);
+    write_closed(schema, &mut json);
+    RawValue::from_string(json).unwrap_or_else(|_| schema.to_owned())
+}
+
+/// The members of an object in their order.
+struct Members<'a>(Vec<(Str<'a>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// `None` for what is not an object.
+    fn of(raw: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(raw.get()).ok()
+    }
+
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| *value)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+/// Writes one JSON object into a text.
+struct ObjectWriter<'t> {
+    json: &'t mut String,
+    is_first: bool,
+}
+
+impl<'t> ObjectWriter<'t> {
+    fn new(json: &'t mut String) -> Self {
+        json.push('{');
+        Self { json, is_first: true }
+    }
+
+    /// Writes a name; the value is to follow.
+    fn name(&mut self, name: &str) -> &mut String {
+        if !std::mem::take(&mut self.is_first) {
+            self.json.push(',');
+        }
+        self.json.push_str(&quoted(name));
+        self.json.push(':');
+        self.json
+    }
+
+    fn end(self) {
+        self.json.push('}');
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".into())
+}
+
+fn write_closed(schema: &RawValue, json: &mut String) {
+    // `true` and `false` are schemas too.
+    let Some(members) = Members::of(schema) else { return json.push_str(schema.get()) };
+    let mut notes = Vec::new();
+    let mut object = ObjectWriter::new(json);
+    for (name, value) in &members.0 {
+        match &**name {
+            "description" | "additionalProperties" => {}
+            "properties" | "$defs" | "definitions" => write_named(value, object.name(name)),
+            "items" if value.get().starts_with('{') => write_closed(value, object.name(name)),
+            "anyOf" | "allOf" => write_each(value, object.name(name)),
+            "oneOf" if members.get("anyOf").is_none() => write_each(value, object.name("anyOf")),
+            keyword if is_refused(keyword, value) => notes.push(format!("{keyword}: {value}")),
+            _ => object.name(name).push_str(value.get()),
+        }
+    }
+    if is_object(&members) {
+        object.name("additionalProperties").push_str("false");
+    }
+    let description =
+        members.get("description").and_then(|raw| serde_json::from_str::<Str<'_>>(raw.get()).ok());
+    let description = description.as_deref().unwrap_or_default();
+    match (description, notes.is_empty()) {
+        ("", true) => {}
+        (text, true) => object.name("description").push_str(&quoted(text)),
+        ("", false) => object.name("description").push_str(&quoted(&notes.join(", "))),
+        (text, false) => {
+            object.name("description").push_str(&quoted(&format!("{text} ({})", notes.join(", "))));
+        }
+    }
+    object.end();
+}
+
+fn is_refused(keyword: &str, value: &RawValue) -> bool {
+    match keyword {
+        "minItems" => !matches!(value.get(), "0" | "1"),
+        "format" => !FORMATS.contains(&value.get().trim_matches('"')),
+        "items" | "oneOf" => true,
+        _ => REFUSED.contains(&keyword),
+    }
+}
+
+fn is_object(members: &Members<'_>) -> bool {
+    members.get("properties").is_some()
+        || members.get("type").is_some_and(|kind| kind.get().contains("\"object\""))
+}
+
+fn write_named(schemas: &RawValue, json: &mut String) {
+    let Some(members) = Members::of(schemas) else { return json.push_str(schemas.get()) };
+    let mut object = ObjectWriter::new(json);
+    for (name, schema) in &members.0 {
+        write_closed(schema, object.name(name));
+    }
+    object.end();
+}
+
+fn write_each(schemas: &RawValue, json: &mut String) {
+    let Ok(schemas) = serde_json::from_str::<Vec<&RawValue>>(schemas.get()) else {
+        return json.push_str(schemas.get());
+    };
+    json.push('[');
+    for (index, schema) in schemas.into_iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        write_closed(schema, json);
+    }
+    json.push(']');
+}
+
+const COMBINATORS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+
+/// A schema whose root is plainly an object, as Anthropic wants it for a tool's input.
+fn object_root(schema: &RawValue) -> Cow<'_, RawValue> {
+    let Some(members) = Members::of(schema) else { return Cow::Borrowed(any_object()) };
+    let combines = COMBINATORS.iter().any(|name| members.get(name).is_some());
+    let kind = members.get("type").map(RawValue::get);
+    let json = match kind {
+        Some("\"object\"") if !combines => return Cow::Borrowed(schema),
+        Some(kind) if !combines && !kind.contains("\"object\"") => {
+            format!(r#"{{"type":"object","properties":{{"value":{schema}}},"required":["value"]}}"#)
+        }
+        _ => merged_root(&members),
+    };
+    RawValue::from_string(json).map_or(Cow::Borrowed(any_object()), Cow::Owned)
+}
+
+/// Joins the branches of `allOf`, `anyOf` and `oneOf` into one object: all their properties, and
+/// required what every branch that may apply requires.
+fn merged_root(root: &Members<'_>) -> String {
+    let (mut properties, mut required) = (Vec::new(), names(root.get("required")));
+    add_properties(root, &mut properties);
+    for combinator in COMBINATORS {
+        let Some(branches) =
+            root.get(combinator).and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok())
+        else {
+            continue;
+        };
+        let branches: Vec<_> = branches.into_iter().filter_map(Members::of).collect();
+        branches.iter().for_each(|branch| add_properties(branch, &mut properties));
+        let demands: Vec<_> = branches.iter().map(|branch| names(branch.get("required"))).collect();
+        for name in demands.iter().flatten() {
+            let applies = combinator == "allOf" || demands.iter().all(|demand| demand.contains(name));
+            if applies && !required.contains(name) {
+                required.push(name.clone());
+            }
+        }
+    }
+    let mut json = String::new();
+    let mut object = ObjectWriter::new(&mut json);
+    object.name("type").push_str("\"object\"");
+    for (name, value) in &root.0 {
+        if !matches!(&**name, "type" | "properties" | "required") && !COMBINATORS.contains(&&**name) {
+            object.name(name).push_str(value.get());
+        }
+    }
+    let mut inner = ObjectWriter::new(object.name("properties"));
+    for (name, value) in &properties {
+        inner.name(name).push_str(value.get());
+    }
+    inner.end();
+    if !required.is_empty() {
+        let required: Vec<_> = required.iter().map(|name| quoted(name)).collect();
+        object.name("required").push_str(&format!("[{}]", required.join(",")));
+    }
+    object.end();
+    json
+}
+
+fn add_properties<'a>(schema: &Members<'a>, properties: &mut Vec<(String, &'a RawValue)>) {
+    let Some(members) = schema.get("properties").and_then(Members::of) else { return };
+    for (name, value) in members.0 {
+        if properties.iter().all(|(known, _)| **known != *name) {
+            properties.push((name.to_string(), value));
+        }
+    }
+}
+
+fn names(required: Option<&RawValue>) -> Vec<String> {
+    required.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::raw, *};
+
+    /// C59, T08
+    #[test]
+    fn what_is_refused_moves_into_the_description() {
+        let schema = r#"{"type":"object","properties":{
+            "z":{"type":"integer","minimum":1,"maximum":9,"description":"a digit"},
+            "a":{"type":"array","minItems":2,"items":{"type":"string","format":"color","maxLength":3}},
+            "minimum":{"oneOf":[{"type":"string","format":"date"},{"type":"null"}]}},"required":["z"]}"#;
+
+        let closed = closed(&raw(schema));
+
+        assert_eq!(
+            closed.get(),
+            concat!(
+                r#"{"type":"object","properties":{"#,
+                r#""z":{"type":"integer","description":"a digit (minimum: 1, maximum: 9)"},"#,
+                r#""a":{"type":"array","items":{"type":"string","description":"format: \"color\", maxLength: 3"},"#,
+                r#""description":"minItems: 2"},"#,
+                r#""minimum":{"anyOf":[{"type":"string","format":"date"},{"type":"null"}]}},"#,
+                r#""required":["z"],"additionalProperties":false}"#
+            )
+        );
+    }
+
+    #[test]
+    fn every_object_is_closed() {
+        let schema = r##"{"type":"object","properties":{"a":{"$ref":"#/$defs/b"}},"additionalProperties":{"type":"string"},"$defs":{"b":{"type":["object","null"]}}}"##;
+
+        let closed = closed(&raw(schema));
+
+        assert_eq!(
+            closed.get(),
+            r##"{"type":"object","properties":{"a":{"$ref":"#/$defs/b"}},"$defs":{"b":{"type":["object","null"],"additionalProperties":false}},"additionalProperties":false}"##
+        );
+    }
+
+    /// C43
+    #[test]
+    fn a_tool_that_takes_nothing_takes_an_empty_object() {
+        assert_eq!(of_tool(None, false).get(), r#"{"type":"object","properties":{}}"#);
+        assert_eq!(of_tool(Some(&raw("null")), false).get(), r#"{"type":"object","properties":{}}"#);
+    }
+
+    /// C44
+    #[test]
+    fn the_root_becomes_a_plain_object() {
+        let root = |schema| of_tool(Some(&raw(schema)), false).get().to_owned();
+        let plain = r#"{ "type":"object", "properties":{"b":{},"a":{}} }"#;
+
+        assert_eq!(root(plain), plain);
+        assert_eq!(root(r#"{"properties":{"a":{}}}"#), r#"{"type":"object","properties":{"a":{}}}"#);
+        assert_eq!(
+            root(r#"{"type":"string"}"#),
+            r#"{"type":"object","properties":{"value":{"type":"string"}},"required":["value"]}"#
+        );
+        assert_eq!(
+            root(
+                r#"{"title":"t","anyOf":[
+                {"properties":{"a":{"type":"string"},"k":{}},"required":["k","a"]},
+                {"properties":{"b":{},"k":{}},"required":["k"]}]}"#
+            ),
+            r#"{"type":"object","title":"t","properties":{"a":{"type":"string"},"k":{},"b":{}},"required":["k"]}"#
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! What is read: requests of clients, answers and events of providers.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::object::object;
+use crate::dialect::text::Str;
+
+object! {
+    /// The body of `POST /v1/messages`.
+    Request<'a> {
+        "model" model: Str<'a>,
+        "max_tokens" max_tokens: u64,
+        "messages" messages: Vec<Message<'a>>,
+        "system" system: &'a RawValue,
+        "stop_sequences" stop_sequences: Vec<Str<'a>>,
+        "stream" stream: bool,
+        "temperature" temperature: f64,
+        "top_p" top_p: f64,
+        "top_k" top_k: u64,
+        "thinking" thinking: Thinking<'a>,
+        "output_config" output_config: OutputConfig<'a>,
+        "tools" tools: Vec<&'a RawValue>,
+        "tool_choice" tool_choice: ToolChoice<'a>,
+        "metadata" metadata: Metadata<'a>,
+        "service_tier" service_tier: Str<'a>,
+    }
+}
+
+object! {
+    /// One entry of `messages`.
+    Message<'a> {
+        "role" role: Str<'a>,
+        "content" content: &'a RawValue,
+    }
+}
+
+object! {
+    /// A block of content, of whatever type.
+    Block<'a> {
+        "type" kind: Str<'a>,
+        "cache_control" cache_control: CacheControl<'a>,
+        "text" text: Str<'a>,
+        "citations" citations: &'a RawValue,
+        "source" source: &'a RawValue,
+        "title" title: &'a RawValue,
+        "id" id: Str<'a>,
+        "name" name: Str<'a>,
+        "input" input: &'a RawValue,
+        "tool_use_id" tool_use_id: Str<'a>,
+        "content" content: &'a RawValue,
+        "is_error" is_error: bool,
+        "thinking" thinking: Str<'a>,
+        "signature" signature: Str<'a>,
+        "data" data: Str<'a>,
+    }
+}
+
+object! {
+    /// Where the bytes of an image or a document are.
+    Source<'a> {
+        "type" kind: Str<'a>,
+        "media_type" media_type: Str<'a>,
+        "data" data: Str<'a>,
+        "url" url: Str<'a>,
+        "file_id" file_id: Str<'a>,
+    }
+}
+
+object! {
+    /// A mark up to which the prompt is cached.
+    CacheControl<'a> {
+        "type" kind: Str<'a>,
+        "ttl" ttl: Str<'a>,
+    }
+}
+
+object! {
+    /// One entry of `tools`.
+    Tool<'a> {
+        "type" kind: Str<'a>,
+        "name" name: Str<'a>,
+        "description" description: Str<'a>,
+        "input_schema" input_schema: &'a RawValue,
+        "strict" strict: bool,
+        "cache_control" cache_control: CacheControl<'a>,
+    }
+}
+
+object! {
+    /// Which tools must, may or must not be called.
+    ToolChoice<'a> {
+        "type" kind: Str<'a>,
+        "name" name: Str<'a>,
+        "disable_parallel_tool_use" disable_parallel_tool_use: bool,
+    }
+}
+
+object! {
+    /// Whether and how to think.
+    Thinking<'a> {
+        "type" kind: Str<'a>,
+        "budget_tokens" budget_tokens: u64,
+        "display" display: Str<'a>,
+    }
+}
+
+object! {
+    /// The effort and the form of the answer.
+    OutputConfig<'a> {
+        "effort" effort: Str<'a>,
+        "format" format: OutputFormat<'a>,
+    }
+}
+
+object! {
+    /// The form of the answer.
+    OutputFormat<'a> {
+        "type" kind: Str<'a>,
+        "schema" schema: &'a RawValue,
+    }
+}
+
+object! {
+    /// Who the end user is.
+    Metadata<'a> {
+        "user_id" user_id: Str<'a>,
+    }
+}
+
+/// A whole answer, or the beginning of a streamed one.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Answer<'a> {
+    #[serde(borrow)]
+    pub(crate) id: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) model: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) stop_reason: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) stop_sequence: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) stop_details: Option<StopDetails<'a>>,
+    #[serde(borrow)]
+    pub(crate) usage: Option<&'a RawValue>,
+}
+
+/// Why an answer was refused.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StopDetails<'a> {
+    #[serde(borrow)]
+    pub(crate) explanation: Option<Str<'a>>,
+}
+
+/// The class of service; the counts beside it are read elsewhere.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Tier<'a> {
+    #[serde(borrow)]
+    pub(crate) service_tier: Option<Str<'a>>,
+}
+
+/// One event of a stream, of whatever type.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Event<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Option<Str<'a>>,
+    pub(crate) index: Option<u64>,
+    #[serde(borrow)]
+    pub(crate) message: Option<Answer<'a>>,
+    #[serde(borrow)]
+    pub(crate) content_block: Option<Block<'a>>,
+    #[serde(borrow)]
+    pub(crate) delta: Option<Delta<'a>>,
+    #[serde(borrow)]
+    pub(crate) usage: Option<&'a RawValue>,
+}
+
+/// More of a block, or the end of the message.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Delta<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) text: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) partial_json: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) thinking: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) signature: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) stop_reason: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) stop_sequence: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) stop_details: Option<StopDetails<'a>>,
+}
