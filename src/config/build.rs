@@ -29,7 +29,7 @@ use crate::{
 /// of requests in flight have to outlive a reload.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
-    clients: HashMap<(Duration, bool), HttpClient>,
+    clients: HashMap<Pool, HttpClient>,
     in_flight: HashMap<(String, usize), InFlightLayer>,
 }
 
@@ -67,8 +67,8 @@ impl Builder {
         // Routes may set a time of their own for connecting; connections are shared where it is the same.
         let own = config.models.values().filter_map(|model| model.timeouts.connect.map(|time| *time));
         let clients = own.chain([connect]).map(|connect| {
-            let make = || if provider.http2 { HttpClient::http2(connect) } else { HttpClient::new(connect) };
-            (connect, self.clients.entry((connect, provider.http2)).or_insert_with(make).clone())
+            let pool = Pool { connect, http2: provider.http2, tls: base_url(provider).starts_with("https:") };
+            (connect, self.clients.entry(pool).or_insert_with(|| pool.client()).clone())
         });
         Ok(Stack {
             name: name.to_owned(),
@@ -85,6 +85,24 @@ impl Builder {
                 .map(|(model, price)| (model.clone(), (*price).into()))
                 .collect(),
         })
+    }
+}
+
+/// What has to be the same for two providers to share their connections' settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Pool {
+    connect: Duration,
+    http2: bool,
+    tls: bool,
+}
+
+impl Pool {
+    fn client(self) -> HttpClient {
+        match (self.http2, self.tls) {
+            (false, _) => HttpClient::new(self.connect),
+            (true, true) => HttpClient::http2(self.connect),
+            (true, false) => HttpClient::http2_prior_knowledge(self.connect),
+        }
     }
 }
 

@@ -19,28 +19,44 @@ type Connector = HttpConnector;
 #[derive(Clone)]
 pub struct HttpClient(Client<Connector, Payload>);
 
+/// Which versions of HTTP a pool speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Speaks {
+    Http1,
+    /// HTTP/2 where TLS agrees on it.
+    Either,
+    /// HTTP/2 without asking.
+    Http2,
+}
+
 impl HttpClient {
-    /// A pool that gives up on a connection after `connect`.
+    /// A pool that speaks HTTP/1.1, and gives up on a connection after `connect`.
     pub fn new(connect: Duration) -> Self {
-        Self::build(connect, false)
+        Self::build(connect, Speaks::Http1)
     }
 
-    /// A pool that speaks HTTP/2 where the provider offers it over TLS, and HTTP/2 with prior knowledge
-    /// where there is no TLS.
+    /// A pool that speaks HTTP/2 where a provider offers it over TLS, and HTTP/1.1 otherwise.
     pub fn http2(connect: Duration) -> Self {
-        Self::build(connect, true)
+        Self::build(connect, Speaks::Either)
     }
 
-    fn build(connect: Duration, http2: bool) -> Self {
+    /// A pool that speaks HTTP/2 to whoever it connects to, as is needed where there is no TLS.
+    pub fn http2_prior_knowledge(connect: Duration) -> Self {
+        Self::build(connect, Speaks::Http2)
+    }
+
+    fn build(connect: Duration, speaks: Speaks) -> Self {
         let mut http = HttpConnector::new();
         http.set_connect_timeout(Some(connect));
         http.set_nodelay(true);
         http.enforce_http(false);
         let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(60));
-        #[cfg(not(feature = "tls"))]
-        builder.http2_only(http2);
-        Self(builder.build(connector(http, http2)))
+        builder
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .http2_only(speaks == Speaks::Http2);
+        Self(builder.build(connector(http, speaks)))
     }
 
     pub(super) fn request(&self, req: http::Request<Payload>) -> ResponseFuture {
@@ -49,7 +65,7 @@ impl HttpClient {
 }
 
 #[cfg(feature = "tls")]
-fn connector(http: HttpConnector, http2: bool) -> Connector {
+fn connector(http: HttpConnector, speaks: Speaks) -> Connector {
     use std::sync::{Arc, LazyLock};
 
     use rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -64,15 +80,15 @@ fn connector(http: HttpConnector, http2: bool) -> Connector {
     });
     let config = CONFIG.clone().expect("ring supports the default versions of TLS");
     let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-    if http2 {
-        builder.enable_all_versions().wrap_connector(http)
-    } else {
-        builder.enable_http1().wrap_connector(http)
+    match speaks {
+        Speaks::Http1 => builder.enable_http1().wrap_connector(http),
+        Speaks::Either => builder.enable_all_versions().wrap_connector(http),
+        Speaks::Http2 => builder.enable_http2().wrap_connector(http),
     }
 }
 
 #[cfg(not(feature = "tls"))]
-fn connector(http: HttpConnector, _: bool) -> Connector {
+fn connector(http: HttpConnector, _: Speaks) -> Connector {
     http
 }
 
