@@ -3,7 +3,11 @@ use std::sync::Arc;
 
 use crate::{
     Dialect, Error, Kind, Payload, Target, Tokens,
-    body::{End, Observe, OnEnd, sse::Splitter},
+    body::{
+        End, Observe, OnEnd,
+        sse::{Event, Splitter},
+    },
+    dialect::Closing,
     exchange::{AttemptHandle, Outcome},
 };
 
@@ -24,6 +28,8 @@ pub struct ReadUsage {
     answered: bool,
     failure: Option<Kind>,
     answer: Answer,
+    /// The last event so far.
+    last: Option<Event>,
 }
 
 #[derive(Debug)]
@@ -49,6 +55,7 @@ impl ReadUsage {
             answered: false,
             failure: None,
             answer,
+            last: None,
         }
     }
 
@@ -77,7 +84,14 @@ impl ReadUsage {
         while let Some(event) = events.next_event() {
             self.written += self.dialect.output_bytes(&event);
             self.read(&event.data);
+            self.last = Some(event);
         }
+    }
+
+    /// Whether nothing is missing but the end of the connection. Official SDKs don't wait for that.
+    fn is_over(&self) -> bool {
+        let is_last = |event| matches!(self.dialect.closing(event), Some(Closing::Proper));
+        self.reported && self.last.as_ref().is_some_and(is_last)
     }
 
     fn estimate(&mut self) {
@@ -125,6 +139,7 @@ impl Observe for ReadUsage {
                 self.read(whole);
             }
         }
+        let end = if end == End::Aborted && self.is_over() { End::Complete } else { end };
         // A provider that refused has charged nothing; one that was left in the middle has.
         let used = self.answered || end == End::Aborted;
         if used && (end != End::Complete || !self.reported) {
@@ -197,6 +212,25 @@ mod tests {
 
         let attempt = attempt(&exchange);
         assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (11, 2, true));
+    }
+
+    #[test]
+    fn a_client_that_leaves_at_the_last_event_has_missed_nothing() {
+        let (exchange, mut read) = watch(&OPENAI_CHAT, true);
+
+        for event in [
+            r#"{"choices":[{"delta":{"content":"a text of more than four bytes"}}]}"#,
+            r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#,
+            "[DONE]",
+        ] {
+            read.data(&Bytes::from(format!("data: {event}\n\n")));
+        }
+        read.end(End::Aborted);
+
+        let attempt = attempt(&exchange);
+        assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (7, 3, false));
+        assert_eq!(attempt.outcome, Outcome::Answered);
     }
 
     #[test]

@@ -14,7 +14,7 @@ from pathlib import Path
 from providers import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("BARTIZAN_PROXY") or ROOT / "target/release/examples/proxy")
+BINARY = Path(os.environ.get("BARTIZAN_PROXY") or ROOT / "target/release/examples/proxy").resolve()
 
 # The keys of clients, by their names in the configuration.
 VIRTUAL = {

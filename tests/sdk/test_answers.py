@@ -392,7 +392,7 @@ def test_usage_is_not_shown_to_a_stream_that_did_not_ask(openai_client, proxy):
 def test_settings_are_translated(openai_client, anthropic_client, providers):
     ask_openai(openai_client, ANTHROPIC, "say hello", temperature=0.5, max_tokens=77, user="u1")
     to_anthropic = providers.calls[-1].body
-    ask_anthropic(anthropic_client, OPENAI, "say hello", temperature=0.5, max_tokens=77)
+    ask_anthropic(anthropic_client, OPENAI, "say hello", max_tokens=77, extra_body={"temperature": 0.5})
     to_openai = providers.calls[-1].body
 
     assert (to_anthropic["temperature"], to_anthropic["max_tokens"]) == (0.5, 77)
@@ -420,7 +420,8 @@ def test_the_own_dialect_passes_unchanged(openai_client, anthropic_client, provi
     anthropic_client.messages.create(
         model=ANTHROPIC,
         max_tokens=12,
-        top_k=3,
+        extra_body={"top_k": 3},
+        extra_headers={"anthropic-version": "2023-06-01"},
         metadata={"user_id": "u"},
         system=[{"type": "text", "text": "Be.", "cache_control": {"type": "ephemeral"}}],
         messages=[{"role": "user", "content": [{"type": "text", "text": "say hello"}]}],
@@ -442,7 +443,7 @@ def test_the_own_dialect_passes_unchanged(openai_client, anthropic_client, provi
 
 def test_what_is_lost_is_named(openai_client, anthropic_client, proxy):
     lost = ask_openai(openai_client, ANTHROPIC, "say hello", seed=7, logit_bias={"1": 5})
-    lost_too = ask_anthropic(anthropic_client, OPENAI, "say hello", top_k=5)
+    lost_too = ask_anthropic(anthropic_client, OPENAI, "say hello", extra_body={"top_k": 5})
 
     assert {"seed", "logit_bias"} <= set(lost.headers["x-bartizan-lost"].replace(" ", "").split(","))
     assert {"seed", "logit_bias"} <= set(proxy.record(lost.headers["x-request-id"])["lost"])
