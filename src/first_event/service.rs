@@ -151,7 +151,7 @@ where
         }
     }
     let held = if held.is_empty() { only } else { held.freeze() };
-    Ok(Response::from_parts(parts, State::Stream { held, guard, over: false, inner }.into()))
+    Ok(Response::from_parts(parts, State::Stream { held, guard, inner: Some(inner) }.into()))
 }
 
 fn broken(error: BoxError) -> Error {
@@ -191,7 +191,9 @@ pin_project! {
     #[derive(Debug)]
     enum State<R> {
         Whole { #[pin] body: Full<Bytes> },
-        Stream { held: Bytes, guard: Guard, over: bool, inner: Pin<Box<R>> },
+        /// `None` as soon as it is over: what is further in has ended, and said so, before an error goes
+        /// outwards.
+        Stream { held: Bytes, guard: Guard, inner: Option<Pin<Box<R>>> },
     }
 }
 
@@ -213,9 +215,9 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let (held, guard, over, inner) = match self.project().state.project() {
+        let (held, guard, inner) = match self.project().state.project() {
             StateProj::Whole { body } => return body.poll_frame(cx).map_err(|never| match never {}),
-            StateProj::Stream { held, guard, over, inner } => (held, guard, over, inner),
+            StateProj::Stream { held, guard, inner } => (held, guard, inner),
         };
         let mut events = std::mem::take(held);
         loop {
@@ -223,24 +225,22 @@ where
                 return Poll::Ready(Some(Ok(Frame::data(events))));
             }
             if let Some(error) = guard.failure() {
-                *over = true;
+                *inner = None;
                 return Poll::Ready(Some(Err(error.into())));
             }
-            if *over {
-                return Poll::Ready(None);
-            }
-            match ready!(inner.as_mut().poll_frame(cx)) {
+            let Some(provider) = inner else { return Poll::Ready(None) };
+            match ready!(provider.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         events = guard.chunk(data);
                     }
                 }
                 Some(Err(error)) => {
-                    *over = true;
+                    *inner = None;
                     return Poll::Ready(Some(Err(broken(error.into()).into())));
                 }
                 None => {
-                    *over = true;
+                    *inner = None;
                     events = guard.close();
                 }
             }
@@ -347,6 +347,7 @@ mod tests {
         assert_eq!(refused(&OPENAI_CHAT, &["<html>"]).await, Kind::Upstream);
         assert_eq!(refused(&ANTHROPIC, &[OVERLOADED]).await, Kind::Overloaded);
         assert_eq!(refused(&ANTHROPIC, &[OVERLOADED.trim_end()]).await, Kind::Overloaded);
+        assert_eq!(refused(&ANTHROPIC, &["event: content_block_delta\ndata: {\"ty"]).await, Kind::Upstream);
     }
 
     #[tokio::test(start_paused = true)]
@@ -363,17 +364,14 @@ mod tests {
         for (chunks, kind) in [
             (vec![delta], Kind::Upstream),
             (vec![delta, "event: content_bl"], Kind::Upstream),
+            (vec![delta, "event: content_block_delta\ndata: {\"type"], Kind::Upstream),
             (vec![delta, OVERLOADED], Kind::Overloaded),
             (vec![&*with_error], Kind::Overloaded),
         ] {
             let mut body = streamed(&ANTHROPIC, &chunks, true).await.unwrap().into_body();
 
             let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            let mut rest = body.frame().await.unwrap();
-            if let Ok(frame) = &rest {
-                assert_eq!(frame.data_ref().unwrap(), "event: content_bl");
-                rest = body.frame().await.unwrap();
-            }
+            let rest = body.frame().await.unwrap();
 
             assert_eq!(first, delta);
             assert_eq!(Error::from(rest.unwrap_err()).kind(), kind);
