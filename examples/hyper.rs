@@ -32,7 +32,7 @@ use tower::{Service, ServiceBuilder};
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let listener = TcpListener::bind(&address).await?;
+    let listener = TcpListener::bind(&address).await.map_err(|error| format!("{address}: {error}"))?;
     let address = listener.local_addr()?;
     println!(
         "Listening on http://{address}\n\n  curl -N http://{address}/v1/messages -H 'x-api-key: vk-example' \
