@@ -34,6 +34,15 @@ pub(crate) fn read_member<'a, T: Deserialize<'a>>(value: &'a str, name: &str) ->
     })
 }
 
+/// The text of a provider's answer, if it looks like a JSON object.
+pub(crate) fn object_in(body: &[u8]) -> Result<&[u8], Error> {
+    let text = body.trim_ascii();
+    if text.starts_with(b"{") && text.ends_with(b"}") {
+        return Ok(text);
+    }
+    Err(Error::new(Kind::Upstream, "the provider's answer is not JSON"))
+}
+
 /// The name of a model, as it stands in a request.
 pub(crate) fn model(raw: &RawValue) -> Result<Box<str>, Error> {
     let wrong = |expected| {
