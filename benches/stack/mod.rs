@@ -113,7 +113,10 @@ pub fn dispatch(provider: Provider) -> Dispatch {
 }
 
 /// Takes the request as a connection would, frame by frame.
-pub async fn answering(mut req: Request<Payload>, text: &'static str) -> Result<Response<Full<Bytes>>, Error> {
+pub async fn answering(
+    mut req: Request<Payload>,
+    text: &'static str,
+) -> Result<Response<Full<Bytes>>, Error> {
     while req.body_mut().frame().await.is_some() {}
     let mut res = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
     res.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -57,7 +57,8 @@ pub fn conversation(model: &str, bytes: usize, stream: bool) -> Bytes {
 fn request(model: &str, stream: bool, messages: &[serde_json::Value]) -> Bytes {
     let messages = serde_json::Value::from(messages);
     let stream = if stream { r#","stream":true"# } else { "" };
-    format!(r#"{{"model":"{model}","messages":{messages},"max_tokens":400,"temperature":0.7{stream}}}"#).into()
+    format!(r#"{{"model":"{model}","messages":{messages},"max_tokens":400,"temperature":0.7{stream}}}"#)
+        .into()
 }
 
 /// A whole answer of OpenAI, 1.1 kB.
