@@ -7,8 +7,10 @@
 
 mod credential;
 mod layer;
+mod scrub;
 mod service;
 
+pub(crate) use self::scrub::Scrub;
 pub use self::{
     credential::Credential,
     layer::SignLayer,

@@ -170,8 +170,9 @@ def validate_messages(body):
     must(messages, "messages: at least one message is required")
     must(messages[0].get("role") == "user", 'messages: first message must use the "user" role')
     for at, message in enumerate(messages):
+        must(isinstance(message, dict), f"messages.{at}: Input should be an object")
         known(message, {"role", "content"}, f"messages.{at}.")
-        role = message["role"]
+        role = message.get("role")
         must(role in ("user", "assistant"), f"messages.{at}.role: '{role}' is not supported on this model")
         if at:
             must(messages[at - 1]["role"] != role, "messages: roles must alternate between user and assistant")
