@@ -175,7 +175,7 @@ pub(super) fn settings(route: Route, model: &Model, config: &Config) -> Route {
         })
         .total(model.timeouts.or(&defaults.timeouts).total())
         .drain(model.on_disconnect.unwrap_or(defaults.on_disconnect) == super::OnDisconnect::Drain)
-        .assume_output(model.assume_output.unwrap_or(defaults.assume_output).get().into())
+        .assume_output(model.assume_output.unwrap_or(defaults.assume_output).get())
 }
 
 /// Everything that the stacks of one provider share.

@@ -42,7 +42,7 @@ STATUSES = {
     404: ("NotFoundError", "NotFoundError"),
     429: ("RateLimitError", "RateLimitError"),
     500: ("InternalServerError", "InternalServerError"),
-    503: ("InternalServerError", "ServiceUnavailableError"),
+    503: ("InternalServerError", "InternalServerError"),
     529: ("InternalServerError", "OverloadedError"),
 }
 
