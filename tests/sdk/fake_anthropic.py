@@ -168,10 +168,11 @@ def validate_system(system):
 def validate_messages(body):
     messages = body["messages"]
     must(messages, "messages: at least one message is required")
+    must(all(isinstance(message, dict) for message in messages), "messages.0: Input should be an object")
     must(messages[0].get("role") == "user", 'messages: first message must use the "user" role')
     for at, message in enumerate(messages):
         known(message, {"role", "content"}, f"messages.{at}.")
-        role = message["role"]
+        role = message.get("role")
         must(role in ("user", "assistant"), f"messages.{at}.role: '{role}' is not supported on this model")
         if at:
             must(messages[at - 1]["role"] != role, "messages: roles must alternate between user and assistant")
@@ -193,6 +194,7 @@ def validate_content(message, at):
 
 
 def validate_block(block, role, where):
+    must(isinstance(block, dict), f"{where}: Input should be an object")
     kind = block.get("type")
     must(kind in BLOCKS, f"{where}: Input tag '{kind}' does not match any of the expected tags")
     known(block, BLOCKS[kind] | {"type"}, f"{where}.{kind}.")

@@ -83,6 +83,7 @@ class Chat:
         validate_settings(body)
 
     def validate_message(self, message, where):
+        must(isinstance(message, dict), f"Invalid type for '{where}'.", where, "invalid_type")
         role = message.get("role")
         must(role in ROLES, f"Invalid value: '{role}'.", f"{where}.role", "invalid_value")
         allowed = MESSAGE_FIELDS[role] | ({"reasoning_content"} if self.is_compatible else set())
@@ -95,6 +96,7 @@ class Chat:
         if isinstance(content, list):
             must(content, f"Invalid '{where}.content': empty array.", where, "empty_array")
             for part in content:
+                must(isinstance(part, dict), f"Invalid type for '{where}.content'.", where)
                 validate_part(part, role, f"{where}.content")
         for call in message.get("tool_calls") or []:
             known(call, {"id", "type", "function"}, f"{where}.tool_calls.")

@@ -21,7 +21,7 @@ VIRTUAL = {
     name: f"vk-{name}-4b1d0c9e8f7a"
     for name in (
         "main narrow disabled expired hashed poor spender-openai spender-anthropic limited-openai "
-        "limited-anthropic teammate-a teammate-b reloaded"
+        "limited-anthropic holder teammate-a teammate-b reloaded"
     ).split()
 }
 FAULTS = "hang reset html html-502 empty-stream empty-answer error-first echo-key-401 wrong-shape".split()
@@ -71,6 +71,7 @@ keys:
   - {{ name: poor, key: "${{VK_POOR}}", budget: {{ usd: 0.000001, per: month }} }}
   - {{ name: spender-openai, key: "${{VK_SPENDER_OPENAI}}", budget: {{ usd: 0.00001, per: month }} }}
   - {{ name: spender-anthropic, key: "${{VK_SPENDER_ANTHROPIC}}", budget: {{ usd: 0.00025, per: month }} }}
+  - {{ name: holder, key: "${{VK_HOLDER}}", budget: {{ usd: 0.00001, per: month }} }}
   - {{ name: limited-openai, key: "${{VK_LIMITED_OPENAI}}", limits: {{ requests: 2/hour }} }}
   - {{ name: limited-anthropic, key: "${{VK_LIMITED_ANTHROPIC}}", limits: {{ requests: 2/hour }} }}
   - {{ name: teammate-a, key: "${{VK_TEAMMATE_A}}", team: engineering }}
