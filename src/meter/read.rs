@@ -123,6 +123,8 @@ impl ReadUsage {
             (_, Some(kind)) => Outcome::Failed(kind),
             (End::Complete, None) if self.closed => Outcome::Answered,
             (End::Complete | End::Failed, None) => Outcome::Failed(Kind::Upstream),
+            // Official SDKs leave a stream at its last event, and have missed nothing.
+            (End::Aborted, None) if self.closed && self.reported => Outcome::Answered,
             (End::Aborted, None) => Outcome::Aborted,
         }
     }
@@ -239,6 +241,25 @@ mod tests {
 
         let attempt = attempt(&exchange);
         assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (11, 2, true));
+    }
+
+    #[test]
+    fn a_client_that_leaves_at_the_last_event_has_missed_nothing() {
+        let (exchange, mut read) = watch(&OPENAI_CHAT, true);
+
+        for event in [
+            r#"{"choices":[{"delta":{"content":"a text of more than four bytes"}}]}"#,
+            r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#,
+            "[DONE]",
+        ] {
+            read.data(&Bytes::from(format!("data: {event}\n\n")));
+        }
+        read.end(End::Aborted);
+
+        let attempt = attempt(&exchange);
+        assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (7, 3, false));
+        assert_eq!(attempt.outcome, Outcome::Answered);
     }
 
     #[test]
