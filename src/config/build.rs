@@ -209,6 +209,8 @@ impl Stack {
         let stack = ServiceBuilder::new()
             // Full is an error, so that the route can go on to the next target.
             .layer(self.in_flight.clone())
+            // Sees all errors that are made of the provider's words, which may quote the credential.
+            .layer(self.sign.scrub())
             // Everything further in speaks the provider's dialect.
             .layer(translate)
             // Until there is content, or the whole answer, another target can still be tried.

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::{FirstEventLayer, guard::Guard};
-use crate::{BoxError, BoxFuture, Dialect, Error, Kind, Payload, sign::Scrub};
+use crate::{BoxError, BoxFuture, Dialect, Error, Kind, Payload};
 
 /// Middleware of [`FirstEventLayer`].
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ where
     }
     let bytes = if all.is_empty() { first } else { all.freeze() };
     match dialect.error_in_answer(&bytes) {
-        Some(error) => Err(clean(error, parts.extensions.get())),
+        Some(error) => Err(error),
         None => Ok(Response::from_parts(parts, State::Whole { body: Full::new(bytes) }.into())),
     }
 }
@@ -108,14 +108,13 @@ where
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    let (mut parts, inner) = answer.await.map_err(Into::into)?.into_parts();
-    let scrub = parts.extensions.remove::<Scrub>();
+    let (parts, inner) = answer.await.map_err(Into::into)?.into_parts();
     if parts
         .headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
     {
-        return Err(clean(not_a_stream(inner, dialect, limit).await, scrub.as_ref()));
+        return Err(not_a_stream(inner, dialect, limit).await);
     }
     // Pinned where it will stay: the stream outlives this future.
     let mut inner = Box::pin(inner);
@@ -132,7 +131,7 @@ where
         };
         if !guard.is_committed() {
             match guard.failure() {
-                Some(error) => return Err(clean(error, scrub.as_ref())),
+                Some(error) => return Err(error),
                 None if over => return Err(empty()),
                 None => {}
             }
@@ -152,7 +151,7 @@ where
         }
     }
     let held = if held.is_empty() { only } else { held.freeze() };
-    Ok(Response::from_parts(parts, State::Stream { held, guard, scrub, inner: Some(inner) }.into()))
+    Ok(Response::from_parts(parts, State::Stream { held, guard, inner: Some(inner) }.into()))
 }
 
 fn broken(error: BoxError) -> Error {
@@ -160,14 +159,6 @@ fn broken(error: BoxError) -> Error {
     match error.downcast::<Error>() {
         Ok(ours) => *ours,
         Err(other) => Error::new(Kind::Unreachable, "the provider's answer broke off").with_source(other),
-    }
-}
-
-/// What a provider says inside of an answer may quote the gateway's credential.
-fn clean(error: Error, scrub: Option<&Scrub>) -> Error {
-    match scrub {
-        Some(scrub) => scrub.clean(error),
-        None => error,
     }
 }
 
@@ -202,7 +193,7 @@ pin_project! {
         Whole { #[pin] body: Full<Bytes> },
         /// `None` as soon as it is over: what is further in has ended, and said so, before an error goes
         /// outwards.
-        Stream { held: Bytes, guard: Guard, scrub: Option<Scrub>, inner: Option<Pin<Box<R>>> },
+        Stream { held: Bytes, guard: Guard, inner: Option<Pin<Box<R>>> },
     }
 }
 
@@ -224,9 +215,9 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let (held, guard, scrub, inner) = match self.project().state.project() {
+        let (held, guard, inner) = match self.project().state.project() {
             StateProj::Whole { body } => return body.poll_frame(cx).map_err(|never| match never {}),
-            StateProj::Stream { held, guard, scrub, inner } => (held, guard, scrub, inner),
+            StateProj::Stream { held, guard, inner } => (held, guard, inner),
         };
         let mut events = std::mem::take(held);
         loop {
@@ -235,7 +226,7 @@ where
             }
             if let Some(error) = guard.failure() {
                 *inner = None;
-                return Poll::Ready(Some(Err(clean(error, scrub.as_ref()).into())));
+                return Poll::Ready(Some(Err(error.into())));
             }
             let Some(provider) = inner else { return Poll::Ready(None) };
             match ready!(provider.as_mut().poll_frame(cx)) {
@@ -281,7 +272,7 @@ mod tests {
     };
 
     use futures_util::{StreamExt, stream};
-    use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+    use tower::{Layer, ServiceExt, service_fn};
 
     use super::*;
     use crate::{
@@ -289,8 +280,6 @@ mod tests {
         dialect::{ANTHROPIC, OPENAI_CHAT},
         lock,
         payload::Head,
-        secret::Secret,
-        sign::{Credential, SignLayer},
     };
 
     const HI: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n";
@@ -387,32 +376,6 @@ mod tests {
             assert_eq!(first, delta);
             assert_eq!(Error::from(rest.unwrap_err()).kind(), kind);
             assert!(body.frame().await.is_none());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_provider_that_quotes_the_key_inside_of_its_answer_is_not_quoted() {
-        let error = "data: {\"error\":{\"message\":\"bad key sk-provider\"}}\n\n";
-        let quoting = async |chunks: &[&str], stream| {
-            let body = chunks.concat();
-            let svc = ServiceBuilder::new()
-                .layer(FirstEventLayer::new(Duration::from_secs(20)))
-                .layer(SignLayer::new(Credential::Bearer(Secret::new("sk-provider"))).unwrap())
-                .service_fn(move |_: Request<Payload>| {
-                    let body = body.clone();
-                    async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(body))) }
-                });
-            let head = Head { stream, ..Head::default() };
-            svc.oneshot(Request::new(Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default())))
-                .await
-        };
-
-        let at_once = quoting(&[error], true).await.err().unwrap();
-        let later = quoting(&[HI, error], true).await.unwrap().into_body().collect().await.unwrap_err();
-        let whole = quoting(&[error.trim_start_matches("data: ")], false).await.err().unwrap();
-
-        for error in [at_once, later.into(), whole] {
-            assert_eq!(error.message(), "bad key ***");
         }
     }
 

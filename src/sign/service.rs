@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{layer::Signature, scrub::Scrub};
+use super::layer::Signature;
 use crate::{Error, Payload};
 
 /// Headers of a client that mean something to its provider.
@@ -90,14 +90,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let scrub = Scrub(this.signature.clone());
-        Poll::Ready(match ready!(this.inner.poll(cx)) {
-            Ok(mut res) => {
-                res.extensions_mut().insert(scrub);
-                Ok(res)
-            }
-            Err(error) => Err(scrub.clean(error.into())),
-        })
+        Poll::Ready(ready!(this.inner.poll(cx)).map_err(|error| this.signature.scrub(error.into())))
     }
 }
 

@@ -149,12 +149,14 @@ fn candidate(name: &str, provider: &Provider, in_flight: &InFlightLayer, setting
             (vec![&ANTHROPIC], Credential::Header(name, secret(CLAUDE_KEY)))
         }
     };
+    let sign = SignLayer::new(credential).unwrap();
     let stack = ServiceBuilder::new()
         .layer(in_flight.clone())
+        .layer(sign.scrub())
         .layer(TranslateLayer::new(target.clone(), natives).strict(settings.strict))
         .layer(FirstEventLayer::new(Duration::from_secs(20)))
         .layer(MeterLayer::new(target.clone()))
-        .layer(SignLayer::new(credential).unwrap())
+        .layer(sign)
         .service(provider.clone());
     Candidate::new(target, stack)
 }

@@ -32,8 +32,17 @@ pub enum Act {
     Reset,
     /// It never answers.
     Hang,
-    /// It repeats the credential that it was sent, and everything else, in an error.
-    Echo(u16),
+    /// It makes something of the credential that it was sent.
+    Echo(Echo),
+}
+
+#[derive(Clone)]
+pub struct Echo(Arc<dyn Fn(&str) -> Act + Send + Sync>);
+
+impl std::fmt::Debug for Echo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Echo")
+    }
 }
 
 /// What the body of an answer does next.
@@ -55,6 +64,10 @@ impl Act {
 
     pub fn stream(body: impl Into<Bytes>) -> Self {
         Self::Stream(vec![Step::Data(body.into())])
+    }
+
+    pub fn echo(what: impl Fn(&str) -> Self + Send + Sync + 'static) -> Self {
+        Self::Echo(Echo(Arc::new(what)))
     }
 
     pub fn refuse(status: u16, body: impl Into<Bytes>) -> Self {
@@ -117,7 +130,10 @@ impl Service<Request<Payload>> for Provider {
         let sent = Sent { headers: req.headers().clone(), body: req.body().to_bytes() };
         self.0.sent.lock().unwrap().push(sent.clone());
         let next = self.0.script.lock().unwrap().pop_front();
-        let act = next.unwrap_or_else(|| (self.0.usual)(req.body().head().stream));
+        let mut act = next.unwrap_or_else(|| (self.0.usual)(req.body().head().stream));
+        if let Act::Echo(Echo(what)) = act {
+            act = what(&credential(&sent.headers));
+        }
         let open = Open::new(self.0.clone());
         Box::pin(async move {
             let reply = |status: u16, headers: Vec<(&'static str, String)>, body: Bytes| {
@@ -142,22 +158,15 @@ impl Service<Request<Payload>> for Provider {
                     tokio::time::sleep(PATIENCE).await;
                     Err(Error::new(Kind::Timeout, format!("the provider did not answer within {PATIENCE:?}")))
                 }
-                Act::Echo(status) => {
-                    let said = format!("bad request: {:?} {:?}", revealed(&sent.headers), sent.body);
-                    let body = serde_json::json!({ "error": { "message": said, "type": "x" } });
-                    reply(status, Vec::new(), body.to_string().into())
-                }
+                Act::Echo(_) => unreachable!("what is made of a credential is something else"),
             }
         })
     }
 }
 
-/// The values as they are, also those that hide themselves when they are shown.
-pub fn revealed(headers: &HeaderMap) -> Vec<(String, String)> {
-    let shown = |(name, value): (&HeaderName, &HeaderValue)| {
-        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
-    headers.iter().map(shown).collect()
+fn credential(headers: &HeaderMap) -> String {
+    let value = headers.get("authorization").or(headers.get("x-api-key")).expect("a signed request");
+    value.to_str().unwrap().trim_start_matches("Bearer ").to_owned()
 }
 
 fn respond(content_type: &'static str, steps: Vec<Step>, open: Open) -> Response<Played> {

@@ -90,7 +90,10 @@ impl Dialect for OpenAiChat {
         let shallow: Shallow<'_> = json::read(body)?;
         let options = shallow.stream_options.map(RawValue::get);
         let include_usage = match options {
-            Some(raw) => json::read::<Option<StreamOptions>>(raw)?.unwrap_or_default().include_usage,
+            Some(raw) => {
+                let options: Option<StreamOptions> = json::read_member(raw, "stream_options")?;
+                options.unwrap_or_default().include_usage
+            }
             None => None,
         };
         Ok(Head {
@@ -337,7 +340,7 @@ mod tests {
     fn what_is_wrong_with_a_head_is_named() {
         let refused = |body: &str| peek(body).unwrap_err().message().to_owned();
 
-        assert_eq!(refused("{}"), "missing field `model` at line 1 column 2");
+        assert_eq!(refused("{}"), "model: missing field `model` at line 1 column 2");
         assert_eq!(refused(r#"{"model":7}"#), "model: expected a string");
         assert_eq!(refused(r#"{"model":""}"#), "model: expected a name");
         assert_eq!(
