@@ -34,6 +34,15 @@ pub(crate) fn read_member<'a, T: Deserialize<'a>>(value: &'a str, name: &str) ->
     })
 }
 
+/// The text of a provider's answer, if it looks like a JSON object.
+pub(crate) fn object_in(body: &[u8]) -> Result<&[u8], Error> {
+    let text = body.trim_ascii();
+    if text.starts_with(b"{") && text.ends_with(b"}") {
+        return Ok(text);
+    }
+    Err(Error::new(Kind::Upstream, "the provider's answer is not JSON"))
+}
+
 /// The name of a model, as it stands in a request.
 pub(crate) fn model(raw: &RawValue) -> Result<Box<str>, Error> {
     let wrong = |expected| {
@@ -118,14 +127,35 @@ const MAX_DEPTH: usize = 128;
 
 /// Whether arrays and objects are nested deeper than any honest request.
 ///
-/// What is not parsed but passed on would otherwise reach a provider unchecked. `json` need not be
-/// valid.
+/// What is not parsed but passed on would otherwise reach a provider unchecked. Text that is not JSON
+/// may be taken for flat: it is refused anyway.
 pub(crate) fn is_too_deep(json: &[u8]) -> bool {
-    // Most bodies have fewer brackets than the limit, and counting is much faster than following.
-    let opening = |bytes: &[u8]| bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    if json.chunks(4096).map(opening).sum::<usize>() <= MAX_DEPTH {
-        return false;
-    }
+    // Most requests are flat, and to see that is much faster than to follow their strings.
+    let at_most = memchr::memchr2_iter(b'[', b'{', json).filter(|at| may_deepen(json, *at)).count();
+    at_most > MAX_DEPTH && is_deep_outside_of_strings(json)
+}
+
+/// Whether the bracket at `at` may lead one level down, by the bytes around it.
+///
+/// It doesn't if it stands where JSON has none, which means inside of a string, or if it comes right
+/// after its elder sibling: `},{` has no quotes, so it is inside of a string as a whole or not at all.
+fn may_deepen(json: &[u8], at: usize) -> bool {
+    let next = json[at + 1..].trim_ascii_start().first();
+    let is_followed_well = match next {
+        Some(b'"') => true,
+        Some(b'}') => json[at] == b'{',
+        Some(b']' | b'[' | b'{' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => json[at] == b'[',
+        _ => false,
+    };
+    is_followed_well
+        && match json[..at].trim_ascii_end().split_last() {
+            None | Some((b':' | b'[', _)) => true,
+            Some((b',', elder)) => !matches!(elder.trim_ascii_end().last(), Some(b'}' | b']')),
+            _ => false,
+        }
+}
+
+fn is_deep_outside_of_strings(json: &[u8]) -> bool {
     let (mut depth, mut at) = (0usize, 0);
     while let Some(byte) = json.get(at) {
         at += 1;
@@ -142,19 +172,24 @@ pub(crate) fn is_too_deep(json: &[u8]) -> bool {
     false
 }
 
-fn end_of_string(json: &[u8], mut at: usize) -> usize {
-    while let Some(length) = memchr::memchr2(b'"', b'\\', &json[at.min(json.len())..]) {
-        at += length;
-        if json[at] == b'"' {
-            return at + 1;
+/// The byte after the quote that ends the string which begins at `start`, behind its first quote.
+fn end_of_string(json: &[u8], start: usize) -> usize {
+    let mut at = start;
+    // Quotes are rarer than escapes in what people write.
+    while let Some(length) = memchr::memchr(b'"', json.get(at..).unwrap_or_default()) {
+        at += length + 1;
+        let escapes = json[start..at - 1].iter().rev().take_while(|byte| **byte == b'\\').count();
+        if escapes % 2 == 0 {
+            return at;
         }
-        at += 2;
     }
     json.len()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -222,5 +257,31 @@ mod tests {
         assert!(!is_too_deep(brackets_in_text.as_bytes()));
         assert!(!is_too_deep(flat.as_bytes()));
         assert!(!is_too_deep(format!("{flat}\"\\").as_bytes()));
+    }
+
+    /// Pieces of one level each, with everything around that could hide it.
+    const LEVELS: [(&str, &str); 7] = [
+        ("[", "]"),
+        ("[ ", "\n]"),
+        ("[{},", "]"),
+        ("[[ ] ,\n", "]"),
+        (r#"{"a":{},"b" : "#, "}"),
+        (r#"[{"a":"\\"},"#, r#","},{"]"#),
+        (r#"{"[\"{":"}","a":"#, r#","c":[1,{"d":2}]}"#),
+    ];
+
+    proptest! {
+        #[test]
+        fn depth_is_seen_whatever_stands_around(levels in prop::collection::vec(0..LEVELS.len(), 100..160)) {
+            let open: String = levels.iter().map(|level| LEVELS[*level].0).collect();
+            let close: String = levels.iter().rev().map(|level| LEVELS[*level].1).collect();
+            let json = format!("{open}0{close}");
+            prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(&json).is_ok(), "{}", json);
+
+            let is_deep = is_deep_outside_of_strings(json.as_bytes());
+
+            prop_assert_eq!(is_too_deep(json.as_bytes()), is_deep);
+            prop_assert!(is_deep || levels.len() <= MAX_DEPTH);
+        }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Error> {
     request.reasoning = reasoning(wire.thinking, effort)?;
     request.format = format;
     reader.unknown("", wire.unknown);
-    request.extras = reader.extras;
+    request.extras = reader.extras.into_vec();
     Ok(request)
 }
 

@@ -1,14 +1,17 @@
 //! The messages of a client's request, put into turns.
 
 use super::{
-    decode::{Extras, cache, invalid},
+    decode::{cache, invalid, says_something},
     message,
     object::TextOr,
     wire::{self, Message},
 };
 use crate::{
     Error,
-    dialect::canonical::{Content, Part, Role, Text, ToolCall, Turn},
+    dialect::{
+        canonical::{Content, Part, Role, Text, ToolCall, Turn},
+        extras::Extras,
+    },
 };
 
 /// Collects messages into turns.
@@ -40,7 +43,7 @@ impl<'e, 'a> Conversation<'e, 'a> {
         let index = self.count;
         self.count += 1;
         let path = || format!("messages[{index}]");
-        self.extras.all("messages[].", std::mem::take(&mut message.unknown));
+        self.extras.all("messages[].", std::mem::take(&mut message.unknown), says_something);
         let marked = cache(message.cache_control.take());
         let role = message.role.take().ok_or_else(|| invalid(path() + ".role", "is missing"))?;
         // The name of a tool says no more than the id of its call.
