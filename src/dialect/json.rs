@@ -61,6 +61,11 @@ pub(crate) fn invalid(error: &serde_json::Error, path: &str) -> Error {
     // "invalid type: string \"…\", expected a boolean at line 1 column 7": the value may be a prompt.
     let message = match text.rsplit_once(", expected ") {
         Some((_, expected)) if text.starts_with("invalid ") || text.starts_with("unknown ") => {
+            // serde names whole numbers by their size in Rust.
+            let expected = match expected.split_once(' ') {
+                Some(("u64" | "u32" | "i64", place)) => format!("a whole number {place}"),
+                _ => expected.to_owned(),
+            };
             format!("expected {expected}")
         }
         _ => text.clone(),

@@ -3,7 +3,6 @@
 use super::{
     decode::{cache, invalid, says_something},
     message,
-    object::TextOr,
     wire::{self, Message},
 };
 use crate::{
@@ -11,6 +10,7 @@ use crate::{
     dialect::{
         canonical::{Content, Part, Role, Text, ToolCall, Turn},
         extras::Extras,
+        text_or::TextOr,
     },
 };
 
