@@ -1,5 +1,6 @@
 """Starting, stopping and changing the configuration while clients are served."""
 
+import os
 import re
 import signal
 import subprocess
@@ -200,7 +201,7 @@ def test_the_configuration_can_be_checked(tmp_path):
 
 def test_a_proxy_without_a_configuration_can_be_tried_at_once(tmp_path):
     """As somebody does who has just built it: the printed line is pasted into a shell."""
-    with Proxy(tmp_path, env={"PATH": "/usr/bin:/bin"}) as own:
+    with Proxy(tmp_path, env={"PATH": os.environ["PATH"]}) as own:
         eventually(lambda: "ANTHROPIC_BASE_URL" in own.output, what="the whole greeting")
         [curl] = [line.strip() for line in own.output.splitlines() if line.strip().startswith("curl ")]
 
@@ -220,7 +221,7 @@ def test_a_proxy_without_a_configuration_can_be_tried_at_once(tmp_path):
 
 def test_keys_of_providers_are_found_and_not_shown(tmp_path, fakes):
     key = "sk-found-in-the-environment-0123"
-    env = {"PATH": "/usr/bin:/bin", "OPENAI_API_KEY": key, "OPENAI_BASE_URL": f"{fakes.url}/v1"}
+    env = {"PATH": os.environ["PATH"], "OPENAI_API_KEY": key, "OPENAI_BASE_URL": f"{fakes.url}/v1"}
 
     with Proxy(tmp_path, env=env) as own:
         eventually(lambda: "ANTHROPIC_BASE_URL" in own.output, what="the whole greeting")
