@@ -32,14 +32,23 @@ impl fmt::Display for CantStart {
 
 impl Start {
     pub fn new(arguments: &Arguments) -> Result<Self, CantStart> {
-        let (config, found, made) = match &arguments.config {
+        let (mut config, found, made) = match &arguments.config {
             Some(file) => (Config::from_file(file).map_err(CantStart::Config)?, Vec::new(), None),
             None => Config::from_environment(),
         };
+        let listen = arguments.listen.unwrap_or(*config.server.listen);
+        if arguments.config.is_none() {
+            // The address that clients are given for the gateway is found in the same variables.
+            config.providers.retain(|_, provider| !is_here(provider.base_url.as_deref(), listen));
+        }
+        if let Some((name, _)) = config.providers.iter().find(|(_, p)| is_here(p.base_url.as_deref(), listen))
+        {
+            let error = format!("providers.{name}.base_url: is the address of the gateway itself");
+            return Err(CantStart::Build(error));
+        }
         // What can't be built is found before anything listens.
         let table = bartizan::config::Builder::default().table(&config);
         table.map_err(|error| CantStart::Build(error.to_string()))?;
-        let listen = arguments.listen.unwrap_or(*config.server.listen);
         Ok(Self { config, file: arguments.config.clone(), listen, found, made })
     }
 
@@ -72,4 +81,19 @@ impl Start {
             _ => log.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).init(),
         }
     }
+}
+
+/// Whether a provider's address is where the gateway listens.
+fn is_here(base_url: Option<&str>, listen: SocketAddr) -> bool {
+    let Some(uri) = base_url.and_then(|url| url.parse::<http::Uri>().ok()) else { return false };
+    let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_local = match host.parse::<std::net::IpAddr>() {
+        Ok(ip) => {
+            ip == listen.ip()
+                || (ip.is_loopback() && (listen.ip().is_loopback() || listen.ip().is_unspecified()))
+        }
+        Err(_) => host == "localhost",
+    };
+    is_local && uri.port_u16().unwrap_or(usual) == listen.port()
 }

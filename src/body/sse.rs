@@ -22,31 +22,30 @@ pub struct Event {
 
 impl Event {
     fn parse(raw: Bytes) -> Self {
-        let (mut name, mut data) = (Bytes::new(), None::<Bytes>);
+        let (mut name, mut data, mut joined) = (Bytes::new(), None::<Bytes>, BytesMut::new());
         let mut rest = &raw[..];
         while !rest.is_empty() {
             let end = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
             let line = &rest[..end];
             rest = rest.get(end + 1..).unwrap_or_default();
             if let Some(value) = field(line, b"data") {
-                data = Some(match data {
-                    None => raw.slice_ref(value),
-                    Some(before) => joined(&before, value),
-                });
+                match &data {
+                    None => data = Some(raw.slice_ref(value)),
+                    Some(first) => {
+                        if joined.is_empty() {
+                            joined.extend_from_slice(first);
+                        }
+                        joined.extend_from_slice(b"\n");
+                        joined.extend_from_slice(value);
+                    }
+                }
             } else if let Some(value) = field(line, b"event") {
                 name = raw.slice_ref(value);
             }
         }
-        Self { data: data.unwrap_or_default(), name, raw }
+        let data = if joined.is_empty() { data.unwrap_or_default() } else { joined.freeze() };
+        Self { data, name, raw }
     }
-}
-
-fn joined(before: &[u8], value: &[u8]) -> Bytes {
-    let mut both = BytesMut::with_capacity(before.len() + 1 + value.len());
-    both.extend_from_slice(before);
-    both.extend_from_slice(b"\n");
-    both.extend_from_slice(value);
-    both.freeze()
 }
 
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {

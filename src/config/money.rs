@@ -99,13 +99,11 @@ impl From<Budget> for ledger::Budget {
 pub struct StoreAway {
     /// To requests that a budget would have to be asked for.
     pub budgets: Away,
-    /// To requests that a limit would have to be asked for.
-    pub limits: Away,
 }
 
 impl Default for StoreAway {
     fn default() -> Self {
-        Self { budgets: Away::Refuse, limits: Away::Allow }
+        Self { budgets: Away::Refuse }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Looking into JSON without decoding it, and saying what is wrong with it.
 
-use std::{ops::Range, sync::LazyLock};
+use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
 use memchr::memmem::Finder;
 use serde::Deserialize;
@@ -10,13 +10,37 @@ use crate::{Error, Kind};
 
 /// Reads a shallow struct; an error names the field and never repeats what the client wrote.
 pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Error> {
-    serde_json::from_str(body).map_err(|error| {
+    read_member(body, "")
+}
+
+/// The same for the value of a member, which an error names.
+pub(crate) fn read_member<'a, T: Deserialize<'a>>(value: &'a str, name: &str) -> Result<T, Error> {
+    // The members of a struct may also stand in an array, as far as serde is concerned.
+    if value.trim_ascii_start().starts_with('[') {
+        let error = Error::new(Kind::InvalidRequest, format!("{name}: expected an object"));
+        return Err(match name {
+            "" => Error::new(Kind::InvalidRequest, "the body is not a JSON object"),
+            name => error.with_param(name),
+        });
+    }
+    serde_json::from_str(value).map_err(|error| {
         // Only now is the path worth its price.
-        let mut again = serde_json::Deserializer::from_str(body);
+        let mut again = serde_json::Deserializer::from_str(value);
         let path =
             serde_path_to_error::deserialize::<_, T>(&mut again).err().map(|error| error.path().to_string());
-        invalid(&error, path.as_deref().unwrap_or_default())
+        let path = path.filter(|path| path != ".").unwrap_or_default();
+        let dot = if name.is_empty() || path.is_empty() { "" } else { "." };
+        invalid(&error, &format!("{name}{dot}{path}"))
     })
+}
+
+/// The text of a provider's answer, if it looks like a JSON object.
+pub(crate) fn object_in(body: &[u8]) -> Result<&[u8], Error> {
+    let text = body.trim_ascii();
+    if text.starts_with(b"{") && text.ends_with(b"}") {
+        return Ok(text);
+    }
+    Err(Error::new(Kind::Upstream, "the provider's answer is not JSON"))
 }
 
 /// The name of a model, as it stands in a request.
@@ -36,12 +60,30 @@ pub(crate) fn invalid(error: &serde_json::Error, path: &str) -> Error {
     let text = error.to_string();
     // "invalid type: string \"…\", expected a boolean at line 1 column 7": the value may be a prompt.
     let message = match text.rsplit_once(", expected ") {
-        Some((_, expected)) if text.starts_with("invalid ") => format!("expected {expected}"),
-        _ => text,
+        Some((_, expected)) if text.starts_with("invalid ") || text.starts_with("unknown ") => {
+            // serde names whole numbers by their size in Rust.
+            let expected = match expected.split_once(' ') {
+                Some(("u64" | "u32" | "i64", place)) => format!("a whole number {place}"),
+                _ => expected.to_owned(),
+            };
+            format!("expected {expected}")
+        }
+        _ => text.clone(),
     };
-    match path {
+    match &*whole_path(path, &text) {
         "" | "." => Error::new(Kind::InvalidRequest, message),
         path => Error::new(Kind::InvalidRequest, format!("{path}: {message}")).with_param(path),
+    }
+}
+
+/// The path of a field that is missing or stands twice goes up to what it is a member of.
+fn whole_path<'a>(path: &'a str, text: &'a str) -> Cow<'a, str> {
+    let rest = ["missing field `", "duplicate field `"].iter().find_map(|what| text.strip_prefix(what));
+    let Some((field, _)) = rest.and_then(|rest| rest.split_once('`')) else { return path.into() };
+    match path {
+        "" | "." => field.into(),
+        path if path.rsplit('.').next() == Some(field) => path.into(),
+        path => format!("{path}.{field}").into(),
     }
 }
 
@@ -176,6 +218,26 @@ mod tests {
 
         assert!(broken.message().starts_with("the body is not valid JSON: "), "{broken}");
         assert!(doubled.message().contains("duplicate field `stream`"), "{doubled}");
+    }
+
+    #[test]
+    fn a_field_that_is_missing_or_doubled_is_named() {
+        #[derive(Debug, Deserialize)]
+        struct Outer {
+            #[serde(rename = "inner")]
+            _inner: Inner,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Inner {
+            #[serde(rename = "name")]
+            _name: String,
+        }
+        let param = |body| read::<Outer>(body).unwrap_err().param().map(str::to_owned);
+
+        assert_eq!(param("{}").as_deref(), Some("inner"));
+        assert_eq!(param(r#"{"inner":{}}"#).as_deref(), Some("inner.name"));
+        assert_eq!(param(r#"{"inner":{"name":"a","name":"b"}}"#).as_deref(), Some("inner.name"));
+        assert_eq!(param("[]"), None);
     }
 
     #[test]

@@ -9,14 +9,30 @@
 pub mod canonical;
 
 mod anthropic;
+pub(crate) mod arguments;
+pub(crate) mod buffer;
+mod extent;
+mod extras;
+mod ids;
 pub(crate) mod json;
+mod lost;
+mod media;
+mod names;
+mod object;
 mod openai_chat;
 mod openai_embeddings;
 mod openai_error;
 mod retry_after;
+mod status;
 pub(crate) mod text;
+mod text_or;
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, request::Parts};
@@ -145,12 +161,12 @@ pub struct Encoded {
 /// Changes to a request that show in the answer, and have to be taken back there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Undo {
-    /// Tools that had to be renamed: the name in the request, the name the provider knows.
-    pub renamed: Vec<(Box<str>, Box<str>)>,
+    /// Tools that had to be renamed: by the name the provider knows, the name in the request.
+    pub renamed: HashMap<Box<str>, Box<str>>,
     /// The tool whose input is the answer's text, because structured output was forced through it.
     pub answer_tool: Option<Box<str>>,
     /// Tools that take free text, wrapped into an object with the one member `input`.
-    pub free_text: Vec<Box<str>>,
+    pub free_text: HashSet<Box<str>>,
 }
 
 impl Undo {
@@ -161,7 +177,7 @@ impl Undo {
 
     /// The client's name for the tool that the provider calls `name`.
     pub fn original<'a>(&'a self, name: &'a str) -> &'a str {
-        self.renamed.iter().find(|(_, sent)| **sent == *name).map_or(name, |(original, _)| original)
+        self.renamed.get(name).map_or(name, |original| original)
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{
 /// A string, borrowed from the JSON it stands in if it has no escapes.
 ///
 /// `Cow` alone does not do: inside of an `Option` or a `Vec` serde always makes it an owned one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Str<'a>(pub(crate) Cow<'a, str>);
 
 impl Deref for Str<'_> {

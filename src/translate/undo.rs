@@ -1,13 +1,13 @@
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use bytes::BytesMut;
-use serde::Deserialize;
 
 use crate::{
     Error,
     body::sse,
     dialect::{
-        Decode, Encode, Undo,
+        Decode, Encode, Undo, arguments,
+        buffer::Buffered,
         canonical::{Answer, Content, Event, Finish, ToolCall},
     },
 };
@@ -38,23 +38,14 @@ impl Undo {
     fn call(&self, call: &mut ToolCall<'_>) {
         call.name = self.original(&call.name).to_owned().into();
         if self.is_free_text(&call.name) {
-            call.arguments = unwrapped(&call.arguments).into();
+            call.arguments = arguments::unwrapped(&call.arguments).into();
             call.is_free_text = true;
         }
     }
 
     fn is_free_text(&self, original: &str) -> bool {
-        self.free_text.iter().any(|tool| **tool == *original)
+        self.free_text.contains(original)
     }
-}
-
-/// The text in `{"input": text}`; what the model wrote, if it wrote something else.
-fn unwrapped(arguments: &str) -> String {
-    #[derive(Deserialize)]
-    struct Wrapped {
-        input: String,
-    }
-    serde_json::from_str::<Wrapped>(arguments).map_or_else(|_| arguments.to_owned(), |wrapped| wrapped.input)
 }
 
 /// A provider's stream, read, put right and written again.
@@ -68,19 +59,30 @@ struct PutRight {
     undo: Undo,
     /// Which call of which choice is the answer itself.
     answer_call: Option<(u32, u32)>,
-    /// Calls of free-text tools, whose arguments make sense as a whole only.
-    wrapped: Vec<(u32, u32, String)>,
+    /// Calls of free-text tools, by choice and number: their arguments make sense as a whole only.
+    wrapped: BTreeMap<(u32, u32), String>,
+    buffered: Buffered,
+    /// There was more to keep back than may be.
+    failure: Option<Error>,
 }
 
 impl UndoStream {
     pub(super) fn new(decode: Box<dyn Decode>, encode: Box<dyn Encode>, undo: Undo) -> Self {
-        let put_right = PutRight { encode, undo, answer_call: None, wrapped: Vec::new() };
+        let put_right = PutRight {
+            encode,
+            undo,
+            answer_call: None,
+            wrapped: BTreeMap::new(),
+            buffered: Buffered::default(),
+            failure: None,
+        };
         Self { decode, put_right }
     }
 
     pub(super) fn event(&mut self, event: &sse::Event, out: &mut BytesMut) -> Result<(), Error> {
         let put_right = &mut self.put_right;
-        self.decode.event(event, &mut |event| put_right.event(event, out))
+        self.decode.event(event, &mut |event| put_right.event(event, out))?;
+        put_right.failure.take().map_or(Ok(()), Err)
     }
 
     pub(super) fn finish(&mut self, out: &mut BytesMut) -> Result<(), Error> {
@@ -107,25 +109,31 @@ impl PutRight {
                 let name: Cow<'_, str> = self.undo.original(&name).to_owned().into();
                 let wrapped = self.undo.is_free_text(&name);
                 if wrapped {
-                    self.wrapped.push((choice, call, String::new()));
+                    self.wrapped.insert((choice, call), String::new());
                 }
                 let is_free_text = is_free_text || wrapped;
                 self.encode.event(Event::ToolCall { choice, call, id, name, is_free_text }, out);
             }
-            Event::Arguments { choice, call, fragment } => {
-                match self.wrapped.iter_mut().find(|(ch, ca, _)| (*ch, *ca) == (choice, call)) {
-                    Some((_, _, text)) => text.push_str(&fragment),
-                    None => self.encode.event(Event::Arguments { choice, call, fragment }, out),
-                }
-            }
+            Event::Arguments { choice, call, fragment } => match self.wrapped.get_mut(&(choice, call)) {
+                Some(text) => match self.buffered.keep(fragment.len()) {
+                    Ok(()) => text.push_str(&fragment),
+                    Err(error) => self.failure = Some(error),
+                },
+                None => self.encode.event(Event::Arguments { choice, call, fragment }, out),
+            },
             Event::Finish { choice, finish } => self.finish(choice, finish, out),
             other => self.encode.event(other, out),
         }
     }
 
     fn finish(&mut self, choice: u32, finish: Finish<'_>, out: &mut BytesMut) {
-        for (_, call, text) in self.wrapped.extract_if(.., |(of, _, _)| *of == choice) {
-            let fragment = unwrapped(&text).into();
+        let mut own = self.wrapped.split_off(&(choice, 0));
+        if let Some(next) = choice.checked_add(1) {
+            self.wrapped.append(&mut own.split_off(&(next, 0)));
+        }
+        for ((_, call), text) in own {
+            self.buffered.release(text.len());
+            let fragment = arguments::unwrapped(&text).into();
             self.encode.event(Event::Arguments { choice, call, fragment }, out);
         }
         let was_answer = self.answer_call.is_some_and(|(of, _)| of == choice);

@@ -5,10 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::{
-    arguments,
     codec::ID,
     content::Reader,
-    finish, ids, usage,
+    finish, usage,
     wire::{
         read,
         write::{self, Block, Stop},
@@ -16,7 +15,11 @@ use super::{
 };
 use crate::{
     Error, Kind, Tokens,
-    dialect::canonical::{Answer, Choice, Content, Finish, Part, ToolCall},
+    dialect::{
+        arguments,
+        canonical::{Answer, Choice, Content, Finish, Part, ToolCall},
+        ids,
+    },
 };
 
 /// Reads a provider's answer.

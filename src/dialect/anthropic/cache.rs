@@ -1,10 +1,7 @@
 //! Marks up to which a prompt is cached.
 
-use super::{
-    lost::Lost,
-    wire::write::{Block, CacheControl, Message, Tool},
-};
-use crate::dialect::canonical::Cache;
+use super::wire::write::{Block, CacheControl, Message, Tool};
+use crate::dialect::{canonical::Cache, lost::Lost};
 
 /// Anthropic refuses requests with more marks.
 const MAX_MARKS: usize = 4;

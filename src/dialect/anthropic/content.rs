@@ -12,8 +12,10 @@ use super::{
 use crate::{
     Error, Kind,
     dialect::{
-        canonical::{Cache, Content, Extra, Media, Part, Text, ToolCall},
+        canonical::{Cache, Content, Media, Part, Text, ToolCall},
+        extras::Extras,
         json,
+        object::Unknown,
         text::Str,
     },
 };
@@ -21,7 +23,7 @@ use crate::{
 /// Reads content, keeping aside what the canonical form has no place for.
 #[derive(Debug, Default)]
 pub(super) struct Reader<'a> {
-    pub(super) extras: Vec<Extra<'a>>,
+    pub(super) extras: Extras<'a>,
     /// The content is that of a tool's result, where no other results may be.
     in_result: bool,
 }
@@ -29,19 +31,14 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Keeps `value`, once for each `field`; null and empty lists say nothing.
     pub(super) fn extra(&mut self, field: impl Into<Text<'a>>, value: &'a RawValue) {
-        let field = field.into();
-        if !matches!(value.get(), "null" | "[]" | "false")
-            && self.extras.iter().all(|known| known.field != field)
-        {
-            self.extras.push(Extra { field, value: Cow::Borrowed(value) });
+        if says_something(value) {
+            self.extras.push(field.into(), Cow::Borrowed(value));
         }
     }
 
     /// Keeps the members of an object at `path` that are not documented.
-    pub(super) fn unknown(&mut self, path: &str, members: Vec<(Str<'a>, &'a RawValue)>) {
-        for (name, value) in members {
-            self.extra(format!("{path}{}", &*name), value);
-        }
+    pub(super) fn unknown(&mut self, path: &str, members: Unknown<'a>) {
+        self.extras.all(path, members, |_, value| says_something(value));
     }
 
     /// A text, or a list of blocks; `at` is where it stands in the body.
@@ -51,11 +48,19 @@ impl<'a> Reader<'a> {
         }
         let blocks = read::<Vec<Block<'a>>>(raw.get(), at)?;
         let mut parts = Vec::with_capacity(blocks.len());
+        // Opaque blocks are rare enough to look for their own texts only then.
+        let mut texts: Option<Vec<&'a RawValue>> = None;
         for (index, block) in blocks.into_iter().enumerate() {
-            match self.block(block, &|| format!("{}.{index}", at()))? {
-                Some(part) => parts.push(part),
-                // Rare enough to look for the block's own text only now.
-                None => parts.extend(opaque(raw, index)?),
+            if let Some(part) = self.block(block, &|| format!("{}.{index}", at()))? {
+                parts.push(part);
+                continue;
+            }
+            let texts = match &mut texts {
+                Some(texts) => texts,
+                None => texts.insert(read(raw.get(), at)?),
+            };
+            if let Some(text) = texts.get(index) {
+                parts.push(opaque(text)?);
             }
         }
         Ok(parts)
@@ -141,6 +146,10 @@ impl<'a> Reader<'a> {
     }
 }
 
+fn says_something(value: &RawValue) -> bool {
+    !matches!(value.get(), "null" | "[]" | "false")
+}
+
 /// Says where something stands, for an error.
 pub(super) type At<'f> = &'f dyn Fn() -> String;
 
@@ -176,17 +185,15 @@ pub(super) fn missing(path: &str) -> Error {
     Error::new(Kind::InvalidRequest, format!("{path}: field required")).with_param(path)
 }
 
-/// The block at `index`, as it came.
-fn opaque(raw: &RawValue, index: usize) -> Result<Option<Part<'_>>, Error> {
+/// A block that only this dialect knows, as it came.
+fn opaque(raw: &RawValue) -> Result<Part<'_>, Error> {
     #[derive(Deserialize)]
     struct Typed<'a> {
         #[serde(borrow, rename = "type")]
         kind: Str<'a>,
     }
-    let blocks = read::<Vec<&RawValue>>(raw.get(), &|| "content".into())?;
-    let Some(raw) = blocks.get(index).copied() else { return Ok(None) };
     let kind = read::<Typed<'_>>(raw.get(), &|| "content".into())?.kind.into();
-    Ok(Some(Content::Opaque { dialect: ID, kind, raw: Cow::Borrowed(raw) }.into()))
+    Ok(Content::Opaque { dialect: ID, kind, raw: Cow::Borrowed(raw) }.into())
 }
 
 /// Reads a piece of a body that stands at `at`, or the whole of it; an error names the field.

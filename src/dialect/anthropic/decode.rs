@@ -51,7 +51,7 @@ pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Error> {
     request.reasoning = reasoning(wire.thinking, effort)?;
     request.format = format;
     reader.unknown("", wire.unknown);
-    request.extras = reader.extras;
+    request.extras = reader.extras.into_vec();
     Ok(request)
 }
 
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(error(r#"{"max_tokens":1}"#).1, "messages");
         assert_eq!(
             error(r#"{"max_tokens":"my prompt","messages":[]}"#).0,
-            "max_tokens: expected u64 at line 1 column 25"
+            "max_tokens: expected a whole number at line 1 column 25"
         );
         assert_eq!(error(r#"{"max_tokens":1,"messages":[{"role":"tool"}]}"#).1, "messages.0.role");
         assert_eq!(

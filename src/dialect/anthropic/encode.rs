@@ -8,8 +8,6 @@ use sha2::{Digest, Sha256};
 use super::{
     cache,
     format::{self, Plan},
-    lost::Lost,
-    names::Names,
     thinking,
     tools::{self, Toolbox},
     turns,
@@ -17,8 +15,16 @@ use super::{
 };
 use crate::{
     Error, Kind, Target,
-    dialect::{Encoded, Undo, canonical::Request},
+    dialect::{
+        Encoded, Undo,
+        canonical::Request,
+        lost::Lost,
+        names::{Names, Rule},
+    },
 };
+
+/// What Anthropic takes for a tool's name.
+pub(super) const NAMES: Rule = Rule::simple(128);
 
 /// Most requests fit without growing.
 const USUAL_SIZE: usize = 8 * 1024;
@@ -43,7 +49,7 @@ const OWN_FIELDS: [&str; 12] = [
 pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Error> {
     let facts = to.known_facts();
     let mut lost = Lost::default();
-    let names = Names::of(request);
+    let names = Names::of(request, &NAMES);
     let mut toolbox = tools::toolbox(request, facts, &names, &mut lost)?;
     let form = format::plan(request, facts, &toolbox, &mut lost);
     if let Plan::Forced(tool) = &form {
@@ -84,7 +90,7 @@ pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
         Plan::Forced(tool) => Some(tool.name.into()),
         _ => None,
     };
-    let undo = Undo { renamed: names.into_renamed(), answer_tool, free_text };
+    let undo = Undo { renamed: names.into_originals(), answer_tool, free_text };
     Ok(Encoded { body: json, lost: lost.into_names(), undo })
 }
 

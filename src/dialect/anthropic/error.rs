@@ -4,11 +4,13 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    super::{openai_error::plain_text, retry_after::retry_after},
-    error_kind::kind_of,
+use super::error_kind::kind_of;
+use crate::{
+    Error, Kind,
+    dialect::{openai_error::plain_text, retry_after::retry_after, status},
+    error::Reply,
+    exchange::RequestId,
 };
-use crate::{Error, Kind, error::Reply, exchange::RequestId};
 
 #[derive(Deserialize)]
 struct Body {
@@ -29,7 +31,7 @@ pub(super) fn read(reply: Reply) -> Error {
     let message = said.and_then(|said| said.message).unwrap_or_else(|| plain_text(&reply));
     let class = match (reply.status.as_u16(), &*kind) {
         // The status knows better where the body doesn't say.
-        (status, "" | "api_error") => by_status(status),
+        (status, "" | "api_error") => status::kind_of(status),
         (_, kind) => kind_of(kind, &message),
     };
     let after = retry_after(&reply.headers, &reply.body, &message);
@@ -37,20 +39,6 @@ pub(super) fn read(reply: Reply) -> Error {
     match after {
         Some(after) => error.with_retry_after(after),
         None => error,
-    }
-}
-
-fn by_status(status: u16) -> Kind {
-    match status {
-        401 | 403 => Kind::UpstreamAuth,
-        402 => Kind::Billing,
-        404 => Kind::NoRoute,
-        408 | 504 | 524 => Kind::Timeout,
-        413 => Kind::TooLarge,
-        429 => Kind::RateLimited,
-        503 | 529 => Kind::Overloaded,
-        500.. => Kind::Upstream,
-        _ => Kind::InvalidRequest,
     }
 }
 

@@ -5,14 +5,17 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::{
-    lost::Lost,
-    names::free_name,
+    encode::NAMES,
     schema,
     tools::Toolbox,
     wire::write::{OutputFormat, Tool, ToolChoice},
 };
 use crate::{
-    dialect::canonical::{Format, Request},
+    dialect::{
+        canonical::{Format, Request},
+        lost::Lost,
+        names::FreeNames,
+    },
     target::ModelFacts,
 };
 
@@ -76,9 +79,9 @@ pub(super) fn plan<'a>(
         lost.push(FIELD);
         return Plan::Free;
     }
-    let taken: Vec<String> = toolbox.tools.iter().filter_map(Tool::name).map(Into::into).collect();
+    let mut free = FreeNames::new(&NAMES, toolbox.tools.iter().filter_map(Tool::name));
     Plan::Forced(AnswerTool {
-        name: free_name(name.as_deref().unwrap_or("answer"), &taken),
+        name: free.like(name.as_deref().unwrap_or("answer")),
         description: description.as_deref(),
         schema: schema::of_tool(Some(schema), false),
     })

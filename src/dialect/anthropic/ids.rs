@@ -1,16 +1,6 @@
-//! Ids: made where a provider gives none, and changed where Anthropic would refuse them.
+//! Ids of calls, changed where Anthropic would refuse them.
 
 use std::borrow::Cow;
-
-/// A new id with this prefix, such as `msg_`.
-pub(super) fn new(prefix: &str) -> String {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-
-    let mut random = [0u8; 24];
-    // Without randomness ids repeat, which clients survive better than no answer.
-    let _ = getrandom::fill(&mut random);
-    prefix.chars().chain(random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))).collect()
-}
 
 /// A call's id in the characters that Anthropic takes; the same id always becomes the same.
 pub(super) fn sendable(id: &str) -> Cow<'_, str> {
@@ -37,11 +27,5 @@ mod tests {
         assert_ne!(sendable("a.b"), sendable("a:b"));
         assert_eq!(sendable("a.b"), sendable("a.b"));
         assert!(!sendable("").is_empty());
-    }
-
-    #[test]
-    fn made_ids_differ() {
-        assert_ne!(new("msg_"), new("msg_"));
-        assert_eq!(new("msg_").len(), 28);
     }
 }

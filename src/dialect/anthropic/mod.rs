@@ -3,7 +3,6 @@
 //! Source: Anthropic's API reference, `POST /v1/messages`, versions `2023-06-01` and `2026-10-21`.
 
 mod answer;
-mod arguments;
 mod cache;
 mod codec;
 mod content;
@@ -11,12 +10,9 @@ mod decode;
 mod encode;
 mod error;
 pub(super) mod error_kind;
-mod extent;
 mod finish;
 mod format;
 mod ids;
-mod lost;
-mod names;
 mod parts;
 mod schema;
 mod stream_in;
@@ -56,6 +52,7 @@ static USAGE: Member = Member::new(|| Finder::new(b"\"usage\""));
 static TEXT: Member = Member::new(|| Finder::new(b"\"text\""));
 static PARTIAL_JSON: Member = Member::new(|| Finder::new(b"\"partial_json\""));
 static THINKING: Member = Member::new(|| Finder::new(b"\"thinking\""));
+static ERROR: Member = Member::new(|| Finder::new(b"\"error\""));
 static STOP_REASON: Member = Member::new(|| Finder::new(b"\"stop_reason\""));
 
 #[derive(Deserialize)]
@@ -96,11 +93,7 @@ impl Dialect for Anthropic {
         if USAGE.value(json) != Some(b'{') {
             return false;
         }
-        let usage = serde_json::from_slice::<WithUsage>(json).ok().and_then(WithUsage::usage);
-        if let Some(usage) = &usage {
-            usage.merge_into(tokens);
-        }
-        usage.is_some()
+        usage::merge_of(json, tokens)
     }
 
     fn output_bytes(&self, event: &sse::Event) -> usize {
@@ -132,11 +125,14 @@ impl Dialect for Anthropic {
     }
 
     fn error_in_answer(&self, body: &Bytes) -> Option<Error> {
-        let text = body.trim_ascii();
-        if !text.starts_with(b"{") || !text.ends_with(b"}") {
-            return Some(Error::new(Kind::Upstream, "the provider's answer is not JSON"));
+        let text = match json::object_in(body) {
+            Ok(text) => text,
+            Err(error) => return Some(error),
+        };
+        match ERROR.value(text) {
+            None | Some(b'n') => None,
+            Some(_) => error::read_inside(text),
         }
-        text.starts_with(b"{\"type\":\"error\"").then(|| error::read_inside(text)).flatten()
     }
 
     fn read_error(&self, reply: Reply) -> Error {
@@ -189,63 +185,6 @@ fn is_empty_block(data: &[u8]) -> bool {
     matches!(&*content_block.r#type, "text" | "thinking") && text.is_empty()
 }
 
-/// Usage stands at the top of an answer and of `message_delta`, and in the message of `message_start`.
-#[derive(Deserialize)]
-pub(super) struct WithUsage {
-    usage: Option<Usage>,
-    message: Option<Message>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    usage: Option<Usage>,
-}
-
-impl WithUsage {
-    pub(super) fn usage(self) -> Option<Usage> {
-        self.usage.or_else(|| self.message?.usage)
-    }
-}
-
-/// Token counts as Anthropic writes them: `input_tokens` leaves out what the cache had or took.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Usage {
-    input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation: Option<CacheCreation>,
-    output_tokens: Option<u64>,
-    output_tokens_details: Option<OutputDetails>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct CacheCreation {
-    ephemeral_1h_input_tokens: Option<u64>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct OutputDetails {
-    thinking_tokens: Option<u64>,
-}
-
-impl Usage {
-    /// What is said replaces what was known; what is not said stays.
-    pub(super) fn merge_into(&self, tokens: &mut Tokens) {
-        let fresh = self.input_tokens.unwrap_or(tokens.fresh());
-        let hour = self.cache_creation.as_ref().and_then(|cache| cache.ephemeral_1h_input_tokens);
-        tokens.cached = self.cache_read_input_tokens.unwrap_or(tokens.cached);
-        tokens.cache_write_1h = hour.unwrap_or(tokens.cache_write_1h);
-        if let Some(written) = self.cache_creation_input_tokens {
-            tokens.cache_write = written.saturating_sub(tokens.cache_write_1h);
-        }
-        let cached = tokens.cached.saturating_add(tokens.cache_write).saturating_add(tokens.cache_write_1h);
-        tokens.input = fresh.saturating_add(cached);
-        tokens.output = self.output_tokens.unwrap_or(tokens.output);
-        let thinking = self.output_tokens_details.as_ref().and_then(|details| details.thinking_tokens);
-        tokens.reasoning = thinking.unwrap_or(tokens.reasoning).min(tokens.output);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,6 +224,20 @@ mod tests {
             r#"{"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#
         ));
         assert!(is_content("", r#"{"type":"content_block_delta","delta":{}}"#));
+    }
+
+    #[test]
+    fn an_error_in_an_answer_is_found_however_it_is_written() {
+        let kind = |body: &'static str| ANTHROPIC.error_in_answer(&body.into()).map(|error| error.kind());
+        let good = r#"{"type":"message","content":[{"type":"tool_use","input":{"error":{"message":"x"}}}]}"#;
+
+        assert_eq!(
+            kind(r#"{ "error": {"message": "x", "type": "overloaded_error"}, "type": "error" }"#),
+            Some(Kind::Overloaded)
+        );
+        assert_eq!(kind("<html>"), Some(Kind::Upstream));
+        assert_eq!(kind(good), None);
+        assert_eq!(kind(r#"{"type":"message","error":null}"#), None);
     }
 
     #[test]

@@ -5,16 +5,20 @@ use std::borrow::Cow;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
-    arguments, cache,
+    cache,
     codec::ID,
     ids,
-    lost::Lost,
-    names::Names,
     wire::write::{Block, Source},
 };
 use crate::{
     Error, Kind,
-    dialect::canonical::{Content, Media, Part, ToolCall},
+    dialect::{
+        arguments,
+        canonical::{Content, Media, Part, ToolCall},
+        lost::Lost,
+        media,
+        names::Names,
+    },
 };
 
 const LOST_IMAGE: &str = "messages[].content[].image_url";
@@ -23,7 +27,7 @@ const LOST_FILE: &str = "messages[].content[].file";
 /// Writes parts, noting what can't be expressed.
 #[derive(Debug)]
 pub(super) struct Writer<'a, 'w> {
-    pub(super) names: &'a Names,
+    pub(super) names: &'a Names<'a>,
     pub(super) lost: &'w mut Lost,
 }
 
@@ -120,7 +124,7 @@ fn file(id: &str) -> Result<Source<'_>, Error> {
 }
 
 fn document<'a>(media_type: &str, data: &'a str) -> Option<Source<'a>> {
-    if media_type == "application/pdf" || data.starts_with("JVBERi0") {
+    if media_type == "application/pdf" || media::sniffed(data) == Some("application/pdf") {
         return Some(Source::Base64 { media_type: "application/pdf", data });
     }
     if !media_type.starts_with("text/") && media_type != "application/json" {
@@ -136,14 +140,7 @@ fn plain(data: Cow<'_, str>) -> Source<'_> {
 
 /// The type by the first bytes, because what clients say is often wrong; else what they say.
 fn image_type(said: &str, base64: &str) -> Option<&'static str> {
-    const BEGINNINGS: [(&str, &str); 4] = [
-        ("/9j/", "image/jpeg"),
-        ("iVBORw0KGgo", "image/png"),
-        ("R0lGOD", "image/gif"),
-        ("UklGR", "image/webp"),
-    ];
-
-    let seen = BEGINNINGS.iter().find(|(beginning, _)| base64.starts_with(beginning)).map(|(_, seen)| *seen);
+    let seen = media::sniffed(base64).filter(|seen| seen.starts_with("image/"));
     seen.or_else(|| match said.to_ascii_lowercase().as_str() {
         "image/jpeg" | "image/jpg" => Some("image/jpeg"),
         "image/png" => Some("image/png"),

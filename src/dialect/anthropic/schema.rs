@@ -3,7 +3,11 @@
 //! Schemas are rewritten as text, member by member, because the order of properties is the order in
 //! which a model writes them.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -11,8 +15,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::arguments;
-use crate::dialect::text::Str;
+use crate::dialect::{arguments, json, text::Str};
 
 /// Keywords that Anthropic refuses; what they demand is told in the description.
 const REFUSED: [&str; 27] = [
@@ -73,6 +76,10 @@ pub(super) fn any_object() -> &'static RawValue {
 
 /// `schema` with every object closed and nothing in it that Anthropic refuses.
 pub(super) fn closed(schema: &RawValue) -> Box<RawValue> {
+    // Ingest refuses such requests; what is written here goes as deep as what is read.
+    if json::is_too_deep(schema.get().as_bytes()) {
+        return schema.to_owned();
+    }
     let mut json = String::with_capacity(schema.get().len() + 64);
     write_closed(schema, &mut json);
     RawValue::from_string(json).unwrap_or_else(|_| schema.to_owned())
@@ -237,8 +244,10 @@ fn object_root(schema: &RawValue) -> Cow<'_, RawValue> {
 /// Joins the branches of `allOf`, `anyOf` and `oneOf` into one object: all their properties, and
 /// required what every branch that may apply requires.
 fn merged_root(root: &Members<'_>) -> String {
-    let (mut properties, mut required) = (Vec::new(), names(root.get("required")));
-    add_properties(root, &mut properties);
+    let mut properties = Distinct::default();
+    let mut required = Distinct::default();
+    properties.extend(properties_of(root));
+    required.extend(names(root.get("required")).map(|name| (name, ())));
     for combinator in COMBINATORS {
         let Some(branches) =
             root.get(combinator).and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok())
@@ -246,14 +255,17 @@ fn merged_root(root: &Members<'_>) -> String {
             continue;
         };
         let branches: Vec<_> = branches.into_iter().filter_map(Members::of).collect();
-        branches.iter().for_each(|branch| add_properties(branch, &mut properties));
-        let demands: Vec<_> = branches.iter().map(|branch| names(branch.get("required"))).collect();
-        for name in demands.iter().flatten() {
-            let applies = combinator == "allOf" || demands.iter().all(|demand| demand.contains(name));
-            if applies && !required.contains(name) {
-                required.push(name.clone());
+        let mut demands: HashMap<Str<'_>, usize> = HashMap::new();
+        for branch in &branches {
+            properties.extend(properties_of(branch));
+            let distinct: HashSet<_> = names(branch.get("required")).collect();
+            for name in distinct {
+                *demands.entry(name).or_default() += 1;
             }
         }
+        let demanded = branches.iter().flat_map(|branch| names(branch.get("required")));
+        let applies = |name: &Str<'_>| combinator == "allOf" || demands.get(name) == Some(&branches.len());
+        required.extend(demanded.filter(applies).map(|name| (name, ())));
     }
     let mut json = String::new();
     let mut object = ObjectWriter::new(&mut json);
@@ -264,29 +276,47 @@ fn merged_root(root: &Members<'_>) -> String {
         }
     }
     let mut inner = ObjectWriter::new(object.name("properties"));
-    for (name, value) in &properties {
+    for (name, value) in &properties.members {
         inner.name(name).push_str(value.get());
     }
     inner.end();
-    if !required.is_empty() {
-        let required: Vec<_> = required.iter().map(|name| quoted(name)).collect();
+    if !required.members.is_empty() {
+        let required: Vec<_> = required.members.iter().map(|(name, ())| quoted(name)).collect();
         object.name("required").push_str(&format!("[{}]", required.join(",")));
     }
     object.end();
     json
 }
 
-fn add_properties<'a>(schema: &Members<'a>, properties: &mut Vec<(String, &'a RawValue)>) {
-    let Some(members) = schema.get("properties").and_then(Members::of) else { return };
-    for (name, value) in members.0 {
-        if properties.iter().all(|(known, _)| **known != *name) {
-            properties.push((name.to_string(), value));
+/// Members in their order, the first one of each name.
+struct Distinct<'a, T> {
+    members: Vec<(Str<'a>, T)>,
+    known: HashSet<Str<'a>>,
+}
+
+impl<T> Default for Distinct<'_, T> {
+    fn default() -> Self {
+        Self { members: Vec::new(), known: HashSet::new() }
+    }
+}
+
+impl<'a, T> Distinct<'a, T> {
+    fn extend(&mut self, members: impl IntoIterator<Item = (Str<'a>, T)>) {
+        for (name, value) in members {
+            if self.known.insert(name.clone()) {
+                self.members.push((name, value));
+            }
         }
     }
 }
 
-fn names(required: Option<&RawValue>) -> Vec<String> {
-    required.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+fn properties_of<'a>(schema: &Members<'a>) -> impl Iterator<Item = (Str<'a>, &'a RawValue)> {
+    schema.get("properties").and_then(Members::of).into_iter().flat_map(|members| members.0)
+}
+
+fn names(required: Option<&RawValue>) -> impl Iterator<Item = Str<'_>> {
+    let names = required.and_then(|raw| serde_json::from_str::<Vec<Str<'_>>>(raw.get()).ok());
+    names.into_iter().flatten()
 }
 
 #[cfg(test)]

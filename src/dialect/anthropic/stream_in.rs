@@ -1,5 +1,7 @@
 //! A provider's stream becomes canonical events.
 
+use std::collections::HashMap;
+
 use super::{
     error, finish, usage,
     wire::read::{Block, Delta, Event as Wire},
@@ -9,6 +11,7 @@ use crate::{
     body::sse,
     dialect::{
         Decode, Emit,
+        buffer::{Buffered, MAX_CALLS, too_many},
         canonical::{Event, Finish},
     },
 };
@@ -30,7 +33,9 @@ const KNOWN: [&[u8]; 8] = [
 pub(super) struct Decoder {
     tokens: Tokens,
     calls: u32,
-    open: Vec<OpenCall>,
+    /// By the number of the block.
+    open: HashMap<u64, OpenCall>,
+    buffered: Buffered,
     /// The reason for the end was given.
     stopped: bool,
     /// The last event was handed on.
@@ -40,7 +45,6 @@ pub(super) struct Decoder {
 /// A call whose block has not ended.
 #[derive(Debug)]
 struct OpenCall {
-    block: u64,
     call: u32,
     /// Whether any of its arguments have come.
     written: bool,
@@ -64,7 +68,7 @@ impl Decode for Decoder {
         let index = wire.index.unwrap_or_default();
         match wire.kind.as_deref().map_or(&*event.name, str::as_bytes) {
             b"message_start" => self.start(wire, emit),
-            b"content_block_start" => self.block(index, wire.content_block, emit),
+            b"content_block_start" => self.block(index, wire.content_block, emit)?,
             b"content_block_delta" => self.delta(index, wire.delta, emit),
             b"content_block_stop" => self.stop(index, emit),
             b"message_delta" => self.message_delta(wire, emit),
@@ -104,8 +108,8 @@ impl Decoder {
         }
     }
 
-    fn block(&mut self, index: u64, block: Option<Block<'_>>, emit: Emit<'_>) {
-        let Some(block) = block else { return };
+    fn block(&mut self, index: u64, block: Option<Block<'_>>, emit: Emit<'_>) -> Result<(), Error> {
+        let Some(block) = block else { return Ok(()) };
         match block.kind.as_deref() {
             Some("text") => text(block.text.as_deref(), emit),
             Some("thinking") => {
@@ -115,16 +119,23 @@ impl Decoder {
             Some("redacted_thinking") => {
                 emit(Event::RedactedReasoning { choice: 0, data: block.data.unwrap_or_default().into() });
             }
-            Some("tool_use") => self.call(index, block, emit),
+            Some("tool_use") => self.call(index, block, emit)?,
             _ => {}
         }
+        Ok(())
     }
 
-    fn call(&mut self, index: u64, block: Block<'_>, emit: Emit<'_>) {
+    fn call(&mut self, index: u64, block: Block<'_>, emit: Emit<'_>) -> Result<(), Error> {
+        if self.calls as usize == MAX_CALLS {
+            return Err(too_many("calls"));
+        }
         let call = self.calls;
         self.calls += 1;
-        let input = block.input.map_or("{}", |input| input.get()).into();
-        self.open.push(OpenCall { block: index, call, written: false, input });
+        let input: Box<str> = block.input.map_or("{}", |input| input.get()).into();
+        self.buffered.keep(input.len())?;
+        if let Some(before) = self.open.insert(index, OpenCall { call, written: false, input }) {
+            self.buffered.release(before.input.len());
+        }
         emit(Event::ToolCall {
             choice: 0,
             call,
@@ -132,6 +143,7 @@ impl Decoder {
             name: block.name.unwrap_or_default().into(),
             is_free_text: false,
         });
+        Ok(())
     }
 
     fn delta(&mut self, index: u64, delta: Option<Delta<'_>>, emit: Emit<'_>) {
@@ -143,7 +155,7 @@ impl Decoder {
             Some("input_json_delta") => {
                 let fragment = delta.partial_json.unwrap_or_default();
                 // Blocks of the provider's own tools have arguments too, which are nobody else's.
-                let Some(open) = self.open.iter_mut().find(|open| open.block == index) else { return };
+                let Some(open) = self.open.get_mut(&index) else { return };
                 if !fragment.is_empty() {
                     open.written = true;
                     emit(Event::Arguments { choice: 0, call: open.call, fragment: fragment.into() });
@@ -154,8 +166,8 @@ impl Decoder {
     }
 
     fn stop(&mut self, index: u64, emit: Emit<'_>) {
-        let Some(position) = self.open.iter().position(|open| open.block == index) else { return };
-        let OpenCall { call, written, input, .. } = self.open.remove(position);
+        let Some(OpenCall { call, written, input }) = self.open.remove(&index) else { return };
+        self.buffered.release(input.len());
         if !written {
             emit(Event::Arguments { choice: 0, call, fragment: (&*input).into() });
         }

@@ -6,16 +6,17 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    arguments,
-    extent::Extent,
-    finish, ids, usage,
+    finish, usage,
     wire::write::{self, Delta, Empty, Event as Wire, Failure, Opening, Stop},
 };
 use crate::{
     Tokens,
     dialect::{
-        Encode,
+        Encode, arguments,
+        buffer::Buffered,
         canonical::{Event, Finish},
+        extent::Extent,
+        ids,
     },
 };
 
@@ -32,7 +33,11 @@ pub(super) struct Encoder {
     open: Open,
     /// Of the block that is open, or else of the next one.
     index: u32,
+    /// By ascending numbers.
     calls: Vec<Call>,
+    /// How many calls have been begun: they are in the order in which they came up.
+    begun_calls: usize,
+    buffered: Buffered,
     refused: bool,
     tokens: Tokens,
     finish: Option<Finish<'static>>,
@@ -116,6 +121,8 @@ impl Encoder {
             open: Open::Nothing,
             index: 0,
             calls: Vec::new(),
+            begun_calls: 0,
+            buffered: Buffered::default(),
             refused: false,
             tokens: Tokens::default(),
             finish: None,
@@ -209,7 +216,8 @@ impl Encoder {
     }
 
     fn arguments(&mut self, number: u32, fragment: &str, out: &mut BytesMut) {
-        let Some(call) = self.calls.iter_mut().find(|call| call.number == number) else { return };
+        let Ok(position) = self.calls.binary_search_by_key(&number, |call| call.number) else { return };
+        let call = &mut self.calls[position];
         match call.state {
             State::Open if !call.is_free_text => {
                 call.extent.read(fragment);
@@ -218,18 +226,22 @@ impl Encoder {
                 }
                 self.advance(out);
             }
-            State::Open => call.held.push_str(fragment),
-            State::Waiting => {
-                call.held.push_str(fragment);
-                self.advance(out);
-            }
+            State::Open | State::Waiting => match self.buffered.keep(fragment.len()) {
+                Ok(()) => {
+                    call.held.push_str(fragment);
+                    self.advance(out);
+                }
+                Err(error) => self.fail(error.message(), out),
+            },
             State::Closed if fragment.trim().is_empty() => {}
-            State::Closed => {
-                self.broken = true;
-                let message = "the provider went on with a tool call that had ended";
-                send(&Wire::Error { error: Failure { kind: "api_error", message } }, out);
-            }
+            State::Closed => self.fail("the provider went on with a tool call that had ended", out),
         }
+    }
+
+    /// Tells the client of an error, after which nothing follows.
+    fn fail(&mut self, message: &str, out: &mut BytesMut) {
+        self.broken = true;
+        send(&Wire::Error { error: Failure { kind: "api_error", message } }, out);
     }
 
     /// Goes on to the calls that wait, unless the one that is being written isn't whole.
@@ -248,9 +260,11 @@ impl Encoder {
 
     /// Begins the next call that waits and writes what is held of it; `false` if there is none.
     fn open_next_call(&mut self, out: &mut BytesMut) -> bool {
-        let Some(position) = self.calls.iter().position(|call| call.state == State::Waiting) else {
+        let position = self.begun_calls;
+        if position == self.calls.len() {
             return false;
-        };
+        }
+        self.begun_calls += 1;
         self.close(out);
         self.begin(out);
         self.open = Open::Call(position);
@@ -261,6 +275,7 @@ impl Encoder {
         if !call.is_free_text && !call.held.is_empty() {
             let held = std::mem::take(&mut call.held);
             call.extent.read(&held);
+            self.buffered.release(held.len());
             self.delta(Delta::InputJson { partial_json: &held }, out);
         }
         true
@@ -269,9 +284,10 @@ impl Encoder {
     fn close_call(&mut self, position: usize, out: &mut BytesMut) {
         let call = &mut self.calls[position];
         call.state = State::Closed;
+        let held = std::mem::take(&mut call.held);
         if call.is_free_text {
-            let input = arguments::free_text(&call.held);
-            self.delta(Delta::InputJson { partial_json: input.get() }, out);
+            self.buffered.release(held.len());
+            self.delta(Delta::InputJson { partial_json: arguments::free_text(&held).get() }, out);
         }
         self.end_block(out);
     }

@@ -1,8 +1,11 @@
 //! How much to think, in the form that the model takes, within the cap on the answer.
 
-use super::{lost::Lost, wire::write::Thinking};
+use super::wire::write::Thinking;
 use crate::{
-    dialect::canonical::{Effort, Reasoning, Request},
+    dialect::{
+        canonical::{Effort, Reasoning, Request},
+        lost::Lost,
+    },
     target::ModelFacts,
 };
 

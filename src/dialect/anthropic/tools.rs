@@ -1,18 +1,20 @@
 //! Canonical tools and the choice among them, as Anthropic takes them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use super::{
     cache,
     codec::ID,
-    lost::Lost,
-    names::Names,
     schema,
     wire::write::{Tool, ToolChoice},
 };
 use crate::{
     Error, Kind,
-    dialect::canonical::{self, Content, Request, ToolInput},
+    dialect::{
+        canonical::{self, Content, Request, ToolInput},
+        lost::Lost,
+        names::Names,
+    },
     target::ModelFacts,
 };
 
@@ -24,7 +26,7 @@ pub(super) struct Toolbox<'a> {
     /// Asks in words for what the model can't be forced to.
     pub(super) instruction: Option<String>,
     /// The client's names of tools that take free text.
-    pub(super) free_text: Vec<Box<str>>,
+    pub(super) free_text: HashSet<Box<str>>,
 }
 
 impl Toolbox<'_> {
@@ -38,17 +40,16 @@ impl Toolbox<'_> {
 pub(super) fn toolbox<'a>(
     request: &'a Request<'_>,
     facts: &ModelFacts,
-    names: &'a Names,
+    names: &'a Names<'_>,
     lost: &mut Lost,
 ) -> Result<Toolbox<'a>, Error> {
     let mut toolbox = Toolbox::default();
-    for tool in request.tools.iter().filter(|tool| is_allowed(request, &tool.name)) {
+    for tool in allowed(request)? {
         if matches!(tool.input, ToolInput::Text(_)) {
-            toolbox.free_text.push((&*tool.name).into());
+            toolbox.free_text.insert((&*tool.name).into());
         }
         toolbox.tools.extend(self::tool(tool, facts, names, lost));
     }
-    check_named(request)?;
     if toolbox.tools.is_empty() {
         lost.push_if(request.tool_choice == Some(canonical::ToolChoice::Required), "tool_choice");
         toolbox.tools = tools_of_history(request, names);
@@ -71,22 +72,21 @@ pub(super) fn toolbox<'a>(
     Ok(toolbox)
 }
 
-fn is_allowed(request: &Request<'_>, name: &str) -> bool {
-    match &request.tool_choice {
-        Some(canonical::ToolChoice::Allowed { names, .. }) => names.iter().any(|allowed| allowed == name),
-        _ => true,
-    }
-}
-
-fn check_named(request: &Request<'_>) -> Result<(), Error> {
-    let exists = |name: &str| request.tools.iter().any(|tool| tool.name == name);
-    let is_known = match &request.tool_choice {
-        Some(canonical::ToolChoice::Named(name)) => exists(name),
-        Some(canonical::ToolChoice::Allowed { names, .. }) => names.iter().any(|name| exists(name)),
-        _ => true,
+/// The tools that may be called. A choice of none of them is the client's mistake.
+fn allowed<'a>(request: &'a Request<'a>) -> Result<Vec<&'a canonical::Tool<'a>>, Error> {
+    let all = || request.tools.iter();
+    let (tools, is_known): (Vec<_>, _) = match &request.tool_choice {
+        Some(canonical::ToolChoice::Allowed { names, .. }) => {
+            let names: HashSet<&str> = names.iter().map(|name| &**name).collect();
+            let tools: Vec<_> = all().filter(|tool| names.contains(&*tool.name)).collect();
+            let is_known = !tools.is_empty();
+            (tools, is_known)
+        }
+        Some(canonical::ToolChoice::Named(name)) => (all().collect(), all().any(|tool| tool.name == *name)),
+        _ => (all().collect(), true),
     };
     if is_known {
-        return Ok(());
+        return Ok(tools);
     }
     let message = "tool_choice: names a tool that is not among the tools";
     Err(Error::new(Kind::InvalidRequest, message).with_param("tool_choice"))
@@ -95,7 +95,7 @@ fn check_named(request: &Request<'_>) -> Result<(), Error> {
 fn tool<'a>(
     tool: &'a canonical::Tool<'_>,
     facts: &ModelFacts,
-    names: &'a Names,
+    names: &'a Names<'_>,
     lost: &mut Lost,
 ) -> Option<Tool<'a>> {
     let wants_strict = tool.strict == Some(true);
@@ -126,7 +126,7 @@ fn choose<'a>(kind: &'static str, name: Option<&'a str>) -> ToolChoice<'a> {
     ToolChoice { kind, name, disable_parallel_tool_use: false }
 }
 
-fn choice<'a>(request: &'a Request<'_>, names: &'a Names) -> Option<ToolChoice<'a>> {
+fn choice<'a>(request: &'a Request<'_>, names: &'a Names<'_>) -> Option<ToolChoice<'a>> {
     let mut choice = request.tool_choice.as_ref().map(|choice| match choice {
         canonical::ToolChoice::Auto | canonical::ToolChoice::Allowed { required: false, .. } => {
             choose("auto", None)
@@ -146,15 +146,12 @@ fn choice<'a>(request: &'a Request<'_>, names: &'a Names) -> Option<ToolChoice<'
 
 /// The least that can be said of tools that were called before and are gone now; older models refuse
 /// calls of tools they don't know.
-fn tools_of_history<'a>(request: &'a Request<'_>, names: &'a Names) -> Vec<Tool<'a>> {
-    let mut seen: Vec<&str> = Vec::new();
-    for part in request.turns.iter().flat_map(|turn| &turn.parts) {
-        if let Content::ToolCall(call) = &part.content
-            && !seen.contains(&names.sent(&call.name))
-        {
-            seen.push(names.sent(&call.name));
-        }
-    }
+fn tools_of_history<'a>(request: &'a Request<'_>, names: &'a Names<'_>) -> Vec<Tool<'a>> {
+    let mut seen = HashSet::new();
+    let calls = request.turns.iter().flat_map(|turn| &turn.parts).filter_map(|part| match &part.content {
+        Content::ToolCall(call) => Some(names.sent(&call.name)),
+        _ => None,
+    });
     let define = |name| Tool::Custom {
         name,
         description: None,
@@ -162,7 +159,7 @@ fn tools_of_history<'a>(request: &'a Request<'_>, names: &'a Names) -> Vec<Tool<
         strict: false,
         cache_control: None,
     };
-    seen.into_iter().map(define).collect()
+    calls.filter(|name| seen.insert(*name)).map(define).collect()
 }
 
 #[cfg(test)]
@@ -210,7 +207,7 @@ mod tests {
         let body: serde_json::Value = serde_json::from_slice(&encoded.body).unwrap();
         assert_eq!(body["tools"][0]["input_schema"]["required"], json!(["input"]));
         assert_eq!(body["messages"][1]["content"][0]["input"], json!({"input": "ls \"x\""}));
-        assert_eq!(encoded.undo.free_text, ["sh".into()]);
+        assert_eq!(encoded.undo.free_text, HashSet::from(["sh".into()]));
         assert_eq!(encoded.lost, ["tools[].custom.format".into()]);
     }
 
@@ -241,7 +238,7 @@ mod tests {
 
         let sent: Vec<_> =
             (0..2).map(|index| body["tools"][index]["name"].as_str().unwrap().to_owned()).collect();
-        assert_eq!(sent, ["x".repeat(128), format!("{}_2", "x".repeat(126))]);
+        assert_eq!(sent, ["x".repeat(128), format!("{}_2", "x".repeat(120))]);
     }
 
     /// C46, C47

@@ -1,16 +1,22 @@
 //! Canonical turns become messages: alternating, results first, every call answered.
 
-use std::{borrow::Cow, mem};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+    mem,
+};
 
 use super::{
-    lost::Lost,
-    names::Names,
     parts::Writer,
     wire::write::{Block, Message},
 };
 use crate::{
     Error, Kind,
-    dialect::canonical::{Content, Part, Request, Role, Turn},
+    dialect::{
+        canonical::{Content, Part, Request, Role, Turn},
+        lost::Lost,
+        names::Names,
+    },
     target::ModelFacts,
 };
 
@@ -45,7 +51,7 @@ impl Conversation<'_> {
 pub(super) fn conversation<'a>(
     request: &'a Request<'_>,
     facts: &ModelFacts,
-    names: &'a Names,
+    names: &'a Names<'_>,
     lost: &mut Lost,
 ) -> Result<Conversation<'a>, Error> {
     let mut writer = Writer { names, lost };
@@ -63,7 +69,7 @@ pub(super) fn conversation<'a>(
     if drafts.first().is_some_and(|draft| draft.role == Role::Assistant) {
         drafts.insert(0, Draft::user(vec![Block::text(EMPTY)]));
     }
-    answer_calls(&mut drafts);
+    let mut drafts = answer_calls(drafts);
     check_prefill(drafts.last_mut(), facts)?;
     Ok(Conversation { system, messages: drafts.into_iter().map(Draft::into_message).collect() })
 }
@@ -125,17 +131,25 @@ impl<'a> Draft<'a> {
     /// Puts the results into the order of the calls, makes up the missing ones, and turns those that
     /// answer nothing into text.
     fn answer(&mut self, calls: &[Cow<'a, str>]) {
-        let mut given = mem::take(&mut self.results);
-        for call in calls {
-            let position = given.iter().position(|result| answers(result, call));
-            self.results.push(match position {
-                Some(position) => given.remove(position),
-                None => interrupted(call.clone()),
-            });
+        let answers = |(result, call): (&Block<'_>, &Cow<'_, str>)| matches!(result, Block::ToolResult { tool_use_id, .. } if tool_use_id == call);
+        if calls.len() == self.results.len() && self.results.iter().zip(calls).all(answers) {
+            return;
         }
-        if !given.is_empty() {
-            let texts: Vec<_> = given.into_iter().flat_map(orphan).collect();
-            self.blocks.splice(0..0, texts);
+        let mut given = mem::take(&mut self.results).into_iter().map(Some).collect::<Vec<_>>();
+        let mut places: HashMap<Cow<'a, str>, VecDeque<usize>> = HashMap::with_capacity(given.len());
+        for (place, result) in given.iter().enumerate() {
+            if let Some(Block::ToolResult { tool_use_id, .. }) = result {
+                places.entry(tool_use_id.clone()).or_default().push_back(place);
+            }
+        }
+        for call in calls {
+            let place = places.get_mut(call).and_then(VecDeque::pop_front);
+            let result = place.and_then(|place| given[place].take());
+            self.results.push(result.unwrap_or_else(|| interrupted(call.clone())));
+        }
+        let mut orphans = given.into_iter().flatten().peekable();
+        if orphans.peek().is_some() {
+            self.blocks.splice(0..0, orphans.flat_map(orphan));
         }
     }
 
@@ -216,30 +230,33 @@ fn remind(block: &mut Block<'_>) {
     }
 }
 
-fn answer_calls(drafts: &mut Vec<Draft<'_>>) {
-    let mut index = 0;
-    let mut calls = Vec::new();
-    while let Some(draft) = drafts.get_mut(index) {
+/// Sees to it that each call is answered by the user right after it.
+fn answer_calls(drafts: Vec<Draft<'_>>) -> Vec<Draft<'_>> {
+    let mut answered = Vec::with_capacity(drafts.len() + 1);
+    let mut open = Vec::new();
+    for mut draft in drafts {
         if draft.role == Role::User {
-            draft.answer(&calls);
-            calls.clear();
-        } else if calls.is_empty() {
-            calls = draft.calls();
+            draft.answer(&mem::take(&mut open));
+        } else {
+            answered.extend(unanswered(&mut open));
+            open = draft.calls();
         }
-        index += 1;
-        let is_answered_next = drafts.get(index).is_some_and(|next| next.role == Role::User);
-        if !calls.is_empty() && !is_answered_next {
-            drafts.insert(index, Draft::user(Vec::new()));
-        }
+        answered.push(draft);
     }
+    answered.extend(unanswered(&mut open));
+    answered
+}
+
+/// The turn of a user who has not answered.
+fn unanswered<'a>(open: &mut Vec<Cow<'a, str>>) -> Option<Draft<'a>> {
+    let calls = mem::take(open);
+    let mut draft = Draft::user(Vec::new());
+    draft.answer(&calls);
+    (!calls.is_empty()).then_some(draft)
 }
 
 fn is_result(block: &Block<'_>) -> bool {
     matches!(block, Block::ToolResult { .. })
-}
-
-fn answers(result: &Block<'_>, call: &str) -> bool {
-    matches!(result, Block::ToolResult { tool_use_id, .. } if tool_use_id == call)
 }
 
 fn interrupted(call: Cow<'_, str>) -> Block<'_> {

@@ -2,14 +2,81 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::wire::{read, write};
 use crate::{Tokens, dialect::canonical::Text};
 
+/// Usage stands at the top of an answer and of `message_delta`, and in the message of `message_start`.
+#[derive(Deserialize)]
+struct WithUsage {
+    usage: Option<Usage>,
+    message: Option<Message>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    usage: Option<Usage>,
+}
+
+impl WithUsage {
+    fn usage(self) -> Option<Usage> {
+        self.usage.or_else(|| self.message?.usage)
+    }
+}
+
+/// Token counts as Anthropic writes them: `input_tokens` leaves out what the cache had or took.
+#[derive(Debug, Default, Deserialize)]
+struct Usage {
+    input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    cache_creation: Option<CacheCreation>,
+    output_tokens: Option<u64>,
+    output_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CacheCreation {
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OutputDetails {
+    thinking_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// What is said replaces what was known; what is not said stays.
+    fn merge_into(&self, tokens: &mut Tokens) {
+        let fresh = self.input_tokens.unwrap_or(tokens.fresh());
+        let hour = self.cache_creation.as_ref().and_then(|cache| cache.ephemeral_1h_input_tokens);
+        tokens.cached = self.cache_read_input_tokens.unwrap_or(tokens.cached);
+        tokens.cache_write_1h = hour.unwrap_or(tokens.cache_write_1h);
+        if let Some(written) = self.cache_creation_input_tokens {
+            tokens.cache_write = written.saturating_sub(tokens.cache_write_1h);
+        }
+        let cached = tokens.cached.saturating_add(tokens.cache_write).saturating_add(tokens.cache_write_1h);
+        tokens.input = fresh.saturating_add(cached);
+        tokens.output = self.output_tokens.unwrap_or(tokens.output);
+        let thinking = self.output_tokens_details.as_ref().and_then(|details| details.thinking_tokens);
+        tokens.reasoning = thinking.unwrap_or(tokens.reasoning).min(tokens.output);
+    }
+}
+
+/// Merges what a provider counted in an answer or an event into `tokens`; says whether it did.
+pub(super) fn merge_of(json: &[u8], tokens: &mut Tokens) -> bool {
+    let usage = serde_json::from_slice::<WithUsage>(json).ok().and_then(WithUsage::usage);
+    if let Some(usage) = &usage {
+        usage.merge_into(tokens);
+    }
+    usage.is_some()
+}
+
 /// Merges what a provider counted into `tokens`: what is said replaces what was known.
 pub(super) fn merge(raw: &RawValue, tokens: &mut Tokens) {
-    if let Ok(usage) = serde_json::from_str::<super::Usage>(raw.get()) {
+    if let Ok(usage) = serde_json::from_str::<Usage>(raw.get()) {
         usage.merge_into(tokens);
     }
 }

@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    decode::Extras,
     finish::{self, Contained},
     message, usage,
     wire::{self, Arguments},
@@ -19,7 +18,8 @@ use crate::{
     Error, Kind,
     dialect::{
         canonical::{Answer, Choice, Content, Finish, Part, Text, ToolCall},
-        openai_error,
+        extras::Extras,
+        ids, openai_error,
         text::Str,
     },
 };
@@ -71,7 +71,7 @@ fn decode_choice(position: usize, choice: wire::Choice<'_>) -> Result<Choice<'_>
         if let Content::ToolCall(ToolCall { id, .. }) = &mut part.content
             && id.is_empty()
         {
-            *id = new_call_id().into();
+            *id = ids::new("call_").into();
         }
     }
     let contained = Contained {
@@ -80,11 +80,6 @@ fn decode_choice(position: usize, choice: wire::Choice<'_>) -> Result<Choice<'_>
     };
     let finish = finish::read(choice.finish_reason.as_deref(), choice.stop_reason, contained)?;
     Ok(Choice { index, parts, finish, logprobs: choice.logprobs.map(Cow::Borrowed) })
-}
-
-/// A name for a call that has none; unique in its conversation.
-pub(crate) fn new_call_id() -> String {
-    format!("call_{:016x}{:08x}", getrandom::u64().unwrap_or_default(), getrandom::u32().unwrap_or_default())
 }
 
 /// The time, in the unit of `created`.

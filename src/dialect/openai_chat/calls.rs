@@ -1,17 +1,32 @@
 //! The calls of a streamed answer, put together from what servers make of `index` and `id`.
 
-use super::{answer::new_call_id, wire::CallDelta};
-use crate::dialect::{
-    Emit,
-    canonical::{Event, Text},
+use std::collections::{BTreeSet, HashMap};
+
+use super::wire::CallDelta;
+use crate::{
+    Error,
+    dialect::{
+        Emit,
+        buffer::{Buffered, MAX_CALLS, too_many},
+        canonical::{Event, Text},
+        ids,
+    },
 };
 
 /// The calls of one answer, in the order in which they came up.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     calls: Vec<Call>,
+    /// The latest call with this number of the provider's.
+    by_index: HashMap<u32, usize>,
+    /// The latest call with this id.
+    by_id: HashMap<Box<str>, usize>,
+    /// The calls whose name has not come.
+    nameless: BTreeSet<usize>,
     /// How many of them have been announced.
     announced: u32,
+    /// How much is kept back.
+    buffered: Buffered,
 }
 
 /// One call.
@@ -38,11 +53,15 @@ impl Calls {
 
     /// Whether there is a call whose name never came.
     pub(crate) fn has_nameless(&self) -> bool {
-        self.calls.iter().any(|call| call.number.is_none())
+        !self.nameless.is_empty()
     }
 
     /// Takes a piece of a call.
-    pub(crate) fn delta(&mut self, choice: u32, delta: CallDelta<'_>, emit: Emit<'_>) {
+    ///
+    /// # Errors
+    ///
+    /// More calls, or more of them kept back, than any honest answer has.
+    pub(crate) fn delta(&mut self, choice: u32, delta: CallDelta<'_>, emit: Emit<'_>) -> Result<(), Error> {
         let is_free_text = delta.custom.is_some();
         let (name, fragment) = match (delta.custom, delta.function) {
             (Some(custom), _) => (custom.name, custom.input.map(Text::from)),
@@ -51,23 +70,38 @@ impl Calls {
         };
         let id = delta.id.as_deref().unwrap_or_default();
         let name = name.as_deref().unwrap_or_default();
-        let at = self.find(delta.index, id, name).unwrap_or_else(|| {
-            self.calls.push(Call { index: delta.index, is_free_text, ..Call::default() });
-            self.calls.len() - 1
-        });
-        let Some(call) = self.calls.get_mut(at) else { return };
-        if call.id.is_empty() {
+        let at = match self.find(delta.index, id, name) {
+            Some(at) => at,
+            None => self.add(delta.index, is_free_text)?,
+        };
+        let Some(call) = self.calls.get_mut(at) else { return Ok(()) };
+        if call.id.is_empty() && !id.is_empty() {
             call.id.push_str(id);
+            self.by_id.insert(id.into(), at);
         }
-        if call.name.is_empty() {
+        if call.name.is_empty() && !name.is_empty() {
             call.name.push_str(name);
-            if !name.is_empty() {
-                self.announced += call.announce(choice, self.announced, emit);
-            }
+            self.nameless.remove(&at);
+            self.buffered.release(call.pending.len());
+            self.announced += call.announce(choice, self.announced, emit);
         }
-        if let Some(fragment) = fragment.filter(|fragment| !fragment.is_empty()) {
-            call.arguments(choice, fragment, emit);
+        match fragment.filter(|fragment| !fragment.is_empty()) {
+            Some(fragment) => call.arguments(choice, fragment, &mut self.buffered, emit),
+            None => Ok(()),
         }
+    }
+
+    fn add(&mut self, index: Option<u32>, is_free_text: bool) -> Result<usize, Error> {
+        let at = self.calls.len();
+        if at == MAX_CALLS {
+            return Err(too_many("calls"));
+        }
+        self.calls.push(Call { index, is_free_text, ..Call::default() });
+        self.nameless.insert(at);
+        if let Some(index) = index {
+            self.by_index.insert(index, at);
+        }
+        Ok(at)
     }
 
     /// Which call a piece belongs to; `None` is a new one.
@@ -75,16 +109,14 @@ impl Calls {
     /// By the documentation the index says it. But some servers number every call 0, some don't
     /// number at all, and some repeat id and name with every piece.
     fn find(&self, index: Option<u32>, id: &str, name: &str) -> Option<usize> {
-        let latest = |is_it: &dyn Fn(&Call) -> bool| self.calls.iter().rposition(is_it);
-        let is_same = |call: &Call| call.id == id && (index.is_none() || call.index == index);
-        if !id.is_empty()
-            && let Some(at) = latest(&is_same)
+        if let Some(&at) = self.by_id.get(id).filter(|_| !id.is_empty())
+            && (index.is_none() || self.calls[at].index == index)
         {
             return Some(at);
         }
         match index {
-            Some(_) => {
-                let at = latest(&|call| call.index == index)?;
+            Some(index) => {
+                let at = *self.by_index.get(&index)?;
                 let call = &self.calls[at];
                 let other_id = !id.is_empty() && !call.id.is_empty();
                 let other_name = !name.is_empty() && !call.name.is_empty() && call.name != name;
@@ -93,7 +125,7 @@ impl Calls {
             }
             // Only the last one can go on.
             None if id.is_empty() && name.is_empty() => self.calls.len().checked_sub(1),
-            None => latest(&|call| call.name.is_empty() && (id.is_empty() || call.id.is_empty())),
+            None => self.nameless.last().copied().filter(|at| id.is_empty() || self.calls[*at].id.is_empty()),
         }
     }
 }
@@ -103,7 +135,7 @@ impl Call {
     fn announce(&mut self, choice: u32, number: u32, emit: Emit<'_>) -> u32 {
         self.number = Some(number);
         if self.id.is_empty() {
-            self.id = new_call_id();
+            self.id = ids::new("call_");
         }
         emit(Event::ToolCall {
             choice,
@@ -119,10 +151,20 @@ impl Call {
         1
     }
 
-    fn arguments(&mut self, choice: u32, fragment: Text<'_>, emit: Emit<'_>) {
+    fn arguments(
+        &mut self,
+        choice: u32,
+        fragment: Text<'_>,
+        buffered: &mut Buffered,
+        emit: Emit<'_>,
+    ) -> Result<(), Error> {
         match self.number {
             Some(call) => emit(Event::Arguments { choice, call, fragment }),
-            None => self.pending.push_str(&fragment),
+            None => {
+                buffered.keep(fragment.len())?;
+                self.pending.push_str(&fragment);
+            }
         }
+        Ok(())
     }
 }

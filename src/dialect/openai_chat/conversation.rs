@@ -1,13 +1,17 @@
 //! The messages of a client's request, put into turns.
 
 use super::{
-    decode::{Extras, cache, invalid},
+    decode::{cache, invalid, says_something},
     message,
     wire::{self, Message},
 };
 use crate::{
     Error,
-    dialect::canonical::{Content, Part, Role, Text, ToolCall, Turn},
+    dialect::{
+        canonical::{Content, Part, Role, Text, ToolCall, Turn},
+        extras::Extras,
+        text_or::TextOr,
+    },
 };
 
 /// Collects messages into turns.
@@ -39,7 +43,7 @@ impl<'e, 'a> Conversation<'e, 'a> {
         let index = self.count;
         self.count += 1;
         let path = || format!("messages[{index}]");
-        self.extras.all("messages[].", std::mem::take(&mut message.unknown));
+        self.extras.all("messages[].", std::mem::take(&mut message.unknown), says_something);
         let marked = cache(message.cache_control.take());
         let role = message.role.take().ok_or_else(|| invalid(path() + ".role", "is missing"))?;
         // The name of a tool says no more than the id of its call.
@@ -47,8 +51,8 @@ impl<'e, 'a> Conversation<'e, 'a> {
             self.extras.text("messages[].name", message.name.take());
         }
         let (role, mut parts) = match &*role {
-            "system" | "developer" => (Role::System, self.content(message, &path)?),
-            "user" => (Role::User, self.content(message, &path)?),
+            "system" | "developer" => (Role::System, self.said(message, &path)?),
+            "user" => (Role::User, self.said(message, &path)?),
             "assistant" => (Role::Assistant, self.assistant(message, &path)?),
             "tool" => (Role::User, vec![self.result(message, &path)?]),
             "function" => (Role::User, vec![self.function_result(message, &path)?]),
@@ -71,6 +75,14 @@ impl<'e, 'a> Conversation<'e, 'a> {
             }
             _ => self.turns.push(Turn { role, parts }),
         }
+    }
+
+    /// What somebody says who can't but say something.
+    fn said(&mut self, message: Message<'a>, path: message::Path<'_>) -> Result<Vec<Part<'a>>, Error> {
+        if matches!(message.content, None | Some(TextOr::Null)) {
+            return Err(invalid(path() + ".content", "is missing"));
+        }
+        self.content(message, path)
     }
 
     fn content(&mut self, message: Message<'a>, path: message::Path<'_>) -> Result<Vec<Part<'a>>, Error> {

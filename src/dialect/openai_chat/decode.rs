@@ -4,17 +4,16 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{
-    conversation::Conversation,
-    object::{TextOr, Unknown},
-    wire,
-};
+use super::{conversation::Conversation, wire};
 use crate::{
     Error, Kind,
     dialect::{
-        canonical::{Cache, Effort, Extra, Format, Reasoning, Request, Text, Tool, ToolChoice, ToolInput},
+        canonical::{Cache, Effort, Format, Reasoning, Request, Text, Tool, ToolChoice, ToolInput},
+        extras::Extras,
         json,
+        object::Unknown,
         text::Str,
+        text_or::TextOr,
     },
 };
 
@@ -26,9 +25,9 @@ pub(crate) fn request(body: &[u8]) -> Result<Request<'_>, Error> {
     let text = str::from_utf8(body).map_err(|_| Error::new(Kind::InvalidRequest, "the body is not UTF-8"))?;
     let wire: wire::Request<'_> = json::read(text)?;
     let mut extras = Extras::default();
-    extras.all("", wire.unknown);
+    extras.all("", wire.unknown, says_something);
     if let Some(options) = wire.stream_options {
-        extras.all("stream_options.", options.unknown);
+        extras.all("stream_options.", options.unknown, says_something);
     }
     let mut conversation = Conversation::new(&mut extras);
     for message in wire.messages.ok_or_else(|| invalid("messages", "is missing"))? {
@@ -55,7 +54,7 @@ pub(crate) fn request(body: &[u8]) -> Result<Request<'_>, Error> {
         user: wire.safety_identifier.or(wire.user).map(Text::from),
         service_tier: wire.service_tier.map(Text::from),
         stream: wire.stream.unwrap_or(false),
-        extras: extras.0,
+        extras: extras.into_vec(),
     })
 }
 
@@ -73,38 +72,8 @@ pub(crate) fn cache(mark: Option<wire::CacheControl<'_>>) -> Option<Cache> {
     })
 }
 
-/// The fields that only this dialect knows, each of them once.
-#[derive(Debug, Default)]
-pub(crate) struct Extras<'a>(Vec<Extra<'a>>);
-
-impl<'a> Extras<'a> {
-    /// Keeps the members that say something.
-    pub(crate) fn all(&mut self, path: &str, members: Unknown<'a>) {
-        for (member, value) in members {
-            if says_something(&member, value) {
-                let field =
-                    if path.is_empty() { member.into() } else { format!("{path}{}", &*member).into() };
-                self.push(field, Cow::Borrowed(value));
-            }
-        }
-    }
-
-    /// Keeps a text that has no place in the canonical form.
-    pub(crate) fn text(&mut self, field: &'static str, text: Option<Str<'a>>) {
-        if let Some(raw) = text.and_then(|text| serde_json::value::to_raw_value(&text).ok()) {
-            self.push(field.into(), Cow::Owned(raw));
-        }
-    }
-
-    fn push(&mut self, field: Text<'a>, value: Cow<'a, RawValue>) {
-        if !self.0.iter().any(|extra| extra.field == field) {
-            self.0.push(Extra { field, value });
-        }
-    }
-}
-
 /// Whether a member is more than its documented default; echoed answers are full of empty members.
-fn says_something(member: &str, value: &RawValue) -> bool {
+pub(crate) fn says_something(member: &str, value: &RawValue) -> bool {
     let value = value.get();
     if matches!(value, "null" | "[]" | "{}" | "\"\"") {
         return false;
@@ -193,8 +162,8 @@ fn function<'a>(
     extras: &mut Extras<'a>,
 ) -> Result<Tool<'a>, Error> {
     let function = tool.function.ok_or_else(|| invalid(path() + ".function", "is missing"))?;
-    extras.all("tools[].", tool.unknown);
-    extras.all("tools[].function.", function.unknown);
+    extras.all("tools[].", tool.unknown, says_something);
+    extras.all("tools[].function.", function.unknown, says_something);
     Ok(Tool {
         name: function.name.ok_or_else(|| invalid(path() + ".function.name", "is missing"))?.into(),
         description: function.description.map(Text::from),
@@ -571,6 +540,7 @@ mod tests {
         assert_eq!(refused(r#"{"model":"m"}"#).0, "messages");
         assert_eq!(refused(&messages(r#"{"role":"tool","content":"x"}"#)).0, "messages[0].tool_call_id");
         assert_eq!(refused(&messages(r#"{"role":"robot"}"#)).0, "messages[0].role");
+        assert_eq!(refused(&messages(r#"{"role":"user","content":null}"#)).0, "messages[0].content");
         assert_eq!(
             refused(&messages(r#"{"role":"user","content":[{"type":"image_url"}]}"#)).0,
             "messages[0].content[0].image_url"

@@ -8,7 +8,6 @@ use super::{
     calls::Calls,
     finish::{self, Contained},
     message::{flattened, is_anthropic_format},
-    object::TextOr,
     usage,
     wire::{CallDelta, Chunk, ChunkChoice, ContentPart, Delta, MessageContent},
 };
@@ -17,9 +16,11 @@ use crate::{
     body::sse,
     dialect::{
         Decode, Emit,
+        buffer::{MAX_CHOICES, too_many},
         canonical::{Event, Finish},
         openai_error,
         text::Str,
+        text_or::TextOr,
     },
 };
 
@@ -104,7 +105,7 @@ impl Decoder {
         }
         for (position, choice) in choices.into_iter().enumerate() {
             let index = choice.index.unwrap_or(position as u32);
-            self.choice(index).chunk(choice, emit)?;
+            self.choice(index)?.chunk(choice, emit)?;
         }
         if let Some(tokens) = counted {
             emit(Event::Usage(tokens));
@@ -112,12 +113,17 @@ impl Decoder {
         Ok(())
     }
 
-    fn choice(&mut self, index: u32) -> &mut Choice {
-        let at = self.choices.iter().position(|choice| choice.index == index).unwrap_or_else(|| {
-            self.choices.push(Choice { index, ..Choice::default() });
-            self.choices.len() - 1
-        });
-        &mut self.choices[at]
+    fn choice(&mut self, index: u32) -> Result<&mut Choice, Error> {
+        let known = self.choices.iter().position(|choice| choice.index == index);
+        let at = match known {
+            Some(at) => at,
+            None if self.choices.len() == MAX_CHOICES => return Err(too_many("choices")),
+            None => {
+                self.choices.push(Choice { index, ..Choice::default() });
+                self.choices.len() - 1
+            }
+        };
+        Ok(&mut self.choices[at])
     }
 
     fn done(&mut self, emit: Emit<'_>) -> Result<(), Error> {
@@ -143,7 +149,7 @@ impl Choice {
             return Ok(());
         }
         if let Some(delta) = chunk.delta {
-            self.delta(delta, emit);
+            self.delta(delta, emit)?;
         }
         if let Some(raw) = chunk.logprobs {
             emit(Event::Logprobs { choice: self.index, raw: Cow::Borrowed(raw) });
@@ -175,7 +181,7 @@ impl Choice {
         Ok(())
     }
 
-    fn delta(&mut self, delta: Delta<'_>, emit: Emit<'_>) {
+    fn delta(&mut self, delta: Delta<'_>, emit: Emit<'_>) -> Result<(), Error> {
         let choice = self.index;
         let plain = [delta.reasoning_content, delta.reasoning];
         let plain = plain.into_iter().flatten().find(|text| !text.is_empty());
@@ -197,12 +203,13 @@ impl Choice {
         self.content(delta.content, emit);
         self.refusal(delta.refusal, emit);
         for call in delta.tool_calls.into_iter().flatten() {
-            self.calls.delta(choice, call, emit);
+            self.calls.delta(choice, call, emit)?;
         }
         if let Some(function) = delta.function_call {
             let call = CallDelta { index: Some(0), function: Some(function), ..Default::default() };
-            self.calls.delta(choice, call, emit);
+            self.calls.delta(choice, call, emit)?;
         }
+        Ok(())
     }
 
     fn content(&mut self, content: Option<MessageContent<'_>>, emit: Emit<'_>) {

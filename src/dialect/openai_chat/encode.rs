@@ -1,22 +1,22 @@
 //! A request in the canonical form, written for a provider.
 
-use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde_json::value::RawValue;
 
 use super::{
     effort::{self, Plan},
-    history,
-    names::{Names, cleaned},
-    object::TextOr,
-    wire,
+    history, wire,
 };
 use crate::{
     Error, Kind, Target,
     dialect::{
         Encoded, Undo,
         canonical::{Format, Request, Tool, ToolChoice, ToolInput},
+        lost::Lost,
+        names::{Names, Rule},
         text::Str,
+        text_or::TextOr,
     },
     target::ModelFacts,
 };
@@ -24,38 +24,19 @@ use crate::{
 /// The most stop texts OpenAI takes.
 const MAX_STOPS: usize = 4;
 
-/// The longest name of a schema.
-const MAX_SCHEMA_NAME: usize = 64;
-
-/// What could not be expressed, each field once.
-#[derive(Debug, Default)]
-pub(crate) struct Lost(Vec<Box<str>>);
-
-impl Lost {
-    /// Notes a field of the client's request.
-    pub(crate) fn note(&mut self, field: &str) {
-        if !self.0.iter().any(|noted| **noted == *field) {
-            self.0.push(field.into());
-        }
-    }
-
-    fn note_if(&mut self, lost: bool, field: &str) {
-        if lost {
-            self.note(field);
-        }
-    }
-}
+/// What OpenAI takes for the name of a tool or of a schema.
+const NAMES: Rule = Rule::simple(64);
 
 /// Writes a request.
 pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Error> {
     let facts = to.known_facts();
-    let names = Names::of(request);
+    let names = Names::of(request, &NAMES);
     let mut lost = Lost::default();
     let plan = effort::plan(request.reasoning, facts);
-    lost.note_if(plan.is_lost, "thinking");
-    lost.note_if(request.top_k.is_some(), "top_k");
+    lost.push_if(plan.is_lost, "thinking");
+    lost.push_if(request.top_k.is_some(), "top_k");
     for extra in request.extras.iter().filter(|extra| !is_cache_mark(&extra.field)) {
-        lost.note(&extra.field);
+        lost.push(&extra.field);
     }
     let tools = tools(request, &names, facts, &mut lost);
     let mut wire = wire::Request {
@@ -78,8 +59,8 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     streaming(&mut wire, request, facts);
     let body = serde_json::to_vec(&wire)
         .map_err(|error| Error::new(Kind::Internal, "the request can't be written").with_source(error))?;
-    let undo = Undo { renamed: names.into_renamed(), ..Undo::default() };
-    Ok(Encoded { body, lost: lost.0, undo })
+    let undo = Undo { renamed: names.into_originals(), ..Undo::default() };
+    Ok(Encoded { body, lost: lost.into_names(), undo })
 }
 
 /// Prompts are cached without being asked for it.
@@ -103,7 +84,7 @@ fn sampling(wire: &mut wire::Request<'_>, request: &Request<'_>, plan: &Plan, lo
         if !plan.thinks {
             return value;
         }
-        lost.note_if(value.is_some_and(|value| value != default), field);
+        lost.push_if(value.is_some_and(|value| value != default), field);
         None
     };
     wire.temperature = kept(request.temperature, 1.0, "temperature");
@@ -124,7 +105,7 @@ fn streaming(wire: &mut wire::Request<'_>, request: &Request<'_>, facts: &ModelF
 fn stop<'a>(request: &'a Request<'_>, lost: &mut Lost) -> Option<TextOr<'a, Vec<Str<'a>>>> {
     let mut stops: Vec<Str<'a>> =
         request.stop.iter().filter(|stop| !stop.is_empty()).map(|stop| Str::from(&**stop)).collect();
-    lost.note_if(stops.len() > MAX_STOPS, "stop_sequences");
+    lost.push_if(stops.len() > MAX_STOPS, "stop_sequences");
     stops.truncate(MAX_STOPS);
     (!stops.is_empty()).then_some(TextOr::Other(stops))
 }
@@ -135,7 +116,7 @@ fn response_format<'a>(format: &'a Format<'_>) -> wire::ResponseFormat<'a> {
         Format::Schema { name, description, schema, strict } => wire::ResponseFormat {
             kind: Some("json_schema".into()),
             json_schema: Some(wire::JsonSchema {
-                name: Some(cleaned(name.as_deref().unwrap_or("answer"), MAX_SCHEMA_NAME).into()),
+                name: Some(NAMES.cleaned(name.as_deref().unwrap_or("answer")).into()),
                 description: description.as_deref().map(Str::from),
                 schema: Some(schema),
                 strict: *strict,
@@ -146,7 +127,7 @@ fn response_format<'a>(format: &'a Format<'_>) -> wire::ResponseFormat<'a> {
 
 fn tools<'a>(
     request: &'a Request<'_>,
-    names: &'a Names,
+    names: &'a Names<'_>,
     facts: &ModelFacts,
     lost: &mut Lost,
 ) -> Vec<wire::Tool<'a>> {
@@ -155,7 +136,7 @@ fn tools<'a>(
         ToolInput::Schema(schema) => Some(function(tool, schema.as_deref(), names, strict)),
         ToolInput::Text(format) => Some(custom(tool, format.as_deref(), names)),
         ToolInput::Opaque { raw, .. } => {
-            lost.note(&format!("tools[].{}", kind_of_tool(raw).unwrap_or(Str::from(&*tool.name)).0));
+            lost.push(&format!("tools[].{}", kind_of_tool(raw).unwrap_or(Str::from(&*tool.name)).0));
             None
         }
     };
@@ -165,7 +146,7 @@ fn tools<'a>(
 fn function<'a>(
     tool: &'a Tool<'_>,
     schema: Option<&'a RawValue>,
-    names: &'a Names,
+    names: &'a Names<'_>,
     strict: bool,
 ) -> wire::Tool<'a> {
     let strict = tool.strict.filter(|_| strict);
@@ -188,7 +169,7 @@ fn empty_schema() -> Option<&'static RawValue> {
         .ok()
 }
 
-fn custom<'a>(tool: &'a Tool<'_>, format: Option<&'a RawValue>, names: &'a Names) -> wire::Tool<'a> {
+fn custom<'a>(tool: &'a Tool<'_>, format: Option<&'a RawValue>, names: &'a Names<'_>) -> wire::Tool<'a> {
     wire::Tool {
         kind: Some("custom".into()),
         custom: Some(wire::Custom {
@@ -213,7 +194,7 @@ fn parallel_tools(request: &Request<'_>, no_tools: bool, facts: &ModelFacts) -> 
 fn tool_choice<'a>(
     request: &'a Request<'_>,
     no_tools: bool,
-    names: &'a Names,
+    names: &'a Names<'_>,
     lost: &mut Lost,
 ) -> Result<Option<TextOr<'a, wire::ToolChoice<'a>>>, Error> {
     let Some(choice) = &request.tool_choice else { return Ok(None) };
@@ -225,31 +206,36 @@ fn tool_choice<'a>(
             }
             ToolChoice::Auto | ToolChoice::None => Ok(None),
             ToolChoice::Required | ToolChoice::Allowed { .. } => {
-                lost.note("tool_choice");
+                lost.push("tool_choice");
                 Ok(None)
             }
         };
     }
+    let take_text: HashSet<&str> =
+        request.tools.iter().filter(|tool| takes_text(tool)).map(|tool| &*tool.name).collect();
+    let named = |name: &'a str| named(names.sent(name), take_text.contains(name));
     Ok(Some(match choice {
         ToolChoice::Auto => "auto".into(),
         ToolChoice::None => "none".into(),
         ToolChoice::Required => "required".into(),
-        ToolChoice::Named(name) => TextOr::Other(named(request, name, names)),
+        ToolChoice::Named(name) => TextOr::Other(named(name)),
         ToolChoice::Allowed { required, names: allowed } => TextOr::Other(wire::ToolChoice {
             kind: Some("allowed_tools".into()),
             allowed_tools: Some(wire::AllowedTools {
                 mode: Some(if *required { "required" } else { "auto" }.into()),
-                tools: Some(allowed.iter().map(|name| named(request, name, names)).collect()),
+                tools: Some(allowed.iter().map(|name| named(name)).collect()),
             }),
             ..Default::default()
         }),
     }))
 }
 
-fn named<'a>(request: &Request<'_>, name: &'a str, names: &'a Names) -> wire::ToolChoice<'a> {
-    let takes_text =
-        request.tools.iter().any(|tool| tool.name == name && matches!(tool.input, ToolInput::Text(_)));
-    let named = wire::Named { name: Some(Str(Cow::Borrowed(names.sent(name)))) };
+fn takes_text(tool: &Tool<'_>) -> bool {
+    matches!(tool.input, ToolInput::Text(_))
+}
+
+fn named(sent: &str, takes_text: bool) -> wire::ToolChoice<'_> {
+    let named = wire::Named { name: Some(sent.into()) };
     if takes_text {
         wire::ToolChoice { kind: Some("custom".into()), custom: Some(named), ..Default::default() }
     } else {
@@ -259,6 +245,8 @@ fn named<'a>(request: &Request<'_>, name: &'a str, names: &'a Names) -> wire::To
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use serde_json::{Value, json};
 
     use super::*;

@@ -1,5 +1,7 @@
 //! A stream for a client, written chunk by chunk.
 
+use std::collections::BTreeSet;
+
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
@@ -11,6 +13,7 @@ use crate::{
     Tokens,
     dialect::{
         Encode,
+        buffer::MAX_BYTES,
         canonical::{Event, Finish},
     },
 };
@@ -29,11 +32,11 @@ pub(crate) struct Encoder {
 #[derive(Debug)]
 struct Choice {
     index: u32,
-    /// The thoughts that have no proof yet.
-    thoughts: String,
+    /// The thoughts that have no proof yet; `None` if they are too long to be kept.
+    thoughts: Option<String>,
     has_refusal: bool,
     /// The calls that take free text.
-    free_text: Vec<u32>,
+    free_text: BTreeSet<u32>,
 }
 
 /// The first part of every chunk; the array of choices stays open.
@@ -51,12 +54,14 @@ impl Encode for Encoder {
             Event::Start { id, model, created } => self.start(&id, &model, created, out),
             Event::Text { choice, text } => self.text(choice, "content", &text, out),
             Event::Reasoning { choice, text } => {
-                self.choice(choice, out).thoughts.push_str(&text);
+                self.choice(choice, out).think(&text);
                 self.text(choice, "reasoning_content", &text, out);
             }
             Event::Signature { choice, signature } => {
-                let thoughts = std::mem::take(&mut self.choice(choice, out).thoughts);
-                self.proof(choice, &thinking_block(&thoughts, Some(&signature)), out);
+                // A proof of thoughts that are too long to be kept proves nothing.
+                if let Some(thoughts) = self.choice(choice, out).thoughts.replace(String::new()) {
+                    self.proof(choice, &thinking_block(&thoughts, Some(&signature)), out);
+                }
             }
             Event::RedactedReasoning { choice, data } => self.proof(choice, &redacted_block(&data), out),
             Event::Refusal { choice, text } => {
@@ -77,6 +82,15 @@ impl Encode for Encoder {
             Event::Finish { choice, finish } => self.finish(choice, &finish, out),
             Event::Ping => out.put_slice(b": ping\n\n"),
             Event::End => self.end(out),
+        }
+    }
+}
+
+impl Choice {
+    fn think(&mut self, text: &str) {
+        match &mut self.thoughts {
+            Some(thoughts) if thoughts.len() + text.len() <= MAX_BYTES => thoughts.push_str(text),
+            thoughts => *thoughts = None,
         }
     }
 }
@@ -103,9 +117,9 @@ impl Encoder {
         let at = known.unwrap_or_else(|| {
             self.choices.push(Choice {
                 index,
-                thoughts: String::new(),
+                thoughts: Some(String::new()),
                 has_refusal: false,
-                free_text: Vec::new(),
+                free_text: BTreeSet::new(),
             });
             self.delta(index, out);
             out.put_slice(b"\"role\":\"assistant\",\"content\":\"\"}");
@@ -167,7 +181,7 @@ impl Encoder {
         out: &mut BytesMut,
     ) {
         if is_free_text {
-            self.choice(choice, out).free_text.push(call);
+            self.choice(choice, out).free_text.insert(call);
         }
         self.open(choice, out);
         out.put_slice(b"\"tool_calls\":[{\"index\":");

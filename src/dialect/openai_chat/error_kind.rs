@@ -1,6 +1,6 @@
 //! The classes of errors of OpenAI and the servers that speak like it.
 
-use crate::Kind;
+use crate::{Kind, dialect::status};
 
 /// Puts what an OpenAI-like provider says into its class: the HTTP status, and the members `type`,
 /// `code` and `message` of its error, empty where they are missing.
@@ -10,7 +10,7 @@ pub(crate) fn kind_of(status: u16, kind: &str, code: &str, message: &str) -> Kin
     by_name(code)
         .or_else(|| by_name(kind))
         .or_else(|| by_message(status, message))
-        .unwrap_or_else(|| by_status(status))
+        .unwrap_or_else(|| status::kind_of(status))
 }
 
 fn by_name(name: &str) -> Option<Kind> {
@@ -48,22 +48,6 @@ fn by_message(status: u16, message: &str) -> Option<Kind> {
         Some(Kind::UpstreamAuth)
     } else {
         None
-    }
-}
-
-fn by_status(status: u16) -> Kind {
-    match status {
-        401 | 403 => Kind::UpstreamAuth,
-        402 => Kind::Billing,
-        404 => Kind::NoRoute,
-        408 | 504 | 524 => Kind::Timeout,
-        413 => Kind::TooLarge,
-        429 | 498 => Kind::RateLimited,
-        503 | 529 => Kind::Overloaded,
-        // A tool or model behind the provider failed.
-        424 => Kind::Upstream,
-        400..500 => Kind::InvalidRequest,
-        _ => Kind::Upstream,
     }
 }
 

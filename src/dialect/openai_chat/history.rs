@@ -3,26 +3,30 @@
 //! OpenAI wants every call answered by a message of its own, directly after the message that calls,
 //! and takes nothing but text there. Thoughts of the model have no place in its messages.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use super::{
     answer::tool_call,
-    encode::Lost,
-    media::data_url,
-    names::Names,
-    object::TextOr,
     wire::{self, ContentPart, Message, MessageContent},
 };
 use crate::dialect::{
     canonical::{Content, Media, Part, Request, Role, ToolCall, Turn},
+    lost::Lost,
+    media::data_url,
+    names::Names,
     text::Str,
+    text_or::TextOr,
 };
 
 /// What a call is answered with if the user went on without its result.
 const NO_RESULT: &str = "[no result: interrupted]";
 
 /// The messages of a request.
-pub(crate) fn messages<'a>(request: &'a Request<'_>, names: &'a Names, lost: &mut Lost) -> Vec<Message<'a>> {
+pub(crate) fn messages<'a>(
+    request: &'a Request<'_>,
+    names: &'a Names<'a>,
+    lost: &mut Lost,
+) -> Vec<Message<'a>> {
     let mut history = History { names, lost, messages: Vec::with_capacity(request.turns.len() + 1) };
     history.operator(request.system.iter());
     let mut turns = &request.turns[..];
@@ -51,7 +55,7 @@ fn calls(turn: &Turn<'_>) -> bool {
 }
 
 struct History<'l, 'a> {
-    names: &'a Names,
+    names: &'a Names<'a>,
     lost: &'l mut Lost,
     messages: Vec<Message<'a>>,
 }
@@ -135,19 +139,19 @@ impl<'a> History<'_, 'a> {
     fn calls(&mut self, spoken: &'a [Turn<'a>], answers: &'a [Turn<'a>]) {
         let parts = || spoken.iter().flat_map(|turn| &turn.parts);
         self.assistant(parts());
-        let mut open: Vec<&str> = parts()
-            .filter_map(|part| match &part.content {
-                Content::ToolCall(call) => Some(&*call.id),
-                _ => None,
-            })
-            .collect();
+        let calls = parts().filter_map(|part| match &part.content {
+            Content::ToolCall(call) => Some(&*call.id),
+            _ => None,
+        });
+        let mut open = Open::default();
+        calls.clone().for_each(|id| open.add(id));
         let mut attached = Vec::new();
         let mut said: Vec<(Role, Vec<&Part<'_>>)> = Vec::new();
         for turn in answers {
             let mut rest = Vec::new();
             for part in &turn.parts {
                 match &part.content {
-                    Content::ToolResult { id, parts, is_error } if closes(&mut open, id) => {
+                    Content::ToolResult { id, parts, is_error } if open.close(id) => {
                         self.result(id, parts, *is_error, &mut attached);
                     }
                     _ => rest.push(part),
@@ -155,7 +159,7 @@ impl<'a> History<'_, 'a> {
             }
             said.push((turn.role, rest));
         }
-        for id in open {
+        for id in calls.filter(|id| open.close(id)) {
             self.answer(id, NO_RESULT.into());
         }
         if !matches!(said.first(), Some((Role::User, _))) {
@@ -213,7 +217,7 @@ impl<'a> History<'_, 'a> {
             Content::Document { media: Media::Text(text), .. } => Some(text),
             Content::Reasoning { .. } | Content::RedactedReasoning(_) => None,
             other => {
-                self.lost.note(name(other, &mut String::new()));
+                self.lost.push(name(other, &mut String::new()));
                 None
             }
         }
@@ -257,10 +261,21 @@ impl<'a> History<'_, 'a> {
     }
 }
 
-/// Takes the first of the open calls with this id.
-fn closes(open: &mut Vec<&str>, id: &str) -> bool {
-    let found = open.iter().position(|open| *open == id);
-    found.map(|index| open.remove(index)).is_some()
+/// How many calls of each id are not answered.
+#[derive(Default)]
+struct Open<'a>(HashMap<&'a str, usize>);
+
+impl<'a> Open<'a> {
+    fn add(&mut self, id: &'a str) {
+        *self.0.entry(id).or_default() += 1;
+    }
+
+    /// Takes one of the calls with this id, if there is one.
+    fn close(&mut self, id: &str) -> bool {
+        let Some(count) = self.0.get_mut(id).filter(|count| **count > 0) else { return false };
+        *count -= 1;
+        true
+    }
 }
 
 fn image(url: Str<'_>) -> ContentPart<'_> {

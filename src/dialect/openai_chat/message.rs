@@ -3,14 +3,17 @@
 use std::borrow::Cow;
 
 use super::{
-    decode::{DIALECT, Extras, cache, invalid, whole},
-    media,
-    object::TextOr,
+    decode::{DIALECT, cache, invalid, says_something, whole},
     wire::{self, MessageContent},
 };
 use crate::{
     Error,
-    dialect::canonical::{Content, Media, Part, Text, ToolCall},
+    dialect::{
+        canonical::{Content, Media, Part, Text, ToolCall},
+        extras::Extras,
+        media,
+        text_or::TextOr,
+    },
 };
 
 /// Where a message stands, for errors; only asked for when there is one.
@@ -87,7 +90,7 @@ fn part<'a>(
             return Ok(Content::Opaque { dialect: DIALECT, kind: kind.into(), raw: Cow::Owned(raw) }.into());
         }
     };
-    extras.all("messages[].content[].", part.unknown);
+    extras.all("messages[].content[].", part.unknown, says_something);
     Ok(Part { content, cache })
 }
 

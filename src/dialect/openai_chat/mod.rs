@@ -14,10 +14,7 @@ mod encoder;
 pub(super) mod error_kind;
 mod finish;
 mod history;
-mod media;
 mod message;
-mod names;
-mod object;
 mod usage;
 mod wire;
 
@@ -34,7 +31,7 @@ use super::{
     json::{self, Member, span},
     openai_error,
 };
-use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+use crate::{Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
 
 /// `POST /v1/chat/completions`.
 pub static OPENAI_CHAT: OpenAiChat = OpenAiChat;
@@ -90,7 +87,10 @@ impl Dialect for OpenAiChat {
         let shallow: Shallow<'_> = json::read(body)?;
         let options = shallow.stream_options.map(RawValue::get);
         let include_usage = match options {
-            Some(raw) => json::read::<Option<StreamOptions>>(raw)?.unwrap_or_default().include_usage,
+            Some(raw) => {
+                let options: Option<StreamOptions> = json::read_member(raw, "stream_options")?;
+                options.unwrap_or_default().include_usage
+            }
             None => None,
         };
         Ok(Head {
@@ -136,11 +136,9 @@ impl Dialect for OpenAiChat {
         if USAGE.value(json) != Some(b'{') {
             return false;
         }
-        let usage = serde_json::from_slice::<WithUsage>(json).ok().and_then(WithUsage::usage);
-        if let Some(usage) = &usage {
-            *tokens = usage.tokens();
-        }
-        usage.is_some()
+        let counted = usage::of(json);
+        *tokens = counted.unwrap_or(*tokens);
+        counted.is_some()
     }
 
     fn output_bytes(&self, event: &sse::Event) -> usize {
@@ -187,10 +185,10 @@ impl Dialect for OpenAiChat {
 
 /// The error in an answer that should be a JSON object without one.
 pub(super) fn error_in_answer(body: &Bytes) -> Option<Error> {
-    let text = body.trim_ascii();
-    if !text.starts_with(b"{") || !text.ends_with(b"}") {
-        return Some(Error::new(Kind::Upstream, "the provider's answer is not JSON"));
-    }
+    let text = match json::object_in(body) {
+        Ok(text) => text,
+        Err(error) => return Some(error),
+    };
     match ERROR.value(text) {
         None | Some(b'n') => None,
         Some(_) => openai_error::read_inside(text),
@@ -238,72 +236,6 @@ impl ChunkChoice<'_> {
     }
 }
 
-#[derive(Deserialize)]
-pub(super) struct WithUsage {
-    usage: Option<Usage>,
-    x_groq: Option<Groq>,
-}
-
-#[derive(Deserialize)]
-struct Groq {
-    usage: Option<Usage>,
-}
-
-impl WithUsage {
-    pub(super) fn usage(self) -> Option<Usage> {
-        self.usage.or_else(|| self.x_groq?.usage)
-    }
-}
-
-/// Token counts as OpenAI writes them; all details are parts of the totals.
-#[derive(Deserialize)]
-pub(super) struct Usage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    total_tokens: Option<u64>,
-    prompt_tokens_details: Option<PromptDetails>,
-    completion_tokens_details: Option<CompletionDetails>,
-    /// DeepSeek's name for what its cache had.
-    prompt_cache_hit_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct PromptDetails {
-    cached_tokens: Option<u64>,
-    cache_write_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct CompletionDetails {
-    reasoning_tokens: Option<u64>,
-}
-
-impl Usage {
-    pub(super) fn tokens(&self) -> Tokens {
-        let prompt = self.prompt_tokens_details.as_ref();
-        let input = self.prompt_tokens.unwrap_or(0);
-        let reasoning = self.completion_tokens_details.as_ref().and_then(|d| d.reasoning_tokens).unwrap_or(0);
-        let mut output = self.completion_tokens.unwrap_or(0);
-        // xAI leaves reasoning out of the completion but not out of the total.
-        if reasoning > 0 && self.total_tokens == Some(input.saturating_add(output).saturating_add(reasoning))
-        {
-            output = output.saturating_add(reasoning);
-        }
-        Tokens {
-            input,
-            cached: prompt
-                .and_then(|d| d.cached_tokens)
-                .or(self.prompt_cache_hit_tokens)
-                .unwrap_or(0)
-                .min(input),
-            cache_write: prompt.and_then(|d| d.cache_write_tokens).unwrap_or(0).min(input),
-            cache_write_1h: 0,
-            output,
-            reasoning: reasoning.min(output),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,7 +269,7 @@ mod tests {
     fn what_is_wrong_with_a_head_is_named() {
         let refused = |body: &str| peek(body).unwrap_err().message().to_owned();
 
-        assert_eq!(refused("{}"), "missing field `model` at line 1 column 2");
+        assert_eq!(refused("{}"), "model: missing field `model` at line 1 column 2");
         assert_eq!(refused(r#"{"model":7}"#), "model: expected a string");
         assert_eq!(refused(r#"{"model":""}"#), "model: expected a name");
         assert_eq!(
@@ -346,10 +278,10 @@ mod tests {
         );
         assert_eq!(
             refused(r#"{"model":"m","max_tokens":-1}"#),
-            "max_tokens: expected u64 at line 1 column 28"
+            "max_tokens: expected a whole number at line 1 column 28"
         );
         assert!(refused(r#"{"model":"cheap","model":"dear"}"#).contains("duplicate field `model`"));
-        assert!(refused("[]").contains("expected struct"), "{}", refused("[]"));
+        assert_eq!(refused("[]"), "the body is not a JSON object");
     }
 
     #[test]

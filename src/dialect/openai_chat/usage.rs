@@ -8,6 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use super::wire::Groq;
 use crate::Tokens;
 
 /// The counts of one answer; all details are parts of the totals.
@@ -123,6 +124,20 @@ impl<'de> Deserialize<'de> for Count {
 
         deserializer.deserialize_any(Lenient)
     }
+}
+
+/// Reads the counts of a whole answer or of an event; `None` if there are none.
+pub(crate) fn of(json: &[u8]) -> Option<Tokens> {
+    #[derive(Deserialize)]
+    struct WithUsage<'a> {
+        #[serde(borrow)]
+        usage: Option<&'a RawValue>,
+        #[serde(borrow)]
+        x_groq: Option<Groq<'a>>,
+    }
+
+    let WithUsage { usage, x_groq } = serde_json::from_slice(json).ok()?;
+    read(usage.or_else(|| x_groq?.usage)?)
 }
 
 /// Reads a `usage` member; `None` if there are no counts in it.

@@ -8,8 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::object::{TextOr, object};
-use crate::dialect::{canonical::Text, text::Str};
+use crate::dialect::{canonical::Text, object::object, text::Str, text_or::TextOr};
 
 /// Content of a message: text, parts, or an explicit null.
 pub(crate) type MessageContent<'a> = TextOr<'a, Vec<ContentPart<'a>>>;

@@ -1,19 +1,13 @@
 //! What is read: requests of clients, answers and events of providers.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
-};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::object::object;
-use crate::dialect::text::Str;
+use crate::dialect::{object::object, text::Str};
 
 object! {
     /// The body of `POST /v1/messages`.
-    Request<'a> {
+    Request {
         "model" model: Str<'a>,
         "max_tokens" max_tokens: u64,
         "messages" messages: Vec<Message<'a>>,
@@ -29,20 +23,22 @@ object! {
         "tool_choice" tool_choice: ToolChoice<'a>,
         "metadata" metadata: Metadata<'a>,
         "service_tier" service_tier: Str<'a>,
+        ..unknown
     }
 }
 
 object! {
     /// One entry of `messages`.
-    Message<'a> {
+    Message {
         "role" role: Str<'a>,
         "content" content: &'a RawValue,
+        ..unknown
     }
 }
 
 object! {
     /// A block of content, of whatever type.
-    Block<'a> {
+    Block {
         "type" kind: Str<'a>,
         "cache_control" cache_control: CacheControl<'a>,
         "text" text: Str<'a>,
@@ -58,12 +54,13 @@ object! {
         "thinking" thinking: Str<'a>,
         "signature" signature: Str<'a>,
         "data" data: Str<'a>,
+        ..unknown
     }
 }
 
 object! {
     /// Where the bytes of an image or a document are.
-    Source<'a> {
+    Source {
         "type" kind: Str<'a>,
         "media_type" media_type: Str<'a>,
         "data" data: Str<'a>,
@@ -74,7 +71,7 @@ object! {
 
 object! {
     /// A mark up to which the prompt is cached.
-    CacheControl<'a> {
+    CacheControl {
         "type" kind: Str<'a>,
         "ttl" ttl: Str<'a>,
     }
@@ -82,19 +79,20 @@ object! {
 
 object! {
     /// One entry of `tools`.
-    Tool<'a> {
+    Tool {
         "type" kind: Str<'a>,
         "name" name: Str<'a>,
         "description" description: Str<'a>,
         "input_schema" input_schema: &'a RawValue,
         "strict" strict: bool,
         "cache_control" cache_control: CacheControl<'a>,
+        ..unknown
     }
 }
 
 object! {
     /// Which tools must, may or must not be called.
-    ToolChoice<'a> {
+    ToolChoice {
         "type" kind: Str<'a>,
         "name" name: Str<'a>,
         "disable_parallel_tool_use" disable_parallel_tool_use: bool,
@@ -103,7 +101,7 @@ object! {
 
 object! {
     /// Whether and how to think.
-    Thinking<'a> {
+    Thinking {
         "type" kind: Str<'a>,
         "budget_tokens" budget_tokens: u64,
         "display" display: Str<'a>,
@@ -112,15 +110,16 @@ object! {
 
 object! {
     /// The effort and the form of the answer.
-    OutputConfig<'a> {
+    OutputConfig {
         "effort" effort: Str<'a>,
         "format" format: OutputFormat<'a>,
+        ..unknown
     }
 }
 
 object! {
     /// The form of the answer.
-    OutputFormat<'a> {
+    OutputFormat {
         "type" kind: Str<'a>,
         "schema" schema: &'a RawValue,
     }
@@ -128,8 +127,9 @@ object! {
 
 object! {
     /// Who the end user is.
-    Metadata<'a> {
+    Metadata {
         "user_id" user_id: Str<'a>,
+        ..unknown
     }
 }
 

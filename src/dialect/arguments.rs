@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The arguments of a call as the object that Anthropic requires, and whether they were sound.
 ///
 /// Nothing becomes `{}`, what was cut off is completed, other values are wrapped; the text of an
 /// object is kept as it is, so that numbers and the order of members survive.
-pub(super) fn object(arguments: &str) -> (Cow<'_, RawValue>, bool) {
+pub(crate) fn object(arguments: &str) -> (Cow<'_, RawValue>, bool) {
     let text = arguments.trim();
     if text.is_empty() || text == "null" {
         return (Cow::Borrowed(empty()), true);
@@ -21,12 +22,22 @@ pub(super) fn object(arguments: &str) -> (Cow<'_, RawValue>, bool) {
 }
 
 /// Free text as the input of the tool that stands for a free-text tool.
-pub(super) fn free_text(text: &str) -> Box<RawValue> {
+pub(crate) fn free_text(text: &str) -> Box<RawValue> {
     wrapped("input", text)
 }
 
+/// The text in `{"input": text}`, as [`free_text`] makes it; what the model wrote, if it wrote something
+/// else.
+pub(crate) fn unwrapped(arguments: &str) -> String {
+    #[derive(Deserialize)]
+    struct Wrapped {
+        input: String,
+    }
+    serde_json::from_str::<Wrapped>(arguments).map_or_else(|_| arguments.to_owned(), |wrapped| wrapped.input)
+}
+
 /// `{}`
-pub(super) fn empty() -> &'static RawValue {
+pub(crate) fn empty() -> &'static RawValue {
     serde_json::from_str("{}").unwrap_or(RawValue::NULL)
 }
 

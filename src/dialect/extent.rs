@@ -2,7 +2,7 @@
 
 /// How far a JSON object or array has been read.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     depth: u32,
     in_string: bool,
     escaped: bool,
@@ -11,7 +11,7 @@ pub(super) struct Extent {
 
 impl Extent {
     /// Reads on.
-    pub(super) fn read(&mut self, piece: &str) {
+    pub(crate) fn read(&mut self, piece: &str) {
         for byte in piece.bytes() {
             match byte {
                 _ if self.escaped => self.escaped = false,
@@ -28,7 +28,7 @@ impl Extent {
     }
 
     /// Whether the outermost bracket has been closed.
-    pub(super) fn is_complete(self) -> bool {
+    pub(crate) fn is_complete(self) -> bool {
         self.complete
     }
 }
