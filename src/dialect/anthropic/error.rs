@@ -1,5 +1,7 @@
 //! Errors as Anthropic writes them.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -66,15 +68,28 @@ struct Inner<'a> {
 pub(super) fn render(error: &Error, id: &RequestId) -> (StatusCode, Bytes) {
     let (status, kind) = class(error.kind());
     let message = match error.kind() {
-        // Clients look for these words to make their conversation shorter.
-        Kind::ContextTooLong if !error.message().starts_with("prompt is too long") => {
-            format!("prompt is too long: {}", error.message())
-        }
-        _ => error.message().to_owned(),
+        Kind::ContextTooLong => too_long(error.message()),
+        _ => Cow::Borrowed(error.message()),
     };
     let inner = Inner { r#type: kind, message: &message };
     let rendered = Rendered { r#type: "error", error: inner, request_id: id.as_str() };
     (status, serde_json::to_vec(&rendered).unwrap_or_default().into())
+}
+
+/// The words that clients look for to make their conversation shorter, with the numbers if they are said.
+fn too_long(message: &str) -> Cow<'_, str> {
+    const WORDS: &str = "prompt is too long";
+    if message.starts_with(WORDS) {
+        return message.into();
+    }
+    // OpenAI: "maximum context length is 100 tokens. However, your messages resulted in 130 tokens."
+    let words: Vec<&str> = message.split_ascii_whitespace().collect();
+    let counts = words.windows(2).filter(|pair| pair[1].starts_with("tokens"));
+    let mut counts = counts.filter_map(|pair| pair[0].parse::<u64>().ok());
+    match (message.contains("maximum context length"), counts.next(), counts.next()) {
+        (true, Some(most), Some(used)) => format!("{WORDS}: {used} tokens > {most} maximum").into(),
+        _ => format!("{WORDS}: {message}").into(),
+    }
 }
 
 fn class(kind: Kind) -> (StatusCode, &'static str) {

@@ -1,0 +1,215 @@
+//! Requests, answers, streams and errors translated from one dialect to another, case by case.
+
+mod gateway;
+
+use bartizan::{
+    Target,
+    dialect::{ANTHROPIC, Dialect, OPENAI_CHAT},
+    target::ModelFacts,
+};
+use bytes::Bytes;
+use gateway::{Said, ask, events};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct Cases {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    id: String,
+    kind: String,
+    from: String,
+    to: String,
+    #[serde(default)]
+    options: Options,
+    input: Value,
+    expect: Value,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Options {
+    default_max_tokens: Option<u64>,
+    model_supports: Vec<String>,
+    model_lacks: Vec<String>,
+    include_usage: bool,
+}
+
+fn cases(kind: &str) -> Vec<Case> {
+    let Cases { mut cases } = serde_json::from_str(include_str!("cases/translation.json")).unwrap();
+    cases.retain(|case| case.kind == kind);
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn dialect(name: &str) -> &'static dyn Dialect {
+    match name {
+        "chat" => &OPENAI_CHAT,
+        "anthropic" => &ANTHROPIC,
+        other => panic!("{other}"),
+    }
+}
+
+fn path(name: &str) -> &'static str {
+    match name {
+        "chat" => "/v1/chat/completions",
+        _ => "/v1/messages",
+    }
+}
+
+/// Members that are additions to the documented ones.
+const EXTENSIONS: [&str; 3] = ["thinking_blocks", "cache_creation", "request_id"];
+
+/// Whether `actual` is what was expected: more members may say nothing, or be extensions.
+fn fits(expected: &Value, actual: &Value) -> bool {
+    match (expected, actual) {
+        (Value::String(any), _) if any == "$any" => true,
+        (Value::Object(expected), Value::Object(actual)) => {
+            let has = |(name, value)| fits(value, actual.get(name).unwrap_or(&Value::Null));
+            let is_fine = |(name, value): (&String, &Value)| {
+                expected.contains_key(name)
+                    || value.is_null()
+                    || *value == 0
+                    || says_nothing(value)
+                    || EXTENSIONS.contains(&&**name)
+            };
+            expected.iter().all(has) && actual.iter().all(is_fine)
+        }
+        (Value::Array(expected), Value::Array(actual)) => {
+            expected.len() == actual.len() && expected.iter().zip(actual).all(|(e, a)| fits(e, a))
+        }
+        (Value::Number(expected), Value::Number(actual)) => expected.as_f64() == actual.as_f64(),
+        (expected, actual) => expected == actual,
+    }
+}
+
+/// Details that are all zero.
+fn says_nothing(value: &Value) -> bool {
+    value.as_object().is_some_and(|members| members.values().all(|value| *value == 0))
+}
+
+#[track_caller]
+fn assert_fits(id: &str, expected: &Value, actual: &Value) {
+    assert!(fits(expected, actual), "{id}\nexpected {expected:#}\nactual {actual:#}");
+}
+
+fn target(options: &Options) -> Target {
+    let (supports, lacks) = (options.model_supports.iter(), options.model_lacks.iter());
+    let mut facts = ModelFacts::new(supports.map(|name| &**name), lacks.map(|name| &**name));
+    facts.max_output = options.default_max_tokens;
+    Target::new("provider", "m").facts(facts)
+}
+
+/// The least that a client of a dialect can ask.
+fn question(stream: bool, include_usage: bool) -> String {
+    let mut question = json!({"model": "m", "max_tokens": 9, "stream": stream,
+        "messages": [{"role": "user", "content": "hi"}]});
+    if include_usage {
+        question["stream_options"] = json!({"include_usage": true});
+    }
+    question.to_string()
+}
+
+/// A good answer in a provider's dialect.
+fn any_answer(name: &str) -> String {
+    match name {
+        "chat" => json!({"id": "x", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}),
+        _ => json!({"id": "x", "content": [{"type": "text", "text": "x"}], "stop_reason": "end_turn"}),
+    }
+    .to_string()
+}
+
+#[tokio::test]
+async fn requests() {
+    for case in cases("request") {
+        let said = Said::json(200, any_answer(&case.to));
+
+        let provider = dialect(&case.to);
+        let got = ask(path(&case.from), case.input.to_string(), provider, target(&case.options), said).await;
+
+        let asked = got.asked.unwrap_or_else(|| panic!("{}: {:?}", case.id, got.body));
+        assert_fits(&case.id, &case.expect, &serde_json::from_slice(&asked).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn whole_answers() {
+    for case in cases("response") {
+        let said = Said::json(200, case.input.to_string());
+
+        let provider = dialect(&case.from);
+        let got = ask(path(&case.to), question(false, false), provider, target(&case.options), said).await;
+
+        assert_eq!(got.status, 200, "{}", case.id);
+        assert_fits(&case.id, &case.expect, &serde_json::from_slice(&got.body).unwrap());
+    }
+}
+
+/// What clients make of deltas: those of one block that follow each other are one.
+fn joined(mut events: Vec<Value>) -> Vec<Value> {
+    events.dedup_by(|next, last| {
+        let (next, last) = (&next["data"], &mut last["data"]);
+        let same = next["type"] == "content_block_delta"
+            && last["type"] == "content_block_delta"
+            && next["index"] == last["index"];
+        for member in ["text", "thinking", "partial_json"] {
+            if let (true, Some(more)) = (same, next["delta"][member].as_str()) {
+                last["delta"][member] = format!("{}{more}", last["delta"][member].as_str().unwrap()).into();
+            }
+        }
+        same
+    });
+    events
+}
+
+fn outline(stream: Bytes) -> Vec<Value> {
+    let read = |event: bartizan::body::sse::Event| {
+        let text = std::str::from_utf8(&event.data).unwrap();
+        let data = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+        match event.name.is_empty() {
+            true => json!({"data": data}),
+            false => json!({"event": std::str::from_utf8(&event.name).unwrap(), "data": data}),
+        }
+    };
+    joined(events(stream).into_iter().map(read).collect())
+}
+
+#[tokio::test]
+async fn streams_however_they_are_cut() {
+    for case in cases("stream") {
+        let text = case.input.as_str().unwrap();
+        let crlf = text.replace('\n', "\r\n");
+        let bytewise = |text: &str| text.bytes().map(|byte| Bytes::from(vec![byte])).collect();
+        let halves = (1..text.len()).step_by(7).map(|at| {
+            let (begin, end) = text.as_bytes().split_at(at);
+            vec![Bytes::copy_from_slice(begin), Bytes::copy_from_slice(end)]
+        });
+        let cuts = [vec![text.to_owned().into()], bytewise(text), bytewise(&crlf), vec![crlf.clone().into()]];
+
+        for chunks in cuts.into_iter().chain(halves) {
+            let question = question(true, case.options.include_usage);
+            let provider = dialect(&case.from);
+            let said = Said::stream(chunks);
+            let got = ask(path(&case.to), question, provider, target(&case.options), said).await;
+
+            assert_fits(&case.id, &case.expect, &outline(got.body).into());
+        }
+    }
+}
+
+#[tokio::test]
+async fn errors() {
+    for case in cases("error") {
+        let status = case.input["status"].as_u64().unwrap() as u16;
+        let said = Said::json(status, case.input["body"].to_string());
+
+        let provider = dialect(&case.from);
+        let got = ask(path(&case.to), question(false, false), provider, target(&case.options), said).await;
+
+        assert_eq!(got.status.as_u16(), case.expect["status"], "{}", case.id);
+        assert_fits(&case.id, &case.expect["body"], &serde_json::from_slice(&got.body).unwrap());
+    }
+}
