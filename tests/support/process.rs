@@ -146,14 +146,14 @@ pub fn exchange(mut socket: TcpStream, request: impl AsRef<[u8]>) -> Response {
     let closing = String::from_utf8_lossy(request).replacen("\r\n", "\r\nconnection: close\r\n", 1);
     // What is refused early may not be read to its end.
     let _ = socket.write_all(closing.as_bytes());
-    read(socket)
+    parse(&rest(socket))
 }
 
-/// Reads the one response that is left on a connection.
-pub fn read(mut socket: TcpStream) -> Response {
+/// Everything that is left on a connection.
+pub fn rest(mut socket: TcpStream) -> String {
     let mut text = Vec::new();
     let _ = socket.read_to_end(&mut text);
-    parse(&String::from_utf8_lossy(&text))
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn parse(text: &str) -> Response {
@@ -163,7 +163,7 @@ fn parse(text: &str) -> Response {
     Response { status, head: head.to_owned(), body }
 }
 
-/// The text of chunks; without the last, empty one it ends with a mark.
+/// The text of chunks; a mark follows if the last one, which is empty, is missing.
 fn dechunked(mut text: &str) -> String {
     let mut whole = String::new();
     while let Some((size, rest)) = text.split_once("\r\n") {
