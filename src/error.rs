@@ -168,10 +168,10 @@ impl Error {
         if let Some(clean) = change(self.0.message.as_bytes()) {
             self.0.message = String::from_utf8_lossy(&clean).into_owned();
         }
-        if let Some(reply) = &mut self.0.reply {
-            if let Some(clean) = change(&reply.body) {
-                reply.body = clean.into();
-            }
+        if let Some(reply) = &mut self.0.reply
+            && let Some(clean) = change(&reply.body)
+        {
+            reply.body = clean.into();
         }
         self
     }

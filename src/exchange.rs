@@ -160,6 +160,15 @@ impl Exchange {
         });
     }
 
+    /// Notes why the last attempt broke off inside of its answer: further in it looked like leaving.
+    pub(crate) fn broke_off(&self, error: &Error) {
+        self.learn(|learnt| {
+            if let Some(attempt) = learnt.attempts.last_mut() {
+                attempt.outcome = Outcome::Failed(error.kind());
+            }
+        });
+    }
+
     /// Begins an attempt; called by the meter of a provider's stack.
     pub fn begin(&self, target: &Arc<Target>) -> AttemptHandle {
         let started = self.elapsed();

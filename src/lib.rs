@@ -1,7 +1,8 @@
 //! An LLM gateway made of tower layers.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![warn(missing_docs)]
+#![warn(missing_debug_implementations, missing_docs, rust_2018_idioms, unreachable_pub)]
+#![cfg_attr(not(test), warn(clippy::panic, clippy::unwrap_used))]
 
 pub mod access;
 pub mod auth;
@@ -38,6 +39,7 @@ mod testing;
 pub mod tokens;
 pub mod translate;
 #[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod upstream;
 
 use std::{

@@ -210,6 +210,36 @@ impl Body for Payload {
 }
 
 /// A request body that has passed ingest.
+///
+/// A layer that reads the model asks for it, so that a stack in which nobody ingests does not compile:
+///
+/// ```compile_fail,E0277
+/// use bartizan::{access::AccessLayer, dispatch::Dispatch};
+/// use http::Request;
+/// use http_body_util::Full;
+/// use tower::{Service, ServiceBuilder};
+///
+/// fn takes_http(_: impl Service<Request<Full<bytes::Bytes>>>) {}
+///
+/// let dispatch = Dispatch::new(Default::default());
+/// takes_http(ServiceBuilder::new().layer(AccessLayer::new()).service(dispatch));
+/// // error: the request body `Full<Bytes>` has not been ingested
+/// ```
+///
+/// With an [`IngestLayer`](crate::ingest::IngestLayer) outside of them it does:
+///
+/// ```
+/// # use bartizan::{access::AccessLayer, dispatch::Dispatch};
+/// # use http::Request;
+/// # use http_body_util::Full;
+/// # use tower::{Service, ServiceBuilder};
+/// # fn takes_http(_: impl Service<Request<Full<bytes::Bytes>>>) {}
+/// use bartizan::{dialect::Dialects, ingest::IngestLayer};
+///
+/// # let dispatch = Dispatch::new(Default::default());
+/// let ingest = IngestLayer::new(Dialects::default());
+/// takes_http(ServiceBuilder::new().layer(ingest).layer(AccessLayer::new()).service(dispatch));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "the request body `{Self}` has not been ingested",
     label = "this layer reads the model, so it needs an ingested body",

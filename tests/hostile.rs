@@ -1,448 +1,554 @@
-//! What is as large as a request or an answer may be, and shaped to be slow, is translated in linear time.
-//!
-//! Every case has 100,000 of something. What is quadratic in it takes minutes.
+//! Bad input of clients and of providers, through the whole stack.
 
-use std::{fmt::Write, time::Duration};
+mod support;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bartizan::{
-    Error, Kind, Target,
-    body::sse::{self, Splitter},
-    dialect::{ANTHROPIC, Codec, Dialect, OPENAI_CHAT},
-    payload::Head,
+    price::NanoUsd,
+    record::{Sink, Tracing},
 };
-use bytes::{Bytes, BytesMut};
-use std::time::Instant;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use support::{
+    ANTHROPIC, Act, Answer, CLAUDE_KEY, Client, DIALECTS, Gateway, KEY, OPENAI, OPENAI_KEY, Settings, Step,
+    answers,
+};
 
-const MANY: usize = 100_000;
-
-/// Ten times what it takes unoptimized on a busy machine.
-const LIMIT: Duration = Duration::from_secs(8);
-
-fn chat() -> &'static dyn Codec {
-    OPENAI_CHAT.codec().unwrap()
-}
-
-fn anthropic() -> &'static dyn Codec {
-    ANTHROPIC.codec().unwrap()
-}
-
-/// `one(0),one(1),…`
-fn many(one: impl Fn(usize) -> String) -> String {
-    let mut all = String::new();
-    for index in 0..MANY {
-        let comma = if index > 0 { "," } else { "" };
-        write!(all, "{comma}{}", one(index)).unwrap();
-    }
-    all
-}
-
-#[track_caller]
-fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    let took = start.elapsed();
-    assert!(took < LIMIT, "{what} took {took:?}");
-    result
-}
-
-/// Reads a request and writes it for providers of both dialects.
-#[track_caller]
-fn request(from: &dyn Codec, body: &str) {
-    let request = timed("decoding", || from.decode_request(body.as_bytes())).unwrap();
-    for (name, to) in [("chat", chat()), ("anthropic", anthropic())] {
-        let target = Target::new("provider", "model");
-        let encoded = timed(name, || to.encode_request(&request, &target)).unwrap();
-        assert!(encoded.lost.len() < 100, "{}", encoded.lost.len());
+/// The error is one that a client of the dialect understands, and it names the field if there is one.
+fn assert_error(answer: &Answer, dialect: &str, status: u16, field: Option<&str>, context: &str) {
+    assert_eq!(answer.status, status, "{context}: {answer:?}");
+    assert_eq!(answer.headers["content-type"], "application/json", "{context}");
+    assert!(answer.headers.contains_key("x-request-id"), "{context}");
+    let error = &answer.json()["error"];
+    let message = error["message"].as_str().unwrap_or_default();
+    assert!(!message.is_empty() && error["type"].is_string(), "{context}: {answer:?}");
+    if dialect == ANTHROPIC {
+        assert_eq!(answer.json()["type"], "error", "{context}");
+        assert!(field.is_none_or(|field| message.contains(field)), "{context}: {message}");
+    } else {
+        assert_eq!(error["param"].as_str(), field, "{context}: {answer:?}");
+        assert!(error.get("code").is_some(), "{context}");
     }
 }
 
-fn chat_request(messages: &str, rest: &str) -> String {
-    format!(r#"{{"model":"m","messages":[{messages}]{rest}}}"#)
-}
+/// The field that an error has to name.
+type Field = Option<&'static str>;
 
-fn anthropic_request(messages: &str, rest: &str) -> String {
-    format!(r#"{{"model":"m","max_tokens":9,"messages":[{messages}]{rest}}}"#)
-}
-
-const HI: &str = r#"{"role":"user","content":"hi"}"#;
-
-fn chat_call(index: usize, name: &str) -> String {
-    format!(r#"{{"id":"c{index}","type":"function","function":{{"name":"{name}","arguments":"{{}}"}}}}"#)
-}
-
-fn chat_result(index: usize) -> String {
-    format!(r#"{{"role":"tool","tool_call_id":"c{index}","content":"r"}}"#)
-}
-
-/// A name that is against the rules, and like all others of its kind once it is put right.
-fn illegal(index: usize) -> char {
-    char::from_u32(0x1_0000 + index as u32).unwrap()
-}
-
-#[test]
-fn messages_of_chat() {
-    let of = |role: &str| format!(r#"{{"role":"{role}","content":"x"}}"#);
-
-    request(chat(), &chat_request(&many(|index| of(["user", "assistant"][index % 2])), ""));
-    request(chat(), &chat_request(&many(|index| of(["user", "system"][index % 2])), ""));
-    request(chat(), &chat_request(&many(|_| of("assistant")), ""));
-}
-
-#[test]
-fn calls_and_results_of_chat_in_the_worst_order() {
-    let calls = many(|index| chat_call(index, "f"));
-    let results = many(|index| chat_result(MANY - 1 - index));
-    let calling = format!(r#"{HI},{{"role":"assistant","tool_calls":[{calls}]}}"#);
-
-    request(chat(), &chat_request(&format!("{calling},{results}"), ""));
-    request(chat(), &chat_request(&calling, ""));
-    request(chat(), &chat_request(&format!("{HI},{results}"), ""));
-}
-
-#[test]
-fn calls_of_chat_that_nobody_answers() {
-    let unanswered = |index| match index % 2 {
-        0 => format!(r#"{{"role":"assistant","tool_calls":[{}]}}"#, chat_call(index, "f")),
-        _ => r#"{"role":"system","content":"s"}"#.to_owned(),
-    };
-
-    request(chat(), &chat_request(&format!("{HI},{}", many(unanswered)), ""));
-}
-
-#[test]
-fn names_of_tools_that_are_against_the_rules() {
-    let tools = many(|index| {
-        let name = illegal(index);
-        format!(r#"{{"type":"function","function":{{"name":"{name}"}}}}"#)
-    });
-    let allowed =
-        many(|index| format!(r#"{{"type":"function","function":{{"name":"{}"}}}}"#, illegal(index)));
-    let calls = many(|index| chat_call(index, &illegal(index).to_string()));
-    let choice = format!(
-        r#","tools":[{tools}],"tool_choice":{{"type":"allowed_tools","allowed_tools":{{"mode":"auto","tools":[{allowed}]}}}}"#
-    );
-
-    request(chat(), &chat_request(HI, &choice));
-    request(chat(), &chat_request(&format!(r#"{HI},{{"role":"assistant","tool_calls":[{calls}]}}"#), ""));
-}
-
-#[test]
-fn long_names_that_are_alike_up_to_their_ends() {
-    let stem = "x".repeat(58);
-    let tools = many(|index| {
-        let bad = if index % 2 == 0 { "" } else { "/" };
-        format!(r#"{{"type":"function","function":{{"name":"{stem}{:06x}{bad}"}}}}"#, index / 2)
-    });
-
-    request(chat(), &chat_request(HI, &format!(r#","tools":[{tools}]"#)));
-}
-
-#[test]
-fn parts_and_cache_marks_of_chat() {
-    let text = |_| r#"{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}"#.to_owned();
-    let image = |_| r#"{"type":"image_url","image_url":{"url":"https://e.x/a.png"}}"#.to_owned();
-    let other = |index| format!(r#"{{"type":"t{index}","member{index}":1}}"#);
-    let user =
-        |parts: String| format!(r#"{{"role":"user","content":[{{"type":"text","text":"x"}},{parts}]}}"#);
-
-    request(chat(), &chat_request(&user(many(text)), ""));
-    request(chat(), &chat_request(&user(many(image)), ""));
-    request(chat(), &chat_request(&user(many(other)), ""));
-}
-
-#[test]
-fn members_that_nobody_knows() {
-    let members = many(|index| format!(r#""member{index}":1"#));
-    let parts = many(|index| format!(r#"{{"type":"text","text":"x","member{index}":1}}"#));
-    let user = format!(r#"{{"role":"user","content":[{parts}]}}"#);
-
-    request(chat(), &chat_request(HI, &format!(",{members}")));
-    request(chat(), &chat_request(&user, ""));
-    request(anthropic(), &anthropic_request(HI, &format!(",{members}")));
-    request(anthropic(), &anthropic_request(&user, ""));
-}
-
-#[test]
-fn stop_texts() {
-    let stops = many(|index| format!("\"{index}\""));
-
-    request(chat(), &chat_request(HI, &format!(r#","stop":[{stops}]"#)));
-    request(anthropic(), &anthropic_request(HI, &format!(r#","stop_sequences":[{stops}]"#)));
-}
-
-#[test]
-fn schemas() {
-    let properties = many(|index| format!(r#""p{index}":{{"type":"string","minLength":1}}"#));
-    let branches = many(|index| {
-        format!(r#"{{"properties":{{"p{index}":{{}}}},"required":["p{index}","q{}"]}}"#, index % 7)
-    });
-    let names = many(|index| format!("\"p{index}\""));
-    let tool = |schema: &str| {
-        format!(
-            r#","tools":[{{"type":"function","function":{{"name":"f","strict":true,"parameters":{schema}}}}}]"#
-        )
-    };
-    let object = format!(r#"{{"type":"object","properties":{{{properties}}},"required":[{names}]}}"#);
-
-    request(chat(), &chat_request(HI, &tool(&object)));
-    request(chat(), &chat_request(HI, &tool(&format!(r#"{{"anyOf":[{branches}]}}"#))));
-    request(chat(), &chat_request(HI, &tool(&format!(r#"{{"allOf":[{object},{branches}]}}"#))));
-}
-
-#[test]
-fn messages_and_blocks_of_anthropic() {
-    let of = |role: &str| format!(r#"{{"role":"{role}","content":"x"}}"#);
-    let unknown = many(|index| format!(r#"{{"type":"t{index}","a":1}}"#));
-    let unproven = many(|_| {
-        r#"{"type":"thinking","thinking":"t","signature":"s"},{"type":"text","text":"x"}"#.to_owned()
-    });
-    let system = many(|_| r#"{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}"#.to_owned());
-
-    request(anthropic(), &anthropic_request(&many(|index| of(["user", "assistant"][index % 2])), ""));
-    request(anthropic(), &anthropic_request(&many(|index| of(["user", "system"][index % 2])), ""));
-    request(
-        anthropic(),
-        &anthropic_request(&format!(r#"{HI},{{"role":"assistant","content":[{unknown}]}},{HI}"#), ""),
-    );
-    request(
-        anthropic(),
-        &anthropic_request(&format!(r#"{HI},{{"role":"assistant","content":[{unproven}]}},{HI}"#), ""),
-    );
-    request(anthropic(), &anthropic_request(HI, &format!(r#","system":[{system}]"#)));
-}
-
-#[test]
-fn calls_and_results_of_anthropic_in_the_worst_order() {
-    let calls = many(|index| format!(r#"{{"type":"tool_use","id":"c{index}","name":"f","input":{{}}}}"#));
-    let results = many(|index| {
-        format!(r#"{{"type":"tool_result","tool_use_id":"c{}","content":"r"}}"#, MANY - 1 - index)
-    });
-    let calling = format!(r#"{HI},{{"role":"assistant","content":[{calls}]}}"#);
-
-    let answered = format!(r#"{calling},{{"role":"user","content":[{results}]}}"#);
-    request(anthropic(), &anthropic_request(&answered, ""));
-    request(anthropic(), &anthropic_request(&calling, ""));
-    request(anthropic(), &anthropic_request(&format!(r#"{{"role":"user","content":[{results}]}}"#), ""));
-}
-
-#[track_caller]
-fn answer(from: &dyn Codec, body: &str) {
-    let answer = timed("decoding", || from.decode_answer(body.as_bytes())).unwrap();
-    timed("chat", || chat().encode_answer(&answer));
-    timed("anthropic", || anthropic().encode_answer(&answer));
-}
-
-#[test]
-fn whole_answers() {
-    let calls = many(|index| chat_call(index, "f"));
-    let parts = many(|_| r#"{"type":"text","text":"x"}"#.to_owned());
-    let details = many(|_| r#"{"type":"reasoning.text","text":"x"}"#.to_owned());
-    let choices =
-        many(|index| format!(r#"{{"index":{index},"message":{{"content":"x"}},"finish_reason":"stop"}}"#));
-    let of_chat = |message: &str| {
-        format!(r#"{{"id":"x","choices":[{{"index":0,"message":{{{message}}},"finish_reason":"stop"}}]}}"#)
-    };
-    let blocks = many(|index| format!(r#"{{"type":"tool_use","id":"c{index}","name":"f","input":{{}}}}"#));
-    let unknown = many(|index| format!(r#"{{"type":"t{index}","a":1}}"#));
-    let of_anthropic = |blocks: &str| {
-        format!(
-            r#"{{"id":"x","type":"message","role":"assistant","content":[{blocks}],"stop_reason":"end_turn"}}"#
-        )
-    };
-
-    answer(chat(), &of_chat(&format!(r#""tool_calls":[{calls}]"#)));
-    answer(chat(), &of_chat(&format!(r#""content":[{parts}],"reasoning_details":[{details}]"#)));
-    answer(chat(), &format!(r#"{{"id":"x","choices":[{choices}]}}"#));
-    answer(anthropic(), &of_anthropic(&blocks));
-    answer(anthropic(), &of_anthropic(&format!("{parts},{unknown}")));
-}
-
-/// Reads a stream of these data and writes it for clients of both dialects.
-#[track_caller]
-fn stream(from: &dyn Codec, data: impl Iterator<Item = String> + Clone) -> Vec<Result<(), Error>> {
-    let head = Head { stream: true, choices: 1, ..Head::default() };
-    let through = |to: &dyn Codec| {
-        let (mut decoder, mut encoder, mut out) = (from.decoder(), to.encoder(&head), BytesMut::new());
-        for data in data.clone() {
-            let event = sse::Event { raw: Bytes::new(), name: Bytes::new(), data: data.into() };
-            decoder.event(&event, &mut |event| encoder.event(event, &mut out))?;
-            out.clear();
-        }
-        decoder.finish(&mut |event| encoder.event(event, &mut out))
-    };
-    [("chat", chat()), ("anthropic", anthropic())].map(|(name, to)| timed(name, || through(to))).into()
-}
-
-#[track_caller]
-fn assert_refused(results: Vec<Result<(), Error>>) {
-    for result in results {
-        assert_eq!(result.unwrap_err().kind(), Kind::Upstream);
-    }
-}
-
-fn chunk(delta: &str) -> String {
-    format!(r#"{{"id":"c","choices":[{{"index":0,"delta":{{{delta}}}}}]}}"#)
-}
-
-fn call_delta(index: usize, arguments: &str) -> String {
-    format!(r#"{{"index":{index},"id":"c{index}","function":{{"name":"f","arguments":"{arguments}"}}}}"#)
-}
-
-const FINISH: &str = r#"{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#;
-
-#[test]
-fn more_calls_in_a_stream_than_any_answer_has_are_refused() {
-    let one_by_one = (0..MANY).map(|index| chunk(&format!(r#""tool_calls":[{}]"#, call_delta(index, "{"))));
-    let at_once = chunk(&format!(r#""tool_calls":[{}]"#, many(|index| call_delta(index, "{"))));
-    let blocks = (0..MANY).map(|index| {
-        format!(
-            r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"tool_use","id":"c{index}","name":"f","input":{{}}}}}}"#
-        )
-    });
-
-    assert_refused(stream(chat(), one_by_one));
-    assert_refused(stream(chat(), std::iter::once(at_once)));
-    assert_refused(stream(anthropic(), blocks));
-}
-
-#[test]
-fn calls_that_take_turns() {
-    const CALLS: usize = 9000;
-    let chunks = (0..MANY).map(|index| {
-        let arguments = if index < CALLS { "[" } else { "1," };
-        chunk(&format!(r#""tool_calls":[{}]"#, call_delta(index % CALLS, arguments)))
-    });
-    let nameless = (0..MANY).map(|index| {
-        chunk(&format!(r#""tool_calls":[{{"index":{},"function":{{"arguments":"x"}}}}]"#, index % CALLS))
-    });
-    let deltas = (0..MANY).map(|index| {
-        let at = index % CALLS;
-        match index < CALLS {
-            true => format!(
-                r#"{{"type":"content_block_start","index":{at},"content_block":{{"type":"tool_use","id":"c{at}","name":"f","input":{{}}}}}}"#
-            ),
-            false => format!(
-                r#"{{"type":"content_block_delta","index":{at},"delta":{{"type":"input_json_delta","partial_json":"[1,"}}}}"#
-            ),
-        }
-    });
-
-    for result in stream(chat(), chunks.chain([FINISH.to_owned()])) {
-        result.unwrap();
-    }
-    assert_refused(stream(chat(), nameless));
-    assert_refused(stream(anthropic(), deltas));
-}
-
-#[test]
-fn more_answers_in_a_stream_than_can_be_asked_for_are_refused() {
-    let chunks = (0..MANY)
-        .map(|index| format!(r#"{{"id":"c","choices":[{{"index":{index},"delta":{{"content":"x"}}}}]}}"#));
-
-    assert_refused(stream(chat(), chunks));
-}
-
-#[test]
-fn what_a_provider_makes_the_gateway_keep_has_an_end() {
-    let megabyte = "x".repeat(1 << 20);
-    let unnamed = (0..64).map(|_| {
-        chunk(&format!(r#""tool_calls":[{{"index":0,"id":"c","function":{{"arguments":"{megabyte}"}}}}]"#))
-    });
-    let blocks = (0..64).map(|index| {
-        format!(
-            r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"tool_use","id":"c","name":"f","input":{{"a":"{megabyte}"}}}}}}"#
-        )
-    });
-
-    assert_refused(stream(chat(), unnamed));
-    assert_refused(stream(anthropic(), blocks));
-}
-
-#[test]
-fn a_client_is_told_when_calls_that_take_turns_are_too_long_to_keep() {
-    let megabyte = "x".repeat(1 << 20);
-    let begin = chunk(&format!(r#""tool_calls":[{},{}]"#, call_delta(0, "["), call_delta(1, "[")));
-    let more = chunk(&format!(r#""tool_calls":[{{"index":1,"function":{{"arguments":"{megabyte}"}}}}]"#));
-    let (mut decoder, mut encoder) = (chat().decoder(), anthropic().encoder(&Head::default()));
-    let mut out = BytesMut::new();
-
-    for data in [begin].into_iter().chain(vec![more; 64]) {
-        let event = sse::Event { raw: Bytes::new(), name: Bytes::new(), data: data.into() };
-        decoder.event(&event, &mut |event| encoder.event(event, &mut out)).unwrap();
-    }
-
-    let written = String::from_utf8(out.to_vec()).unwrap();
-    let last = written.trim_end().rsplit("\n\n").next().unwrap();
-    assert!(last.starts_with("event: error\n"), "{last}");
-    assert_eq!(written.matches("event: error").count(), 1);
-}
-
-#[test]
-fn an_event_of_many_lines() {
-    let mut events = Splitter::default();
-    let raw = format!("{}\n", "data: x\n".repeat(MANY * 5));
-
-    let event = timed("splitting", || {
-        events.push(raw.into()).unwrap();
-        events.next_event().unwrap()
-    });
-
-    assert_eq!(event.data.len(), MANY * 10 - 1);
-}
-
-#[test]
-fn answers_as_deep_as_can_be_are_read_on_a_small_stack() {
-    const DEPTH: usize = 100_000;
-    let array = format!("{}{}", "[".repeat(DEPTH), "]".repeat(DEPTH));
-    let parts = format!("{}\"x\"{}", r#"[{"type":"thinking","thinking":"#.repeat(DEPTH), "}]".repeat(DEPTH));
-    let shallow_parts =
-        format!("{}\"x\"{}", r#"[{"type":"thinking","thinking":"#.repeat(60), "}]".repeat(60));
-    let block = format!(r#"{{"type":"tool_use","id":"c","name":"f","input":{array}}}"#);
-    let error = format!(r#"{{"error":{array},"usage":{array},"choices":[{array}]}}"#);
-    let bodies = [
-        format!(r#"{{"choices":[{{"message":{{"content":{parts}}}}}]}}"#),
-        format!(r#"{{"choices":[{{"message":{{"content":{shallow_parts}}}}}]}}"#),
-        format!(r#"{{"choices":[{{"message":{{"content":{array}}},"logprobs":{array}}}],"x":{array}}}"#),
-        format!(r#"{{"choices":[{{"delta":{{"content":{parts}}}}}]}}"#),
-        format!(
-            r#"{{"choices":[{{"delta":{{"tool_calls":[{{"function":{{"name":"f","arguments":{array}}}}}]}}}}]}}"#
-        ),
-        format!(r#"{{"content":[{block}],"usage":{array},"stop_details":{array}}}"#),
-        format!(r#"{{"type":"content_block_start","index":0,"content_block":{block}}}"#),
-        format!(
-            r#"{{"type":"message_delta","delta":{{"stop_details":{array}}},"usage":{{"cache_creation":{array}}}}}"#
-        ),
-        error,
-        array.clone(),
-        array[..DEPTH].to_owned(),
+#[tokio::test]
+async fn a_bad_body_is_refused_with_the_name_of_the_field() {
+    let cases: Vec<(Bytes, u16, Field)> = vec![
+        ("".into(), 400, None),
+        ("{".into(), 400, None),
+        ("null".into(), 400, None),
+        ("[]".into(), 400, None),
+        ("\"text\"".into(), 400, None),
+        ("{\"model\":\"gpt\",}".into(), 400, None),
+        ("{\"model\":\"gpt\"} x".into(), 400, None),
+        ("\u{feff}{\"model\":\"gpt\"}".into(), 400, None),
+        (Bytes::from_static(b"{\"model\":\"gpt\xff\"}"), 400, None),
+        (Bytes::from_static(b"\x1f\x8b\x08\x00"), 400, None),
+        (Bytes::from(vec![0; 64]), 400, None),
+        ("[".repeat(100_000).into(), 400, None),
+        ("{\"a\":".repeat(100_000).into(), 400, None),
+        (format!("{{\"model\":\"gpt\",\"x\":{}1{}}}", "[".repeat(200), "]".repeat(200)).into(), 400, None),
+        ("[\"gpt\",false,null,null,null,1]".into(), 400, None),
+        ("[\"gpt\",false,7]".into(), 400, None),
+        ("{}".into(), 400, Some("model")),
+        ("{\"model\":null}".into(), 400, Some("model")),
+        ("{\"model\":7}".into(), 400, Some("model")),
+        ("{\"model\":\"\"}".into(), 400, Some("model")),
+        ("{\"model\":[\"gpt\"]}".into(), 400, Some("model")),
+        (format!("{{\"model\":\"{}\"}}", "x".repeat(300)).into(), 400, Some("model")),
+        ("{\"model\":\"gpt\",\"model\":\"claude\"}".into(), 400, Some("model")),
+        ("{\"model\":\"gpt\",\"stream\":\"yes\"}".into(), 400, Some("stream")),
+        ("{\"model\":\"gpt\",\"stream\":1}".into(), 400, Some("stream")),
+        ("{\"model\":\"gpt\",\"stream\":true,\"stream\":false}".into(), 400, Some("stream")),
+        ("{\"model\":\"gpt\",\"max_tokens\":-1}".into(), 400, Some("max_tokens")),
+        ("{\"model\":\"gpt\",\"max_tokens\":1.5}".into(), 400, Some("max_tokens")),
+        ("{\"model\":\"gpt\",\"max_tokens\":\"many\"}".into(), 400, Some("max_tokens")),
+        ("{\"model\":\"gpt\",\"max_tokens\":1e400}".into(), 400, None),
+        ("{\"model\":\"no-such-model\"}".into(), 404, Some("model")),
+        ("{\"model\":\"../../etc/passwd\"}".into(), 404, Some("model")),
+        ("{\"model\":\"openai/\\r\\nx: y\"}".into(), 404, Some("model")),
+        (vec![b' '; (1 << 20) + 1].into(), 413, None),
     ];
+    let gateway = Gateway::default();
+    for dialect in DIALECTS {
+        for (body, status, field) in &cases {
+            let context = format!("{dialect}: {:?}", &body[..body.len().min(60)]);
 
-    let small = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
-        for body in bodies {
-            read_everywhere(&body);
+            let answer = gateway.client().send(Client::post(dialect, body.clone())).await;
+
+            // Anthropic's errors have no place for a field but their message.
+            let field =
+                if *field == Some("model") && *status == 404 && dialect == ANTHROPIC { None } else { *field };
+            assert_error(&answer, dialect, *status, field, &context);
         }
-    });
-
-    small.unwrap().join().unwrap();
+    }
+    assert!(gateway.openai.sent().is_empty() && gateway.claude.sent().is_empty());
+    assert!(gateway.balances().iter().all(|(held, posted)| (held, posted) == (&NanoUsd(0), &NanoUsd(0))));
 }
 
-/// Whether it is understood does not matter.
-fn read_everywhere(body: &str) {
-    let body = Bytes::copy_from_slice(body.as_bytes());
-    let event = sse::Event { raw: body.clone(), name: Bytes::new(), data: body.clone() };
-    for dialect in [&OPENAI_CHAT as &dyn Dialect, &ANTHROPIC] {
-        let codec = dialect.codec().unwrap();
-        let _ = codec.decode_request(&body);
-        if let Ok(answer) = codec.decode_answer(&body) {
-            chat().encode_answer(&answer);
-            anthropic().encode_answer(&answer);
+#[tokio::test]
+async fn the_options_of_a_stream_are_read_strictly() {
+    let gateway = Gateway::default();
+    for (options, field) in [
+        ("[true]", "stream_options"),
+        ("\"x\"", "stream_options"),
+        ("{\"include_usage\":\"x\"}", "stream_options.include_usage"),
+    ] {
+        let body = format!(r#"{{"model":"gpt","stream":true,"stream_options":{options}}}"#);
+
+        let answer = gateway.client().send(Client::post(OPENAI, body)).await;
+
+        assert_error(&answer, OPENAI, 400, Some(field), options);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_translated_is_refused_with_the_name_of_the_field() {
+    let openai = [
+        (json!({}), "messages"),
+        (json!({ "messages": "Hi" }), "messages"),
+        (json!({ "messages": [7] }), "messages[0]"),
+        (json!({ "messages": [{ "role": "wizard", "content": "Hi" }] }), "messages[0].role"),
+        (json!({ "messages": [{ "role": "user", "content": 7 }] }), "messages[0].content"),
+        (json!({ "messages": [{ "role": "user", "content": "x" }], "temperature": "hot" }), "temperature"),
+        (json!({ "messages": [{ "role": "user", "content": "x" }], "tools": {} }), "tools"),
+    ];
+    let anthropic = [
+        (json!({ "max_tokens": 5 }), "messages"),
+        (json!({ "max_tokens": 5, "messages": "Hi" }), "messages"),
+        (json!({ "max_tokens": 5, "messages": [{ "role": "user", "content": 7 }] }), "messages"),
+        (json!({ "max_tokens": 5, "messages": [{ "role": "user", "content": "x" }], "tools": 7 }), "tools"),
+    ];
+    let gateway = Gateway::default();
+    let openai = openai.map(|(body, field)| (OPENAI, "claude", body, field));
+    let anthropic = anthropic.map(|(body, field)| (ANTHROPIC, "gpt", body, field));
+    for (dialect, model, mut body, field) in openai.into_iter().chain(anthropic) {
+        body["model"] = model.into();
+        let context = format!("{dialect}: {body}");
+
+        let answer = gateway.client().send(Client::post(dialect, body.to_string())).await;
+
+        assert_eq!(answer.status, 400, "{context}: {answer:?}");
+        let error = &answer.json()["error"];
+        let named = if dialect == OPENAI { &error["param"] } else { &error["message"] };
+        assert!(named.as_str().is_some_and(|named| named.contains(field)), "{context}: {answer:?}");
+    }
+    assert!(gateway.openai.sent().is_empty() && gateway.claude.sent().is_empty());
+    assert!(gateway.balances().iter().all(|(held, posted)| (held, posted) == (&NanoUsd(0), &NanoUsd(0))));
+}
+
+#[tokio::test]
+async fn a_wrong_endpoint_method_or_type_is_refused() {
+    let json = "application/json";
+    let cases: [(Method, &str, &str, &str, u16, &str); 12] = [
+        (Method::GET, "/v1/chat/completions", json, "", 405, OPENAI),
+        (Method::DELETE, "/v1/messages", json, "", 405, ANTHROPIC),
+        (Method::OPTIONS, "/v1/messages", json, "", 405, ANTHROPIC),
+        (Method::POST, "/v1/chat/completions/", json, "", 404, OPENAI),
+        (Method::POST, "/v1/nothing", json, "", 404, OPENAI),
+        (Method::POST, "//v1/messages", json, "", 404, OPENAI),
+        (Method::POST, "/v1/chat/completions", "text/plain", "", 415, OPENAI),
+        (Method::POST, "/v1/messages", "multipart/form-data; boundary=x", "", 415, ANTHROPIC),
+        (Method::POST, "/v1/messages", "application/jsonp", "", 415, ANTHROPIC),
+        (Method::POST, "/v1/chat/completions", "", "", 415, OPENAI),
+        (Method::POST, "/v1/chat/completions", json, "gzip", 415, OPENAI),
+        (Method::POST, "/v1/messages", json, "identity, br", 415, ANTHROPIC),
+    ];
+    let gateway = Gateway::default();
+    for (method, path, content_type, encoding, status, dialect) in cases {
+        let context = format!("{method} {path} {content_type} {encoding}");
+        let mut req = Client::request(method, path, r#"{"model":"gpt","messages":[],"max_tokens":1}"#);
+        req.headers_mut().insert("content-type", content_type.parse().unwrap());
+        if !encoding.is_empty() {
+            req.headers_mut().insert("content-encoding", encoding.parse().unwrap());
         }
-        let _ = codec.decoder().event(&event, &mut |_| {});
-        let _ = dialect.is_content(&event);
-        let _ = dialect.closing(&event);
-        let _ = dialect.output_bytes(&event);
-        let _ = dialect.read_usage(&body, &mut Default::default());
-        let _ = dialect.error_in_answer(&body);
-        let _ = dialect.without_usage(&event);
+
+        let answer = gateway.client().send(req).await;
+
+        assert_eq!(answer.status, status, "{context}: {answer:?}");
+        let field = if status == 404 && dialect == OPENAI { Some(path) } else { None };
+        assert_error(&answer, dialect, status, field, &context);
+        assert_eq!(answer.headers.contains_key("allow"), status == 405, "{context}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_taken_from_its_headers_only_and_only_one() {
+    let bearer = format!("Bearer {KEY}");
+    let cases: Vec<(Vec<(&str, &str)>, bool)> = vec![
+        (vec![("authorization", &bearer)], true),
+        (vec![("x-api-key", KEY)], true),
+        (vec![("api-key", KEY)], true),
+        (vec![("x-goog-api-key", KEY)], true),
+        (vec![("x-bf-vk", KEY)], true),
+        (vec![("authorization", &bearer), ("x-api-key", KEY)], true),
+        (vec![], false),
+        (vec![("authorization", KEY)], false),
+        (vec![("authorization", "Bearer")], false),
+        (vec![("authorization", "Bearer ")], false),
+        (vec![("authorization", "Basic dXNlcjpwYXNz")], false),
+        (vec![("authorization", "Bearer ' OR '1'='1")], false),
+        (vec![("x-key", KEY)], false),
+        (vec![("cookie", KEY)], false),
+        (vec![("proxy-authorization", &bearer)], false),
+        (vec![("authorization", &bearer), ("x-api-key", "another")], false),
+        (vec![("x-api-key", "another"), ("x-api-key", KEY)], false),
+        (vec![("x-api-key", &KEY[..KEY.len() - 1])], false),
+        (vec![("x-api-key", &bearer)], false),
+    ];
+    for dialect in DIALECTS {
+        for (headers, is_let_in) in &cases {
+            let gateway = Gateway::default();
+            let mut req = Client::chat(dialect, "gpt", false);
+            req.headers_mut().remove("authorization");
+            for (name, value) in headers {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                req.headers_mut().append(name, value.parse().unwrap());
+            }
+
+            let answer = gateway.client().send(req).await;
+
+            if *is_let_in {
+                assert_eq!(answer.status, 200, "{dialect} {headers:?}: {answer:?}");
+            } else {
+                assert_error(&answer, dialect, 401, None, &format!("{dialect} {headers:?}"));
+                assert!(gateway.openai.sent().is_empty());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn absurd_headers_neither_break_a_request_nor_reach_a_provider() {
+    let gateway = Gateway::default();
+    let mut req = Client::chat(OPENAI, "gpt", false);
+    let values = [
+        ("x-request-id", vec![b'\xff'; 300]),
+        ("x-bartizan-strict", b"\xfe".to_vec()),
+        ("accept", vec![b'a'; 60_000]),
+        ("traceparent", b"\x80\x81".to_vec()),
+        ("content-length", b"99999999999999999999".to_vec()),
+        ("transfer-encoding", b"chunked, chunked".to_vec()),
+        ("host", b"169.254.169.254".to_vec()),
+        ("x-forwarded-host", b"evil.example".to_vec()),
+        ("x-portkey-custom-host", b"http://evil.example".to_vec()),
+        ("connection", b"authorization".to_vec()),
+        ("cookie", b"session=secret".to_vec()),
+    ];
+    for (name, value) in values {
+        req.headers_mut().insert(name, HeaderValue::from_bytes(&value).unwrap());
+    }
+
+    let answer = gateway.client().send(req).await;
+
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let sent = gateway.openai.sent().pop().unwrap().headers;
+    for kept in ["host", "x-forwarded-host", "x-portkey-custom-host", "connection", "cookie", "x-request-id"]
+    {
+        assert!(!sent.contains_key(kept), "{kept}");
+    }
+    assert_eq!(sent["authorization"], format!("Bearer {OPENAI_KEY}"));
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Everything that this thread logs goes in here, at the lowest level.
+    fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || log.clone());
+        tracing::subscriber::set_default(subscriber.finish())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+/// All that anybody gets to see of a request.
+fn seen(gateway: &Gateway, answer: &Answer, log: &Log) -> String {
+    for record in gateway.records.all() {
+        Tracing.record(record);
+    }
+    let records = serde_json::to_string(&gateway.records.all()).unwrap();
+    let body = String::from_utf8_lossy(&answer.body);
+    format!("{:?} {body} {records} {:?} {}", answer.headers, gateway.records.all(), log.text())
+}
+
+/// The ways in which a provider may quote the key that it was given.
+fn quotes() -> Vec<(&'static str, Act)> {
+    let openai = |key: &str| format!(r#"{{"error": {{"message": "bad key {key}", "type": "x"}}}}"#);
+    let claude =
+        |key: &str| format!(r#"{{"type": "error", "error": {{"type": "x", "message": "bad key {key}"}}}}"#);
+    let event = |key: &str| {
+        format!("event: error\ndata: {}\n\n", {
+            if key.starts_with("sk-ant") {
+                format!(r#"{{"type":"error","error":{{"type":"api_error","message":"bad {key}"}}}}"#)
+            } else {
+                format!(r#"{{"error":{{"message":"bad {key}","type":"server_error"}}}}"#)
+            }
+        })
+    };
+    let begun = |key: &str| {
+        if key.starts_with("sk-ant") { answers::claude_begun() } else { answers::openai_begun() }
+    };
+    vec![
+        ("a refusal", Act::echo(move |key| Act::refuse(400, openai(key)))),
+        ("a refusal of Anthropic", Act::echo(move |key| Act::refuse(400, claude(key)))),
+        ("a refusal of the key", Act::echo(move |key| Act::refuse(401, openai(key)))),
+        ("a failure", Act::echo(move |key| Act::refuse(500, openai(key)))),
+        ("a text", Act::echo(|key| Act::refuse(400, format!("authorization: Bearer {key}")))),
+        ("an error in an answer", Act::echo(move |key| Act::whole(openai(key)))),
+        ("an error of Anthropic in an answer", Act::echo(move |key| Act::whole(claude(key)))),
+        ("a first event", Act::echo(move |key| Act::stream(event(key)))),
+        ("a later event", Act::echo(move |key| Act::stream(begun(key) + &event(key)))),
+    ]
+}
+
+#[tokio::test]
+async fn no_key_is_shown_to_anybody() {
+    let log = Log::default();
+    let _capturing = log.capture();
+    for (name, act) in quotes() {
+        for model in ["gpt", "claude"] {
+            for dialect in DIALECTS {
+                for stream in [false, true] {
+                    let gateway = Gateway::default();
+                    if model == "gpt" { &gateway.openai } else { &gateway.claude }.will([act.clone()]);
+
+                    let answer = gateway.client().send(Client::chat(dialect, model, stream)).await;
+
+                    let seen = seen(&gateway, &answer, &log);
+                    for secret in [OPENAI_KEY, CLAUDE_KEY, KEY] {
+                        let context = format!("{dialect} to {model}, stream {stream}: {name}");
+                        assert!(!seen.contains(secret), "{context}: {answer:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_cut_by_a_limit_is_not_shown_in_part() {
+    let log = Log::default();
+    for dialect in DIALECTS {
+        for before in 470..520 {
+            let gateway = Gateway::default();
+            let text = move |key: &str| Act::refuse(400, "x".repeat(before) + key);
+            gateway.openai.will([Act::echo(text)]);
+
+            let answer = gateway.client().send(Client::chat(dialect, "gpt", false)).await;
+
+            let seen = seen(&gateway, &answer, &log);
+            assert!(!seen.contains(&OPENAI_KEY[..8]), "{dialect}, {before}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_and_a_prompt_are_not_logged() {
+    let log = Log::default();
+    let _capturing = log.capture();
+    let gateway = Gateway::default();
+    let body = r#"{"model":"gpt","stream":"a-secret-prompt","messages":[{"role":"user","content":"a-secret-prompt"}]}"#;
+    let mut wrong = Client::chat(OPENAI, "gpt", false);
+    wrong.headers_mut().insert("authorization", "Bearer a-secret-key".parse().unwrap());
+
+    for req in
+        [wrong, Client::post(OPENAI, body), Client::post(ANTHROPIC, body), Client::post(OPENAI, &body[..60])]
+    {
+        let answer = gateway.client().send(req).await;
+
+        assert!(answer.status.is_client_error());
+        let seen = seen(&gateway, &answer, &log);
+        assert!(!seen.contains("a-secret"), "{seen}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_never_stops_is_stopped() {
+    for stream in [false, true] {
+        let gateway = Gateway::new(Settings::default());
+        // 64 MiB without a line end, and without an end of the JSON text.
+        let piece = Bytes::from(vec![b' '; 1 << 20]);
+        let steps = std::iter::repeat_n(Step::Data(piece), 64).collect();
+        gateway.openai.will([if stream { Act::Stream(steps) } else { Act::Whole(steps) }]);
+
+        let answer = gateway.client().send(Client::chat(OPENAI, "gpt", stream)).await;
+
+        assert_error(&answer, OPENAI, 502, None, &format!("stream {stream}"));
+        assert_eq!(gateway.openai.open(), 0);
+    }
+}
+
+/// Sends one request and says what is wrong with the outcome, if anything is.
+fn outcome(
+    dialect: &str,
+    model: &str,
+    stream: bool,
+    body: Option<Vec<u8>>,
+    act: Option<Act>,
+) -> Result<(), String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let gateway = Gateway::default();
+        if let Some(act) = act {
+            if model == "gpt" { &gateway.openai } else { &gateway.claude }.will([act]);
+        }
+        let req = match body {
+            Some(body) => Client::post(dialect, body),
+            None => Client::chat(dialect, model, stream),
+        };
+        let client = gateway.client();
+        let sent = tokio::time::timeout(Duration::from_secs(600), client.send(req));
+        let answer = sent.await.map_err(|_| "hangs")?;
+        if let Some(wrong) = malformed(&answer, dialect) {
+            return Err(format!("{wrong}: {answer:?}"));
+        }
+        let record = gateway.records.last();
+        let balances = gateway.balances();
+        let settled = balances == [(NanoUsd(0), record.cost); 3] || record.attempts.is_empty();
+        if !settled || balances[0].0 != NanoUsd(0) || gateway.openai.open() + gateway.claude.open() != 0 {
+            return Err(format!("not settled: {balances:?} {record:?}"));
+        }
+        Ok(())
+    })
+}
+
+/// What is wrong with the form of an answer.
+fn malformed(answer: &Answer, dialect: &str) -> Option<&'static str> {
+    if answer.broke {
+        return Some("the connection broke");
+    }
+    if answer.status == 500 && dialect == OPENAI {
+        return Some("a fault of the gateway");
+    }
+    if !answer.is_stream() {
+        let is_json = serde_json::from_slice::<Value>(&answer.body).is_ok();
+        // A good answer passes as it is.
+        return (answer.status != 200 && !is_json).then_some("an error that is not JSON");
+    }
+    let ends = answer.finished(dialect) || answer.error_type(dialect).is_some();
+    let stopped = |event: &bartizan::body::sse::Event| memchr_has(&event.data, b"\"finish_reason\":\"");
+    (!ends && !answer.events().iter().any(stopped)).then_some("a stream without an end")
+}
+
+fn memchr_has(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// Bytes that are nearly right: pieces of good requests and answers, cut, repeated and soiled.
+fn nearly(good: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
+    let piece = (0..good.len(), any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(
+        move |(which, from, to)| {
+            let bytes = good[which].as_bytes();
+            let (from, to) = (from.index(bytes.len() + 1), to.index(bytes.len() + 1));
+            bytes[from.min(to)..from.max(to)].to_vec()
+        },
+    );
+    let noise = prop::collection::vec(any::<u8>(), 0..40);
+    prop::collection::vec(prop_oneof![3 => piece, 1 => noise], 0..6).prop_map(|pieces| pieces.concat())
+}
+
+fn requests() -> Vec<String> {
+    vec![
+        r#"{"model":"gpt","messages":[{"role":"user","content":"Hi"}],"stream":true,"max_tokens":5}"#.into(),
+        r#"{"model":"claude","max_tokens":9,"stream":false,"messages":[{"role":"user","content":[{"type":"text","text":"Hi"}]}],"tools":[{"name":"t","input_schema":{"type":"object"}}]}"#.into(),
+        r#"{"model":"claude","messages":[{"role":"system","content":"S"},{"role":"assistant","tool_calls":[{"id":"a","type":"function","function":{"name":"t","arguments":"{}"}}]},{"role":"tool","tool_call_id":"a","content":"x"}],"n":2}"#.into(),
+    ]
+}
+
+fn said() -> Vec<String> {
+    vec![
+        answers::OPENAI_WHOLE.into(),
+        answers::CLAUDE_WHOLE.into(),
+        answers::openai_stream(),
+        answers::claude_stream(),
+        answers::OPENAI_ERROR.into(),
+        answers::CLAUDE_ERROR.into(),
+    ]
+}
+
+fn cut(bytes: Vec<u8>, cuts: &[prop::sample::Index]) -> Vec<Step> {
+    let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+    at.extend([0, bytes.len()]);
+    at.sort_unstable();
+    let piece = |ends: &[usize]| Step::Data(Bytes::copy_from_slice(&bytes[ends[0]..ends[1]]));
+    at.windows(2).map(piece).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_body_has_a_well_formed_outcome(
+        body in prop_oneof![nearly(requests()), prop::collection::vec(any::<u8>(), 0..200)],
+        dialect in prop::sample::select(&DIALECTS[..]),
+    ) {
+        prop_assert_eq!(outcome(dialect, "gpt", false, Some(body), None), Ok(()));
+    }
+
+    #[test]
+    fn whatever_a_provider_says_the_outcome_is_well_formed(
+        said in prop_oneof![nearly(said()), prop::collection::vec(any::<u8>(), 0..200)],
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
+        breaks: bool,
+        typed_as_stream: bool,
+        dialect in prop::sample::select(&DIALECTS[..]),
+        model in prop::sample::select(&["gpt", "claude"][..]),
+        stream: bool,
+    ) {
+        let mut steps = cut(said, &cuts);
+        if breaks {
+            steps.push(Step::Break);
+        }
+        let act = if typed_as_stream { Act::Stream(steps) } else { Act::Whole(steps) };
+
+        prop_assert_eq!(outcome(dialect, model, stream, None, Some(act)), Ok(()));
+    }
+
+    #[test]
+    fn however_a_good_stream_is_cut_the_answer_is_the_same(
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        dialect in prop::sample::select(&DIALECTS[..]),
+        model in prop::sample::select(&["gpt", "claude"][..]),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let good = if model == "gpt" { answers::openai_stream() } else { answers::claude_stream() };
+        let answer = runtime.block_on(async {
+            let gateway = Gateway::default();
+            let provider = if model == "gpt" { &gateway.openai } else { &gateway.claude };
+            provider.will([Act::Stream(cut(good.into_bytes(), &cuts))]);
+            gateway.client().send(Client::chat(dialect, model, true)).await
+        });
+
+        prop_assert_eq!(answer.text(dialect), "Hello there");
+        prop_assert!(answer.finished(dialect));
     }
 }

@@ -10,7 +10,7 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tower::Service;
 
 /// The most and the longest headers of a request.
@@ -35,6 +35,8 @@ where
     let builder = builder(header_timeout);
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
+    // Connections that outlive this function are cut, so that what they were doing is recorded.
+    let (_serving, until) = watch::channel(());
     loop {
         let socket = tokio::select! {
             () = &mut stop => break,
@@ -50,10 +52,14 @@ where
         let service = TowerToHyperService::new(service.clone());
         let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
         let connection = graceful.watch(connection);
+        let mut until = until.clone();
         tokio::spawn(async move {
-            // A connection that breaks is the client's affair; what it was doing has been recorded.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection closed");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    // A connection that breaks is the client's affair; what it was doing has been recorded.
+                    tracing::debug!(%error, "connection closed");
+                },
+                _ = until.changed() => {}
             }
         });
     }

@@ -175,7 +175,7 @@ pub(super) fn settings(route: Route, model: &Model, config: &Config) -> Route {
         })
         .total(model.timeouts.or(&defaults.timeouts).total())
         .drain(model.on_disconnect.unwrap_or(defaults.on_disconnect) == super::OnDisconnect::Drain)
-        .assume_output(model.assume_output.unwrap_or(defaults.assume_output).get().into())
+        .assume_output(model.assume_output.unwrap_or(defaults.assume_output).get())
 }
 
 /// Everything that the stacks of one provider share.
@@ -209,6 +209,8 @@ impl Stack {
         let stack = ServiceBuilder::new()
             // Full is an error, so that the route can go on to the next target.
             .layer(self.in_flight.clone())
+            // Sees all errors that are made of the provider's words, which may quote the credential.
+            .layer(self.sign.scrub())
             // Everything further in speaks the provider's dialect.
             .layer(translate)
             // Until there is content, or the whole answer, another target can still be tried.

@@ -1,6 +1,6 @@
 //! Looking into JSON without decoding it, and saying what is wrong with it.
 
-use std::{ops::Range, sync::LazyLock};
+use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
 use memchr::memmem::Finder;
 use serde::Deserialize;
@@ -10,12 +10,27 @@ use crate::{Error, Kind};
 
 /// Reads a shallow struct; an error names the field and never repeats what the client wrote.
 pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Error> {
-    serde_json::from_str(body).map_err(|error| {
+    read_member(body, "")
+}
+
+/// The same for the value of a member, which an error names.
+pub(crate) fn read_member<'a, T: Deserialize<'a>>(value: &'a str, name: &str) -> Result<T, Error> {
+    // The members of a struct may also stand in an array, as far as serde is concerned.
+    if value.trim_ascii_start().starts_with('[') {
+        let error = Error::new(Kind::InvalidRequest, format!("{name}: expected an object"));
+        return Err(match name {
+            "" => Error::new(Kind::InvalidRequest, "the body is not a JSON object"),
+            name => error.with_param(name),
+        });
+    }
+    serde_json::from_str(value).map_err(|error| {
         // Only now is the path worth its price.
-        let mut again = serde_json::Deserializer::from_str(body);
+        let mut again = serde_json::Deserializer::from_str(value);
         let path =
             serde_path_to_error::deserialize::<_, T>(&mut again).err().map(|error| error.path().to_string());
-        invalid(&error, path.as_deref().unwrap_or_default())
+        let path = path.filter(|path| path != ".").unwrap_or_default();
+        let dot = if name.is_empty() || path.is_empty() { "" } else { "." };
+        invalid(&error, &format!("{name}{dot}{path}"))
     })
 }
 
@@ -45,12 +60,30 @@ pub(crate) fn invalid(error: &serde_json::Error, path: &str) -> Error {
     let text = error.to_string();
     // "invalid type: string \"…\", expected a boolean at line 1 column 7": the value may be a prompt.
     let message = match text.rsplit_once(", expected ") {
-        Some((_, expected)) if text.starts_with("invalid ") => format!("expected {expected}"),
-        _ => text,
+        Some((_, expected)) if text.starts_with("invalid ") || text.starts_with("unknown ") => {
+            // serde names whole numbers by their size in Rust.
+            let expected = match expected.split_once(' ') {
+                Some(("u64" | "u32" | "i64", place)) => format!("a whole number {place}"),
+                _ => expected.to_owned(),
+            };
+            format!("expected {expected}")
+        }
+        _ => text.clone(),
     };
-    match path {
+    match &*whole_path(path, &text) {
         "" | "." => Error::new(Kind::InvalidRequest, message),
         path => Error::new(Kind::InvalidRequest, format!("{path}: {message}")).with_param(path),
+    }
+}
+
+/// The path of a field that is missing or stands twice goes up to what it is a member of.
+fn whole_path<'a>(path: &'a str, text: &'a str) -> Cow<'a, str> {
+    let rest = ["missing field `", "duplicate field `"].iter().find_map(|what| text.strip_prefix(what));
+    let Some((field, _)) = rest.and_then(|rest| rest.split_once('`')) else { return path.into() };
+    match path {
+        "" | "." => field.into(),
+        path if path.rsplit('.').next() == Some(field) => path.into(),
+        path => format!("{path}.{field}").into(),
     }
 }
 
@@ -99,14 +132,35 @@ const MAX_DEPTH: usize = 128;
 
 /// Whether arrays and objects are nested deeper than any honest request.
 ///
-/// What is not parsed but passed on would otherwise reach a provider unchecked. `json` need not be
-/// valid.
+/// What is not parsed but passed on would otherwise reach a provider unchecked. Text that is not JSON
+/// may be taken for flat: it is refused anyway.
 pub(crate) fn is_too_deep(json: &[u8]) -> bool {
-    // Most bodies have fewer brackets than the limit, and counting is much faster than following.
-    let opening = |bytes: &[u8]| bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    if json.chunks(4096).map(opening).sum::<usize>() <= MAX_DEPTH {
-        return false;
-    }
+    // Most requests are flat, and to see that is much faster than to follow their strings.
+    let at_most = memchr::memchr2_iter(b'[', b'{', json).filter(|at| may_deepen(json, *at)).count();
+    at_most > MAX_DEPTH && is_deep_outside_of_strings(json)
+}
+
+/// Whether the bracket at `at` may lead one level down, by the bytes around it.
+///
+/// It doesn't if it stands where JSON has none, which means inside of a string, or if it comes right
+/// after its elder sibling: `},{` has no quotes, so it is inside of a string as a whole or not at all.
+fn may_deepen(json: &[u8], at: usize) -> bool {
+    let next = json[at + 1..].trim_ascii_start().first();
+    let is_followed_well = match next {
+        Some(b'"') => true,
+        Some(b'}') => json[at] == b'{',
+        Some(b']' | b'[' | b'{' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => json[at] == b'[',
+        _ => false,
+    };
+    is_followed_well
+        && match json[..at].trim_ascii_end().split_last() {
+            None | Some((b':' | b'[', _)) => true,
+            Some((b',', elder)) => !matches!(elder.trim_ascii_end().last(), Some(b'}' | b']')),
+            _ => false,
+        }
+}
+
+fn is_deep_outside_of_strings(json: &[u8]) -> bool {
     let (mut depth, mut at) = (0usize, 0);
     while let Some(byte) = json.get(at) {
         at += 1;
@@ -123,19 +177,24 @@ pub(crate) fn is_too_deep(json: &[u8]) -> bool {
     false
 }
 
-fn end_of_string(json: &[u8], mut at: usize) -> usize {
-    while let Some(length) = memchr::memchr2(b'"', b'\\', &json[at.min(json.len())..]) {
-        at += length;
-        if json[at] == b'"' {
-            return at + 1;
+/// The byte after the quote that ends the string which begins at `start`, behind its first quote.
+fn end_of_string(json: &[u8], start: usize) -> usize {
+    let mut at = start;
+    // Quotes are rarer than escapes in what people write.
+    while let Some(length) = memchr::memchr(b'"', json.get(at..).unwrap_or_default()) {
+        at += length + 1;
+        let escapes = json[start..at - 1].iter().rev().take_while(|byte| **byte == b'\\').count();
+        if escapes % 2 == 0 {
+            return at;
         }
-        at += 2;
     }
     json.len()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -162,6 +221,26 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_missing_or_doubled_is_named() {
+        #[derive(Debug, Deserialize)]
+        struct Outer {
+            #[serde(rename = "inner")]
+            _inner: Inner,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Inner {
+            #[serde(rename = "name")]
+            _name: String,
+        }
+        let param = |body| read::<Outer>(body).unwrap_err().param().map(str::to_owned);
+
+        assert_eq!(param("{}").as_deref(), Some("inner"));
+        assert_eq!(param(r#"{"inner":{}}"#).as_deref(), Some("inner.name"));
+        assert_eq!(param(r#"{"inner":{"name":"a","name":"b"}}"#).as_deref(), Some("inner.name"));
+        assert_eq!(param("[]"), None);
+    }
+
+    #[test]
     fn a_member_is_not_found_inside_of_text() {
         let usage = Member::new(|| Finder::new(b"\"usage\""));
 
@@ -183,5 +262,31 @@ mod tests {
         assert!(!is_too_deep(brackets_in_text.as_bytes()));
         assert!(!is_too_deep(flat.as_bytes()));
         assert!(!is_too_deep(format!("{flat}\"\\").as_bytes()));
+    }
+
+    /// Pieces of one level each, with everything around that could hide it.
+    const LEVELS: [(&str, &str); 7] = [
+        ("[", "]"),
+        ("[ ", "\n]"),
+        ("[{},", "]"),
+        ("[[ ] ,\n", "]"),
+        (r#"{"a":{},"b" : "#, "}"),
+        (r#"[{"a":"\\"},"#, r#","},{"]"#),
+        (r#"{"[\"{":"}","a":"#, r#","c":[1,{"d":2}]}"#),
+    ];
+
+    proptest! {
+        #[test]
+        fn depth_is_seen_whatever_stands_around(levels in prop::collection::vec(0..LEVELS.len(), 100..160)) {
+            let open: String = levels.iter().map(|level| LEVELS[*level].0).collect();
+            let close: String = levels.iter().rev().map(|level| LEVELS[*level].1).collect();
+            let json = format!("{open}0{close}");
+            prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(&json).is_ok(), "{}", json);
+
+            let is_deep = is_deep_outside_of_strings(json.as_bytes());
+
+            prop_assert_eq!(is_too_deep(json.as_bytes()), is_deep);
+            prop_assert!(is_deep || levels.len() <= MAX_DEPTH);
+        }
     }
 }

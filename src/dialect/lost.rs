@@ -15,7 +15,8 @@ pub(crate) struct Lost(Vec<Box<str>>);
 impl Lost {
     /// Notes that `field` could not be expressed.
     pub(crate) fn push(&mut self, field: &str) {
-        let field = &field[..field.floor_char_boundary(MAX_LENGTH)];
+        let end = (0..=field.len().min(MAX_LENGTH)).rev().find(|at| field.is_char_boundary(*at));
+        let field = &field[..end.unwrap_or(0)];
         if self.0.len() > MAX_NAMES || self.0.iter().any(|known| **known == *field) {
             return;
         }

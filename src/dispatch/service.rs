@@ -100,11 +100,12 @@ async fn ask(
     let mut attempts = 0;
     loop {
         attempts += 1;
+        let begun = exchange.learn(|learnt| learnt.attempts.len());
         let error = match attempt(candidate.call(req.clone()), deadline).await {
             Ok(res) => return Ok(res),
             Err(error) => error,
         };
-        note(exchange, &error);
+        note(exchange, begun, &error);
         let Some(wait) = route.retry.wait(&error, attempts) else { return Err(error) };
         if deadline.is_some_and(|deadline| Instant::now() + wait >= deadline.0) {
             return Err(error);
@@ -130,10 +131,11 @@ fn is_past(deadline: Option<Deadline>) -> bool {
     deadline.is_some_and(|deadline| deadline.0 <= Instant::now() + Duration::from_millis(1))
 }
 
-/// The last attempt has failed, and why is known best here: inside it looked like leaving.
-fn note(exchange: &Exchange, error: &Error) {
+/// What was begun has failed, and why is known best here: inside it looked like leaving. A candidate
+/// that refused by itself has begun nothing.
+fn note(exchange: &Exchange, begun: usize, error: &Error) {
     exchange.learn(|learnt| {
-        if let Some(attempt) = learnt.attempts.last_mut() {
+        for attempt in learnt.attempts.iter_mut().skip(begun) {
             attempt.outcome = Outcome::Failed(error.kind());
         }
     });

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 
 use crate::{
     Dialect, Error, Kind,
@@ -41,7 +42,8 @@ impl Guard {
     /// The stream is over: returns what was left, if that is an event; an end that isn't a proper one
     /// is a failure.
     pub(super) fn close(&mut self) -> Bytes {
-        let last = self.events.finish().filter(|event| self.look(event));
+        // An event that was cut off would swallow the one that tells the client so.
+        let last = self.events.finish().filter(is_whole).filter(|event| self.look(event));
         if !self.ended && self.failure.is_none() {
             self.failure = Some(Error::new(Kind::Upstream, "the provider's stream broke off before its end"));
         }
@@ -66,4 +68,9 @@ impl Guard {
     pub(super) fn failure(&mut self) -> Option<Error> {
         self.failure.take()
     }
+}
+
+/// Whether the last event of a stream lacks nothing but its blank line.
+fn is_whole(last: &Event) -> bool {
+    last.data == "[DONE]" || serde_json::from_slice::<IgnoredAny>(&last.data).is_ok()
 }

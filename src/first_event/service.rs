@@ -151,7 +151,7 @@ where
         }
     }
     let held = if held.is_empty() { only } else { held.freeze() };
-    Ok(Response::from_parts(parts, State::Stream { held, guard, over: false, inner }.into()))
+    Ok(Response::from_parts(parts, State::Stream { held, guard, inner: Some(inner) }.into()))
 }
 
 fn broken(error: BoxError) -> Error {
@@ -191,7 +191,9 @@ pin_project! {
     #[derive(Debug)]
     enum State<R> {
         Whole { #[pin] body: Full<Bytes> },
-        Stream { held: Bytes, guard: Guard, over: bool, inner: Pin<Box<R>> },
+        /// `None` as soon as it is over: what is further in has ended, and said so, before an error goes
+        /// outwards.
+        Stream { held: Bytes, guard: Guard, inner: Option<Pin<Box<R>>> },
     }
 }
 
@@ -213,9 +215,9 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let (held, guard, over, inner) = match self.project().state.project() {
+        let (held, guard, inner) = match self.project().state.project() {
             StateProj::Whole { body } => return body.poll_frame(cx).map_err(|never| match never {}),
-            StateProj::Stream { held, guard, over, inner } => (held, guard, over, inner),
+            StateProj::Stream { held, guard, inner } => (held, guard, inner),
         };
         let mut events = std::mem::take(held);
         loop {
@@ -223,24 +225,22 @@ where
                 return Poll::Ready(Some(Ok(Frame::data(events))));
             }
             if let Some(error) = guard.failure() {
-                *over = true;
+                *inner = None;
                 return Poll::Ready(Some(Err(error.into())));
             }
-            if *over {
-                return Poll::Ready(None);
-            }
-            match ready!(inner.as_mut().poll_frame(cx)) {
+            let Some(provider) = inner else { return Poll::Ready(None) };
+            match ready!(provider.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         events = guard.chunk(data);
                     }
                 }
                 Some(Err(error)) => {
-                    *over = true;
+                    *inner = None;
                     return Poll::Ready(Some(Err(broken(error.into()).into())));
                 }
                 None => {
-                    *over = true;
+                    *inner = None;
                     events = guard.close();
                 }
             }
@@ -271,7 +271,7 @@ mod tests {
         time::Duration,
     };
 
-    use tokio::sync::mpsc;
+    use futures_util::{StreamExt, stream};
     use tower::{Layer, ServiceExt, service_fn};
 
     use super::*;
@@ -288,31 +288,21 @@ mod tests {
     const DONE: &str = "data: [DONE]\n\n";
     const OVERLOADED: &str = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
 
-    type Frames = mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>;
-
-    fn scripted(frames: Frames) -> impl Body<Data = Bytes, Error = BoxError> + Send + 'static {
-        http_body_util::StreamBody::new(futures_util::stream::unfold(frames, |mut frames| async {
-            frames.recv().await.map(|frame| (frame, frames))
-        }))
+    /// Sends `chunks`, and then nothing more or the end.
+    fn scripted(chunks: &[&str], ends: bool) -> impl Body<Data = Bytes, Error = BoxError> + Send + use<> {
+        let frames: Vec<_> =
+            chunks.iter().map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk.as_bytes())))).collect();
+        let silence = stream::poll_fn(move |_| if ends { Poll::Ready(None) } else { Poll::Pending });
+        http_body_util::StreamBody::new(stream::iter(frames).chain(silence))
     }
 
     /// Asks for a stream whose provider sends `chunks`, and then nothing or the end.
-    async fn stream(
+    async fn streamed(
         dialect: &'static dyn Dialect,
         chunks: &[&str],
         ends: bool,
     ) -> Result<Response<Proven<impl Body<Data = Bytes, Error = BoxError>>>, Error> {
-        let (send, receive) = mpsc::unbounded_channel();
-        for chunk in chunks {
-            send.send(Ok(Frame::data(Bytes::copy_from_slice(chunk.as_bytes())))).unwrap();
-        }
-        // A sender that is never dropped is a provider that falls silent.
-        if ends {
-            drop(send)
-        } else {
-            std::mem::forget(send)
-        }
-        let body = Arc::new(Mutex::new(Some(scripted(receive))));
+        let body = Arc::new(Mutex::new(Some(scripted(chunks, ends))));
         let svc =
             FirstEventLayer::new(Duration::from_secs(20)).layer(service_fn(move |_: Request<Payload>| {
                 let body = lock(&body).take().unwrap();
@@ -339,7 +329,7 @@ mod tests {
         for cut in 1..text.len() {
             let chunks = [&text[..cut], &text[cut..]];
 
-            let res = stream(&OPENAI_CHAT, &chunks, true).await.unwrap();
+            let res = streamed(&OPENAI_CHAT, &chunks, true).await.unwrap();
 
             assert_eq!(res.into_body().collect().await.unwrap().to_bytes(), text);
         }
@@ -348,7 +338,7 @@ mod tests {
     #[tokio::test]
     async fn what_fails_before_content_is_an_error_and_not_an_answer() {
         let refused =
-            async |dialect, chunks: &[&str]| stream(dialect, chunks, true).await.err().unwrap().kind();
+            async |dialect, chunks: &[&str]| streamed(dialect, chunks, true).await.err().unwrap().kind();
         let error = "data: {\"error\":{\"message\":\"x\",\"code\":\"rate_limit_exceeded\"}}\n\n";
 
         assert_eq!(refused(&OPENAI_CHAT, &[]).await, Kind::Upstream);
@@ -357,11 +347,12 @@ mod tests {
         assert_eq!(refused(&OPENAI_CHAT, &["<html>"]).await, Kind::Upstream);
         assert_eq!(refused(&ANTHROPIC, &[OVERLOADED]).await, Kind::Overloaded);
         assert_eq!(refused(&ANTHROPIC, &[OVERLOADED.trim_end()]).await, Kind::Overloaded);
+        assert_eq!(refused(&ANTHROPIC, &["event: content_block_delta\ndata: {\"ty"]).await, Kind::Upstream);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_provider_that_sends_pings_only_is_late() {
-        let late = stream(&ANTHROPIC, &["event: ping\ndata: {}\n\n"], false).await.err().unwrap();
+        let late = streamed(&ANTHROPIC, &["event: ping\ndata: {}\n\n"], false).await.err().unwrap();
 
         assert_eq!(late.kind(), Kind::Timeout);
     }
@@ -373,17 +364,14 @@ mod tests {
         for (chunks, kind) in [
             (vec![delta], Kind::Upstream),
             (vec![delta, "event: content_bl"], Kind::Upstream),
+            (vec![delta, "event: content_block_delta\ndata: {\"type"], Kind::Upstream),
             (vec![delta, OVERLOADED], Kind::Overloaded),
             (vec![&*with_error], Kind::Overloaded),
         ] {
-            let mut body = stream(&ANTHROPIC, &chunks, true).await.unwrap().into_body();
+            let mut body = streamed(&ANTHROPIC, &chunks, true).await.unwrap().into_body();
 
             let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            let mut rest = body.frame().await.unwrap();
-            if let Ok(frame) = &rest {
-                assert_eq!(frame.data_ref().unwrap(), "event: content_bl");
-                rest = body.frame().await.unwrap();
-            }
+            let rest = body.frame().await.unwrap();
 
             assert_eq!(first, delta);
             assert_eq!(Error::from(rest.unwrap_err()).kind(), kind);

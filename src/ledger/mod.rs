@@ -28,6 +28,7 @@
 //! ```
 
 #[cfg(any(test, feature = "test-util"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
 mod memory;
 mod period;

@@ -3,7 +3,11 @@ use std::sync::Arc;
 
 use crate::{
     Dialect, Error, Kind, Payload, Target, Tokens,
-    body::{End, Observe, OnEnd, sse::Splitter},
+    body::{
+        End, Observe, OnEnd,
+        sse::{Event, Splitter},
+    },
+    dialect::Closing,
     exchange::{AttemptHandle, Outcome},
 };
 
@@ -22,6 +26,10 @@ pub struct ReadUsage {
     tokens: Tokens,
     reported: bool,
     answered: bool,
+    /// Whether an answer in the provider's dialect has begun, and not just any bytes.
+    begun: bool,
+    /// Whether it has come to its proper end.
+    closed: bool,
     failure: Option<Kind>,
     answer: Answer,
 }
@@ -47,6 +55,8 @@ impl ReadUsage {
             tokens: Tokens::default(),
             reported: false,
             answered: false,
+            begun: false,
+            closed: false,
             failure: None,
             answer,
         }
@@ -75,8 +85,47 @@ impl ReadUsage {
             return;
         }
         while let Some(event) = events.next_event() {
-            self.written += self.dialect.output_bytes(&event);
-            self.read(&event.data);
+            self.event(&event);
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.begun = self.begun || !event.data.is_empty();
+        self.written += self.dialect.output_bytes(event);
+        self.read(&event.data);
+        match self.dialect.closing(event) {
+            Some(Closing::Proper) => self.closed = true,
+            Some(Closing::Failed(error)) => self.failure = Some(error.kind()),
+            None => {}
+        }
+    }
+
+    fn whole(&mut self, whole: &Bytes, end: End) {
+        self.begun = true;
+        self.written = whole.len();
+        self.read(whole);
+        self.closed = self.reported || end == End::Complete;
+        if end == End::Complete && !self.reported {
+            self.failure = self.dialect.error_in_answer(whole).map(|error| error.kind());
+        }
+    }
+
+    /// Whether the provider will want money. One that refused, with whatever status, will not; one that
+    /// was left in the middle will.
+    fn is_charged(&self, end: End) -> bool {
+        let is_whole = matches!(self.answer, Answer::Whole { .. });
+        let refused = self.failure.is_some() && (is_whole || self.written == 0) && !self.reported;
+        !refused && (end == End::Aborted || self.answered && self.begun)
+    }
+
+    fn outcome(&self, end: End) -> Outcome {
+        match (end, self.failure) {
+            (_, Some(kind)) => Outcome::Failed(kind),
+            (End::Complete, None) if self.closed => Outcome::Answered,
+            (End::Complete | End::Failed, None) => Outcome::Failed(Kind::Upstream),
+            // Official SDKs leave a stream at its last event, and have missed nothing.
+            (End::Aborted, None) if self.closed && self.reported => Outcome::Answered,
+            (End::Aborted, None) => Outcome::Aborted,
         }
     }
 
@@ -113,28 +162,23 @@ impl Observe for ReadUsage {
     }
 
     fn end(mut self, end: End) {
-        match std::mem::replace(&mut self.answer, Answer::Stream(Splitter::new(0))) {
-            Answer::Stream(mut events) => {
+        match &mut self.answer {
+            Answer::Stream(events) => {
                 if let Some(event) = events.finish() {
-                    self.read(&event.data);
+                    self.event(&event);
                 }
             }
             Answer::Whole { first, more } => {
-                let whole = if more.is_empty() { &first[..] } else { &more[..] };
-                self.written = whole.len();
-                self.read(whole);
+                let whole =
+                    if more.is_empty() { std::mem::take(first) } else { std::mem::take(more).freeze() };
+                self.whole(&whole, end);
             }
         }
-        // A provider that refused has charged nothing; one that was left in the middle has.
-        let used = self.answered || end == End::Aborted;
-        if used && (end != End::Complete || !self.reported) {
+        // Counts that came before the end may not be the last word.
+        if self.is_charged(end) && !(self.closed && self.reported) {
             self.estimate();
         }
-        self.attempt.finish(match end {
-            End::Complete => Outcome::Answered,
-            End::Failed => Outcome::Failed(self.failure.unwrap_or(Kind::Upstream)),
-            End::Aborted => Outcome::Aborted,
-        });
+        self.attempt.finish(self.outcome(end));
     }
 }
 
@@ -197,6 +241,25 @@ mod tests {
 
         let attempt = attempt(&exchange);
         assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (11, 2, true));
+    }
+
+    #[test]
+    fn a_client_that_leaves_at_the_last_event_has_missed_nothing() {
+        let (exchange, mut read) = watch(&OPENAI_CHAT, true);
+
+        for event in [
+            r#"{"choices":[{"delta":{"content":"a text of more than four bytes"}}]}"#,
+            r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#,
+            "[DONE]",
+        ] {
+            read.data(&Bytes::from(format!("data: {event}\n\n")));
+        }
+        read.end(End::Aborted);
+
+        let attempt = attempt(&exchange);
+        assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (7, 3, false));
+        assert_eq!(attempt.outcome, Outcome::Answered);
     }
 
     #[test]

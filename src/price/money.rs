@@ -89,7 +89,7 @@ impl FromStr for NanoUsd {
         let power = 10u128.checked_pow(shift.unsigned_abs()).ok_or(NotAnAmount)?;
         let nanos = if shift >= 0 {
             value.checked_mul(power).ok_or(NotAnAmount)?
-        } else if value % power == 0 {
+        } else if value.is_multiple_of(power) {
             value / power
         } else {
             return Err(NotAnAmount);

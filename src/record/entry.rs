@@ -92,6 +92,8 @@ impl Record {
         // Nothing is learnt after this, so it is taken and not copied.
         let learnt = exchange.learn(std::mem::take);
         let attempts: Vec<_> = learnt.attempts.iter().map(AttemptRecord::new).collect();
+        let last = learnt.attempts.last();
+        let is_answered = last.is_some_and(|attempt| attempt.outcome == Outcome::Answered);
         let (error, message) = learnt.failure.map(|failure| (failure.kind, failure.message)).unzip();
         let (dialect, model, stream) = match learnt.asked {
             Some(asked) => (Some(asked.dialect), Some(asked.model), asked.stream),
@@ -101,7 +103,12 @@ impl Record {
             id: *exchange.id(),
             arrived: exchange.arrived(),
             duration: exchange.elapsed(),
-            end: if error.is_some() && end == End::Complete { End::Failed } else { end },
+            end: match end {
+                End::Complete if error.is_some() => End::Failed,
+                // Official SDKs leave a stream at its last event, and have missed nothing.
+                End::Aborted if stream && is_answered => End::Complete,
+                end => end,
+            },
             status,
             bytes,
             error,
@@ -160,5 +167,27 @@ fn as_maybe_milliseconds<S: Serializer>(time: &Option<Duration>, serializer: S) 
     match time {
         Some(time) => as_milliseconds(time, serializer),
         None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Target, exchange::Asked};
+
+    fn left(stream: bool, outcome: Outcome) -> Record {
+        let exchange = Exchange::default();
+        let asked = Asked { dialect: "openai-chat", model: "m".into(), stream };
+        exchange.learn(|learnt| learnt.asked = Some(asked));
+        exchange.begin(&Arc::new(Target::new("p", "m"))).finish(outcome);
+        Record::new(&exchange, Some(200), 10, End::Aborted)
+    }
+
+    #[test]
+    fn a_client_that_leaves_a_stream_at_its_last_event_has_had_all_of_it() {
+        assert_eq!(left(true, Outcome::Answered).end, End::Complete);
+
+        assert_eq!(left(true, Outcome::Aborted).end, End::Aborted);
+        assert_eq!(left(false, Outcome::Answered).end, End::Aborted);
     }
 }

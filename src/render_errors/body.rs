@@ -67,6 +67,7 @@ where
                     *over = true;
                     let error = Error::from(error.into());
                     exchange.fail(&error);
+                    exchange.broke_off(&error);
                     let event = dialect.error_event(&error, exchange.id());
                     Poll::Ready(Some(Ok(Frame::data(event))))
                 }

@@ -33,25 +33,35 @@ impl Credential {
         Ok(())
     }
 
-    /// `text` without the credential, if it is in there.
+    /// `text` without the credential, if it is in there, whole or cut off at the end.
     pub(super) fn scrub(&self, text: &[u8]) -> Option<Vec<u8>> {
+        const HIDDEN: &[u8] = b"***";
         let (Self::Bearer(secret) | Self::Header(_, secret)) = self else { return None };
         let secret = secret.expose().as_bytes();
         if secret.is_empty() {
             return None;
         }
-        let mut at = memchr::memmem::find(text, secret)?;
-        let (mut clean, mut rest) = (Vec::with_capacity(text.len()), text);
-        loop {
+        let (mut clean, mut rest) = (Vec::new(), text);
+        while let Some(at) = memchr::memmem::find(rest, secret) {
             clean.extend_from_slice(&rest[..at]);
-            clean.extend_from_slice(b"***");
+            clean.extend_from_slice(HIDDEN);
             rest = &rest[at + secret.len()..];
-            match memchr::memmem::find(rest, secret) {
-                Some(next) => at = next,
-                None => break,
-            }
         }
-        clean.extend_from_slice(rest);
+        let begun = begun(rest, secret);
+        if clean.is_empty() && begun == 0 {
+            return None;
+        }
+        clean.extend_from_slice(&rest[..rest.len() - begun]);
+        if begun > 0 {
+            clean.extend_from_slice(HIDDEN);
+        }
         Some(clean)
     }
+}
+
+/// How many bytes of `secret` stand at the end of `text`: a limit may have cut it there. So few that
+/// they tell nothing are not counted.
+fn begun(text: &[u8], secret: &[u8]) -> usize {
+    const TELLING: usize = 4;
+    (TELLING..secret.len()).rev().find(|length| text.ends_with(&secret[..*length])).unwrap_or(0)
 }

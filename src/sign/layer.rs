@@ -3,8 +3,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tower::Layer;
 
-use super::{Credential, Sign};
-use crate::BoxError;
+use super::{Credential, ScrubLayer, Sign};
+use crate::{BoxError, Error};
 
 /// Signs requests to one provider; see the [module](super).
 #[derive(Clone, Debug)]
@@ -38,6 +38,12 @@ impl SignLayer {
         Ok(Self { signature: Arc::new(Signature { credential, headers }) })
     }
 
+    /// A layer that takes this layer's credential out of all errors; it stands outside of the layers that
+    /// read answers.
+    pub fn scrub(&self) -> ScrubLayer {
+        ScrubLayer { signature: self.signature.clone() }
+    }
+
     /// Adds a header that every request to the provider carries, unless the client sends one that is
     /// passed on.
     #[must_use]
@@ -45,6 +51,13 @@ impl SignLayer {
         let mut headers = self.signature.headers.clone();
         headers.insert(name, value);
         Self { signature: Arc::new(Signature { credential: self.signature.credential.clone(), headers }) }
+    }
+}
+
+impl Signature {
+    /// `error` without the credential.
+    pub(super) fn scrub(&self, error: Error) -> Error {
+        error.scrubbed(|text| self.credential.scrub(text))
     }
 }
 

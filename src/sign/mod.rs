@@ -3,14 +3,17 @@
 //! What leaves for a provider is built from nothing: the body's type, the provider's credential and
 //! settings, and the few headers of a client that mean something to its provider. The client's key, its
 //! cookies, hop-by-hop headers and everything unknown stay here. On the way back an error is searched
-//! for the credential, because providers quote it.
+//! for the credential, because providers quote it; errors that are found inside of a success are
+//! searched by a [`ScrubLayer`] further out.
 
 mod credential;
 mod layer;
+mod scrub;
 mod service;
 
 pub use self::{
     credential::Credential,
     layer::SignLayer,
+    scrub::{Scrub, ScrubFuture, ScrubLayer, Scrubbed},
     service::{ResponseFuture, Sign},
 };

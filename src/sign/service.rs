@@ -90,10 +90,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        Poll::Ready(ready!(this.inner.poll(cx)).map_err(|error| {
-            let credential = &this.signature.credential;
-            error.into().scrubbed(|text| credential.scrub(text))
-        }))
+        Poll::Ready(ready!(this.inner.poll(cx)).map_err(|error| this.signature.scrub(error.into())))
     }
 }
 

@@ -30,11 +30,11 @@ pin_project! {
         /// The provider's own words.
         Native { #[pin] inner: R },
         /// The same without the counts that only the gateway has asked for.
-        Filtered { #[pin] inner: R, events: Splitter, filter: Filter, out: BytesMut, rest: Rest },
+        Filtered { #[pin] inner: Option<R>, events: Splitter, filter: Filter, out: BytesMut, rest: Rest },
         /// A whole answer, translated.
         Whole { #[pin] body: Full<Bytes> },
         /// A stream, translated as it passes.
-        Stream { #[pin] inner: R, events: Splitter, stream: UndoStream, out: BytesMut, rest: Rest },
+        Stream { #[pin] inner: Option<R>, events: Splitter, stream: UndoStream, out: BytesMut, rest: Rest },
     }
 }
 
@@ -57,7 +57,15 @@ impl<R> Translated<R> {
 
     pub(super) fn filtered(inner: R, dialect: &'static dyn Dialect) -> Self {
         let (events, out) = (Splitter::default(), BytesMut::new());
-        Self { state: State::Filtered { inner, events, filter: Filter(dialect), out, rest: Rest::More } }
+        Self {
+            state: State::Filtered {
+                inner: Some(inner),
+                events,
+                filter: Filter(dialect),
+                out,
+                rest: Rest::More,
+            },
+        }
     }
 
     pub(super) fn whole(body: Bytes) -> Self {
@@ -66,7 +74,7 @@ impl<R> Translated<R> {
 
     pub(super) fn stream(inner: R, stream: UndoStream) -> Self {
         let (events, out) = (Splitter::default(), BytesMut::new());
-        Self { state: State::Stream { inner, events, stream, out, rest: Rest::More } }
+        Self { state: State::Stream { inner: Some(inner), events, stream, out, rest: Rest::More } }
     }
 }
 
@@ -101,7 +109,7 @@ impl Rewrite for UndoStream {
 }
 
 fn poll_rewritten<R>(
-    mut inner: Pin<&mut R>,
+    mut inner: Pin<&mut Option<R>>,
     cx: &mut Context<'_>,
     events: &mut Splitter,
     rewrite: &mut impl Rewrite,
@@ -116,25 +124,28 @@ where
         if !out.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(out.split().freeze()))));
         }
-        match std::mem::replace(rest, Rest::Over) {
-            Rest::More => {}
-            Rest::Failed(error) => return Poll::Ready(Some(Err(error.into()))),
-            Rest::Over => return Poll::Ready(None),
-        }
-        *rest = Rest::More;
-        let result = match ready!(inner.as_mut().poll_frame(cx)) {
+        let Some(provider) = inner.as_mut().as_pin_mut() else {
+            return Poll::Ready(match std::mem::replace(rest, Rest::Over) {
+                Rest::Failed(error) => Some(Err(error.into())),
+                Rest::More | Rest::Over => None,
+            });
+        };
+        let result = match ready!(provider.poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => rewrite_chunk(events, data, rewrite, out),
                 Err(_trailers) => continue,
             },
             Some(Err(error)) => Err(Error::from(error.into())),
             None => {
+                inner.set(None);
                 *rest = Rest::Over;
                 let last = events.finish();
                 last.map_or(Ok(()), |event| rewrite.event(&event, out)).and_then(|()| rewrite.finish(out))
             }
         };
         if let Err(error) = result {
+            // What is further in has to have ended, and said so, before its error goes outwards.
+            inner.set(None);
             *rest = Rest::Failed(error);
         }
     }

@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(error(r#"{"max_tokens":1}"#).1, "messages");
         assert_eq!(
             error(r#"{"max_tokens":"my prompt","messages":[]}"#).0,
-            "max_tokens: expected u64 at line 1 column 25"
+            "max_tokens: expected a whole number at line 1 column 25"
         );
         assert_eq!(error(r#"{"max_tokens":1,"messages":[{"role":"tool"}]}"#).1, "messages.0.role");
         assert_eq!(

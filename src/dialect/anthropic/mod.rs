@@ -52,6 +52,7 @@ static USAGE: Member = Member::new(|| Finder::new(b"\"usage\""));
 static TEXT: Member = Member::new(|| Finder::new(b"\"text\""));
 static PARTIAL_JSON: Member = Member::new(|| Finder::new(b"\"partial_json\""));
 static THINKING: Member = Member::new(|| Finder::new(b"\"thinking\""));
+static ERROR: Member = Member::new(|| Finder::new(b"\"error\""));
 static STOP_REASON: Member = Member::new(|| Finder::new(b"\"stop_reason\""));
 
 #[derive(Deserialize)]
@@ -128,7 +129,10 @@ impl Dialect for Anthropic {
             Ok(text) => text,
             Err(error) => return Some(error),
         };
-        text.starts_with(b"{\"type\":\"error\"").then(|| error::read_inside(text)).flatten()
+        match ERROR.value(text) {
+            None | Some(b'n') => None,
+            Some(_) => error::read_inside(text),
+        }
     }
 
     fn read_error(&self, reply: Reply) -> Error {
@@ -220,6 +224,20 @@ mod tests {
             r#"{"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#
         ));
         assert!(is_content("", r#"{"type":"content_block_delta","delta":{}}"#));
+    }
+
+    #[test]
+    fn an_error_in_an_answer_is_found_however_it_is_written() {
+        let kind = |body: &'static str| ANTHROPIC.error_in_answer(&body.into()).map(|error| error.kind());
+        let good = r#"{"type":"message","content":[{"type":"tool_use","input":{"error":{"message":"x"}}}]}"#;
+
+        assert_eq!(
+            kind(r#"{ "error": {"message": "x", "type": "overloaded_error"}, "type": "error" }"#),
+            Some(Kind::Overloaded)
+        );
+        assert_eq!(kind("<html>"), Some(Kind::Upstream));
+        assert_eq!(kind(good), None);
+        assert_eq!(kind(r#"{"type":"message","error":null}"#), None);
     }
 
     #[test]

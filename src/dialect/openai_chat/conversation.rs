@@ -10,6 +10,7 @@ use crate::{
     dialect::{
         canonical::{Content, Part, Role, Text, ToolCall, Turn},
         extras::Extras,
+        text_or::TextOr,
     },
 };
 
@@ -50,8 +51,8 @@ impl<'e, 'a> Conversation<'e, 'a> {
             self.extras.text("messages[].name", message.name.take());
         }
         let (role, mut parts) = match &*role {
-            "system" | "developer" => (Role::System, self.content(message, &path)?),
-            "user" => (Role::User, self.content(message, &path)?),
+            "system" | "developer" => (Role::System, self.said(message, &path)?),
+            "user" => (Role::User, self.said(message, &path)?),
             "assistant" => (Role::Assistant, self.assistant(message, &path)?),
             "tool" => (Role::User, vec![self.result(message, &path)?]),
             "function" => (Role::User, vec![self.function_result(message, &path)?]),
@@ -74,6 +75,14 @@ impl<'e, 'a> Conversation<'e, 'a> {
             }
             _ => self.turns.push(Turn { role, parts }),
         }
+    }
+
+    /// What somebody says who can't but say something.
+    fn said(&mut self, message: Message<'a>, path: message::Path<'_>) -> Result<Vec<Part<'a>>, Error> {
+        if matches!(message.content, None | Some(TextOr::Null)) {
+            return Err(invalid(path() + ".content", "is missing"));
+        }
+        self.content(message, path)
     }
 
     fn content(&mut self, message: Message<'a>, path: message::Path<'_>) -> Result<Vec<Part<'a>>, Error> {

@@ -540,6 +540,7 @@ mod tests {
         assert_eq!(refused(r#"{"model":"m"}"#).0, "messages");
         assert_eq!(refused(&messages(r#"{"role":"tool","content":"x"}"#)).0, "messages[0].tool_call_id");
         assert_eq!(refused(&messages(r#"{"role":"robot"}"#)).0, "messages[0].role");
+        assert_eq!(refused(&messages(r#"{"role":"user","content":null}"#)).0, "messages[0].content");
         assert_eq!(
             refused(&messages(r#"{"role":"user","content":[{"type":"image_url"}]}"#)).0,
             "messages[0].content[0].image_url"
