@@ -51,11 +51,13 @@ mod tests {
     };
 
     use futures_util::{StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::{BodyExt, Full};
     use tower::{Layer, ServiceExt, service_fn};
 
     use super::*;
     use crate::{
-        Exchange,
+        Dialect, Exchange, Kind,
         dialect::{ANTHROPIC, OPENAI_CHAT},
         lock,
         payload::Head,
