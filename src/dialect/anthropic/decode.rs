@@ -12,7 +12,9 @@ use super::{
 use crate::{
     Error, Kind,
     dialect::{
-        canonical::{Effort, Format, Reasoning, Request, Role, Text, Tool, ToolChoice, ToolInput, Turn},
+        canonical::{
+            Content, Effort, Format, Reasoning, Request, Role, Text, Tool, ToolChoice, ToolInput, Turn,
+        },
         text::Str,
     },
 };
@@ -67,10 +69,24 @@ fn turns<'a>(messages: Vec<wire::Message<'a>>, reader: &mut Reader<'a>) -> Resul
             None => return Err(missing(&at("role"))),
         };
         let content = message.content.ok_or_else(|| missing(&at("content")))?;
-        turns.push(Turn { role, parts: reader.content(content, &|| at("content"))? });
+        let parts = reader.content(content, &|| at("content"))?;
+        if let Some(rule) = parts.iter().find_map(|part| misplaced(role, &part.content)) {
+            let path = at("content");
+            return Err(Error::new(Kind::InvalidRequest, format!("{path}: {rule}")).with_param(path));
+        }
+        turns.push(Turn { role, parts });
         reader.unknown("messages[].", message.unknown);
     }
     Ok(turns)
+}
+
+/// The rule against content of this kind in a turn of this role.
+fn misplaced(role: Role, content: &Content<'_>) -> Option<&'static str> {
+    match content {
+        Content::ToolCall(_) if role != Role::Assistant => Some("`tool_use` belongs to the assistant"),
+        Content::ToolResult { .. } if role != Role::User => Some("`tool_result` belongs to the user"),
+        _ => None,
+    }
 }
 
 fn tools<'a>(raws: Vec<&'a RawValue>, reader: &mut Reader<'a>) -> Result<Vec<Tool<'a>>, Error> {
@@ -388,5 +404,24 @@ mod tests {
         );
         assert_eq!(error(&with(r#""tools":[{"input_schema":{}}]"#)).1, "tools.0.name");
         assert_eq!(error(&with(r#""thinking":{"type":"hard"}"#)).1, "thinking.type");
+    }
+
+    #[test]
+    fn calls_and_results_belong_to_their_roles() {
+        let refused = |role: &str, block: &str| {
+            let body = format!(
+                r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"user","content":"q"}},{{"role":"{role}","content":[{block}]}}]}}"#
+            );
+            request(body.as_bytes()).unwrap_err().message().to_owned()
+        };
+
+        assert_eq!(
+            refused("user", r#"{"type":"tool_use","id":"c","name":"f","input":{}}"#),
+            "messages.1.content: `tool_use` belongs to the assistant"
+        );
+        assert_eq!(
+            refused("assistant", r#"{"type":"tool_result","tool_use_id":"c"}"#),
+            "messages.1.content: `tool_result` belongs to the user"
+        );
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn conversation<'a>(
         drafts.insert(0, Draft::user(vec![Block::text(EMPTY)]));
     }
     let mut drafts = answer_calls(drafts);
+    tell_calls_apart(&mut drafts);
     check_prefill(drafts.last_mut(), facts)?;
     Ok(Conversation { system, messages: drafts.into_iter().map(Draft::into_message).collect() })
 }
@@ -253,6 +254,52 @@ fn unanswered<'a>(open: &mut Vec<Cow<'a, str>>) -> Option<Draft<'a>> {
     let mut draft = Draft::user(Vec::new());
     draft.answer(&calls);
     (!calls.is_empty()).then_some(draft)
+}
+
+/// Gives calls ids of their own where a client has used one twice, which Anthropic refuses. Results
+/// stand in the order of their calls.
+fn tell_calls_apart(drafts: &mut [Draft<'_>]) {
+    let mut used = HashMap::new();
+    let mut changed = Vec::new();
+    for draft in drafts {
+        if draft.role == Role::User {
+            for (place, new) in changed.drain(..) {
+                if let Some(Block::ToolResult { tool_use_id, .. }) = draft.results.get_mut(place) {
+                    *tool_use_id = new;
+                }
+            }
+            continue;
+        }
+        let ids = draft.blocks.iter_mut().filter_map(|block| match block {
+            Block::ToolUse { id, .. } => Some(id),
+            _ => None,
+        });
+        for (place, id) in ids.enumerate() {
+            if let Some(new) = another(id, &mut used) {
+                *id = new.clone();
+                changed.push((place, new));
+            }
+        }
+    }
+}
+
+/// Another id if this one is used: the next of its numbers that is free.
+fn another<'a>(id: &Cow<'a, str>, used: &mut HashMap<Cow<'a, str>, u32>) -> Option<Cow<'a, str>> {
+    let Some(&known) = used.get(id) else {
+        used.insert(id.clone(), 1);
+        return None;
+    };
+    let mut number = known;
+    let new: Cow<'a, str> = loop {
+        number += 1;
+        let new = Cow::Owned(format!("{id}_{number}"));
+        if !used.contains_key(&new) {
+            break new;
+        }
+    };
+    used.insert(id.clone(), number);
+    used.insert(new.clone(), 1);
+    Some(new)
 }
 
 fn is_result(block: &Block<'_>) -> bool {
@@ -529,5 +576,26 @@ mod tests {
         assert_eq!(body["model"], "m");
         assert_eq!(body["stream"], true);
         assert_eq!(body["max_tokens"], 64_000);
+    }
+
+    #[test]
+    fn an_id_that_is_used_twice_becomes_another() {
+        let turns = vec![
+            user(vec![text("q")]),
+            assistant(vec![call("c", "f", "{}"), call("c", "g", "{}")]),
+            user(vec![result("c", "one"), result("c", "two")]),
+            assistant(vec![call("c", "f", "{}")]),
+            user(vec![result("c", "three")]),
+        ];
+
+        let messages = messages(turns);
+
+        let ids = |index: usize, member: &str| -> Vec<String> {
+            let blocks = messages[index]["content"].as_array().unwrap();
+            blocks.iter().map(|block| block[member].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!((ids(1, "id"), ids(3, "id")), (vec!["c".into(), "c_2".into()], vec!["c_3".into()]));
+        assert_eq!((ids(2, "tool_use_id"), ids(4, "tool_use_id")), (ids(1, "id"), ids(3, "id")));
+        assert_eq!(messages[2]["content"][1]["content"][0]["text"], "two");
     }
 }

@@ -136,7 +136,9 @@ pub(crate) fn of(json: &[u8]) -> Option<Tokens> {
         x_groq: Option<Groq<'a>>,
     }
 
-    let WithUsage { usage, x_groq } = serde_json::from_slice(json).ok()?;
+    // Checking the text as a whole is faster than checking it string by string.
+    let json = std::str::from_utf8(json).ok()?;
+    let WithUsage { usage, x_groq } = serde_json::from_str(json).ok()?;
     read(usage.or_else(|| x_groq?.usage)?)
 }
 

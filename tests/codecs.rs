@@ -1,0 +1,322 @@
+//! What holds for every request, answer and stream, however odd.
+
+mod gateway;
+mod random;
+mod rules;
+
+use std::collections::BTreeMap;
+
+use bartizan::{
+    Kind, Target, Tokens,
+    body::sse::Event as Sse,
+    dialect::{
+        ANTHROPIC, Codec, Dialect, OPENAI_CHAT,
+        canonical::{Content, Event, Finish, Request},
+    },
+    payload::Head,
+};
+use bytes::{Bytes, BytesMut};
+use gateway::{Said, ask, events};
+use proptest::{collection::vec, prelude::*};
+use random::Tape;
+use serde_json::Value;
+
+const BOTH: [&dyn Dialect; 2] = [&OPENAI_CHAT, &ANTHROPIC];
+
+fn codec(dialect: &'static dyn Dialect) -> &'static dyn Codec {
+    dialect.codec().unwrap()
+}
+
+fn random_request(dialect: &dyn Dialect, tape: &mut Tape<'_>) -> Value {
+    if dialect.id() == OPENAI_CHAT.id() { tape.chat_request() } else { tape.anthropic_request() }
+}
+
+/// Whatever comes, it is written as the provider wants it or refused as the client's mistake.
+fn check_request(from: &'static dyn Dialect, to: &'static dyn Dialect, body: &str) {
+    let request = match codec(from).decode_request(body.as_bytes()) {
+        Ok(request) => request,
+        Err(error) => return assert_eq!(error.kind(), Kind::InvalidRequest, "{error:?}"),
+    };
+    let encoded = match codec(to).encode_request(&request, &Target::new("provider", "model")) {
+        Ok(encoded) => encoded,
+        Err(error) => return assert_eq!(error.kind(), Kind::InvalidRequest, "{error:?}"),
+    };
+    let written = serde_json::from_slice(&encoded.body).unwrap();
+    if to.id() == ANTHROPIC.id() { rules::anthropic(&written) } else { rules::chat(&written) }
+}
+
+/// What a stream means, whatever the pieces it comes in.
+#[derive(Debug, Default, PartialEq)]
+struct Heard {
+    id: String,
+    choices: BTreeMap<u32, Choice>,
+    tokens: Tokens,
+    ended: bool,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Choice {
+    text: String,
+    reasoning: String,
+    proofs: Vec<String>,
+    /// Id, name and arguments.
+    calls: BTreeMap<u32, (String, String, String)>,
+    finish: Option<Finish<'static>>,
+}
+
+impl Heard {
+    fn of(events: impl IntoIterator<Item = Event<'static>>) -> Self {
+        let mut heard = Self::default();
+        events.into_iter().for_each(|event| heard.event(event));
+        heard
+    }
+
+    fn choice(&mut self, index: u32) -> &mut Choice {
+        self.choices.entry(index).or_default()
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Start { id, .. } => self.id = id.into_owned(),
+            Event::Text { choice, text } => self.choice(choice).text += &text,
+            Event::Reasoning { choice, text } => self.choice(choice).reasoning += &text,
+            Event::Signature { choice, signature } => self.choice(choice).proofs.push(signature.into_owned()),
+            Event::RedactedReasoning { choice, data } => self.choice(choice).proofs.push(data.into_owned()),
+            Event::ToolCall { choice, call, id, name, .. } => {
+                let begun = (id.into_owned(), name.into_owned(), String::new());
+                assert_eq!(self.choice(choice).calls.insert(call, begun), None);
+            }
+            Event::Arguments { choice, call, fragment } => {
+                self.choice(choice).calls.get_mut(&call).unwrap().2 += &fragment;
+            }
+            Event::Usage(tokens) => self.tokens = tokens,
+            Event::Finish { choice, finish } => {
+                let finish = match finish {
+                    Finish::Stop => Finish::Stop,
+                    Finish::Length => Finish::Length,
+                    Finish::ToolCalls => Finish::ToolCalls,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(self.choice(choice).finish.replace(finish), None);
+            }
+            Event::End => self.ended = true,
+            _ => {}
+        }
+    }
+}
+
+fn written(dialect: &'static dyn Dialect, events: Vec<Event<'static>>) -> Bytes {
+    let head = Head { model: "m".into(), stream: true, include_usage: true, ..Head::default() };
+    let (mut encoder, mut out) = (codec(dialect).encoder(&head), BytesMut::new());
+    events.into_iter().for_each(|event| encoder.event(event, &mut out));
+    out.freeze()
+}
+
+fn read(dialect: &'static dyn Dialect, stream: Bytes) -> Heard {
+    let (mut decoder, mut heard) = (codec(dialect).decoder(), Heard::default());
+    for event in events(stream) {
+        decoder.event(&event, &mut |event| heard.event(event)).unwrap();
+    }
+    decoder.finish(&mut |event| heard.event(event)).unwrap();
+    heard
+}
+
+/// What a request says, whatever its form.
+fn meaning(request: &Request<'_>) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for part in request.system.iter().chain(request.turns.iter().flat_map(|turn| &turn.parts)) {
+        match &part.content {
+            Content::Text(text) => said.push(format!("text {text}")),
+            Content::ToolCall(call) => {
+                said.push(format!("call {} {} {}", call.id, call.name, call.arguments))
+            }
+            Content::ToolResult { id, parts, .. } => said.push(format!("result {id} {}", parts.len())),
+            Content::Image(_) => said.push("image".into()),
+            other => said.push(format!("{other:?}")),
+        }
+    }
+    let tools =
+        request.tools.iter().map(|tool| format!("{} {:?} {:?}", tool.name, tool.input, tool.description));
+    said.extend(tools);
+    said.push(format!("{:?} {:?}", request.tool_choice, request.parallel_tools));
+    said.push(format!("{:?} {:?} {:?}", request.max_output, request.temperature, request.stop));
+    said.push(format!("{:?} {}", request.user, request.stream));
+    said
+}
+
+/// A conversation with calls and results in their order.
+fn typical(dialect: &dyn Dialect, texts: &[String], rounds: usize) -> Value {
+    use serde_json::json;
+    let is_chat = dialect.id() == OPENAI_CHAT.id();
+    let mut messages = vec![json!({"role": "user", "content": format!("q{}", texts.concat())})];
+    for round in 0..rounds {
+        let (id, said) = (format!("call_{round}"), format!("s{}", texts.get(round).map_or("", |text| text)));
+        if is_chat {
+            let call =
+                json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{\"a\":1.0}"}});
+            messages.push(json!({"role": "assistant", "content": said, "tool_calls": [call]}));
+            messages.push(json!({"role": "tool", "tool_call_id": id, "content": "r"}));
+        } else {
+            let call = json!({"type": "tool_use", "id": id, "name": "f", "input": {"a": 1.0}});
+            messages.push(json!({"role": "assistant", "content": [{"type": "text", "text": said}, call]}));
+            let result = json!({"type": "tool_result", "tool_use_id": id, "content": "r"});
+            messages.push(json!({"role": "user", "content": [result]}));
+        }
+    }
+    let schema = json!({"type": "object", "properties": {"a": {"type": "number"}}});
+    if is_chat {
+        messages.insert(0, json!({"role": "system", "content": "S"}));
+        let function = json!({"name": "f", "description": "d", "parameters": schema});
+        return json!({"model": "m", "messages": messages, "max_completion_tokens": 9, "stop": ["X"], "user": "u",
+            "temperature": 0.5, "tool_choice": "required", "parallel_tool_calls": false, "stream": true,
+            "tools": [{"type": "function", "function": function}]});
+    }
+    json!({"model": "m", "messages": messages, "max_tokens": 9, "stop_sequences": ["X"], "system": "S",
+        "metadata": {"user_id": "u"}, "temperature": 0.5, "stream": true,
+        "tool_choice": {"type": "any", "disable_parallel_tool_use": true},
+        "tools": [{"name": "f", "description": "d", "input_schema": schema}]})
+}
+
+fn gateway_answer(
+    client: &'static dyn Dialect,
+    provider: &'static dyn Dialect,
+    chunks: Vec<Bytes>,
+) -> String {
+    let question =
+        r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let path = if client.id() == OPENAI_CHAT.id() { "/v1/chat/completions" } else { "/v1/messages" };
+    let target = Target::new("provider", "m");
+    let answer = ask(path, question.to_owned(), provider, target, Said::stream(chunks));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let body = String::from_utf8(runtime.block_on(answer).body.to_vec()).unwrap();
+    // Providers that don't say when are said to have answered now.
+    let without_time = |event: &str| match (event.split_once("\"created\":"), event.split_once(",\"model\""))
+    {
+        (Some((before, _)), Some((_, after))) => format!("{before}{after}"),
+        _ => event.to_owned(),
+    };
+    body.split("\n\n").map(without_time).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn requests_are_written_by_the_rules_or_refused(bytes in vec(any::<u8>(), 0..400), odd in 0usize..60) {
+        for from in BOTH {
+            let body = random_request(from, &mut Tape::new(&bytes, odd)).to_string();
+            for to in BOTH {
+                check_request(from, to, &body);
+            }
+        }
+    }
+
+    #[test]
+    fn requests_that_are_not_json_are_refused(bytes in vec(any::<u8>(), 0..200), at in any::<prop::sample::Index>(), with in any::<char>()) {
+        for from in BOTH {
+            let mut body = random_request(from, &mut Tape::new(&bytes, 0)).to_string();
+            let at = body.floor_char_boundary(at.index(body.len()));
+            body.insert(at, with);
+            for to in BOTH {
+                check_request(from, to, &body);
+            }
+        }
+    }
+
+    #[test]
+    fn a_typical_request_keeps_its_meaning(texts in vec("[a-z\"\\\\ü\n]{0,8}", 0..4), rounds in 0usize..4) {
+        for dialect in BOTH {
+            let body = typical(dialect, &texts, rounds).to_string();
+            let before = codec(dialect).decode_request(body.as_bytes()).unwrap();
+
+            let encoded = codec(dialect).encode_request(&before, &Target::new("provider", "model")).unwrap();
+
+            let after = codec(dialect).decode_request(&encoded.body).unwrap();
+            prop_assert_eq!(meaning(&before), meaning(&after));
+            prop_assert!(encoded.lost.is_empty() && encoded.undo.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_written_and_read_again_means_the_same(bytes in vec(any::<u8>(), 0..120)) {
+        for dialect in BOTH {
+            let is_chat = dialect.id() == OPENAI_CHAT.id();
+            let stream = Tape::new(&bytes, 0).stream(is_chat);
+
+            let heard = read(dialect, written(dialect, stream.clone()));
+
+            let mut expected = Heard::of(stream);
+            for choice in expected.choices.values_mut().filter(|_| is_chat) {
+                // A proof is written with the thoughts that it proves.
+                choice.proofs.retain(|proof| !proof.is_empty());
+            }
+            prop_assert_eq!(heard, expected);
+        }
+    }
+
+    #[test]
+    fn answers_of_any_kind_are_read_or_refused(bytes in vec(any::<u8>(), 0..200), odd in 2usize..60) {
+        for from in BOTH {
+            let message = match from.id() == OPENAI_CHAT.id() {
+                true => serde_json::json!({"choices": [{"message": Tape::new(&bytes, odd).chat_request()["messages"][0]}]}),
+                false => Tape::new(&bytes, odd).anthropic_request()["messages"][0].clone(),
+            };
+            let body = Bytes::from(message.to_string());
+            let _ = from.error_in_answer(&body);
+            match codec(from).decode_answer(&body) {
+                Ok(answer) => for to in BOTH {
+                    let written = codec(to).encode_answer(&answer);
+                    prop_assert!(codec(to).decode_answer(&written).is_ok(), "{:?}", written);
+                },
+                Err(error) => prop_assert_eq!(error.kind(), Kind::Upstream),
+            }
+        }
+    }
+
+    #[test]
+    fn events_of_any_kind_are_read_or_refused(bytes in vec(any::<u8>(), 0..80), at in any::<prop::sample::Index>(), with in "[\\[\\]{}\",:0-9a-z]{0,3}") {
+        for dialect in BOTH {
+            let stream = written(dialect, Tape::new(&bytes, 0).stream(true));
+            let mut text = String::from_utf8(stream.to_vec()).unwrap();
+            let at = text.floor_char_boundary(at.index(text.len()));
+            text.insert_str(at, &with);
+            for client in BOTH {
+                let (mut decoder, mut encoder) = (codec(dialect).decoder(), codec(client).encoder(&Head::default()));
+                let mut out = BytesMut::new();
+                for event in events(text.clone().into()) {
+                    passed_on(dialect, &event);
+                    let _ = decoder.event(&event, &mut |event| encoder.event(event, &mut out));
+                }
+                let _ = decoder.finish(&mut |event| encoder.event(event, &mut out));
+            }
+        }
+    }
+}
+
+/// All that is asked of an event that is not translated.
+fn passed_on(dialect: &dyn Dialect, event: &Sse) {
+    let _ = dialect.is_content(event);
+    let _ = dialect.closing(event);
+    let _ = dialect.output_bytes(event);
+    let _ = dialect.read_usage(&event.data, &mut Tokens::default());
+    let _ = dialect.without_usage(event);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_stream_is_the_same_however_it_is_cut(bytes in vec(any::<u8>(), 0..80), cuts in vec(any::<prop::sample::Index>(), 0..12)) {
+        for provider in BOTH {
+            let whole = written(provider, Tape::new(&bytes, 0).stream(false));
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(whole.len())).collect();
+            cuts.extend([0, whole.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|cut| whole.slice(cut[0]..cut[1])).collect();
+            for client in BOTH {
+                let uncut = gateway_answer(client, provider, vec![whole.clone()]);
+                prop_assert_eq!(gateway_answer(client, provider, Vec::clone(&pieces)), uncut);
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Random requests that are close to what clients send, and canonical streams.
+
+use bartizan::{
+    Tokens,
+    dialect::canonical::{Event, Finish},
+};
+use serde_json::{Map, Value, json};
+
+/// Random choices, taken from bytes so that they shrink; the end of the tape is all zeros, the simplest.
+pub struct Tape<'t> {
+    bytes: std::slice::Iter<'t, u8>,
+    /// One member of so many is missing or wrong; none if it is 0.
+    odd: usize,
+}
+
+const TEXTS: [&str; 8] = ["hi", "x y", "", " ", "ü\u{1F600}\n\"\\", "a\u{0}b", "{\"a\":1}", "end "];
+const IDS: [&str; 8] = ["call_a", "call_b", "call_c", "toolu_1", "", "a.b:0", "é", "call_a "];
+const NAMES: [&str; 8] = ["f", "get_weather", "a/b", "a_b", "", "wörld", "g", "x y"];
+const ARGUMENTS: [&str; 8] =
+    ["{}", "{\"a\":1}", "", "{\"a\":", "[1]", "null", "not json", "{\"b\":1.0,\"a\":\"\\u00fc\"}"];
+const TYPES: [&str; 6] = ["image/png", "image/jpg", "image/tiff", "application/pdf", "text/plain", ""];
+
+impl<'t> Tape<'t> {
+    pub fn new(bytes: &'t [u8], odd: usize) -> Self {
+        Self { bytes: bytes.iter(), odd }
+    }
+
+    pub fn pick(&mut self, of: usize) -> usize {
+        usize::from(self.bytes.next().copied().unwrap_or(0)) % of
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.pick(of.len())]
+    }
+
+    fn text(&mut self) -> Value {
+        self.one(&TEXTS).into()
+    }
+
+    fn list(&mut self, most: usize, one: impl Fn(&mut Self) -> Value) -> Value {
+        let count = self.pick(most + 1);
+        (0..count).map(|_| one(self)).collect::<Vec<_>>().into()
+    }
+
+    /// An object of these members, some of which are missing or wrong, and some more.
+    fn object<const N: usize>(&mut self, members: [(&str, Value); N]) -> Value {
+        let mut object = Map::new();
+        for (name, value) in members {
+            if self.odd > 0 && self.pick(self.odd) == 1 {
+                if let Some(value) = self.wrong() {
+                    object.insert(name.into(), value);
+                }
+            } else {
+                object.insert(name.into(), value);
+            }
+        }
+        if self.odd > 0 && self.pick(self.odd) == 1 {
+            object.insert("unheard_of".into(), json!({"a": [1, null]}));
+        }
+        object.into()
+    }
+
+    fn wrong(&mut self) -> Option<Value> {
+        let wrong = [
+            None,
+            Some(Value::Null),
+            Some("".into()),
+            Some(7.into()),
+            Some((-1).into()),
+            Some(json!([])),
+            Some(json!({})),
+            Some(true.into()),
+            Some(json!([null])),
+            Some(json!(1e300)),
+        ];
+        wrong[self.pick(wrong.len())].clone()
+    }
+
+    /// Some of these members.
+    fn some<const N: usize>(&mut self, object: &mut Value, members: [(&str, Value); N]) {
+        for (name, value) in members {
+            if self.pick(4) == 1 {
+                object[name] = value;
+            }
+        }
+    }
+
+    fn cached(&mut self, mut block: Value) -> Value {
+        if self.pick(4) == 1 {
+            block["cache_control"] = json!({"type": "ephemeral", "ttl": self.one(&["5m", "1h"])});
+        }
+        block
+    }
+
+    fn schema(&mut self) -> Value {
+        match self.pick(6) {
+            0 => json!({"type": "object", "properties": {}}),
+            1 => {
+                json!({"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}, "required": ["a"]})
+            }
+            2 => json!({"anyOf": [{"properties": {"a": {}}, "required": ["a"]}, {"type": "object"}]}),
+            3 => json!({"type": "string"}),
+            4 => json!({}),
+            _ => self.wrong().unwrap_or(json!(true)),
+        }
+    }
+
+    pub fn chat_request(&mut self) -> Value {
+        let messages = self.list(8, Self::chat_message);
+        let tools = self.list(3, Self::chat_tool);
+        let mut request = self.object([("model", "m".into()), ("messages", messages)]);
+        let choice = match self.pick(6) {
+            0 => json!("auto"),
+            1 => json!("none"),
+            2 => json!("required"),
+            3 => json!({"type": "function", "function": {"name": self.one(&NAMES)}}),
+            4 => json!({"type": "allowed_tools", "allowed_tools": {"mode": "auto",
+                "tools": [{"type": "function", "function": {"name": self.one(&NAMES)}}]}}),
+            _ => json!({"type": "custom", "custom": {"name": self.one(&NAMES)}}),
+        };
+        let format = match self.pick(3) {
+            0 => json!({"type": "text"}),
+            1 => json!({"type": "json_object"}),
+            _ => {
+                json!({"type": "json_schema", "json_schema": {"name": self.one(&NAMES), "schema": self.schema()}})
+            }
+        };
+        let stop = self.list(6, Self::text);
+        let members = [
+            ("tools", tools),
+            ("tool_choice", choice),
+            ("response_format", format),
+            ("stop", stop),
+            ("temperature", self.one(&[0.0, 1.0, 2.0]).into()),
+            ("top_p", self.one(&[0.1, 1.0]).into()),
+            ("n", self.pick(3).into()),
+            ("max_completion_tokens", self.one(&[0, 1, 900, 100_000]).into()),
+            ("reasoning_effort", self.one(&["none", "low", "high", "max", "odd"]).into()),
+            ("parallel_tool_calls", (self.pick(2) == 1).into()),
+            ("user", self.one(&["u", "a@b.c", "+49 123 456"]).into()),
+            ("seed", 1.into()),
+            ("logit_bias", json!({"1": 2})),
+            ("stream", (self.pick(2) == 1).into()),
+        ];
+        self.some(&mut request, members);
+        request
+    }
+
+    fn chat_tool(&mut self) -> Value {
+        let name = self.one(&NAMES);
+        if self.pick(6) == 1 {
+            let custom = self.object([("name", name.into())]);
+            return self.object([("type", "custom".into()), ("custom", custom)]);
+        }
+        let schema = self.schema();
+        let mut function = self.object([("name", name.into()), ("parameters", schema)]);
+        let strict = self.pick(2) == 1;
+        self.some(&mut function, [("strict", strict.into()), ("description", "d".into())]);
+        self.object([("type", "function".into()), ("function", function)])
+    }
+
+    fn chat_message(&mut self) -> Value {
+        match self.pick(6) {
+            0 => {
+                let content = self.chat_content();
+                self.object([("role", "user".into()), ("content", content)])
+            }
+            1 => {
+                let content = self.chat_content();
+                let role = self.one(&["system", "developer"]).into();
+                self.object([("role", role), ("content", content)])
+            }
+            2 | 3 => {
+                let (content, calls) = (self.chat_content(), self.list(3, Self::chat_call));
+                let mut message =
+                    self.object([("role", "assistant".into()), ("content", content), ("tool_calls", calls)]);
+                let blocks = json!([{"type": "thinking", "thinking": "t", "signature": "s"}]);
+                let members = [
+                    ("refusal", self.text()),
+                    ("reasoning_content", self.text()),
+                    ("thinking_blocks", blocks),
+                ];
+                self.some(&mut message, members);
+                message
+            }
+            _ => {
+                let content = self.chat_content();
+                let id = self.one(&IDS).into();
+                self.object([("role", "tool".into()), ("tool_call_id", id), ("content", content)])
+            }
+        }
+    }
+
+    fn chat_call(&mut self) -> Value {
+        let (id, name, arguments) = (self.one(&IDS), self.one(&NAMES), self.one(&ARGUMENTS));
+        if self.pick(8) == 1 {
+            return json!({"id": id, "type": "custom", "custom": {"name": name, "input": arguments}});
+        }
+        let function = self.object([("name", name.into()), ("arguments", arguments.into())]);
+        self.object([("id", id.into()), ("type", "function".into()), ("function", function)])
+    }
+
+    fn chat_content(&mut self) -> Value {
+        match self.pick(4) {
+            0 | 1 => self.text(),
+            2 => Value::Null,
+            _ => self.list(3, Self::chat_part),
+        }
+    }
+
+    fn chat_part(&mut self) -> Value {
+        let data = format!("data:{};base64,aGVsbG8=", self.one(&TYPES));
+        let part = match self.pick(6) {
+            0..3 => {
+                let text = self.text();
+                self.object([("type", "text".into()), ("text", text)])
+            }
+            3 => {
+                let url = self.one(&["https://e.x/a.png", &data]).into();
+                let url = self.object([("url", url)]);
+                self.object([("type", "image_url".into()), ("image_url", url)])
+            }
+            4 => {
+                let file = self.object([("file_data", data.into()), ("filename", "a".into())]);
+                self.object([("type", "file".into()), ("file", file)])
+            }
+            _ => json!({"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}),
+        };
+        self.cached(part)
+    }
+
+    pub fn anthropic_request(&mut self) -> Value {
+        let messages = self.list(8, Self::anthropic_message);
+        let tools = self.list(3, |tape| {
+            let (name, schema) = (tape.one(&NAMES), tape.schema());
+            let tool = tape.object([("name", name.into()), ("input_schema", schema)]);
+            tape.cached(tool)
+        });
+        let members = [
+            ("model", "m".into()),
+            ("max_tokens", self.one(&[1, 900, 100_000]).into()),
+            ("messages", messages),
+        ];
+        let mut request = self.object(members);
+        let system = match self.pick(2) {
+            0 => self.text(),
+            _ => self.list(2, Self::anthropic_block),
+        };
+        let choice = json!({"type": self.one(&["auto", "any", "none", "tool"]), "name": self.one(&NAMES),
+            "disable_parallel_tool_use": self.pick(2) == 1});
+        let stops = self.list(6, Self::text);
+        let members = [
+            ("system", system),
+            ("tools", tools),
+            ("tool_choice", choice),
+            ("stop_sequences", stops),
+            ("temperature", self.one(&[0.0, 1.0]).into()),
+            ("top_k", 3.into()),
+            (
+                "thinking",
+                json!({"type": self.one(&["enabled", "adaptive", "disabled"]), "budget_tokens": 2000}),
+            ),
+            ("metadata", json!({"user_id": "u"})),
+            ("container", "c".into()),
+            ("output_config", json!({"effort": "low"})),
+        ];
+        self.some(&mut request, members);
+        request
+    }
+
+    fn anthropic_message(&mut self) -> Value {
+        let role = self.one(&["user", "assistant", "user", "assistant", "system"]);
+        let content = match self.pick(3) {
+            0 => self.text(),
+            _ => self.list(4, Self::anthropic_block),
+        };
+        self.object([("role", role.into()), ("content", content)])
+    }
+
+    fn anthropic_block(&mut self) -> Value {
+        let block = match self.pick(9) {
+            0 | 1 => {
+                let text = self.text();
+                self.object([("type", "text".into()), ("text", text)])
+            }
+            2 | 3 => {
+                let input = self.one(&["{}", "{\"a\":1}", "[]", "5"]).parse().unwrap();
+                let (id, name) = (self.one(&IDS).into(), self.one(&NAMES).into());
+                self.object([("type", "tool_use".into()), ("id", id), ("name", name), ("input", input)])
+            }
+            4 | 5 => {
+                let (id, text) = (self.one(&IDS).into(), self.text());
+                let content = match self.pick(2) {
+                    0 => text,
+                    _ => {
+                        json!([{"type": "text", "text": text}, {"type": "tool_reference", "tool_name": "f"}])
+                    }
+                };
+                let is_error = (self.pick(2) == 1).into();
+                self.object([
+                    ("type", "tool_result".into()),
+                    ("tool_use_id", id),
+                    ("content", content),
+                    ("is_error", is_error),
+                ])
+            }
+            6 => {
+                let source = json!({"type": "base64", "media_type": self.one(&TYPES), "data": "aGVsbG8="});
+                let kind = self.one(&["image", "document"]).into();
+                self.object([("type", kind), ("source", source)])
+            }
+            7 => {
+                let (text, signature) = (self.text(), self.one(&["s", ""]).into());
+                self.object([("type", "thinking".into()), ("thinking", text), ("signature", signature)])
+            }
+            _ => json!({"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {}}),
+        };
+        self.cached(block)
+    }
+
+    /// A well-formed stream: calls may take turns, in chat with several answers.
+    pub fn stream(&mut self, chat: bool) -> Vec<Event<'static>> {
+        let start = Event::Start { id: "id".into(), model: "m".into(), created: Some(1) };
+        let mut events = vec![start];
+        let choices = if chat { 1 + self.pick(2) as u32 } else { 1 };
+        let mut calls = vec![Vec::new(); choices as usize];
+        for _ in 0..self.pick(24) {
+            let choice = self.pick(choices as usize) as u32;
+            let own: &mut Vec<Vec<&str>> = &mut calls[choice as usize];
+            let text = self.one(&TEXTS).into();
+            events.push(match self.pick(6) {
+                0 => Event::Text { choice, text },
+                1 => Event::Reasoning { choice, text },
+                2 => Event::Signature { choice, signature: "proof".into() },
+                3 => Event::RedactedReasoning { choice, data: "secret".into() },
+                4 => {
+                    let call = own.len() as u32;
+                    let name = self.one(&["f", "g", "get_weather"]).into();
+                    own.push(vec!["{\"a\":", "[1,\"}\\\"\"", "]", "}"]);
+                    Event::ToolCall {
+                        choice,
+                        call,
+                        id: format!("call_{call}").into(),
+                        name,
+                        is_free_text: false,
+                    }
+                }
+                _ if own.is_empty() => Event::Ping,
+                _ => {
+                    let call = self.pick(own.len());
+                    if own[call].is_empty() {
+                        continue;
+                    }
+                    Event::Arguments { choice, call: call as u32, fragment: own[call].remove(0).into() }
+                }
+            });
+            // Text ends the calls of a client that can't have them take turns.
+            if !chat && !matches!(events.last(), Some(Event::ToolCall { .. } | Event::Arguments { .. })) {
+                let said = events.pop().unwrap();
+                finish_calls(0, &mut calls[0], &mut events);
+                events.push(said);
+            }
+        }
+        for (choice, calls) in calls.iter_mut().enumerate() {
+            finish_calls(choice as u32, calls, &mut events);
+        }
+        let (input, output) = (self.pick(200) as u64, self.pick(200) as u64);
+        let cached = input / (1 + self.pick(4) as u64);
+        let tokens = Tokens { input, cached, output, cache_write: (input - cached) / 2, ..Tokens::default() };
+        events.push(Event::Usage(Tokens { reasoning: output / 2, ..tokens }));
+        for (choice, calls) in calls.iter().enumerate() {
+            let finish = match self.pick(2) {
+                _ if !calls.is_empty() => Finish::ToolCalls,
+                0 => Finish::Stop,
+                _ => Finish::Length,
+            };
+            events.push(Event::Finish { choice: choice as u32, finish });
+        }
+        events.push(Event::End);
+        events
+    }
+}
+
+fn finish_calls(choice: u32, calls: &mut [Vec<&'static str>], events: &mut Vec<Event<'static>>) {
+    for (call, rest) in calls.iter_mut().enumerate() {
+        for fragment in rest.drain(..) {
+            events.push(Event::Arguments { choice, call: call as u32, fragment: fragment.into() });
+        }
+    }
+}

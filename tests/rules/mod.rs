@@ -1,0 +1,156 @@
+//! What providers document of requests, checked as strictly as they check it.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+    value[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value[name].as_str().unwrap_or_else(|| panic!("no text `{name}` in {value}"))
+}
+
+fn is_name(name: &str, longest: usize) -> bool {
+    (1..=longest).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+}
+
+/// `POST /v1/messages`, for a model of which nothing is known.
+pub fn anthropic(request: &Value) {
+    assert!(request["model"].is_string() && request["max_tokens"].is_u64(), "{request}");
+    let names: HashSet<_> = list(request, "tools").iter().map(|tool| text(tool, "name")).collect();
+    for tool in list(request, "tools") {
+        assert!(is_name(text(tool, "name"), 128), "{tool}");
+        assert_eq!(tool["input_schema"]["type"], "object", "{tool}");
+    }
+    if let Some(choice) = request.get("tool_choice") {
+        assert!(!names.is_empty(), "a choice of nothing: {request}");
+        assert!(choice["type"] != "tool" || names.contains(text(choice, "name")), "{choice}");
+    }
+    for stop in list(request, "stop_sequences") {
+        assert!(!stop.as_str().unwrap().trim().is_empty());
+    }
+    let thinking = &request["thinking"];
+    if thinking["type"] == "enabled" {
+        let budget = thinking["budget_tokens"].as_u64().unwrap();
+        assert!(budget >= 1024 && budget < request["max_tokens"].as_u64().unwrap(), "{request}");
+        let forced = matches!(request["tool_choice"]["type"].as_str(), Some("any" | "tool"));
+        assert!(!forced && request.get("top_k").is_none(), "{request}");
+    }
+    if let Some(temperature) = request["temperature"].as_f64() {
+        assert!((0.0..=1.0).contains(&temperature));
+    }
+    list(request, "system").iter().for_each(anthropic_block);
+    anthropic_messages(list(request, "messages"));
+    assert!(request.to_string().matches("\"cache_control\":{").count() <= 4, "{request}");
+}
+
+fn anthropic_messages(messages: &[Value]) {
+    assert!(!messages.is_empty());
+    let mut open: Vec<&str> = Vec::new();
+    let mut ids = HashSet::new();
+    for (index, message) in messages.iter().enumerate() {
+        assert_eq!(message["role"], ["user", "assistant"][index % 2], "{messages:?}");
+        let blocks = list(message, "content");
+        assert!(!blocks.is_empty(), "{messages:?}");
+        blocks.iter().for_each(anthropic_block);
+        let results = blocks.iter().take_while(|block| block["type"] == "tool_result");
+        let answered: Vec<_> = results.map(|result| text(result, "tool_use_id")).collect();
+        assert_eq!(answered, open, "each call is answered right after it: {messages:?}");
+        assert!(blocks[answered.len()..].iter().all(|block| block["type"] != "tool_result"), "{messages:?}");
+        let calls =
+            blocks.iter().filter(|block| block["type"] == "tool_use" && message["role"] == "assistant");
+        open = calls.map(|call| text(call, "id")).collect();
+        assert!(open.iter().all(|id| ids.insert(*id)), "ids are unique: {messages:?}");
+    }
+    assert!(open.is_empty(), "{messages:?}");
+    let last = messages.last().unwrap();
+    let end = list(last, "content").last().and_then(|block| block["text"].as_str()).unwrap_or_default();
+    assert!(last["role"] == "user" || !end.ends_with(char::is_whitespace), "{last}");
+}
+
+fn anthropic_block(block: &Value) {
+    match text(block, "type") {
+        "text" => assert!(!text(block, "text").trim().is_empty(), "{block}"),
+        "tool_use" => {
+            assert!(is_name(text(block, "id"), usize::MAX) && is_name(text(block, "name"), 128), "{block}");
+            assert!(block["input"].is_object(), "{block}");
+        }
+        "tool_result" => {
+            assert!(is_name(text(block, "tool_use_id"), usize::MAX), "{block}");
+            list(block, "content").iter().for_each(anthropic_block);
+        }
+        "image" => {
+            let known = ["image/jpeg", "image/png", "image/gif", "image/webp"];
+            let source = &block["source"];
+            assert!(source["type"] != "base64" || known.contains(&text(source, "media_type")), "{block}");
+        }
+        "thinking" => assert!(!text(block, "signature").is_empty(), "{block}"),
+        _ => {}
+    }
+}
+
+/// `POST /v1/chat/completions`, for a model of which nothing is known.
+pub fn chat(request: &Value) {
+    assert!(request["model"].is_string() && request["messages"].is_array(), "{request}");
+    let names: HashSet<_> = list(request, "tools").iter().map(chat_tool).collect();
+    assert!(names.iter().all(|name| is_name(name, 64)), "{request}");
+    assert!(request.get("tools").is_none_or(|_| !names.is_empty()), "{request}");
+    for member in ["tool_choice", "parallel_tool_calls"] {
+        assert!(request.get(member).is_none() || !names.is_empty(), "{request}");
+    }
+    assert!(list(request, "stop").len() <= 4);
+    assert!(request.get("stream_options").is_none() || request["stream"] == true, "{request}");
+    let mut open: Vec<&str> = Vec::new();
+    for message in list(request, "messages") {
+        let role = text(message, "role");
+        if role == "tool" {
+            let id = text(message, "tool_call_id");
+            let at = open.iter().position(|open| *open == id);
+            open.remove(at.unwrap_or_else(|| panic!("answers nothing: {request}")));
+            assert!(message["content"].is_string(), "{message}");
+            continue;
+        }
+        assert!(open.is_empty(), "calls {open:?} are not answered: {request}");
+        match role {
+            "system" => assert!(message["content"].is_string(), "{message}"),
+            "user" => chat_content(&message["content"]),
+            "assistant" => open = chat_assistant(message),
+            other => panic!("{other}"),
+        }
+    }
+    assert!(open.is_empty(), "calls {open:?} are not answered: {request}");
+}
+
+fn chat_tool(tool: &Value) -> &str {
+    text(&tool[text(tool, "type")], "name")
+}
+
+fn chat_assistant(message: &Value) -> Vec<&str> {
+    let says = message["content"].is_string() || message["refusal"].is_string();
+    assert!(says || !list(message, "tool_calls").is_empty(), "{message}");
+    assert!(message.get("tool_calls").is_none_or(|calls| !calls.as_array().unwrap().is_empty()), "{message}");
+    let calls = list(message, "tool_calls").iter().map(|call| {
+        let called = &call[text(call, "type")];
+        assert!(is_name(text(called, "name"), 64), "{call}");
+        assert!(called["arguments"].is_string() || called["input"].is_string(), "{call}");
+        text(call, "id")
+    });
+    calls.collect()
+}
+
+fn chat_content(content: &Value) {
+    let Some(parts) = content.as_array() else { return assert!(content.is_string(), "{content}") };
+    assert!(!parts.is_empty());
+    for part in parts {
+        match text(part, "type") {
+            "text" => drop(text(part, "text")),
+            "image_url" => drop(text(&part["image_url"], "url")),
+            "file" => drop(text(&part["file"], "file_data")),
+            "input_audio" => drop(text(&part["input_audio"], "data")),
+            other => panic!("{other}"),
+        }
+    }
+}
