@@ -383,6 +383,7 @@ mod tests {
             let mut req = request();
             req.extensions_mut().insert(Deadline(Instant::now() + Duration::from_millis(200)));
 
+            let begun = Instant::now();
             let answer = upstream(&format!("http://{address}")).oneshot(req).await;
 
             assert_eq!(answer.is_ok(), has_head);
@@ -390,6 +391,7 @@ mod tests {
                 Ok(answer) => assert_eq!(read(answer).await, ("half".into(), Some(Kind::Timeout))),
                 Err(error) => assert_eq!(error.kind(), Kind::Timeout),
             }
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         }
     }
 
