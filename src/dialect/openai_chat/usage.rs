@@ -9,7 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::wire::Groq;
-use crate::Tokens;
+use crate::{Tokens, dialect::json};
 
 /// The counts of one answer; all details are parts of the totals.
 #[derive(Debug, Default, Deserialize)]
@@ -136,7 +136,7 @@ pub(crate) fn of(json: &[u8]) -> Option<Tokens> {
         x_groq: Option<Groq<'a>>,
     }
 
-    let WithUsage { usage, x_groq } = serde_json::from_slice(json).ok()?;
+    let WithUsage { usage, x_groq } = json::parse(json).ok()?;
     read(usage.or_else(|| x_groq?.usage)?)
 }
 
