@@ -8,7 +8,13 @@ use std::{
 };
 
 use axum::{Router, body::Body, routing::post};
-use bartizan::{BoxError, body::End, secret::Secret, upstream::HttpClient};
+use bartizan::{
+    BoxError,
+    body::End,
+    config::{Builder, Config},
+    secret::Secret,
+    upstream::HttpClient,
+};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -254,4 +260,18 @@ async fn an_address_and_a_credential_make_a_provider() {
     let (status, _, body) = read(own_provider::app([hosted("sk-other")]), ask(CHAT, HELLO)).await;
     assert!(status.is_server_error(), "{status} {body}");
     assert!(!body.contains("sk-other"), "{body}");
+}
+
+#[test]
+fn the_configuration_of_the_readme_can_be_used() {
+    let readme = include_str!("../README.md");
+    let (_, from) = readme.split_once("```yaml\n").unwrap();
+    let (yaml, _) = from.split_once("```").unwrap();
+    let environment = |name: &str| (name != "LOCAL_URL").then(|| format!("value-of-{name}"));
+
+    let config = Config::read(yaml, "README.md", &environment).unwrap();
+
+    assert_eq!(config.providers["local"].base_url.as_deref(), Some("http://127.0.0.1:9000/v1"));
+    assert_eq!(config.virtual_keys().len(), 1);
+    Builder::default().table(&config).unwrap();
 }

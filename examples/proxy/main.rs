@@ -9,7 +9,7 @@ mod serve;
 mod stack;
 mod start;
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use bartizan::{BoxError, config};
 use clap::Parser;
@@ -72,7 +72,9 @@ async fn run(start: Start) -> Result<(), BoxError> {
     }
     reload.abort();
     let _ = reload.await;
-    gateway.close(drain).await;
+    // Whoever did not want to wait for open answers does not want to wait for those of clients that have
+    // left.
+    gateway.close(if finished { drain } else { Duration::ZERO }).await;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bartizan::config::{Config, Watch};
 
@@ -8,18 +8,27 @@ use super::stack::Reloading;
 ///
 /// Routes, providers, prices and keys are exchanged; requests under way keep what they began with. The
 /// listener, the log and the limits of the server take a restart.
-pub async fn reload(mut gateway: Reloading, file: Option<PathBuf>) {
-    let Some(file) = file else { return };
-    let mut watch = match Watch::new(&file) {
-        Ok(watch) => watch,
+///
+/// Watches from the call on, and not from the first poll: until then SIGHUP would end the process.
+pub fn reload(gateway: Reloading, file: Option<PathBuf>) -> impl Future<Output = ()> + Send {
+    let watched = file.and_then(|file| match Watch::new(&file) {
+        Ok(watch) => Some((watch, file)),
         Err(error) => {
             tracing::error!(%error, "the configuration can't be watched; changes take a restart");
-            return;
+            None
         }
-    };
+    });
+    async move {
+        if let Some((watch, file)) = watched {
+            follow(gateway, watch, &file).await;
+        }
+    }
+}
+
+async fn follow(mut gateway: Reloading, mut watch: Watch, file: &Path) {
     loop {
         watch.changed().await;
-        let config = match Config::from_file(&file) {
+        let config = match Config::from_file(file) {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!("the configuration was not changed: {error}");

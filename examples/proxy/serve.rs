@@ -1,4 +1,12 @@
-use std::{convert::Infallible, io, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bartizan::BoxError;
 use bytes::Bytes;
@@ -11,7 +19,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{net::TcpListener, sync::watch, time::timeout};
-use tower::Service;
+use tower::{Service, util::MapRequest};
 
 /// The most and the longest headers of a request.
 const MAX_HEADERS: usize = 100;
@@ -49,22 +57,44 @@ where
             },
         };
         let _ = socket.set_nodelay(true);
-        let service = TowerToHyperService::new(service.clone());
+        let asked = Arc::new(AtomicBool::new(false));
+        let asks = asked.clone();
+        let service = MapRequest::new(service.clone(), move |req| {
+            asks.store(true, Ordering::Relaxed);
+            req
+        });
+        let service = TowerToHyperService::new(service);
         let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
-        let connection = graceful.watch(connection);
+        let connection = follow(graceful.watch(connection), header_timeout, asked);
         let mut until = until.clone();
         tokio::spawn(async move {
             tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    // A connection that breaks is the client's affair; what it was doing has been recorded.
-                    tracing::debug!(%error, "connection closed");
-                },
+                () = connection => {}
                 _ = until.changed() => {}
             }
         });
     }
     drop(listener);
     timeout(drain, graceful.shutdown()).await.is_ok()
+}
+
+/// Sees a connection to its end, which comes soon if nothing is asked.
+async fn follow<E: std::fmt::Display>(
+    connection: impl Future<Output = Result<(), E>>,
+    header_timeout: Duration,
+    asked: Arc<AtomicBool>,
+) {
+    let mut connection = std::pin::pin!(connection);
+    let ended = match timeout(header_timeout, &mut connection).await {
+        Ok(ended) => ended,
+        // hyper's own timer begins only when the version of the protocol is known.
+        Err(_) if !asked.load(Ordering::Relaxed) => return,
+        Err(_) => connection.await,
+    };
+    // A connection that breaks is the client's affair; what it was doing has been recorded.
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection closed");
+    }
 }
 
 fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {

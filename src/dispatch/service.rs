@@ -150,3 +150,233 @@ fn describe(exchange: &Exchange, res: &mut Response<BoxBody>) {
         res.headers_mut().insert(headers::LOST, lost);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{
+        Target,
+        budget::Prices,
+        dispatch::Retry,
+        lock,
+        price::{NanoUsd, Rates},
+        testing::{ENDINGS, Ending, MustBeReady, Script, Step, ask, is_shared},
+    };
+
+    type Calls = Arc<Mutex<Vec<&'static str>>>;
+
+    fn target(model: &str) -> Arc<Target> {
+        Arc::new(Target::new("demo", model))
+    }
+
+    /// Notes that it is called, and then does what it is told to.
+    fn candidate<A>(
+        calls: &Calls,
+        name: &'static str,
+        answer: impl Fn() -> A + Clone + Send + Sync + 'static,
+    ) -> Candidate
+    where
+        A: Future<Output = Result<Response<Script>, Error>> + Send + 'static,
+    {
+        let calls = calls.clone();
+        let service = MustBeReady::new(move |req: Request<Payload>| {
+            assert_eq!(req.body().model(), name);
+            lock(&calls).push(name);
+            answer()
+        });
+        Candidate::new(target(name), service)
+    }
+
+    fn failing(calls: &Calls, name: &'static str, kind: Kind) -> Candidate {
+        candidate(calls, name, move || async move { Err(Error::new(kind, name)) })
+    }
+
+    fn answering(calls: &Calls, name: &'static str) -> Candidate {
+        candidate(calls, name, || Ending::KnownLength.answer())
+    }
+
+    fn dispatch(route: Route) -> Dispatch {
+        Dispatch::new(Table::default().route(route))
+    }
+
+    fn twice() -> Retry {
+        Retry { attempts: 2, ..Retry::default() }
+    }
+
+    #[tokio::test]
+    async fn an_answer_passes_and_ends_as_it_did() {
+        for ending in ENDINGS {
+            let candidate = candidate(&Calls::default(), "a", move || ending.answer());
+            let service = dispatch(Route::new("chat", [candidate]).retry(Retry::never()));
+            is_shared(&service);
+
+            ending.play(service.oneshot(ask("chat", None)), || {}, || {}).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_is_asked_again_and_then_the_next_one() {
+        let calls = Calls::default();
+        let route = Route::new("chat", [failing(&calls, "a", Kind::Overloaded), answering(&calls, "b")]);
+
+        let res = dispatch(route.retry(twice())).oneshot(ask("chat", None)).await.unwrap();
+
+        assert_eq!(*lock(&calls), ["a", "a", "b"]);
+        assert_eq!(
+            (&res.headers()[headers::PROVIDER], &res.headers()[headers::MODEL]),
+            (&"demo".parse().unwrap(), &"b".parse().unwrap())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_wrong_everywhere_is_asked_once() {
+        for kind in [Kind::InvalidRequest, Kind::ContextTooLong, Kind::ContentFiltered, Kind::TooLarge] {
+            let calls = Calls::default();
+            let route = Route::new("chat", [failing(&calls, "a", kind), answering(&calls, "b")]);
+
+            let error = dispatch(route.retry(twice())).oneshot(ask("chat", None)).await.unwrap_err();
+
+            assert_eq!((error.kind(), &**lock(&calls)), (kind, &["a"][..]));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_time_does_not_heal_is_not_asked_again_but_elsewhere() {
+        for kind in [Kind::UpstreamAuth, Kind::Billing, Kind::NoRoute] {
+            let calls = Calls::default();
+            let route = Route::new("chat", [failing(&calls, "a", kind), answering(&calls, "b")]);
+
+            assert!(dispatch(route.retry(twice())).oneshot(ask("chat", None)).await.is_ok());
+
+            assert_eq!(*lock(&calls), ["a", "b"], "{kind}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wish_of_the_target_is_kept_unless_it_is_too_long() {
+        for (after, expected) in [(3, &["a", "a", "b"][..]), (6, &["a", "b"])] {
+            let calls = Calls::default();
+            let limited = candidate(&calls, "a", move || async move {
+                Err(Error::new(Kind::RateLimited, "slow down").with_retry_after(Duration::from_secs(after)))
+            });
+            let route = Route::new("chat", [limited, answering(&calls, "b")]).retry(twice());
+            let begun = Instant::now();
+
+            assert!(dispatch(route).oneshot(ask("chat", None)).await.is_ok());
+
+            assert_eq!(*lock(&calls), expected);
+            assert_eq!(begun.elapsed().as_secs(), if after == 3 { 3 } else { 0 });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_is_for_all_attempts_together() {
+        let calls = Calls::default();
+        let slow = |name| {
+            candidate(&calls, name, || async {
+                tokio::time::sleep(Duration::from_secs(6)).await;
+                Err(Error::new(Kind::Upstream, "failed late"))
+            })
+        };
+        let route = Route::new("chat", [slow("a"), slow("b"), slow("c")]).retry(Retry::never());
+        let begun = Instant::now();
+
+        let error =
+            dispatch(route.total(Duration::from_secs(10))).oneshot(ask("chat", None)).await.unwrap_err();
+
+        assert_eq!((error.kind(), begun.elapsed().as_secs()), (Kind::Timeout, 10));
+        assert_eq!(*lock(&calls), ["a", "b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_beyond_the_deadline_is_not_begun() {
+        let calls = Calls::default();
+        let limited = candidate(&calls, "a", || async {
+            Err(Error::new(Kind::RateLimited, "slow down").with_retry_after(Duration::from_secs(4)))
+        });
+        let route = Route::new("chat", [limited]).retry(twice()).total(Duration::from_secs(3));
+        let begun = Instant::now();
+
+        let error = dispatch(route).oneshot(ask("chat", None)).await.unwrap_err();
+
+        assert_eq!((error.kind(), begun.elapsed()), (Kind::RateLimited, Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_of_the_candidate_itself_is_noted_on_no_attempt() {
+        let calls = Calls::default();
+        let begins = Candidate::new(
+            target("a"),
+            MustBeReady::new(async |req: Request<Payload>| {
+                req.body().exchange().begin(&target("a"));
+                Err::<Response<Script>, _>(Error::new(Kind::Upstream, "failed"))
+            }),
+        );
+        let route =
+            Route::new("chat", [begins, failing(&calls, "b", Kind::Overloaded)]).retry(Retry::never());
+        let req = ask("chat", None);
+        let exchange = req.body().exchange().clone();
+
+        let error = dispatch(route).oneshot(req).await.unwrap_err();
+
+        assert_eq!(error.kind(), Kind::Overloaded);
+        let outcomes = exchange.learn(|learnt| learnt.attempts.iter().map(|a| a.outcome).collect::<Vec<_>>());
+        assert_eq!(outcomes, [Outcome::Failed(Kind::Upstream)]);
+    }
+
+    #[tokio::test]
+    async fn a_model_that_is_not_known_is_named() {
+        for service in [Dispatch::new(Table::default()), dispatch(Route::new("other", []))] {
+            let error = service.oneshot(ask("chat", None)).await.unwrap_err();
+
+            assert_eq!((error.kind(), error.param()), (Kind::NoRoute, Some("model")));
+        }
+        let empty = dispatch(Route::new("chat", [])).oneshot(ask("chat", None)).await.unwrap_err();
+        assert_eq!(empty.kind(), Kind::NoRoute);
+    }
+
+    #[tokio::test]
+    async fn a_request_keeps_the_route_it_began_with() {
+        let calls = Calls::default();
+        let (data, hang) = (Step::Data("old"), Step::Hang);
+        let old =
+            candidate(&calls, "a", move || async move { Ok(Response::new(Script::new([data, data, hang]))) });
+        let service = dispatch(Route::new("chat", [old]));
+        let waiting = service.clone().oneshot(ask("chat", None));
+        let mut running = service.clone().oneshot(ask("chat", None)).await.unwrap().into_body();
+
+        let new = Table::default().route(Route::new("chat", [answering(&calls, "b")]));
+        service.reload(new);
+        let next = service.oneshot(ask("chat", None)).await.unwrap();
+
+        assert_eq!(next.headers()[headers::MODEL], "b");
+        assert_eq!(running.frame().await.unwrap().unwrap().data_ref().unwrap(), "old");
+        // A future that was never polled has not begun.
+        assert_eq!(waiting.await.unwrap().headers()[headers::MODEL], "b");
+    }
+
+    #[test]
+    fn the_worst_case_is_the_dearest_target() {
+        let priced = |name: &'static str, output: Option<u64>| {
+            let price = output.map(|usd| Rates::flat(NanoUsd(0), NanoUsd::from_usd(usd)).into());
+            let target = Arc::new(Target::new("demo", name).price(price));
+            Candidate::new(target, MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer()))
+        };
+        let worst = |candidates: Vec<Candidate>| {
+            let service = dispatch(Route::new("chat", candidates).assume_output(1_000_000));
+            service.worst_case(ask("chat", None).body())
+        };
+
+        assert_eq!(
+            worst(vec![priced("a", Some(1)), priced("b", Some(3)), priced("c", Some(2))]),
+            Some(NanoUsd::from_usd(3))
+        );
+        assert_eq!(worst(vec![priced("a", Some(1)), priced("b", None)]), None);
+        assert_eq!(Dispatch::new(Table::default()).worst_case(ask("chat", None).body()), Some(NanoUsd(0)));
+    }
+}

@@ -9,11 +9,10 @@
 //! the provider becomes an error of the body, and so does an end without a proper end. Nothing is cut
 //! off in silence.
 
+mod body;
+mod future;
 mod guard;
 mod layer;
 mod service;
 
-pub use self::{
-    layer::FirstEventLayer,
-    service::{FirstEvent, Proven},
-};
+pub use self::{body::Proven, future::ResponseFuture, layer::FirstEventLayer, service::FirstEvent};

@@ -1,18 +1,12 @@
-use std::{
-    future::Future,
-    pin::{Pin, pin},
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
-use http::{Request, Response, header};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full};
-use pin_project_lite::pin_project;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
 use tower::Service;
 
-use super::{FirstEventLayer, guard::Guard};
-use crate::{BoxError, BoxFuture, Dialect, Error, Kind, Payload};
+use super::{FirstEventLayer, Proven, ResponseFuture};
+use crate::{BoxError, Error, Payload};
 
 /// Middleware of [`FirstEventLayer`].
 #[derive(Clone, Debug)]
@@ -30,14 +24,13 @@ impl<S> FirstEvent<S> {
 impl<S, R> Service<Request<Payload>> for FirstEvent<S>
 where
     S: Service<Request<Payload>, Response = Response<R>>,
-    S::Error: Into<Error> + 'static,
-    S::Future: Send + 'static,
-    R: Body<Data = Bytes> + Send + 'static,
+    S::Error: Into<Error>,
+    R: Body<Data = Bytes>,
     R::Error: Into<BoxError>,
 {
     type Response = Response<Proven<R>>;
     type Error = Error;
-    type Future = BoxFuture<'static, Result<Self::Response, Error>>;
+    type Future = ResponseFuture<S::Future, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
@@ -45,221 +38,7 @@ where
 
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
         let (dialect, stream) = (req.body().dialect(), req.body().head().stream);
-        let FirstEventLayer { within, limit } = self.config;
-        let answer = self.inner.call(req);
-        if !stream {
-            return Box::pin(whole(answer, dialect, limit));
-        }
-        Box::pin(async move {
-            tokio::time::timeout(within, begun(answer, dialect, limit)).await.unwrap_or_else(|_| {
-                Err(Error::new(Kind::Timeout, format!("the provider sent no content within {within:?}")))
-            })
-        })
-    }
-}
-
-/// The whole of an answer that isn't a stream.
-async fn whole<F, R, E>(
-    answer: F,
-    dialect: &'static dyn Dialect,
-    limit: usize,
-) -> Result<Response<Proven<R>>, Error>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    E: Into<Error>,
-    R: Body<Data = Bytes>,
-    R::Error: Into<BoxError>,
-{
-    let (parts, body) = answer.await.map_err(Into::into)?.into_parts();
-    let mut body = pin!(body);
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|error| broken(error.into()))?.into_data() else { continue };
-        if first.len() + all.len() + data.len() > limit {
-            return Err(Error::new(
-                Kind::Upstream,
-                format!("the provider's answer is larger than {limit} bytes"),
-            ));
-        }
-        if first.is_empty() && all.is_empty() {
-            first = data;
-        } else {
-            all.extend_from_slice(&std::mem::take(&mut first));
-            all.extend_from_slice(&data);
-        }
-    }
-    let bytes = if all.is_empty() { first } else { all.freeze() };
-    match dialect.error_in_answer(&bytes) {
-        Some(error) => Err(error),
-        None => Ok(Response::from_parts(parts, State::Whole { body: Full::new(bytes) }.into())),
-    }
-}
-
-/// A stream up to its first content.
-async fn begun<F, R, E>(
-    answer: F,
-    dialect: &'static dyn Dialect,
-    limit: usize,
-) -> Result<Response<Proven<R>>, Error>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    E: Into<Error>,
-    R: Body<Data = Bytes> + Send + 'static,
-    R::Error: Into<BoxError>,
-{
-    let (parts, inner) = answer.await.map_err(Into::into)?.into_parts();
-    if parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
-    {
-        return Err(not_a_stream(inner, dialect, limit).await);
-    }
-    // Pinned where it will stay: the stream outlives this future.
-    let mut inner = Box::pin(inner);
-    let mut guard = Guard::new(dialect);
-    let mut held = BytesMut::new();
-    let mut only = Bytes::new();
-    while !guard.is_committed() {
-        let (events, over) = match inner.frame().await {
-            Some(frame) => match frame.map_err(|error| broken(error.into()))?.into_data() {
-                Ok(data) => (guard.chunk(data), false),
-                Err(_trailers) => continue,
-            },
-            None => (guard.close(), true),
-        };
-        if !guard.is_committed() {
-            match guard.failure() {
-                Some(error) => return Err(error),
-                None if over => return Err(empty()),
-                None => {}
-            }
-        }
-        // Usually the first chunk has content, and nothing is copied.
-        if only.is_empty() && held.is_empty() {
-            only = events;
-        } else {
-            held.extend_from_slice(&std::mem::take(&mut only));
-            held.extend_from_slice(&events);
-        }
-        if held.len() > limit {
-            return Err(Error::new(
-                Kind::Upstream,
-                format!("the provider sent {limit} bytes without content"),
-            ));
-        }
-    }
-    let held = if held.is_empty() { only } else { held.freeze() };
-    Ok(Response::from_parts(parts, State::Stream { held, guard, inner: Some(inner) }.into()))
-}
-
-fn broken(error: BoxError) -> Error {
-    // An error of the call's own stays what it is; anything else means that the connection broke.
-    match error.downcast::<Error>() {
-        Ok(ours) => *ours,
-        Err(other) => Error::new(Kind::Unreachable, "the provider's answer broke off").with_source(other),
-    }
-}
-
-fn empty() -> Error {
-    Error::new(Kind::Upstream, "the provider's stream ended before any content")
-}
-
-/// A JSON body where a stream was asked for: an error, or a provider that can't stream.
-async fn not_a_stream<R>(inner: R, dialect: &'static dyn Dialect, limit: usize) -> Error
-where
-    R: Body<Data = Bytes>,
-    R::Error: Into<BoxError>,
-{
-    let limited = pin!(http_body_util::Limited::new(inner, limit));
-    let said = limited.collect().await.ok().and_then(|body| dialect.error_in_answer(&body.to_bytes()));
-    said.unwrap_or_else(|| Error::new(Kind::Upstream, "the provider answered a stream with a single body"))
-}
-
-pin_project! {
-    /// An answer that has proven itself.
-    #[derive(Debug)]
-    pub struct Proven<R> {
-        #[pin]
-        state: State<R>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    #[derive(Debug)]
-    enum State<R> {
-        Whole { #[pin] body: Full<Bytes> },
-        /// `None` as soon as it is over: what is further in has ended, and said so, before an error goes
-        /// outwards.
-        Stream { held: Bytes, guard: Guard, inner: Option<Pin<Box<R>>> },
-    }
-}
-
-impl<R> From<State<R>> for Proven<R> {
-    fn from(state: State<R>) -> Self {
-        Self { state }
-    }
-}
-
-impl<R> Body for Proven<R>
-where
-    R: Body<Data = Bytes>,
-    R::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let (held, guard, inner) = match self.project().state.project() {
-            StateProj::Whole { body } => return body.poll_frame(cx).map_err(|never| match never {}),
-            StateProj::Stream { held, guard, inner } => (held, guard, inner),
-        };
-        let mut events = std::mem::take(held);
-        loop {
-            if !events.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(events))));
-            }
-            if let Some(error) = guard.failure() {
-                *inner = None;
-                return Poll::Ready(Some(Err(error.into())));
-            }
-            let Some(provider) = inner else { return Poll::Ready(None) };
-            match ready!(provider.as_mut().poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        events = guard.chunk(data);
-                    }
-                }
-                Some(Err(error)) => {
-                    *inner = None;
-                    return Poll::Ready(Some(Err(broken(error.into()).into())));
-                }
-                None => {
-                    *inner = None;
-                    events = guard.close();
-                }
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.state {
-            State::Whole { body } => body.is_end_stream(),
-            // A failure may still have to be told.
-            State::Stream { .. } => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.state {
-            State::Whole { body } => body.size_hint(),
-            State::Stream { .. } => SizeHint::default(),
-        }
+        ResponseFuture::new(self.inner.call(req), dialect, stream, &self.config)
     }
 }
 
@@ -272,11 +51,13 @@ mod tests {
     };
 
     use futures_util::{StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::{BodyExt, Full};
     use tower::{Layer, ServiceExt, service_fn};
 
     use super::*;
     use crate::{
-        Exchange,
+        Dialect, Exchange, Kind,
         dialect::{ANTHROPIC, OPENAI_CHAT},
         lock,
         payload::Head,

@@ -85,3 +85,72 @@ impl Sink for JsonLines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::{Exchange, body::End, lock};
+
+    #[derive(Clone, Debug, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shared {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            lock(&self.0).write(text)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Debug)]
+    struct Full;
+
+    impl io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn record() -> Record {
+        Record::new(&Exchange::default(), Some(200), 7, End::Complete)
+    }
+
+    #[tokio::test]
+    async fn each_record_is_a_line_and_all_are_written_before_the_end() {
+        let out = Shared::default();
+        let (records, worker) = JsonLines::new(out.clone(), 1000);
+        for _ in 0..600 {
+            records.record(record());
+        }
+
+        drop(records);
+        worker.await.unwrap();
+
+        let text = String::from_utf8(lock(&out.0).clone()).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 600);
+        assert_eq!((&lines[599]["status"], &lines[599]["end"]), (&200.into(), &"complete".into()));
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_place_is_counted_and_waited_for_by_nobody() {
+        let (records, worker) = JsonLines::new(Full, 2);
+        for _ in 0..5 {
+            records.record(record());
+        }
+        assert_eq!(records.dropped(), 3);
+
+        assert_eq!(worker.await.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        records.record(record());
+        assert_eq!(records.dropped(), 4);
+    }
+}

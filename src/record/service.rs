@@ -105,3 +105,69 @@ impl Observe for Finish {
         self.sink.record(Record::new(&self.exchange, self.status, self.bytes, end));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tower::{Layer, ServiceExt};
+
+    use super::*;
+    use crate::{
+        Error, Kind, lock,
+        record::RecordLayer,
+        testing::{ENDINGS, Ending, MustBeReady, is_shared},
+    };
+
+    #[derive(Debug, Default)]
+    struct Kept(Mutex<Vec<Record>>);
+
+    impl Sink for Kept {
+        fn record(&self, record: Record) {
+            lock(&self.0).push(record);
+        }
+    }
+
+    #[tokio::test]
+    async fn however_the_answer_ends_there_is_one_record_of_it() {
+        for ending in ENDINGS {
+            let kept = Arc::new(Kept::default());
+            let service =
+                RecordLayer::new(kept.clone()).layer(MustBeReady::new(move |_: Request<()>| ending.answer()));
+            is_shared(&service);
+            let (end, status, bytes) = match ending {
+                Ending::Complete | Ending::KnownLength => (End::Complete, Some(200), 8),
+                Ending::Broken => (End::Failed, Some(200), 4),
+                Ending::DroppedAfterFrame => (End::Aborted, Some(200), 4),
+                Ending::DroppedBeforeHead => (End::Aborted, None, 0),
+                Ending::Refused => (End::Failed, None, 0),
+            };
+
+            let during = || assert!(lock(&kept.0).is_empty(), "{ending:?}");
+            let after = || {
+                let records = lock(&kept.0);
+                let [record] = &records[..] else { panic!("{ending:?}: {records:?}") };
+                assert_eq!((record.end, record.status, record.bytes), (end, status, bytes), "{ending:?}");
+            };
+            ending.play(service.oneshot(Request::new(())), during, after).await;
+
+            assert_eq!(lock(&kept.0).len(), 1, "{ending:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_failed_further_in_has_failed_although_the_answer_is_complete() {
+        let kept = Arc::new(Kept::default());
+        let service = RecordLayer::new(kept.clone()).layer(MustBeReady::new(|req: Request<()>| {
+            Exchange::of(&req).fail(&Error::new(Kind::NoRoute, "there is no route"));
+            Ending::KnownLength.answer()
+        }));
+
+        let body = service.oneshot(Request::new(())).await.unwrap().into_body();
+        http_body_util::BodyExt::collect(body).await.unwrap();
+
+        let record = lock(&kept.0).pop().unwrap();
+        assert_eq!((record.end, record.error), (End::Failed, Some(Kind::NoRoute)));
+        assert_eq!(record.message.as_deref(), Some("there is no route"));
+    }
+}

@@ -125,3 +125,123 @@ fn name(headers: &mut HeaderMap, id: &RequestId) {
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+    use tower::{Layer, ServiceExt};
+
+    use super::*;
+    use crate::{
+        Kind,
+        render_errors::RenderErrorsLayer,
+        testing::{ENDINGS, Ending, MustBeReady, Script, Step, is_shared},
+    };
+
+    fn request(path: &str) -> Request<()> {
+        Request::post(path).body(()).unwrap()
+    }
+
+    fn layer() -> RenderErrorsLayer {
+        RenderErrorsLayer::new(Dialects::default())
+    }
+
+    #[tokio::test]
+    async fn an_answer_passes_and_ends_as_it_did() {
+        for ending in ENDINGS.into_iter().filter(|ending| *ending != Ending::Refused) {
+            let service = layer().layer(MustBeReady::new(move |_: Request<()>| ending.answer()));
+            is_shared(&service);
+
+            ending.play(service.oneshot(request("/")), || {}, || {}).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_is_a_response_in_the_dialect_of_the_path() {
+        for (path, of_anthropic) in [("/v1/messages", true), ("/v1/chat/completions", false), ("/x", false)] {
+            let mut req = request(path);
+            let exchange = Exchange::open(&mut req);
+            let service = layer().layer(MustBeReady::new(|_: Request<()>| Ending::Refused.answer()));
+
+            let res = service.oneshot(req).await.unwrap();
+
+            assert!(res.status().is_server_error());
+            assert_eq!(res.headers()[headers::REQUEST_ID], exchange.id().as_str());
+            assert_eq!(res.headers()[header::CACHE_CONTROL], "private, no-store");
+            let body = res.into_body().collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["type"] == "error", of_anthropic, "{path}");
+            assert_eq!(body["error"]["message"], "the provider failed");
+            assert_eq!(exchange.learn(|learnt| learnt.failure.clone()).unwrap().kind, Kind::Upstream);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_says_so_once_and_is_over() {
+        let service = layer().layer(MustBeReady::new(async |_: Request<()>| {
+            let mut res =
+                Response::new(Script::new([Step::Data("data: 1\n\n"), Step::Break, Step::Data("2")]));
+            res.headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+            Ok::<_, Error>(res)
+        }));
+        let mut body = service.oneshot(request("/v1/messages")).await.unwrap().into_body();
+
+        let text = async |body: &mut Rendered<Script>| {
+            let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            String::from_utf8(data.to_vec()).unwrap()
+        };
+        assert_eq!(text(&mut body).await, "data: 1\n\n");
+        assert!(!body.is_end_stream());
+        let last = text(&mut body).await;
+
+        assert!(last.starts_with("event: error\ndata: {") && last.ends_with("}\n\n"), "{last}");
+        assert!(!last.contains("the connection broke"), "{last}");
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_never_ready_is_an_error_for_whoever_calls() {
+        #[derive(Clone)]
+        struct Broken;
+
+        impl Service<Request<()>> for Broken {
+            type Response = Response<Script>;
+            type Error = Error;
+            type Future = std::future::Ready<Result<Response<Script>, Error>>;
+
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+                Poll::Ready(Err(Error::new(Kind::Overloaded, "full")))
+            }
+
+            fn call(&mut self, _: Request<()>) -> Self::Future {
+                panic!("called although it was not ready")
+            }
+        }
+
+        let res = layer().layer(Broken).oneshot(request("/v1/chat/completions")).await.unwrap();
+
+        assert_eq!(res.status(), 503);
+    }
+
+    #[tokio::test]
+    async fn money_that_is_missing_is_not_worth_a_retry() {
+        for (kind, should) in
+            [(Kind::BudgetExhausted, true), (Kind::UpstreamAuth, true), (Kind::RateLimited, false)]
+        {
+            let service = layer().layer(MustBeReady::new(move |_: Request<()>| async move {
+                let after = std::time::Duration::from_millis(1500);
+                Err::<Response<Script>, _>(Error::new(kind, "no").with_retry_after(after))
+            }));
+
+            let res = service.oneshot(request("/v1/messages")).await.unwrap();
+
+            let told = res.headers().get(headers::SHOULD_RETRY).is_some_and(|value| value == "false");
+            assert_eq!(told, should, "{kind}");
+            assert_eq!(res.headers()["retry-after"], "2");
+            assert_eq!(res.headers()["retry-after-ms"], "1500");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Response, header, response::Parts};
+use http_body::Body;
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+
+use super::{
+    FirstEventLayer, Proven,
+    body::{State, broken},
+    guard::Guard,
+};
+use crate::{BoxError, Dialect, Error, Kind};
+
+pin_project! {
+    /// Response future of [`FirstEvent`](super::FirstEvent).
+    #[derive(Debug)]
+    pub struct ResponseFuture<F, R> {
+        #[pin]
+        answer: F,
+        // Once the head is here.
+        proof: Option<Proof<R>>,
+        dialect: &'static dyn Dialect,
+        limit: usize,
+        // For streams only: a whole answer may take as long as what is further out allows.
+        until: Option<Until>,
+    }
+}
+
+/// When a stream has to have brought content.
+#[derive(Debug)]
+struct Until {
+    within: Duration,
+    at: Instant,
+    /// Made when the provider is waited for the first time.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is here of an answer.
+#[derive(Debug)]
+struct Proof<R> {
+    parts: Parts,
+    // Pinned where it will stay: a stream outlives this future.
+    body: Pin<Box<R>>,
+    kind: Kinds,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Kinds {
+    Whole,
+    Stream(Guard),
+    /// A single body where a stream was asked for.
+    NotAStream,
+}
+
+impl<F, R> ResponseFuture<F, R> {
+    pub(super) fn new(
+        answer: F,
+        dialect: &'static dyn Dialect,
+        stream: bool,
+        layer: &FirstEventLayer,
+    ) -> Self {
+        let FirstEventLayer { within, limit } = *layer;
+        let until = stream.then(|| Until { within, at: Instant::now() + within, alarm: None });
+        Self { answer, proof: None, dialect, limit, until }
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F, R>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<Error>,
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    type Output = Result<Response<Proven<R>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut until = this.until.as_mut();
+        if this.proof.is_none() {
+            let Poll::Ready(answer) = this.answer.poll(cx) else { return wait(until, cx) };
+            let (parts, body) = answer.map_err(Into::into)?.into_parts();
+            let kind = match until {
+                None => Kinds::Whole,
+                Some(_) if is_json(&parts.headers) => Kinds::NotAStream,
+                Some(_) => Kinds::Stream(Guard::new(*this.dialect)),
+            };
+            *this.proof = Some(Proof { parts, body: Box::pin(body), kind, held: Held::default() });
+            until = this.until.as_mut();
+        }
+        let Some(proof) = this.proof else { return Poll::Pending };
+        match proof.poll(cx, *this.limit) {
+            Poll::Pending => wait(until, cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                let proof = this.proof.take().expect("it was there a moment ago");
+                Poll::Ready(proof.judge(*this.dialect))
+            }
+        }
+    }
+}
+
+fn wait<T>(until: Option<&mut Until>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
+    let Some(Until { within, at, alarm }) = until else { return Poll::Pending };
+    let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*at)));
+    ready!(alarm.as_mut().poll(cx));
+    Poll::Ready(Err(Error::new(Kind::Timeout, format!("the provider sent no content within {within:?}"))))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
+}
+
+impl<R> Proof<R>
+where
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    /// Reads until the answer can be judged.
+    fn poll(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<(), Error>> {
+        loop {
+            let chunk = match ready!(self.body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => Some(data),
+                    Err(_trailers) => continue,
+                },
+                Some(Err(error)) => return Poll::Ready(Err(broken(error.into()))),
+                None => None,
+            };
+            let over = chunk.is_none();
+            match &mut self.kind {
+                Kinds::Whole | Kinds::NotAStream => self.held.push(chunk.unwrap_or_default(), limit)?,
+                Kinds::Stream(guard) => {
+                    let events = match chunk {
+                        Some(chunk) => guard.chunk(chunk),
+                        None => guard.close(),
+                    };
+                    if guard.is_committed() {
+                        self.held.push(events, limit)?;
+                        return Poll::Ready(Ok(()));
+                    }
+                    if let Some(error) = guard.failure() {
+                        return Poll::Ready(Err(error));
+                    }
+                    if over {
+                        return Poll::Ready(Err(Error::new(
+                            Kind::Upstream,
+                            "the provider's stream ended before any content",
+                        )));
+                    }
+                    self.held.push(events, limit)?;
+                }
+            }
+            if over {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    fn judge(self, dialect: &'static dyn Dialect) -> Result<Response<Proven<R>>, Error> {
+        let held = self.held.into_bytes();
+        let state = match self.kind {
+            Kinds::Stream(guard) => State::Stream { held, guard, inner: Some(self.body) },
+            Kinds::Whole => match dialect.error_in_answer(&held) {
+                Some(error) => return Err(error),
+                None => State::Whole { body: Full::new(held) },
+            },
+            Kinds::NotAStream => {
+                let silent =
+                    || Error::new(Kind::Upstream, "the provider answered a stream with a single body");
+                return Err(dialect.error_in_answer(&held).unwrap_or_else(silent));
+            }
+        };
+        Ok(Response::from_parts(self.parts, state.into()))
+    }
+}
+
+/// What is held back. What comes in one piece, as most does, is not copied.
+#[derive(Debug, Default)]
+struct Held {
+    first: Bytes,
+    more: BytesMut,
+}
+
+impl Held {
+    fn push(&mut self, piece: Bytes, limit: usize) -> Result<(), Error> {
+        if self.first.len() + self.more.len() + piece.len() > limit {
+            let message = format!("the provider's answer is larger than {limit} bytes");
+            return Err(Error::new(Kind::Upstream, message));
+        }
+        if self.first.is_empty() && self.more.is_empty() {
+            self.first = piece;
+        } else {
+            self.more.extend_from_slice(&std::mem::take(&mut self.first));
+            self.more.extend_from_slice(&piece);
+        }
+        Ok(())
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.more.is_empty() { self.first } else { self.more.freeze() }
+    }
+}
