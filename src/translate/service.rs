@@ -179,3 +179,213 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tower::{Layer, ServiceExt};
+
+    use super::*;
+    use crate::{
+        Exchange, Target,
+        body::{End, Observe, OnEnd},
+        dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS},
+        lock,
+        payload::Head,
+        testing::{ENDINGS, Ending, MustBeReady, Script, Step, is_shared},
+    };
+
+    const HI: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"}}]}\n\n";
+    const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    const COUNTS: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}\n\n";
+
+    fn layer(natives: &[&'static dyn Dialect]) -> TranslateLayer {
+        TranslateLayer::new(Arc::new(Target::new("demo", "m")), natives.iter().copied())
+    }
+
+    fn request(dialect: &'static dyn Dialect, source: &'static str) -> Request<Payload> {
+        let (parts, ()) = Request::post("/").body(()).unwrap().into_parts();
+        let head = dialect.peek(&parts, source).unwrap();
+        Request::from_parts(parts, Payload::new(dialect, head, source.into(), Exchange::default()))
+    }
+
+    fn chat(stream: bool) -> Request<Payload> {
+        request(
+            &OPENAI_CHAT,
+            if stream {
+                r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"Hi"}]}"#
+            } else {
+                r#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#
+            },
+        )
+    }
+
+    fn message() -> Request<Payload> {
+        request(
+            &ANTHROPIC,
+            r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hi"}]}"#,
+        )
+    }
+
+    async fn text<B: Body<Data = Bytes>>(body: B) -> (String, bool) {
+        let mut body = Box::pin(body);
+        let mut all = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return (String::from_utf8(all).unwrap(), false) };
+            all.extend_from_slice(frame.data_ref().unwrap());
+        }
+        (String::from_utf8(all).unwrap(), true)
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_the_dialect_of_the_client_passes_and_ends_as_it_did() {
+        for ending in ENDINGS {
+            let service = layer(&[&OPENAI_CHAT]).layer(MustBeReady::new(move |_| ending.answer()));
+            is_shared(&service);
+
+            ending.play(service.oneshot(chat(false)), || {}, || {}).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn counts_that_were_not_asked_for_are_taken_out() {
+        let steps = [HI, STOP, COUNTS, "data: [DONE]\n\n"].map(Step::Data);
+        let service =
+            layer(&[&OPENAI_CHAT]).layer(MustBeReady::new(move |req: Request<Payload>| async move {
+                assert!(req.body().to_bytes().windows(20).any(|part| part == br#"{"include_usage":tru"#));
+                Ok::<_, Error>(Response::new(Script::new(steps)))
+            }));
+
+        let answer = service.oneshot(chat(true)).await.unwrap();
+
+        assert_eq!(text(answer.into_body()).await, ([HI, STOP, "data: [DONE]\n\n"].concat(), true));
+    }
+
+    struct Ends(Arc<Mutex<Option<End>>>);
+
+    impl Observe for Ends {
+        fn end(self, end: End) {
+            *lock(&self.0) = Some(end);
+        }
+    }
+
+    /// Sends a request to a provider of OpenAI's dialect, whose stream has these steps.
+    async fn stream(
+        req: Request<Payload>,
+        steps: &[Step],
+    ) -> (impl Body<Data = Bytes, Error = BoxError> + use<>, Arc<Mutex<Option<End>>>) {
+        let seen = Arc::<Mutex<Option<End>>>::default();
+        let (script, ends) = (Script::new(steps.iter().copied()), Arc::clone(&seen));
+        let service = layer(&[&OPENAI_CHAT]).layer(MustBeReady::new(move |_| {
+            let body = OnEnd::new(Ends(ends.clone())).follow(script.clone());
+            async { Ok::<_, Error>(Response::new(body)) }
+        }));
+        (service.oneshot(req).await.unwrap().into_body(), seen)
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_rewritten_ends_as_the_provider_ended_it() {
+        for make in [|| chat(true), message] {
+            let (body, seen) = stream(make(), &[HI, STOP, COUNTS, "data: [DONE]\n\n"].map(Step::Data)).await;
+            let (said, is_whole) = text(body).await;
+            assert!(said.contains("Hi") && is_whole, "{said}");
+            assert_eq!(*lock(&seen), Some(End::Complete));
+
+            let (body, seen) = stream(make(), &[Step::Data(HI), Step::Break]).await;
+            let (said, is_whole) = text(body).await;
+            assert!(said.contains("Hi") && !is_whole, "{said}");
+            assert_eq!(*lock(&seen), Some(End::Failed));
+
+            let (body, seen) = stream(make(), &[Step::Data(HI), Step::Hang]).await;
+            let mut body = Box::pin(body);
+            body.frame().await.unwrap().unwrap();
+            assert!(!body.is_end_stream());
+            assert_eq!(*lock(&seen), None);
+            drop(body);
+            assert_eq!(*lock(&seen), Some(End::Aborted));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_further_in_has_ended_before_its_error_goes_outwards() {
+        let broken = Step::Data("data: {\"choices\":7}\n\n");
+        let (body, seen) = stream(message(), &[Step::Data(HI), broken, Step::Hang]).await;
+        let mut body = Box::pin(body);
+
+        let mut frame = body.frame().await.unwrap();
+        while frame.is_ok() {
+            frame = body.frame().await.unwrap();
+        }
+
+        assert_eq!(*lock(&seen), Some(End::Aborted));
+        assert!(body.frame().await.is_none() && body.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn a_whole_answer_that_cannot_be_read_is_an_error_and_not_an_answer() {
+        for said in ["", "{", "[]", "{\"choices\":7}"] {
+            let service = layer(&[&OPENAI_CHAT]).layer(MustBeReady::new(move |_| async move {
+                Ok::<_, Error>(Response::new(Script::new([Step::Data(said)])))
+            }));
+            let whole = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}"#;
+
+            let error = service.oneshot(request(&ANTHROPIC, whole)).await.unwrap_err();
+
+            assert_eq!(error.kind(), Kind::Upstream, "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_can_only_pass_through_is_not_translated() {
+        let never = MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer());
+        let embeddings = || request(&OPENAI_EMBEDDINGS, r#"{"model":"m","input":"x"}"#);
+
+        let refused = layer(&[&ANTHROPIC]).layer(never).oneshot(embeddings()).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("model")));
+
+        let both = layer(&[&OPENAI_CHAT, &OPENAI_EMBEDDINGS]);
+        let answer = both.layer(MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer()));
+        assert_eq!(text(answer.oneshot(embeddings()).await.unwrap().into_body()).await.0, "datadata");
+    }
+
+    #[tokio::test]
+    async fn losses_are_noted_refused_if_asked_and_forgotten_by_the_next_target() {
+        let lossy = || {
+            request(
+                &OPENAI_CHAT,
+                r#"{"model":"m","logit_bias":{"1":2},"messages":[{"role":"user","content":"Hi"}]}"#,
+            )
+        };
+        let failing = || MustBeReady::new(|_: Request<Payload>| Ending::Refused.answer());
+        let lost = |exchange: &Exchange| exchange.learn(|learnt| learnt.lost.clone());
+
+        let mut req = lossy();
+        let exchange = req.body().exchange().clone();
+        layer(&[&ANTHROPIC]).layer(failing()).oneshot(req).await.unwrap_err();
+        assert_eq!(lost(&exchange), ["logit_bias".into()]);
+
+        req = lossy();
+        *req.body_mut() = Payload::new(&OPENAI_CHAT, Head::default(), Bytes::new(), exchange.clone());
+        layer(&[&OPENAI_CHAT]).layer(failing()).oneshot(req).await.unwrap_err();
+        assert_eq!(lost(&exchange), []);
+
+        let refused = layer(&[&ANTHROPIC]).strict(true).layer(failing()).oneshot(lossy()).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("logit_bias")));
+    }
+
+    #[tokio::test]
+    async fn headers_of_the_other_dialect_stay_here() {
+        let mut req = chat(false);
+        for name in ["openai-beta", "anthropic-version", "traceparent"] {
+            req.headers_mut().insert(name, http::HeaderValue::from_static("x"));
+        }
+        let service = layer(&[&ANTHROPIC]).layer(MustBeReady::new(|req: Request<Payload>| {
+            let names: Vec<_> = req.headers().keys().map(http::HeaderName::as_str).collect();
+            assert_eq!(names, ["traceparent"]);
+            Ending::Refused.answer()
+        }));
+
+        assert!(service.oneshot(req).await.is_err());
+    }
+}

@@ -147,3 +147,101 @@ impl fmt::Debug for UndoStream {
         f.debug_struct("UndoStream").field("undo", &self.put_right.undo).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dialect::{Codec, Dialect, OPENAI_CHAT},
+        payload::Head,
+    };
+
+    fn codec() -> &'static dyn Codec {
+        OPENAI_CHAT.codec().unwrap()
+    }
+
+    fn undo() -> Undo {
+        Undo {
+            renamed: [("read_file", "read.file"), ("note_1", "note")]
+                .map(|(sent, name)| (sent.into(), name.into()))
+                .into(),
+            answer_tool: Some("answer".into()),
+            free_text: ["note".into()].into(),
+        }
+    }
+
+    /// What a client gets of one call of `name`, whose arguments come in these pieces.
+    fn streamed(name: &str, arguments: &[&str]) -> String {
+        let call = |function: serde_json::Value| {
+            let delta =
+                serde_json::json!({ "tool_calls": [{ "index": 0, "id": "call_1", "function": function }] });
+            serde_json::json!({ "choices": [{ "index": 0, "delta": delta }] }).to_string()
+        };
+        let pieces = arguments.iter().map(|piece| call(serde_json::json!({ "arguments": piece })));
+        let first = call(serde_json::json!({ "name": name, "arguments": "" }));
+        let stop = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#.to_owned();
+        let all = [first].into_iter().chain(pieces).chain([stop, "[DONE]".into()]);
+        let text: String = all.map(|data| format!("data: {data}\n\n")).collect();
+
+        let head = Head { stream: true, ..Head::default() };
+        let mut stream = UndoStream::new(codec().decoder(), codec().encoder(&head), undo());
+        let (mut splitter, mut out) = (sse::Splitter::default(), BytesMut::new());
+        splitter.push(text.into()).unwrap();
+        while let Some(event) = splitter.next_event() {
+            stream.event(&event, &mut out).unwrap();
+        }
+        stream.finish(&mut out).unwrap();
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    fn whole(name: &str, arguments: &str) -> serde_json::Value {
+        let call = serde_json::json!({ "id": "call_1", "type": "function", "function": { "name": name, "arguments": arguments } });
+        let message = serde_json::json!({ "role": "assistant", "content": null, "tool_calls": [call] });
+        let choice = serde_json::json!({ "index": 0, "message": message, "finish_reason": "tool_calls" });
+        let body = serde_json::json!({ "id": "x", "model": "m", "choices": [choice] }).to_string();
+        let mut answer = codec().decode_answer(body.as_bytes()).unwrap();
+
+        undo().answer(&mut answer);
+
+        let written: serde_json::Value = serde_json::from_slice(&codec().encode_answer(&answer)).unwrap();
+        written["choices"][0].clone()
+    }
+
+    #[test]
+    fn a_tool_gets_its_name_back() {
+        let streamed = streamed("read_file", &["{\"a\":", "1}"]);
+
+        assert!(streamed.contains("\"read.file\"") && !streamed.contains("read_file"), "{streamed}");
+        assert!(streamed.contains("\"finish_reason\":\"tool_calls\""), "{streamed}");
+        assert_eq!(whole("read_file", "{}")["message"]["tool_calls"][0]["function"]["name"], "read.file");
+    }
+
+    #[test]
+    fn the_input_of_the_answering_tool_is_the_text() {
+        let streamed = streamed("answer", &["{\"a\":", "1}"]);
+        let whole = whole("answer", "{\"a\":1}");
+
+        assert!(
+            streamed.contains(r#""content":"{\"a\":""#) && streamed.contains(r#""content":"1}""#),
+            "{streamed}"
+        );
+        assert!(!streamed.contains("tool_calls"), "{streamed}");
+        assert!(streamed.contains("\"finish_reason\":\"stop\""), "{streamed}");
+        assert_eq!(
+            (&whole["message"]["content"], &whole["finish_reason"]),
+            (&"{\"a\":1}".into(), &"stop".into())
+        );
+    }
+
+    #[test]
+    fn free_text_is_unwrapped_when_it_is_whole() {
+        let streamed = streamed("note_1", &["{\"inp", "ut\":\"one\\ntwo", "\"}"]);
+        let whole = whole("note_1", r#"{"input":"one\ntwo"}"#);
+
+        assert!(streamed.contains(r"one\ntwo") && !streamed.contains(r#"\"input\""#), "{streamed}");
+        assert!(
+            whole.to_string().contains(r#""one\ntwo""#) && !whole.to_string().contains("note_1"),
+            "{whole}"
+        );
+    }
+}

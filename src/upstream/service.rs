@@ -183,3 +183,254 @@ pub(crate) fn is_for_clients(name: &HeaderName) -> bool {
         || name.starts_with("anthropic-ratelimit-")
         || matches!(name, "openai-processing-ms" | "openai-version" | "x-should-retry")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::SocketAddr,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use http_body::Body;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{
+        Exchange,
+        dialect::OPENAI_CHAT,
+        lock,
+        payload::{Head, ModelName},
+        testing::is_shared,
+    };
+
+    /// A provider that says what it is told to, and keeps what it was asked.
+    #[derive(Clone, Default)]
+    struct Provider {
+        asked: Arc<Mutex<Vec<String>>>,
+        connections: Arc<AtomicUsize>,
+    }
+
+    impl Provider {
+        /// Says `said` to every request, and then hangs up unless it `stays`.
+        async fn start(&self, said: impl Into<Vec<u8>>, stays: bool) -> SocketAddr {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (this, said) = (self.clone(), said.into());
+            tokio::spawn(async move {
+                while let Ok((socket, _)) = listener.accept().await {
+                    this.connections.fetch_add(1, Ordering::SeqCst);
+                    tokio::spawn(this.clone().serve(socket, said.clone(), stays));
+                }
+            });
+            address
+        }
+
+        async fn serve(self, mut socket: TcpStream, said: Vec<u8>, stays: bool) {
+            let mut text = Vec::new();
+            while socket.read_buf(&mut text).await.is_ok_and(|read| read > 0) {
+                // All bodies here end so.
+                if text.ends_with(b"}") {
+                    lock(&self.asked).push(String::from_utf8(std::mem::take(&mut text)).unwrap());
+                    socket.write_all(&said).await.unwrap();
+                    if !stays {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn request() -> Request<Payload> {
+        let source = r#"{"model":"alias","messages":[]}"#;
+        let head = Head { model: "alias".into(), model_at: Some(9..16), ..Head::default() };
+        let payload = Payload::new(&OPENAI_CHAT, head, source.into(), Exchange::default());
+        let mut req = Request::new(payload.with_model(&ModelName::new("m")));
+        req.headers_mut().insert("x-signed", HeaderValue::from_static("yes"));
+        req
+    }
+
+    fn upstream(base: &str) -> Upstream {
+        Upstream::new(HttpClient::new(Duration::from_secs(2)), base).unwrap()
+    }
+
+    async fn said(said: impl Into<Vec<u8>>, stays: bool) -> Result<Response<ProviderBody>, Error> {
+        let address = Provider::default().start(said, stays).await;
+        let service = upstream(&format!("http://{address}/v1"));
+        service
+            .first_byte(Duration::from_millis(300))
+            .idle(Duration::from_millis(200))
+            .oneshot(request())
+            .await
+    }
+
+    /// What comes until the end, and why it ended if not well.
+    async fn read(res: Response<ProviderBody>) -> (String, Option<Kind>) {
+        let mut body = res.into_body();
+        let mut all = Vec::new();
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => all.extend_from_slice(frame.data_ref().unwrap()),
+                Err(error) => return (String::from_utf8(all).unwrap(), Some(Error::from(error).kind())),
+            }
+        }
+        (String::from_utf8(all).unwrap(), None)
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+
+    #[tokio::test]
+    async fn the_path_is_joined_to_the_address_with_or_without_a_slash() {
+        for (base, path) in [("", ""), ("/", ""), ("/v1", "/v1"), ("/v1/", "/v1"), ("/a/b//", "/a/b")] {
+            let provider = Provider::default();
+            let address = provider.start(OK, true).await;
+            let service = upstream(&format!("http://{address}{base}"));
+            is_shared(&service);
+
+            service.oneshot(request()).await.unwrap();
+
+            let asked = lock(&provider.asked).pop().unwrap();
+            assert!(asked.starts_with(&format!("POST {path}/chat/completions HTTP/1.1\r\n")), "{asked}");
+            assert!(asked.contains(&format!("host: {address}\r\n")), "{asked}");
+            assert!(
+                asked.contains("content-length: 27\r\n") && asked.contains("x-signed: yes\r\n"),
+                "{asked}"
+            );
+            assert!(asked.ends_with(r#"{"model":"m","messages":[]}"#), "{asked}");
+        }
+    }
+
+    #[test]
+    fn an_address_needs_a_scheme_and_a_host() {
+        for base in ["", "localhost", "ftp://x", "/v1", "http://", "file:///etc/passwd", "http://a b"] {
+            assert!(Upstream::new(HttpClient::new(Duration::from_secs(1)), base).is_err(), "{base}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_when_its_answer_was_read() {
+        let provider = Provider::default();
+        let service = upstream(&format!("http://{}", provider.start(OK, true).await));
+
+        for _ in 0..5 {
+            let answer = service.clone().oneshot(request()).await.unwrap();
+            assert_eq!(read(answer).await, ("{}".into(), None));
+            // The connection goes back to the pool behind the back of the answer.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+
+        assert_eq!(lock(&provider.asked).len(), 5);
+        assert_eq!(provider.connections.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn only_headers_for_clients_come_back() {
+        let text = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nset-cookie: a=b\r\nserver: x\r\n\
+                    x-ratelimit-remaining-requests: 7\r\nanthropic-ratelimit-x: 8\r\nlocation: /x\r\n\
+                    content-length: 0\r\n\r\n";
+
+        let res = said(text, true).await.unwrap();
+
+        let mut names: Vec<_> = res.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["anthropic-ratelimit-x", "content-type", "x-ratelimit-remaining-requests"]);
+    }
+
+    #[tokio::test]
+    async fn no_connection_and_a_connection_that_breaks_are_unreachable() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let refused = upstream(&format!("http://{closed}")).oneshot(request()).await.unwrap_err();
+        assert_eq!(
+            (refused.kind(), refused.message()),
+            (Kind::Unreachable, "the provider could not be reached")
+        );
+
+        for broken in ["", "HTTP/1.1 200", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nbad header\r\n\r\n"] {
+            assert_eq!(
+                said(broken, false).await.err().map(|error| error.kind()),
+                Some(Kind::Unreachable),
+                "{broken}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn every_silence_has_a_limit() {
+        for silent in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 400 Bad\r\ncontent-length: 9\r\n\r\nha"] {
+            assert_eq!(
+                said(silent, true).await.err().map(|error| error.kind()),
+                Some(Kind::Timeout),
+                "{silent}"
+            );
+        }
+        let begun = said("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", true).await.unwrap();
+        assert_eq!(read(begun).await, ("half".into(), Some(Kind::Timeout)));
+        let cut = said("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", false).await.unwrap();
+        assert_eq!(read(cut).await, ("half".into(), Some(Kind::Unreachable)));
+    }
+
+    #[tokio::test]
+    async fn the_deadline_of_the_request_ends_its_answer() {
+        let half = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
+        for (text, has_head) in [(half, true), ("", false)] {
+            let address = Provider::default().start(text, true).await;
+            let mut req = request();
+            req.extensions_mut().insert(Deadline(Instant::now() + Duration::from_millis(200)));
+
+            let answer = upstream(&format!("http://{address}")).oneshot(req).await;
+
+            assert_eq!(answer.is_ok(), has_head);
+            match answer {
+                Ok(answer) => assert_eq!(read(answer).await, ("half".into(), Some(Kind::Timeout))),
+                Err(error) => assert_eq!(error.kind(), Kind::Timeout),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let elsewhere = Provider::default();
+        let other = elsewhere.start(OK, true).await;
+        for status in [301, 302, 307, 308] {
+            let redirect =
+                format!("HTTP/1.1 {status} X\r\nlocation: http://{other}/\r\ncontent-length: 0\r\n\r\n");
+
+            let error = said(redirect, true).await.unwrap_err();
+
+            assert_eq!(error.kind(), Kind::Upstream);
+            assert!(!error.message().contains("location") && error.reply().is_none());
+        }
+        assert!(lock(&elsewhere.asked).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_kept_up_to_a_limit() {
+        let long = "x".repeat(1 << 20);
+        let text =
+            format!("HTTP/1.1 429 Slow\r\nretry-after: 3\r\ncontent-length: {}\r\n\r\n{long}", long.len());
+
+        let error = said(text, true).await.unwrap_err();
+
+        assert_eq!((error.kind(), error.retry_after()), (Kind::RateLimited, Some(Duration::from_secs(3))));
+        let reply = error.reply().unwrap();
+        assert_eq!((reply.status.as_u16(), reply.body.len(), reply.dialect), (429, MAX_ERROR, "openai-chat"));
+        assert!(error.message().len() < 1000);
+    }
+
+    #[tokio::test]
+    async fn an_answer_says_when_it_is_over() {
+        let res = said(OK, true).await.unwrap();
+        assert_eq!(res.body().size_hint().exact(), Some(2));
+        let mut body = res.into_body();
+
+        body.frame().await.unwrap().unwrap();
+
+        assert!(body.is_end_stream());
+    }
+}
