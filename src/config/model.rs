@@ -100,8 +100,8 @@ pub enum OnDisconnect {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Retry {
-    /// The failures that are worth another attempt: 429, 500, 502, 503, 504, 529, connect and
-    /// timeout if it isn't given.
+    /// The failures that are worth another attempt: 429, 500, 502, 503, 504, 529 and connect if it
+    /// isn't given. What timed out can be listed too, but asking the next target is quicker.
     pub on: Option<Vec<Written<RetryOn>>>,
     /// How many attempts a target gets, the first one included: 2 if it isn't given.
     pub attempts: Option<NonZeroU32>,
@@ -130,7 +130,7 @@ impl Retry {
             None => {
                 let status =
                     RETRIED.into_iter().filter_map(|status| status.try_into().ok().map(RetryOn::Status));
-                status.chain([RetryOn::Connect, RetryOn::Timeout]).collect()
+                status.chain([RetryOn::Connect]).collect()
             }
         }
     }
@@ -226,6 +226,6 @@ mod tests {
         assert_eq!(retry.attempts(), 3);
         assert_eq!(retry.on(), [RetryOn::Connect]);
         assert_eq!(retry.backoff().first, Duration::from_millis(200));
-        assert_eq!(Retry::default().on().len(), 8);
+        assert_eq!(Retry::default().on().len(), 7);
     }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
 use memchr::memmem::Finder;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{error::Category, value::RawValue};
 
 use crate::{Error, Kind};
@@ -34,6 +34,16 @@ pub(crate) fn read_member<'a, T: Deserialize<'a>>(value: &'a str, name: &str) ->
     })
 }
 
+/// Reads what a provider wrote. Its characters are checked at once, which is faster than one string
+/// after the other.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(json) {
+        Ok(text) => serde_json::from_str(text),
+        // Says where.
+        Err(_) => serde_json::from_slice(json),
+    }
+}
+
 /// The text of a provider's answer, if it looks like a JSON object.
 pub(crate) fn object_in(body: &[u8]) -> Result<&[u8], Error> {
     let text = body.trim_ascii();
@@ -41,6 +51,17 @@ pub(crate) fn object_in(body: &[u8]) -> Result<&[u8], Error> {
         return Ok(text);
     }
     Err(Error::new(Kind::Upstream, "the provider's answer is not JSON"))
+}
+
+/// A request for a provider.
+pub(crate) fn written(request: &impl Serialize) -> Result<Vec<u8>, Error> {
+    /// Most requests fit without growing.
+    const USUAL_SIZE: usize = 16 << 10;
+
+    let mut json = Vec::with_capacity(USUAL_SIZE);
+    serde_json::to_writer(&mut json, request)
+        .map_err(|error| Error::new(Kind::Internal, "the request can't be written").with_source(error))?;
+    Ok(json)
 }
 
 /// The name of a model, as it stands in a request.

@@ -26,9 +26,10 @@ pub enum Cause {
 }
 
 impl Default for Retry {
-    /// One more attempt after what passes by itself: 429, 5xx, a lost connection.
+    /// One more attempt after what passes by itself: 429, 5xx, a lost connection. Not after a timeout: the
+    /// next target is asked at once then.
     fn default() -> Self {
-        let status = [408, 429, 500, 502, 503, 504, 529].map(Cause::Status);
+        let status = [429, 500, 502, 503, 504, 529].map(Cause::Status);
         Self {
             on: status.into_iter().chain([Cause::Connect]).collect(),
             attempts: 2,

@@ -39,7 +39,7 @@ impl Guard {
         whole
     }
 
-    /// The stream is over: returns what was left, if that is an event; an end that isn't a proper one
+    /// The stream is over: returns what was left, if that is an event, with its blank line; an end that isn't a proper one
     /// is a failure.
     pub(super) fn close(&mut self) -> Bytes {
         // An event that was cut off would swallow the one that tells the client so.
@@ -47,7 +47,7 @@ impl Guard {
         if !self.ended && self.failure.is_none() {
             self.failure = Some(Error::new(Kind::Upstream, "the provider's stream broke off before its end"));
         }
-        last.map(|event| event.raw).unwrap_or_default()
+        last.map(|event| ended(event.raw)).unwrap_or_default()
     }
 
     /// Looks at one event; false if the stream has failed with it.
@@ -68,6 +68,13 @@ impl Guard {
     pub(super) fn failure(&mut self) -> Option<Error> {
         self.failure.take()
     }
+}
+
+/// An event with the blank line that it lacks: clients pass over an event without one, or take it together
+/// with the next.
+fn ended(raw: Bytes) -> Bytes {
+    let lacking: &[u8] = if raw.ends_with(b"\n") { b"\n" } else { b"\n\n" };
+    [&raw, lacking].concat().into()
 }
 
 /// Whether the last event of a stream lacks nothing but its blank line.

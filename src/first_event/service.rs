@@ -161,6 +161,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_last_event_without_its_blank_line_gets_one() {
+        for end in ["", "\n"] {
+            let (done, hi) = ([DONE.trim_end(), end].concat(), [HI.trim_end(), end].concat());
+            let chunks = [[HI, STOP, &done], [HI, "", &hi]];
+            let proper = streamed(&OPENAI_CHAT, &chunks[0], true).await.unwrap();
+            let mut broken = streamed(&OPENAI_CHAT, &chunks[1], true).await.unwrap().into_body();
+
+            assert_eq!(proper.into_body().collect().await.unwrap().to_bytes(), [HI, STOP, DONE].concat());
+            for _ in 0..2 {
+                assert_eq!(broken.frame().await.unwrap().unwrap().into_data().unwrap(), HI);
+            }
+            assert!(broken.frame().await.unwrap().is_err());
+        }
+    }
+
+    #[tokio::test]
     async fn a_whole_answer_must_be_json_without_an_error() {
         assert_eq!(whole(r#" {"id":"x","error":null}"#).await.unwrap(), r#" {"id":"x","error":null}"#);
         assert_eq!(whole("").await.unwrap_err().kind(), Kind::Upstream);

@@ -491,6 +491,46 @@ def test_both_sdks_list_the_models(of_openai, of_anthropic):
     assert "flaky" not in allowed
 
 
+@pytest.mark.parametrize("name", ["chat", "openai/gpt-4o-mini"])
+def test_both_sdks_find_one_model(openai_client, anthropic_client, name):
+    assert openai_client.models.retrieve(name).id == name
+    assert anthropic_client.models.retrieve(name).id == name
+
+
+def test_models_that_are_not_there_are_not_found(openai_client, anthropic_client):
+    with pytest.raises(openai.NotFoundError):
+        openai_client.models.retrieve("no-such-model")
+    with pytest.raises(anthropic.NotFoundError):
+        anthropic_client.models.retrieve("no-such-model")
+
+
+@streamed
+def test_calls_of_a_beta_arrive_with_its_name(anthropic_client, providers, stream):
+    """They go to another path: `/v1/messages?beta=true`."""
+    message = anthropic_client.beta.messages.create(
+        model=ANTHROPIC,
+        max_tokens=100,
+        messages=[{"role": "user", "content": "say hello"}],
+        betas=["context-management-2025-06-27"],
+        context_management={"edits": []},
+        stream=stream,
+    )
+    text = "".join(
+        event.delta.text for event in message if event.type == "content_block_delta"
+    ) if stream else message.content[0].text
+
+    assert text == GREETING
+    [call] = providers.calls
+    assert call.headers["anthropic-beta"] == "context-management-2025-06-27"
+    assert call.body["context_management"] == {"edits": []}
+
+
+def test_several_answers_at_once_are_named_as_lost_where_there_is_only_one(openai_client):
+    answer = ask_openai(openai_client, ANTHROPIC, "say hello", n=2)
+
+    assert answer.headers["x-bartizan-lost"] == "n"
+
+
 def test_the_helpers_of_the_sdks_work(openai_client, anthropic_client):
     import pydantic
 

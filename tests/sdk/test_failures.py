@@ -281,6 +281,26 @@ def test_a_client_that_leaves_stops_the_provider_and_pays(
     assert float(record["cost"]) > 0
 
 
+@everyone
+@everywhere
+@streamed
+def test_a_client_that_leaves_before_the_answer_stops_the_provider_and_pays(
+    of_openai, of_anthropic, proxy, providers, name, model, stream
+):
+    client = (of_openai if name == "openai" else of_anthropic)("main").with_options(timeout=0.3)
+    ask = ask_openai if name == "openai" else ask_anthropic
+
+    with pytest.raises(sdk(name).APITimeoutError):
+        ask(client, model, "hang", stream=stream)
+
+    [call] = providers.calls
+    eventually(lambda: call.outcome == "gone", seconds=2, what="the provider to be left")
+    left = lambda: [record for record in proxy.records()[-1:] if record["end"] == "aborted"]
+    [record] = eventually(left, what="the record")
+    assert (record["status"], record["model"], record["estimated"]) == (None, model, True)
+    assert float(record["cost"]) > 0
+
+
 def test_an_answer_can_be_read_on_for_the_exact_count(openai_client, proxy, providers):
     stream = openai_client.chat.completions.create(
         model="drained", messages=[{"role": "user", "content": "slow"}], stream=True

@@ -122,6 +122,24 @@ def test_a_budget_is_spent_by_what_was_really_used(ask_as, name, stream, tmp_pat
     assert refused.value.response.headers["x-should-retry"] == "false"
 
 
+@everyone
+def test_without_a_price_a_budget_can_t_be_kept(ask_as, providers, name):
+    with pytest.raises(sdk(name).APIStatusError) as refused:
+        ask_as(name, "holder", "local/nobody-knows-what-this-costs")
+
+    assert 400 <= refused.value.status_code < 500
+    assert "price" in refused.value.message
+    assert providers.calls == []
+
+
+@everyone
+def test_without_a_budget_a_price_is_not_needed(ask_as, proxy, name):
+    answer = ask_as(name, "main", "local/nobody-knows-what-this-costs")
+
+    record = proxy.record(answer.headers["x-request-id"])
+    assert record["unpriced"], "never a silent zero"
+
+
 def test_a_team_spends_from_one_budget(ask_as):
     assert ask_as("openai", "teammate-a", OPENAI, max_tokens=1).text
 

@@ -18,13 +18,13 @@ use crate::{
     dialect::{
         arguments,
         canonical::{Answer, Choice, Content, Finish, Part, ToolCall},
-        ids,
+        ids, json,
     },
 };
 
 /// Reads a provider's answer.
 pub(super) fn decode(body: &[u8]) -> Result<Answer<'_>, Error> {
-    let wire: read::Answer<'_> = serde_json::from_slice(body).map_err(incomprehensible)?;
+    let wire: read::Answer<'_> = json::parse(body).map_err(incomprehensible)?;
     let content =
         wire.content.ok_or_else(|| Error::new(Kind::Upstream, "the provider's answer has no content"))?;
     let parts = Reader::default().content(content, &|| "content".into()).map_err(incomprehensible)?;

@@ -14,10 +14,11 @@ use super::{
     wire::write::{Block, Metadata, OutputConfig, Request as Body},
 };
 use crate::{
-    Error, Kind, Target,
+    Error, Target,
     dialect::{
         Encoded, Undo,
         canonical::Request,
+        json,
         lost::Lost,
         names::{Names, Rule},
     },
@@ -25,9 +26,6 @@ use crate::{
 
 /// What Anthropic takes for a tool's name.
 pub(super) const NAMES: Rule = Rule::simple(128);
-
-/// Most requests fit without growing.
-const USUAL_SIZE: usize = 8 * 1024;
 
 /// Fields that only this dialect has, and which go on as they came.
 const OWN_FIELDS: [&str; 12] = [
@@ -82,9 +80,7 @@ pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     sample(request, &mut body, facts.lacks("sampling_params"), plan.thinks(), &mut lost);
     lose_the_rest(request, &mut lost);
     cache::limit(&mut body.tools, &mut body.system, &mut body.messages, &mut lost);
-    let mut json = Vec::with_capacity(USUAL_SIZE);
-    serde_json::to_writer(&mut json, &body)
-        .map_err(|error| Error::new(Kind::Internal, "the request could not be written").with_source(error))?;
+    let json = json::written(&body)?;
     drop(body);
     let answer_tool = match form {
         Plan::Forced(tool) => Some(tool.name.into()),

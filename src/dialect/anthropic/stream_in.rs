@@ -13,6 +13,7 @@ use crate::{
         Decode, Emit,
         buffer::{Buffered, MAX_CALLS, too_many},
         canonical::{Event, Finish},
+        json,
     },
 };
 
@@ -57,7 +58,7 @@ impl Decode for Decoder {
         if event.data.is_empty() || self.ended {
             return Ok(());
         }
-        let wire: Wire<'_> = match serde_json::from_slice(&event.data) {
+        let wire: Wire<'_> = match json::parse(&event.data) {
             Ok(wire) => wire,
             Err(_) if !KNOWN.contains(&&*event.name) => return Ok(()),
             Err(error) => {

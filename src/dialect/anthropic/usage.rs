@@ -6,7 +6,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::wire::{read, write};
-use crate::{Tokens, dialect::canonical::Text};
+use crate::{
+    Tokens,
+    dialect::{canonical::Text, json},
+};
 
 /// Usage stands at the top of an answer and of `message_delta`, and in the message of `message_start`.
 #[derive(Deserialize)]
@@ -66,10 +69,8 @@ impl Usage {
 }
 
 /// Merges what a provider counted in an answer or an event into `tokens`; says whether it did.
-pub(super) fn merge_of(json: &[u8], tokens: &mut Tokens) -> bool {
-    // Checking the text as a whole is faster than checking it string by string.
-    let text = std::str::from_utf8(json).ok();
-    let usage = text.and_then(|text| serde_json::from_str::<WithUsage>(text).ok()).and_then(WithUsage::usage);
+pub(super) fn merge_of(body: &[u8], tokens: &mut Tokens) -> bool {
+    let usage = json::parse::<WithUsage>(body).ok().and_then(WithUsage::usage);
     if let Some(usage) = &usage {
         usage.merge_into(tokens);
     }

@@ -19,7 +19,7 @@ use crate::{
     dialect::{
         canonical::{Answer, Choice, Content, Finish, Part, Text, ToolCall},
         extras::Extras,
-        ids, openai_error,
+        ids, json, openai_error,
         text::Str,
     },
 };
@@ -29,7 +29,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Answer<'_>, Error> {
     let not_understood = || Error::new(Kind::Upstream, "the provider's answer can't be understood");
     // DeepSeek keeps the connection alive with blank lines before the JSON; serde skips them.
     let wire: wire::Completion<'_> =
-        serde_json::from_slice(body).map_err(|error| not_understood().with_source(error))?;
+        json::parse(body).map_err(|error| not_understood().with_source(error))?;
     if wire.error.is_some() {
         return Err(openai_error::read_inside(body).unwrap_or_else(not_understood));
     }

@@ -18,7 +18,7 @@ use crate::{
         Decode, Emit,
         buffer::{MAX_CHOICES, too_many},
         canonical::{Event, Finish},
-        openai_error,
+        json, openai_error,
         text::Str,
         text_or::TextOr,
     },
@@ -52,7 +52,7 @@ impl Decode for Decoder {
         if data.starts_with(b"[DONE]") {
             return self.done(emit);
         }
-        let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|error| {
+        let chunk: Chunk<'_> = json::parse(data).map_err(|error| {
             openai_error::read_inside(data).unwrap_or_else(|| not_understood().with_source(error))
         })?;
         let error = chunk.error.or(chunk.x_groq.as_ref().and_then(|groq| groq.error));

@@ -13,6 +13,7 @@ use crate::{
     dialect::{
         Encoded, Undo,
         canonical::{Format, Request, Tool, ToolChoice, ToolInput},
+        json,
         lost::Lost,
         names::{Names, Rule},
         text::Str,
@@ -57,8 +58,7 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     cap(&mut wire, request, facts);
     sampling(&mut wire, request, &plan, &mut lost);
     streaming(&mut wire, request, facts);
-    let body = serde_json::to_vec(&wire)
-        .map_err(|error| Error::new(Kind::Internal, "the request can't be written").with_source(error))?;
+    let body = json::written(&wire)?;
     let undo = Undo { renamed: names.into_originals(), ..Undo::default() };
     Ok(Encoded { body, lost: lost.into_names(), undo })
 }

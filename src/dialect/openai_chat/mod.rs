@@ -18,18 +18,22 @@ mod message;
 mod usage;
 mod wire;
 
-use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
+use std::{borrow::Cow, fmt, sync::LazyLock};
 
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, request::Parts};
 use memchr::memmem::Finder;
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use super::{
     Closing, Codec, Dialect,
     json::{self, Member, span},
     openai_error,
+    text::Str,
 };
 use crate::{Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
 
@@ -146,7 +150,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn is_content(&self, event: &sse::Event) -> bool {
-        serde_json::from_slice::<Chunk<'_>>(&event.data)
+        json::parse::<Chunk>(&event.data)
             .is_ok_and(|chunk| chunk.choices.iter().any(ChunkChoice::has_content))
     }
 
@@ -214,25 +218,47 @@ fn without_null_usage(raw: &Bytes) -> Bytes {
 }
 
 #[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(borrow)]
-    choices: Vec<ChunkChoice<'a>>,
+struct Chunk {
+    choices: Vec<ChunkChoice>,
 }
 
 #[derive(Deserialize)]
-struct ChunkChoice<'a> {
-    #[serde(borrow)]
-    delta: Option<HashMap<&'a str, &'a RawValue>>,
+struct ChunkChoice {
+    delta: Option<Says>,
     finish_reason: Option<IgnoredAny>,
 }
 
-impl ChunkChoice<'_> {
-    /// A role and empty members promise nothing yet.
+impl ChunkChoice {
     fn has_content(&self) -> bool {
-        let says_something = |(name, value): (&&str, &&RawValue)| {
-            *name != "role" && !matches!(value.get(), "null" | "\"\"" | "[]" | "{}")
-        };
-        self.finish_reason.is_some() || self.delta.iter().flatten().any(says_something)
+        self.finish_reason.is_some() || self.delta.as_ref().is_some_and(|Says(something)| *something)
+    }
+}
+
+/// Whether a delta says something: a role and empty members promise nothing yet.
+struct Says(bool);
+
+impl<'de> Deserialize<'de> for Says {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Says;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Says, A::Error> {
+                let mut says = false;
+                while let Some(name) = members.next_key::<Str<'de>>()? {
+                    let value: &RawValue = members.next_value()?;
+                    says |= &*name != "role" && !matches!(value.get(), "null" | "\"\"" | "[]" | "{}");
+                }
+                Ok(Says(says))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::wire::Groq;
-use crate::Tokens;
+use crate::{Tokens, dialect::json};
 
 /// The counts of one answer; all details are parts of the totals.
 #[derive(Debug, Default, Deserialize)]
@@ -136,9 +136,7 @@ pub(crate) fn of(json: &[u8]) -> Option<Tokens> {
         x_groq: Option<Groq<'a>>,
     }
 
-    // Checking the text as a whole is faster than checking it string by string.
-    let json = std::str::from_utf8(json).ok()?;
-    let WithUsage { usage, x_groq } = serde_json::from_str(json).ok()?;
+    let WithUsage { usage, x_groq } = json::parse(json).ok()?;
     read(usage.or_else(|| x_groq?.usage)?)
 }
 
