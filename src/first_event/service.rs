@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use pin_project_lite::pin_project;
@@ -70,7 +70,7 @@ where
     R: Body<Data = Bytes>,
     R::Error: Into<BoxError>,
 {
-    let (parts, body) = answer.await.map_err(Into::into)?.into_parts();
+    let (mut parts, body) = answer.await.map_err(Into::into)?.into_parts();
     let mut body = pin!(body);
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
@@ -92,7 +92,11 @@ where
     let bytes = if all.is_empty() { first } else { all.freeze() };
     match dialect.error_in_answer(&bytes) {
         Some(error) => Err(error),
-        None => Ok(Response::from_parts(parts, State::Whole { body: Full::new(bytes) }.into())),
+        None => {
+            // Whatever the provider called it, it is JSON.
+            parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            Ok(Response::from_parts(parts, State::Whole { body: Full::new(bytes) }.into()))
+        }
     }
 }
 
@@ -108,7 +112,7 @@ where
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    let (parts, inner) = answer.await.map_err(Into::into)?.into_parts();
+    let (mut parts, inner) = answer.await.map_err(Into::into)?.into_parts();
     if parts
         .headers
         .get(header::CONTENT_TYPE)
@@ -151,7 +155,15 @@ where
         }
     }
     let held = if held.is_empty() { only } else { held.freeze() };
+    // Layers further out, and clients, tell a stream by its type, which not every provider says.
+    if !is_stream(&parts.headers) {
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    }
     Ok(Response::from_parts(parts, State::Stream { held, guard, inner: Some(inner) }.into()))
+}
+
+fn is_stream(headers: &http::HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
 fn broken(error: BoxError) -> Error {
@@ -333,6 +345,27 @@ mod tests {
 
             assert_eq!(res.into_body().collect().await.unwrap().to_bytes(), text);
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_called_what_it_is() {
+        let plain = |body: String| {
+            service_fn(move |_: Request<Payload>| {
+                let mut res = Response::new(Full::<Bytes>::from(body.clone()));
+                res.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+                async { Ok::<_, Infallible>(res) }
+            })
+        };
+        let answer = async |stream: bool, body: String| {
+            let head = Head { stream, ..Head::default() };
+            let payload = Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default());
+            let layer = FirstEventLayer::new(Duration::from_secs(20));
+            let res = layer.layer(plain(body)).oneshot(Request::new(payload)).await.unwrap();
+            res.headers()[header::CONTENT_TYPE].clone()
+        };
+
+        assert_eq!(answer(true, [HI, STOP, DONE].concat()).await, "text/event-stream");
+        assert_eq!(answer(false, r#"{"choices":[]}"#.to_owned()).await, "application/json");
     }
 
     #[tokio::test]
