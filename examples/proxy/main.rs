@@ -4,6 +4,7 @@
 
 mod arguments;
 mod greeting;
+mod patience;
 mod reload;
 mod serve;
 mod stack;

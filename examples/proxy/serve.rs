@@ -21,9 +21,13 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tower::{Service, util::MapRequest};
 
+use super::patience::Patient;
+
 /// The most and the longest headers of a request.
 const MAX_HEADERS: usize = 100;
 const MAX_HEAD: usize = 64 << 10;
+/// How long a client may take nothing of its answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Accepts connections until `stop` is ready, and then waits for open answers, but not for longer than
 /// `drain`. Returns whether all of them came to their end.
@@ -64,7 +68,8 @@ where
             req
         });
         let service = TowerToHyperService::new(service);
-        let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
+        let connection =
+            builder.serve_connection(TokioIo::new(Patient::new(socket, PATIENCE)), service).into_owned();
         let connection = follow(graceful.watch(connection), header_timeout, asked);
         let mut until = until.clone();
         tokio::spawn(async move {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Response, header, response::Parts};
+use http::{HeaderMap, HeaderValue, Response, header, response::Parts};
 use http_body::Body;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
@@ -120,6 +120,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
 }
 
+fn is_stream(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
 impl<R> Proof<R>
 where
     R: Body<Data = Bytes>,
@@ -167,20 +171,30 @@ where
     }
 
     fn judge(self, dialect: &'static dyn Dialect) -> Result<Response<Proven<R>>, Error> {
-        let held = self.held.into_bytes();
-        let state = match self.kind {
-            Kinds::Stream(guard) => State::Stream { held, guard, inner: Some(self.body) },
-            Kinds::Whole => match dialect.error_in_answer(&held) {
-                Some(error) => return Err(error),
-                None => State::Whole { body: Full::new(held) },
-            },
+        let Self { mut parts, body, kind, held } = self;
+        let held = held.into_bytes();
+        // Layers further out, and clients, go by the type, which not every provider says.
+        let state = match kind {
+            Kinds::Stream(guard) => {
+                if !is_stream(&parts.headers) {
+                    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                }
+                State::Stream { held, guard, inner: Some(body) }
+            }
+            Kinds::Whole => {
+                if let Some(error) = dialect.error_in_answer(&held) {
+                    return Err(error);
+                }
+                parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                State::Whole { body: Full::new(held) }
+            }
             Kinds::NotAStream => {
                 let silent =
                     || Error::new(Kind::Upstream, "the provider answered a stream with a single body");
                 return Err(dialect.error_in_answer(&held).unwrap_or_else(silent));
             }
         };
-        Ok(Response::from_parts(self.parts, state.into()))
+        Ok(Response::from_parts(parts, state.into()))
     }
 }
 

@@ -51,6 +51,7 @@ mod tests {
     };
 
     use futures_util::{StreamExt, stream};
+    use http::{HeaderValue, header};
     use http_body::Frame;
     use http_body_util::{BodyExt, Full};
     use tower::{Layer, ServiceExt, service_fn};
@@ -114,6 +115,27 @@ mod tests {
 
             assert_eq!(res.into_body().collect().await.unwrap().to_bytes(), text);
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_called_what_it_is() {
+        let plain = |body: String| {
+            service_fn(move |_: Request<Payload>| {
+                let mut res = Response::new(Full::<Bytes>::from(body.clone()));
+                res.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+                async { Ok::<_, Infallible>(res) }
+            })
+        };
+        let answer = async |stream: bool, body: String| {
+            let head = Head { stream, ..Head::default() };
+            let payload = Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default());
+            let layer = FirstEventLayer::new(Duration::from_secs(20));
+            let res = layer.layer(plain(body)).oneshot(Request::new(payload)).await.unwrap();
+            res.headers()[header::CONTENT_TYPE].clone()
+        };
+
+        assert_eq!(answer(true, [HI, STOP, DONE].concat()).await, "text/event-stream");
+        assert_eq!(answer(false, r#"{"choices":[]}"#.to_owned()).await, "application/json");
     }
 
     #[tokio::test]

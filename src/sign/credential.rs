@@ -33,30 +33,36 @@ impl Credential {
         Ok(())
     }
 
-    /// `text` without the credential, if it is in there, whole or cut off at the end.
-    pub(super) fn scrub(&self, text: &[u8]) -> Option<Vec<u8>> {
-        const HIDDEN: &[u8] = b"***";
-        let (Self::Bearer(secret) | Self::Header(_, secret)) = self else { return None };
-        let secret = secret.expose().as_bytes();
-        if secret.is_empty() {
-            return None;
+    /// The secret itself.
+    pub(super) fn secret(&self) -> &[u8] {
+        match self {
+            Self::None => b"",
+            Self::Bearer(secret) | Self::Header(_, secret) => secret.expose().as_bytes(),
         }
-        let (mut clean, mut rest) = (Vec::new(), text);
-        while let Some(at) = memchr::memmem::find(rest, secret) {
-            clean.extend_from_slice(&rest[..at]);
-            clean.extend_from_slice(HIDDEN);
-            rest = &rest[at + secret.len()..];
-        }
-        let begun = begun(rest, secret);
-        if clean.is_empty() && begun == 0 {
-            return None;
-        }
-        clean.extend_from_slice(&rest[..rest.len() - begun]);
-        if begun > 0 {
-            clean.extend_from_slice(HIDDEN);
-        }
-        Some(clean)
     }
+}
+
+/// `text` without `secret`, if it is in there, whole or cut off at the end.
+pub(super) fn without(secret: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+    const HIDDEN: &[u8] = b"***";
+    if secret.is_empty() {
+        return None;
+    }
+    let (mut clean, mut rest) = (Vec::new(), text);
+    while let Some(at) = memchr::memmem::find(rest, secret) {
+        clean.extend_from_slice(&rest[..at]);
+        clean.extend_from_slice(HIDDEN);
+        rest = &rest[at + secret.len()..];
+    }
+    let begun = begun(rest, secret);
+    if clean.is_empty() && begun == 0 {
+        return None;
+    }
+    clean.extend_from_slice(&rest[..rest.len() - begun]);
+    if begun > 0 {
+        clean.extend_from_slice(HIDDEN);
+    }
+    Some(clean)
 }
 
 /// How many bytes of `secret` stand at the end of `text`: a limit may have cut it there. So few that

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tower::Layer;
 
-use super::{Credential, ScrubLayer, Sign};
+use super::{Credential, ScrubLayer, Sign, credential::without};
 use crate::{BoxError, Error};
 
 /// Signs requests to one provider; see the [module](super).
@@ -45,7 +45,8 @@ impl SignLayer {
     }
 
     /// Adds a header that every request to the provider carries, unless the client sends one that is
-    /// passed on.
+    /// passed on. A value of eight bytes or more that is marked as sensitive is taken out of errors like the
+    /// credential.
     #[must_use]
     pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
         let mut headers = self.signature.headers.clone();
@@ -55,9 +56,24 @@ impl SignLayer {
 }
 
 impl Signature {
-    /// `error` without the credential.
+    /// `error` without the credential, and without the headers that are marked as sensitive.
     pub(super) fn scrub(&self, error: Error) -> Error {
-        error.scrubbed(|text| self.credential.scrub(text))
+        let headers = self.headers.iter().filter(|(name, value)| self.is_secret(name, value));
+        let headers = headers.map(|(_, value)| value.as_bytes());
+        std::iter::once(self.credential.secret())
+            .chain(headers)
+            .fold(error, |error, secret| error.scrubbed(|text| without(secret, text)))
+    }
+
+    /// Whether a header is a secret besides the credential. One so short can't be told from other words.
+    fn is_secret(&self, name: &HeaderName, value: &HeaderValue) -> bool {
+        const SHORTEST: usize = 8;
+        let is_credential = match &self.credential {
+            Credential::None => false,
+            Credential::Bearer(_) => *name == header::AUTHORIZATION,
+            Credential::Header(own, _) => name == own,
+        };
+        value.is_sensitive() && value.len() >= SHORTEST && !is_credential
     }
 }
 

@@ -125,6 +125,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderName, HeaderValue};
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
@@ -132,7 +133,7 @@ mod tests {
     use crate::{
         Kind,
         secret::Secret,
-        sign::{Credential, SignLayer},
+        sign::{Credential, SignLayer, credential::without},
         testing::{ENDINGS, MustBeReady, Script, Step, is_shared},
     };
 
@@ -160,6 +161,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refusal_shows_no_header_that_is_sensitive() {
+        let mut second = HeaderValue::from_static("sk-second");
+        second.set_sensitive(true);
+        let layer = SignLayer::new(Credential::Bearer(Secret::new("sk-provider")))
+            .unwrap()
+            .header(HeaderName::from_static("x-second"), second)
+            .header(HeaderName::from_static("x-version"), HeaderValue::from_static("2026-10-21"));
+        let service = layer.scrub().layer(MustBeReady::new(async |()| {
+            Err::<Response<Script>, _>(Error::new(Kind::Upstream, "sk-provider sk-second 2026-10-21"))
+        }));
+
+        assert_eq!(service.oneshot(()).await.unwrap_err().message(), "*** *** 2026-10-21");
+    }
+
+    #[tokio::test]
     async fn an_error_inside_of_an_answer_does_not_show_the_credential() {
         let service = layer().layer(MustBeReady::new(async |()| {
             let script = Script::new([Step::Data("data"), Step::Break]);
@@ -176,9 +192,9 @@ mod tests {
 
     #[test]
     fn a_credential_that_was_cut_is_not_shown_in_part() {
-        let credential = Credential::Bearer(Secret::new("sk-provider"));
-        let scrubbed =
-            |text: &str| credential.scrub(text.as_bytes()).map(|clean| String::from_utf8(clean).unwrap());
+        let scrubbed = |text: &str| {
+            without(b"sk-provider", text.as_bytes()).map(|clean| String::from_utf8(clean).unwrap())
+        };
 
         assert_eq!(scrubbed("bad key sk-provide").as_deref(), Some("bad key ***"));
         assert_eq!(scrubbed("bad key sk-p").as_deref(), Some("bad key ***"));

@@ -5,6 +5,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
+use super::connect::ConnectWithin;
 use crate::Payload;
 
 #[cfg(feature = "tls")]
@@ -17,7 +18,7 @@ type Connector = HttpConnector;
 /// HTTP/1.1 with keep-alive, unless HTTP/2 is asked for: one HTTP/2 connection per origin holds only as
 /// many streams as the provider allows, and the answers of models are long.
 #[derive(Clone)]
-pub struct HttpClient(Client<Connector, Payload>);
+pub struct HttpClient(Client<ConnectWithin<Connector>, Payload>);
 
 /// Which versions of HTTP a pool speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +57,8 @@ impl HttpClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
             .http2_only(speaks == Speaks::Http2);
-        Self(builder.build(connector(http, speaks)))
+        // The time of `http` is that of one address; this one is for the name, all addresses and TLS.
+        Self(builder.build(ConnectWithin::new(connector(http, speaks), connect)))
     }
 
     pub(super) fn request(&self, req: http::Request<Payload>) -> ResponseFuture {

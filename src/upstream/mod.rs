@@ -6,6 +6,7 @@
 
 mod body;
 mod client;
+mod connect;
 mod service;
 
 pub use self::{body::ProviderBody, client::HttpClient, service::Upstream};
