@@ -2,7 +2,10 @@
 //!
 //! Every case has 100,000 of something. What is quadratic in it takes minutes.
 
-use std::{fmt::Write, time::Duration};
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
 use bartizan::{
     Error, Kind, Target,
@@ -11,11 +14,10 @@ use bartizan::{
     payload::Head,
 };
 use bytes::{Bytes, BytesMut};
-use std::time::Instant;
 
 const MANY: usize = 100_000;
 
-/// Ten times what it takes unoptimized on a busy machine.
+/// Several times what it takes unoptimized on a busy machine.
 const LIMIT: Duration = Duration::from_secs(8);
 
 fn chat() -> &'static dyn Codec {

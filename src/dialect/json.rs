@@ -56,7 +56,7 @@ pub(crate) fn object_in(body: &[u8]) -> Result<&[u8], Error> {
 /// A request for a provider.
 pub(crate) fn written(request: &impl Serialize) -> Result<Vec<u8>, Error> {
     /// Most requests fit without growing.
-    const USUAL_SIZE: usize = 16 << 10;
+    const USUAL_SIZE: usize = 8 << 10;
 
     let mut json = Vec::with_capacity(USUAL_SIZE);
     serde_json::to_writer(&mut json, request)
