@@ -105,7 +105,7 @@ mod tests {
         tokio::spawn(connection);
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 1 << 30);
         let sends = async {
-            provider.read(&mut [0; 1024]).await.unwrap();
+            assert!(provider.read(&mut [0; 1024]).await.unwrap() > 0);
             provider.write_all(&[head.into_bytes(), vec![b'x'; 500_000]].concat()).await.unwrap();
         };
         let (answer, ()) = tokio::join!(sender.send_request(Request::new(Empty::<Bytes>::new())), sends);
