@@ -51,7 +51,7 @@ async fn run(start: Start) -> Result<(), BoxError> {
         TcpListener::bind(listen).await.map_err(|error| format!("can't listen on {listen}: {error}"))?;
     let gateway = stack::Gateway::new(config)?;
     let service = gateway.service(config);
-    let reload = tokio::spawn(reload::reload(gateway.reloading(), start.file.clone()));
+    let reload = tokio::spawn(reload::reload(gateway.reloading(config), start.file.clone()));
     print(&start.greeting(listener.local_addr()?));
 
     let ready = gateway.ready.clone();

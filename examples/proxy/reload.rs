@@ -35,6 +35,10 @@ async fn follow(mut gateway: Reloading, mut watch: Watch, file: &Path) {
                 continue;
             }
         };
+        if config.auth != gateway.auth {
+            tracing::error!("the configuration was not changed: auth: takes a restart to change");
+            continue;
+        }
         match gateway.builder.table(&config) {
             Ok(table) => {
                 gateway.dispatch.reload(table);

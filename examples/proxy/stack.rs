@@ -44,6 +44,8 @@ pub struct Reloading {
     pub dispatch: Dispatch,
     pub keys: Arc<MemoryKeys>,
     pub builder: Builder,
+    /// What can't be changed: whether keys are asked for at all.
+    pub auth: AuthMode,
 }
 
 impl Gateway {
@@ -63,8 +65,13 @@ impl Gateway {
         })
     }
 
-    pub fn reloading(&self) -> Reloading {
-        Reloading { dispatch: self.dispatch.clone(), keys: self.keys.clone(), builder: self.builder.clone() }
+    pub fn reloading(&self, config: &Config) -> Reloading {
+        Reloading {
+            dispatch: self.dispatch.clone(),
+            keys: self.keys.clone(),
+            builder: self.builder.clone(),
+            auth: config.auth,
+        }
     }
 
     /// The stack, from the client inwards.

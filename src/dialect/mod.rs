@@ -120,8 +120,10 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
 /// How a stream comes to its end.
 #[derive(Debug)]
 pub enum Closing {
-    /// The answer is finished; the connection may close from here on.
+    /// The answer is finished; the connection may close from here on, though counts may follow.
     Proper,
+    /// Nothing follows.
+    Last,
     /// The provider gave up inside a stream that began well.
     Failed(Error),
 }

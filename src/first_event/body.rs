@@ -78,6 +78,7 @@ where
                         events = guard.chunk(data);
                     }
                 }
+                Some(Err(_)) if guard.is_over() => *inner = None,
                 Some(Err(error)) => {
                     *inner = None;
                     return Poll::Ready(Some(Err(broken(error.into()).into())));

@@ -14,12 +14,20 @@ pub(super) struct Guard {
     events: Splitter,
     committed: bool,
     ended: bool,
+    last: bool,
     failure: Option<Error>,
 }
 
 impl Guard {
     pub(super) fn new(dialect: &'static dyn Dialect) -> Self {
-        Self { dialect, events: Splitter::default(), committed: false, ended: false, failure: None }
+        Self {
+            dialect,
+            events: Splitter::default(),
+            committed: false,
+            ended: false,
+            last: false,
+            failure: None,
+        }
     }
 
     /// Whether an event with content has passed.
@@ -39,8 +47,8 @@ impl Guard {
         whole
     }
 
-    /// The stream is over: returns what was left, if that is an event, with its blank line; an end that isn't a proper one
-    /// is a failure.
+    /// The stream is over: returns what was left, if that is an event, with its blank line; an end that
+    /// isn't a proper one is a failure.
     pub(super) fn close(&mut self) -> Bytes {
         // An event that was cut off would swallow the one that tells the client so.
         let last = self.events.finish().filter(is_whole).filter(|event| self.look(event));
@@ -58,10 +66,16 @@ impl Guard {
                 return false;
             }
             Some(Closing::Proper) => self.ended = true,
+            Some(Closing::Last) => (self.ended, self.last) = (true, true),
             None => {}
         }
         self.committed = self.committed || self.dialect.is_content(event);
         true
+    }
+
+    /// Whether the last event has passed: what happens to the connection then is no fault of the answer.
+    pub(super) fn is_over(&self) -> bool {
+        self.last
     }
 
     /// Why the stream has failed, once.

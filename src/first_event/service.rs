@@ -199,6 +199,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_breaks_after_the_last_event_is_no_fault_of_the_answer() {
+        for (last, fails) in [(DONE, false), (STOP, true)] {
+            let text = [HI, last].concat();
+            let svc = FirstEventLayer::new(Duration::from_secs(20)).layer(service_fn(
+                move |_: Request<Payload>| {
+                    let events = [Ok(Frame::data(Bytes::from(text.clone()))), Err(BoxError::from("reset"))];
+                    let body = http_body_util::StreamBody::new(stream::iter(events));
+                    async { Ok::<_, Infallible>(Response::new(body)) }
+                },
+            ));
+            let head = Head { stream: true, ..Head::default() };
+            let payload = Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default());
+
+            let res = svc.oneshot(Request::new(payload)).await.unwrap();
+
+            assert_eq!(res.into_body().collect().await.is_err(), fails);
+        }
+    }
+
+    #[tokio::test]
     async fn a_whole_answer_must_be_json_without_an_error() {
         assert_eq!(whole(r#" {"id":"x","error":null}"#).await.unwrap(), r#" {"id":"x","error":null}"#);
         assert_eq!(whole("").await.unwrap_err().kind(), Kind::Upstream);

@@ -94,7 +94,7 @@ impl ReadUsage {
         self.written += self.dialect.output_bytes(event);
         self.read(&event.data);
         match self.dialect.closing(event) {
-            Some(Closing::Proper) => self.closed = true,
+            Some(Closing::Proper | Closing::Last) => self.closed = true,
             Some(Closing::Failed(error)) => self.failure = Some(error.kind()),
             None => {}
         }
@@ -122,6 +122,8 @@ impl ReadUsage {
         match (end, self.failure) {
             (_, Some(kind)) => Outcome::Failed(kind),
             (End::Complete, None) if self.closed => Outcome::Answered,
+            // What happens to the connection after the last event is no fault of the answer.
+            (End::Failed, None) if self.closed && self.reported => Outcome::Answered,
             (End::Complete | End::Failed, None) => Outcome::Failed(Kind::Upstream),
             // Official SDKs leave a stream at its last event, and have missed nothing.
             (End::Aborted, None) if self.closed && self.reported => Outcome::Answered,

@@ -45,41 +45,57 @@ impl<W: io::Write + Send + 'static> Writer for W {}
 
 impl JsonLines {
     /// The sink, with a queue of `depth` records, and its worker: spawn it, and await it at shutdown,
-    /// when all clones of the sink are gone. It ends with the error of the writer if there is one.
+    /// when all clones of the sink are gone. What the writer fails to write is counted as dropped, and the
+    /// next records are tried again: a disk that was full for a moment must not end the records.
     pub fn new(mut writer: impl Writer, depth: usize) -> (Self, impl Future<Output = io::Result<()>> + Send) {
         let (queue, mut records) = mpsc::channel(depth.max(1));
+        let this = Self { queue, dropped: Arc::default() };
+        let dropped = this.dropped.clone();
         let worker = async move {
             let mut batch = Vec::new();
+            let mut mended = Ok(());
             while records.recv_many(&mut batch, BATCH).await > 0 {
-                let was_full = batch.len() == BATCH;
-                (writer, batch) = tokio::task::spawn_blocking(move || write(writer, batch))
+                let (records, failed) = (batch.len(), mended.is_err());
+                (writer, batch, mended) = tokio::task::spawn_blocking(move || write(writer, batch, failed))
                     .await
-                    .map_err(io::Error::other)??;
-                if !was_full {
+                    .map_err(io::Error::other)?;
+                if let Err(error) = &mended {
+                    dropped.fetch_add(records as u64, Ordering::Relaxed);
+                    tracing::error!(%error, records, "records are lost: they could not be written");
+                }
+                if records < BATCH {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
-            Ok(())
+            mended
         };
-        (Self { queue, dropped: Arc::default() }, worker)
+        (this, worker)
     }
 
-    /// How many records found the queue full, or its worker gone.
+    /// How many records found the queue full or its worker gone, or could not be written.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 }
 
-/// Writes all of `batch` and gives it back empty.
-fn write<W: Writer>(mut writer: W, mut batch: Vec<Record>) -> io::Result<(W, Vec<Record>)> {
+/// Writes all of `batch` and gives it back empty, with what has become of it.
+fn write<W: Writer>(
+    mut writer: W,
+    mut batch: Vec<Record>,
+    after_failure: bool,
+) -> (W, Vec<Record>, io::Result<()>) {
     let mut lines = Vec::with_capacity(512 * batch.len());
-    for record in batch.drain(..) {
-        serde_json::to_writer(&mut lines, &record)?;
+    if after_failure {
+        // What failed may have been written in part.
         lines.push(b'\n');
     }
-    writer.write_all(&lines)?;
-    writer.flush()?;
-    Ok((writer, batch))
+    let mut written = Ok(());
+    for record in batch.drain(..) {
+        written = written.and(serde_json::to_writer(&mut lines, &record).map_err(io::Error::from));
+        lines.push(b'\n');
+    }
+    let written = written.and_then(|()| writer.write_all(&lines)).and_then(|()| writer.flush());
+    (writer, batch, written)
 }
 
 impl Sink for JsonLines {
@@ -157,8 +173,41 @@ mod tests {
         }
         assert_eq!(records.dropped(), 3);
 
+        let counted = records.clone().dropped.clone();
+        drop(records);
         assert_eq!(worker.await.unwrap_err().kind(), io::ErrorKind::StorageFull);
-        records.record(record());
-        assert_eq!(records.dropped(), 4);
+        assert_eq!(counted.load(Ordering::Relaxed), 5);
+    }
+
+    /// A disk that is full for one batch.
+    #[derive(Clone, Debug, Default)]
+    struct FullOnce(Shared, bool);
+
+    impl io::Write for FullOnce {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            if !std::mem::replace(&mut self.1, true) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0.write(text)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_is_written_to_again() {
+        let out = Shared::default();
+        let (records, worker) = JsonLines::new(FullOnce(out.clone(), false), BATCH + 1);
+        for _ in 0..=BATCH {
+            records.record(record());
+        }
+
+        drop(records);
+        worker.await.unwrap();
+
+        let text = String::from_utf8(lock(&out.0).clone()).unwrap();
+        assert_eq!(text.trim().lines().count(), 1);
     }
 }

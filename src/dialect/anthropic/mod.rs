@@ -114,7 +114,7 @@ impl Dialect for Anthropic {
 
     fn closing(&self, event: &sse::Event) -> Option<Closing> {
         match kind(event).as_ref() {
-            b"message_stop" => Some(Closing::Proper),
+            b"message_stop" => Some(Closing::Last),
             b"message_delta" if STOP_REASON.value(&event.data) == Some(b'"') => Some(Closing::Proper),
             b"error" => Some(Closing::Failed(
                 error::read_inside(&event.data)
@@ -245,7 +245,7 @@ mod tests {
         let closing = |name, data| ANTHROPIC.closing(&event(name, data));
         let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
 
-        assert!(matches!(closing("message_stop", "{}"), Some(Closing::Proper)));
+        assert!(matches!(closing("message_stop", "{}"), Some(Closing::Last)));
         assert!(matches!(
             closing("message_delta", r#"{"delta":{"stop_reason":"end_turn"}}"#),
             Some(Closing::Proper)

@@ -155,9 +155,10 @@ impl Dialect for OpenAiChat {
     }
 
     fn closing(&self, event: &sse::Event) -> Option<Closing> {
-        if event.data.trim_ascii_start().starts_with(b"[DONE]")
-            || FINISH_REASON.value(&event.data) == Some(b'"')
-        {
+        if event.data.trim_ascii_start().starts_with(b"[DONE]") {
+            return Some(Closing::Last);
+        }
+        if FINISH_REASON.value(&event.data) == Some(b'"') {
             return Some(Closing::Proper);
         }
         match ERROR.value(&event.data) {
@@ -353,7 +354,7 @@ mod tests {
     fn a_stream_ends_with_a_reason_or_an_error() {
         let closing = |data| OPENAI_CHAT.closing(&event(data));
 
-        assert!(matches!(closing("[DONE]"), Some(Closing::Proper)));
+        assert!(matches!(closing("[DONE]"), Some(Closing::Last)));
         assert!(matches!(closing(r#"{"choices":[{"finish_reason":"stop"}]}"#), Some(Closing::Proper)));
         assert!(matches!(
             closing(r#"{"error":{"message":"x","code":"server_error"}}"#),
