@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{EXAMPLE, Records, Retry, RetryOn, Size, UnknownPrice, Written},
+        config::{EXAMPLE, Records, RetryOn, Size, UnknownPrice, Written},
         ledger::Period,
         price::NanoUsd,
     };
