@@ -317,12 +317,13 @@ fn malformed(answer: &Answer, dialect: &str) -> Option<&'static str> {
         return (answer.status != 200 && !is_json).then_some("an error that is not JSON");
     }
     let ends = answer.finished(dialect) || answer.error_type(dialect).is_some();
-    let stopped = |event: &bartizan::body::sse::Event| memchr_has(&event.data, b"\"finish_reason\":\"");
-    (!ends && !answer.events().iter().any(stopped)).then_some("a stream without an end")
-}
-
-fn memchr_has(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+    // Both SDKs take the reason for the end as the end.
+    let reasons = [r#""finish_reason":""#, r#""stop_reason":""#];
+    let stopped = |data: &[u8]| {
+        let data = String::from_utf8_lossy(data);
+        reasons.iter().any(|reason| data.contains(reason))
+    };
+    (!ends && !answer.events().iter().any(|event| stopped(&event.data))).then_some("a stream without an end")
 }
 
 /// Bytes that are nearly right: pieces of good requests and answers, cut, repeated and soiled.
