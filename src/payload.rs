@@ -142,16 +142,19 @@ impl Payload {
     /// The same request for another model: a splice, never a parse.
     #[must_use]
     pub fn with_model(&self, model: &ModelName) -> Self {
-        let mut this = self.clone();
+        self.clone().for_model(model)
+    }
+
+    pub(crate) fn for_model(mut self, model: &ModelName) -> Self {
         if *self.model() == *model.name {
-            return this;
+            return self;
         }
         if let Some(at) = self.head.model_at.clone() {
-            this.edits.retain(|edit| edit.at != at);
-            this = this.edited(at, model.json.clone());
+            self.edits.retain(|edit| edit.at != at);
+            self = self.edited(at, model.json.clone());
         }
-        this.model = Some(model.clone());
-        this
+        self.model = Some(model.clone());
+        self
     }
 
     /// The same request with other bytes in one place. Edits must not overlap.

@@ -41,9 +41,12 @@ pub async fn all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     other_core.into_iter().for_each(process::move_to);
 
     let folder = std::env::temp_dir().join(format!("bartizan-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+    std::fs::create_dir_all(folder.join("records"))?;
     let config = folder.join("config.yaml");
-    std::fs::write(&config, scenario::config(provider.address, &folder.join("records.jsonl")))?;
+    std::fs::write(
+        &config,
+        scenario::config(provider.address, &folder.join("records").join("records.jsonl")),
+    )?;
     let upstream = provider.address.to_string();
     let candidates = Candidates {
         program: &program,

@@ -2,7 +2,11 @@
 
 pub mod wire;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use bartizan::{
     BoxError, Dialect, Error, Payload, Target,
@@ -28,7 +32,7 @@ use bartizan::{
     translate::TranslateLayer,
 };
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -77,8 +81,8 @@ impl Provider {
 
     /// Requests of clients of OpenAI are translated.
     pub fn anthropic() -> Self {
-        let name = http::HeaderName::from_static("x-api-key");
-        let version = http::HeaderName::from_static("anthropic-version");
+        let name = HeaderName::from_static("x-api-key");
+        let version = HeaderName::from_static("anthropic-version");
         let sign = SignLayer::new(Credential::Header(name, secret())).expect("a header");
         Self {
             target: target("anthropic", "claude-sonnet-4-5"),
@@ -148,21 +152,33 @@ pub fn gateway(
         .service(dispatch)
 }
 
-/// A request as it arrives: with the headers that OpenAI's Python SDK sends.
+/// What OpenAI's Python SDK sends with a request.
+static HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let lines = [
+        ("host", "127.0.0.1:8080"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, deflate"),
+        ("authorization", "Bearer vk-0123456789abcdef"),
+        ("content-type", "application/json"),
+        ("user-agent", "OpenAI/Python 2.8.0"),
+        ("x-stainless-lang", "python"),
+        ("x-stainless-retry-count", "0"),
+        ("content-length", "1000"),
+    ];
+    let pairs = lines.map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value")));
+    let headers = HeaderMap::from_iter(pairs);
+    // Values that were cloned once are shared, as those are that hyper reads from a connection.
+    let _shared = headers.clone();
+    headers
+});
+
+/// A request as it arrives.
 pub fn request(body: Bytes) -> Request<Full<Bytes>> {
-    let length = body.len();
-    Request::post("/v1/chat/completions")
-        .header(header::HOST, "127.0.0.1:8080")
-        .header(header::ACCEPT, "application/json")
-        .header(header::ACCEPT_ENCODING, "gzip, deflate")
-        .header(header::AUTHORIZATION, concat!("Bearer ", "vk-0123456789abcdef"))
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::USER_AGENT, "OpenAI/Python 2.8.0")
-        .header("x-stainless-lang", "python")
-        .header("x-stainless-retry-count", "0")
-        .header(header::CONTENT_LENGTH, length)
-        .body(Full::new(body))
-        .expect("a request")
+    let mut req = Request::new(Full::new(body));
+    *req.method_mut() = Method::POST;
+    *req.uri_mut() = Uri::from_static("/v1/chat/completions");
+    *req.headers_mut() = HEADERS.clone();
+    req
 }
 
 /// Sends one request and reads the answer to its end; returns the answer's size.

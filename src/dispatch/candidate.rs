@@ -50,8 +50,7 @@ impl Candidate {
 
     /// Asks the target, under its own name for the model.
     pub(super) fn call(&self, req: Request<Payload>) -> BoxFuture<'static, Result<Response<BoxBody>, Error>> {
-        let (parts, payload) = req.into_parts();
-        self.stack.call(Request::from_parts(parts, payload.with_model(&self.model)))
+        self.stack.call(req.map(|payload| payload.for_model(&self.model)))
     }
 
     /// Says in an answer who gave it.

@@ -146,6 +146,8 @@ fn describe(exchange: &Exchange, res: &mut Response<BoxBody>) {
     let (attempts, lost) = exchange
         .learn(|learnt| (learnt.attempts.len(), (!learnt.lost.is_empty()).then(|| learnt.lost.join(", "))));
     res.headers_mut().insert(headers::ATTEMPTS, HeaderValue::from(attempts));
+    // Clients choose the names, line breaks included.
+    let lost = lost.map(|lost| lost.replace(char::is_control, "?"));
     if let Some(lost) = lost.and_then(|lost| HeaderValue::try_from(lost).ok()) {
         res.headers_mut().insert(headers::LOST, lost);
     }
@@ -378,5 +380,17 @@ mod tests {
         );
         assert_eq!(worst(vec![priced("a", Some(1)), priced("b", None)]), None);
         assert_eq!(Dispatch::new(Table::default()).worst_case(ask("chat", None).body()), Some(NanoUsd(0)));
+    }
+
+    #[test]
+    fn what_is_lost_is_said_whatever_its_name_is() {
+        let exchange = Exchange::default();
+        exchange.learn(|learnt| learnt.lost = vec!["top_k".into(), "two\nlines".into()]);
+        let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let mut res = Response::new(body);
+
+        describe(&exchange, &mut res);
+
+        assert_eq!(res.headers()[headers::LOST], "top_k, two?lines");
     }
 }

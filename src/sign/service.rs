@@ -5,24 +5,27 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::layer::Signature;
 use crate::{Error, Payload};
 
-/// Headers of a client that mean something to its provider.
-const PASSED: [&str; 8] = [
-    "anthropic-version",
-    "anthropic-beta",
-    "anthropic-dangerous-direct-browser-access",
-    "openai-beta",
-    "idempotency-key",
-    "traceparent",
-    "tracestate",
-    "accept",
-];
+/// Whether a header of a client means something to its provider.
+fn is_passed(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "anthropic-version"
+            | "anthropic-beta"
+            | "anthropic-dangerous-direct-browser-access"
+            | "openai-beta"
+            | "idempotency-key"
+            | "traceparent"
+            | "tracestate"
+            | "accept"
+    )
+}
 
 /// Middleware of [`SignLayer`](super::SignLayer).
 #[derive(Clone, Debug)]
@@ -59,7 +62,7 @@ where
 
 fn outbound(signature: &Signature, client: &HeaderMap) -> HeaderMap {
     let mut headers = signature.headers.clone();
-    for name in PASSED {
+    for name in client.keys().filter(|name| is_passed(name)) {
         let mut values = client.get_all(name).iter();
         if let Some(first) = values.next() {
             headers.insert(name, first.clone());

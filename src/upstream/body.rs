@@ -44,6 +44,10 @@ impl Body for ProviderBody {
         let this = self.project();
         if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
             *this.last = Instant::now();
+            // A provider that is always ahead of a slow client is never waited for.
+            if this.deadline.is_some_and(|deadline| deadline <= *this.last) && matches!(frame, Some(Ok(_))) {
+                return Poll::Ready(Some(Err(overdue(true, *this.idle).into())));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(broken)));
         }
         loop {
@@ -82,4 +86,39 @@ fn overdue(late: bool, idle: Duration) -> Error {
         format!("the provider was silent for {idle:?}")
     };
     Error::new(Kind::Timeout, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use http_body_util::{BodyExt, Empty};
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_never_lets_wait_has_a_deadline_too() {
+        let (client, mut provider) = duplex(1 << 20);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(client)).await.unwrap();
+        tokio::spawn(connection);
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 1 << 30);
+        let sends = async {
+            assert!(provider.read(&mut [0; 1024]).await.unwrap() > 0);
+            provider.write_all(&[head.into_bytes(), vec![b'x'; 500_000]].concat()).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(sender.send_request(Request::new(Empty::<Bytes>::new())), sends);
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut body =
+            ProviderBody::new(answer.unwrap().into_body(), Duration::from_secs(60), Some(deadline));
+
+        let in_time = body.frame().await.unwrap();
+        // The next piece is there before it is asked for.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let late = body.frame().await.unwrap();
+
+        assert!(in_time.is_ok());
+        assert_eq!(Error::from(late.unwrap_err()).kind(), Kind::Timeout);
+    }
 }

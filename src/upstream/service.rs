@@ -161,7 +161,8 @@ async fn refusal(res: Response<Incoming>, dialect: &'static dyn Dialect) -> Erro
 
 /// The headers of a provider that its clients read.
 fn for_clients(headers: HeaderMap) -> HeaderMap {
-    let mut passed = HeaderMap::with_capacity(4);
+    // With room for what the layers add, so that it need not grow.
+    let mut passed = HeaderMap::with_capacity(12);
     let mut last: Option<HeaderName> = None;
     for (name, value) in headers {
         if name.is_some() {
