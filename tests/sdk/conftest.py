@@ -3,6 +3,7 @@ import openai
 import pytest
 from gateway import VIRTUAL, Proxy, configuration
 from providers import KEYS, Providers
+from scenario import GREETING
 
 SECRETS = [*VIRTUAL.values(), *KEYS.values()]
 
@@ -25,6 +26,7 @@ def proxy(fakes, tmp_path_factory):
         assert text, f"the {place} is not empty"
         found = [secret for secret in SECRETS if secret in text]
         assert not found, f"secrets are in the {place}"
+        assert "say hello" not in text and GREETING not in text, f"a conversation is in the {place}"
     assert "panicked" not in running.log_text()
 
 
