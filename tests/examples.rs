@@ -1,16 +1,10 @@
 //! What the examples show, run.
 
-use std::{
-    convert::Infallible,
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, body::Body, routing::post};
 use bartizan::{
     BoxError,
-    body::End,
     config::{Builder, Config},
     secret::Secret,
     upstream::HttpClient,
@@ -152,48 +146,6 @@ async fn own_layers_mark_answers_and_refuse_requests() {
     let (status, _, body) = read(app, ask(MESSAGES, block)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(body.starts_with(r#"{"type":"error""#), "{body}");
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn own_layers_learn_how_each_answer_ended() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let app = own_layer::app();
-
-    read(app.clone(), ask(CHAT, HELLO)).await;
-    let Ok(left) = app.clone().oneshot(ask(CHAT, STREAM)).await;
-    let mut left = left.into_body();
-    while left.frame().await.is_some_and(|frame| !contains(&frame.unwrap(), "demo")) {}
-    drop(left);
-    read(app, ask(CHAT, r#"{"model":"none"}"#)).await;
-
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let used: Vec<_> = log.lines().filter(|line| line.contains("used")).collect();
-    assert_eq!(used.len(), 3, "{log}");
-    for (line, end) in used.iter().zip([End::Complete, End::Aborted, End::Failed]) {
-        assert!(line.contains(&format!("end=\"{}\"", end.as_str())), "{log}");
-        assert_eq!(line.contains("output=0"), end == End::Failed, "{log}");
-    }
-}
-
-fn contains(frame: &http_body::Frame<Bytes>, text: &str) -> bool {
-    frame.data_ref().is_some_and(|data| String::from_utf8_lossy(data).contains(text))
 }
 
 #[tokio::test(start_paused = true)]
