@@ -213,11 +213,13 @@ fn requests_that_run_notice_nothing_of_a_reload() {
         proxy.signal("HUP");
         thread::sleep(Duration::from_millis(50));
     }
+    let told = || proxy.log().contains("configuration reloaded").then_some(());
+    let reloaded = eventually(Duration::from_secs(10), told);
     stop.send(()).unwrap();
     let statuses = asking.join().unwrap();
 
     assert!(statuses.len() > 5 && statuses.iter().all(|status| *status == 200), "{statuses:?}");
-    assert!(proxy.log().contains("configuration reloaded"));
+    assert!(reloaded.is_some());
 }
 
 #[test]
