@@ -94,8 +94,6 @@ impl Watch {
                 self.seen = seen(&self.path);
                 return;
             }
-            // Another file in the directory, such as a log, may be written to all the time.
-            sleep(QUIET).await;
         }
     }
 
