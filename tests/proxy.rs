@@ -219,7 +219,7 @@ fn requests_that_run_notice_nothing_of_a_reload() {
     let statuses = asking.join().unwrap();
 
     assert!(statuses.len() > 5 && statuses.iter().all(|status| *status == 200), "{statuses:?}");
-    assert!(reloaded.is_some());
+    assert!(reloaded.is_some(), "{}", proxy.log());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::{Either, select};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
 use sha2::{Digest, Sha256};
 use tokio::{sync::Notify, time::sleep};
 
@@ -60,9 +60,9 @@ impl Watch {
         let path = path.into();
         let event = Arc::new(Notify::new());
         let wake = event.clone();
-        let changed = move |event: notify::Result<notify::Event>| {
-            // Opening the file to read it is an event as well, and would go on for ever.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
+        let watched = path.clone();
+        let changed = move |event: notify::Result<Event>| {
+            if event.is_ok_and(|event| concerns(&event, &watched)) {
                 wake.notify_one();
             }
         };
@@ -99,6 +99,20 @@ impl Watch {
 
     fn difference(&self) -> Option<Seen> {
         seen(&self.path).filter(|now| self.seen.as_ref() != Some(now))
+    }
+}
+
+/// Whether something else may be found at `path` after `event`.
+///
+/// Opening the file to read it is an event as well, and would go on for ever. What is written into
+/// another file, as a log beside the configuration, concerns only a link; a file put elsewhere may be one.
+fn concerns(event: &Event, path: &Path) -> bool {
+    match event.kind {
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_)) => {
+            event.paths.iter().any(|written| written.file_name() == path.file_name()) || path.is_symlink()
+        }
+        _ => true,
     }
 }
 
@@ -219,6 +233,19 @@ mod tests {
 
         symlink("v2", directory.0.join("..data_tmp")).unwrap();
         fs::rename(directory.0.join("..data_tmp"), directory.0.join("..data")).unwrap();
+
+        assert!(is_told(&mut watch).await);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_that_a_link_points_to_has_changed() {
+        let directory = Directory::new("target");
+        directory.write("v1.yaml", "a");
+        std::os::unix::fs::symlink("v1.yaml", directory.0.join("gateway.yaml")).unwrap();
+        let mut watch = Watch::new(directory.0.join("gateway.yaml")).unwrap();
+
+        directory.write("v1.yaml", "b");
 
         assert!(is_told(&mut watch).await);
     }
