@@ -67,6 +67,12 @@ impl Preset {
     }
 }
 
+impl std::hash::Hash for Preset {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
 /// How a provider deviates from a dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -212,6 +212,8 @@ mod tests {
         dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS},
         lock,
         payload::Head,
+        preset::Preset,
+        target::ModelFacts,
         testing::{ENDINGS, Ending, MustBeReady, Script, Step, is_shared},
     };
 
@@ -391,6 +393,42 @@ mod tests {
 
         let refused = layer(&[&ANTHROPIC]).strict(true).layer(failing()).oneshot(lossy()).await.unwrap_err();
         assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("logit_bias")));
+    }
+
+    #[tokio::test]
+    async fn what_a_server_refuses_is_taken_out_and_reported_whoever_asks() {
+        let mistral = Preset::named("mistral").unwrap();
+        let target = Target::new("mistral", "m").facts(mistral.facts(ModelFacts::default()));
+        let layer = TranslateLayer::new(Arc::new(target), [&OPENAI_CHAT as &dyn Dialect])
+            .deviations(mistral.deviations);
+        let passed = || request(&OPENAI_CHAT, r#"{"model":"m","user":"u","stream":true,"seed":1}"#);
+        let translated = request(
+            &ANTHROPIC,
+            r#"{"model":"m","max_tokens":9,"metadata":{"user_id":"u"},"messages":[{"role":"user","content":"Hi"}]}"#,
+        );
+        let sees = |expected: &'static str| {
+            layer.clone().layer(MustBeReady::new(move |req: Request<Payload>| {
+                assert_eq!(req.body().to_bytes(), expected);
+                Ending::Refused.answer()
+            }))
+        };
+
+        let req = passed();
+        let exchange = req.body().exchange().clone();
+        sees(r#"{"model":"m","stream":true,"random_seed":1}"#).oneshot(req).await.unwrap_err();
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["user".into()]);
+
+        let exchange = translated.body().exchange().clone();
+        sees(r#"{"model":"m","messages":[{"role":"user","content":"Hi"}],"max_tokens":9}"#)
+            .oneshot(translated)
+            .await
+            .unwrap_err();
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["safety_identifier".into()]);
+
+        let strict =
+            layer.strict(true).layer(MustBeReady::new(|_: Request<Payload>| Ending::Refused.answer()));
+        let refused = strict.oneshot(passed()).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("user")));
     }
 
     #[tokio::test]
