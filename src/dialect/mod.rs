@@ -15,7 +15,7 @@ mod extent;
 mod extras;
 mod ids;
 pub(crate) mod json;
-mod lost;
+pub(crate) mod lost;
 mod media;
 mod names;
 mod object;
