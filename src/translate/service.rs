@@ -49,7 +49,7 @@ where
 
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
         let dialect = req.body().dialect();
-        if self.config.natives.iter().any(|native| native.id() == dialect.id()) {
+        if self.config.spoken(req.body()).is_some_and(|spoken| spoken.id() == dialect.id()) {
             let filter = dialect.usage_is_extra(req.body().head()).then_some(dialect);
             req.body().exchange().learn(|learnt| learnt.lost.clear());
             let inner = self.inner.call(req.map(|payload| dialect.ask_for_usage(payload)));
@@ -63,10 +63,23 @@ where
 }
 
 impl TranslateLayer {
+    /// The dialect in which the target is asked: the client's own if it speaks that, otherwise the first one
+    /// that can be translated to. One in which the model doesn't take such a request is the last resort.
+    fn spoken(&self, payload: &Payload) -> Option<&'static dyn Dialect> {
+        let own = self.natives.iter().filter(|native| native.id() == payload.dialect().id());
+        let others = self.natives.iter().filter(|native| native.codec().is_some());
+        let can_translate = payload.dialect().codec().is_some();
+        let mut fitting = own.clone().chain(others.clone().filter(|_| can_translate)).copied();
+        let facts = self.target.known_facts();
+        fitting.find(|native| native.takes(payload, facts)).or_else(|| own.chain(others).next().copied())
+    }
+
     fn translate(&self, mut req: Request<Payload>) -> Result<(Request<Payload>, Back), Error> {
         let from = req.body().dialect();
-        let native = self.natives.iter().find_map(|native| Some((*native, native.codec()?)));
-        let (Some(client), Some((native, provider))) = (from.codec(), native) else {
+        let native = self.spoken(req.body());
+        let (Some(client), Some((native, provider))) =
+            (from.codec(), native.and_then(|native| Some((native, native.codec()?))))
+        else {
             let message = format!("the model `{}` is not served at this endpoint", req.body().head().model);
             return Err(Error::new(Kind::InvalidRequest, message).with_param("model"));
         };

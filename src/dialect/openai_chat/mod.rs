@@ -8,7 +8,7 @@ mod codec;
 mod conversation;
 mod decode;
 mod decoder;
-mod effort;
+pub(super) mod effort;
 mod encode;
 mod encoder;
 pub(super) mod error_kind;
@@ -35,7 +35,9 @@ use super::{
     openai_error,
     text::Str,
 };
-use crate::{Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+use crate::{
+    Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head, target::ModelFacts,
+};
 
 /// `POST /v1/chat/completions`.
 pub static OPENAI_CHAT: OpenAiChat = OpenAiChat;
@@ -81,6 +83,12 @@ impl Dialect for OpenAiChat {
     fn speaks(&self, path: &str) -> bool {
         path.ends_with("/chat/completions")
             && matches!(path, "/v1/chat/completions" | "/chat/completions" | "/openai/v1/chat/completions")
+    }
+
+    fn takes(&self, payload: &Payload, model: &ModelFacts) -> bool {
+        !model.lacks("chat_completions")
+            && (!model.lacks("chat_tools_with_reasoning")
+                || payload.dialect().id() == self.id() && !thinks_with_tools(payload.source()))
     }
 
     fn path(&self, _: &Payload) -> Cow<'static, str> {
@@ -186,6 +194,20 @@ impl Dialect for OpenAiChat {
     fn codec(&self) -> Option<&dyn Codec> {
         Some(&codec::OpenAiChatCodec)
     }
+}
+
+/// Whether a chat asks for tools and for thoughts, which some models of OpenAI don't do together here.
+fn thinks_with_tools(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Asked<'a> {
+        tools: Option<Vec<IgnoredAny>>,
+        #[serde(borrow)]
+        reasoning_effort: Option<Str<'a>>,
+    }
+    json::parse::<Asked<'_>>(body).is_ok_and(|asked| {
+        asked.tools.is_some_and(|tools| !tools.is_empty())
+            && asked.reasoning_effort.is_some_and(|effort| &*effort != "none")
+    })
 }
 
 /// The error in an answer that should be a JSON object without one.
