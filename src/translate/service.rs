@@ -203,9 +203,10 @@ mod tests {
     use crate::{
         Exchange, Target,
         body::{End, Observe, OnEnd},
-        dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS},
+        dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
         lock,
         payload::Head,
+        target::ModelFacts,
         testing::{ENDINGS, Ending, MustBeReady, Script, Step, is_shared},
     };
 
@@ -360,6 +361,45 @@ mod tests {
         let both = layer(&[&OPENAI_CHAT, &OPENAI_EMBEDDINGS]);
         let answer = both.layer(MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer()));
         assert_eq!(text(answer.oneshot(embeddings()).await.unwrap().into_body()).await.0, "datadata");
+    }
+
+    #[tokio::test]
+    async fn a_target_is_asked_in_a_dialect_that_its_model_takes() {
+        let asked = |req: Request<Payload>, lacks: &'static str| async move {
+            let target = Target::new("openai", "m").facts(ModelFacts::new([], [lacks]));
+            let natives: [&'static dyn Dialect; 3] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS];
+            let dialect = Arc::new(Mutex::new(""));
+            let seen = dialect.clone();
+            let service = TranslateLayer::new(Arc::new(target), natives).layer(MustBeReady::new(
+                move |req: Request<Payload>| {
+                    *lock(&seen) = req.body().dialect().id();
+                    Ending::Refused.answer()
+                },
+            ));
+            assert!(service.oneshot(req).await.is_err());
+            *lock(&dialect)
+        };
+        let response = || request(&OPENAI_RESPONSES, r#"{"model":"m","input":"Hi"}"#);
+        let embeddings = request(&OPENAI_EMBEDDINGS, r#"{"model":"m","input":"x"}"#);
+
+        assert_eq!(asked(chat(false), "").await, "openai-chat");
+        assert_eq!(asked(response(), "").await, "openai-responses");
+        assert_eq!(asked(message(), "").await, "openai-chat");
+        // C54
+        assert_eq!(asked(chat(false), "chat_completions").await, "openai-responses");
+        assert_eq!(asked(message(), "chat_tools_with_reasoning").await, "openai-responses");
+        assert_eq!(asked(response(), "responses").await, "openai-chat");
+        assert_eq!(asked(embeddings, "chat_completions").await, "openai-embeddings");
+    }
+
+    #[tokio::test]
+    async fn a_model_that_nothing_fits_is_asked_as_the_client_asks() {
+        let facts = ModelFacts::new([], ["chat_completions"]);
+        let target = Arc::new(Target::new("openai", "m").facts(facts));
+        let service = TranslateLayer::new(target, [&OPENAI_CHAT as &'static dyn Dialect])
+            .layer(MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer()));
+
+        assert_eq!(text(service.oneshot(chat(false)).await.unwrap().into_body()).await.0, "datadata");
     }
 
     #[tokio::test]
