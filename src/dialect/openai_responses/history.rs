@@ -195,9 +195,11 @@ impl<'a> History<'_, 'a> {
                 missing.close(id);
             }
         }
-        for (id, is_free_text) in missing.into_ids() {
-            self.open.close(id);
-            self.answer(id, NO_RESULT.into(), is_free_text);
+        for (place, call) in missing.calls.into_iter().enumerate() {
+            if let Some((id, is_free_text)) = call {
+                self.open.calls[place] = None;
+                self.answer(id, NO_RESULT.into(), is_free_text);
+            }
         }
     }
 }
@@ -220,14 +222,12 @@ impl<'a> Open<'a> {
         self.calls.push(Some((id, is_free_text)));
     }
 
-    /// Takes one of the calls with this id, if there is one; whether it took free text.
+    /// Takes the first call with this id, if there is one; whether it took free text.
     fn close(&mut self, id: &str) -> Option<bool> {
-        let place = self.places.get_mut(id)?.pop_front()?;
-        self.calls.get_mut(place)?.take().map(|(_, is_free_text)| is_free_text)
-    }
-
-    fn into_ids(self) -> impl Iterator<Item = (&'a str, bool)> {
-        self.calls.into_iter().flatten()
+        let places = self.places.get_mut(id)?;
+        std::iter::from_fn(|| places.pop_front())
+            .find_map(|place| self.calls[place].take())
+            .map(|(_, is_free_text)| is_free_text)
     }
 }
 
