@@ -4,7 +4,7 @@ mod gateway;
 
 use bartizan::{
     Target,
-    dialect::{ANTHROPIC, Dialect, OPENAI_CHAT},
+    dialect::{ANTHROPIC, Dialect, OPENAI_CHAT, OPENAI_RESPONSES},
     target::ModelFacts,
 };
 use bytes::Bytes;
@@ -48,6 +48,7 @@ fn cases(kind: &str) -> Vec<Case> {
 fn dialect(name: &str) -> &'static dyn Dialect {
     match name {
         "chat" => &OPENAI_CHAT,
+        "responses" => &OPENAI_RESPONSES,
         "anthropic" => &ANTHROPIC,
         other => panic!("{other}"),
     }
@@ -56,6 +57,7 @@ fn dialect(name: &str) -> &'static dyn Dialect {
 fn path(name: &str) -> &'static str {
     match name {
         "chat" => "/v1/chat/completions",
+        "responses" => "/v1/responses",
         _ => "/v1/messages",
     }
 }
@@ -68,7 +70,11 @@ fn fits(expected: &Value, actual: &Value) -> bool {
     match (expected, actual) {
         (Value::String(any), _) if any == "$any" => true,
         (Value::Object(expected), Value::Object(actual)) => {
-            let has = |(name, value)| fits(value, actual.get(name).unwrap_or(&Value::Null));
+            let has = |(name, value): (&String, &Value)| match actual.get(name) {
+                // Not to stream is what every dialect takes for granted.
+                None => name == "stream" && *value == false || fits(value, &Value::Null),
+                Some(actual) => fits(value, actual),
+            };
             let is_fine = |(name, value): (&String, &Value)| {
                 expected.contains_key(name)
                     || value.is_null()
@@ -96,11 +102,11 @@ fn assert_fits(id: &str, expected: &Value, actual: &Value) {
     assert!(fits(expected, actual), "{id}\nexpected {expected:#}\nactual {actual:#}");
 }
 
-fn target(options: &Options) -> Target {
+fn target(options: &Options, model: &str) -> Target {
     let (supports, lacks) = (options.model_supports.iter(), options.model_lacks.iter());
     let mut facts = ModelFacts::new(supports.map(|name| &**name), lacks.map(|name| &**name));
     facts.max_output = options.default_max_tokens;
-    Target::new("provider", "m").facts(facts)
+    Target::new("provider", model).facts(facts)
 }
 
 /// The least that a client of a dialect can ask.
@@ -117,6 +123,7 @@ fn question(stream: bool, include_usage: bool) -> String {
 fn any_answer(name: &str) -> String {
     match name {
         "chat" => json!({"id": "x", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}),
+        "responses" => json!({"id": "x", "output": []}),
         _ => json!({"id": "x", "content": [{"type": "text", "text": "x"}], "stop_reason": "end_turn"}),
     }
     .to_string()
@@ -128,7 +135,8 @@ async fn requests() {
         let said = Said::json(200, any_answer(&case.to));
 
         let provider = dialect(&case.to);
-        let got = ask(path(&case.from), case.input.to_string(), provider, target(&case.options), said).await;
+        let target = target(&case.options, case.input["model"].as_str().unwrap_or("m"));
+        let got = ask(path(&case.from), case.input.to_string(), provider, target, said).await;
 
         let asked = got.asked.unwrap_or_else(|| panic!("{}: {:?}", case.id, got.body));
         assert_fits(&case.id, &case.expect, &serde_json::from_slice(&asked).unwrap());
@@ -141,7 +149,8 @@ async fn whole_answers() {
         let said = Said::json(200, case.input.to_string());
 
         let provider = dialect(&case.from);
-        let got = ask(path(&case.to), question(false, false), provider, target(&case.options), said).await;
+        let got =
+            ask(path(&case.to), question(false, false), provider, target(&case.options, "m"), said).await;
 
         assert_eq!(got.status, 200, "{}", case.id);
         assert_fits(&case.id, &case.expect, &serde_json::from_slice(&got.body).unwrap());
@@ -193,7 +202,7 @@ async fn streams_however_they_are_cut() {
             let question = question(true, case.options.include_usage);
             let provider = dialect(&case.from);
             let said = Said::stream(chunks);
-            let got = ask(path(&case.to), question, provider, target(&case.options), said).await;
+            let got = ask(path(&case.to), question, provider, target(&case.options, "m"), said).await;
 
             assert_fits(&case.id, &case.expect, &outline(got.body).into());
         }
@@ -207,7 +216,8 @@ async fn errors() {
         let said = Said::json(status, case.input["body"].to_string());
 
         let provider = dialect(&case.from);
-        let got = ask(path(&case.to), question(false, false), provider, target(&case.options), said).await;
+        let got =
+            ask(path(&case.to), question(false, false), provider, target(&case.options, "m"), said).await;
 
         assert_eq!(got.status.as_u16(), case.expect["status"], "{}", case.id);
         assert_fits(&case.id, &case.expect["body"], &serde_json::from_slice(&got.body).unwrap());

@@ -12,7 +12,7 @@ use crate::{
     BoxError, Dialect, Target,
     access::Pattern,
     demo::Demo,
-    dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS},
+    dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
@@ -250,9 +250,8 @@ impl Stack {
 
 fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
     match kind {
-        ProviderKind::OpenAi | ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => {
-            vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS]
-        }
+        ProviderKind::OpenAi => vec![&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS],
+        ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
         ProviderKind::Anthropic => vec![&ANTHROPIC],
         ProviderKind::Demo => vec![&OPENAI_CHAT],
     }

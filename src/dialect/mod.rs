@@ -22,6 +22,8 @@ mod object;
 mod openai_chat;
 mod openai_embeddings;
 mod openai_error;
+mod openai_responses;
+mod proof;
 mod retry_after;
 mod status;
 pub(crate) mod text;
@@ -41,9 +43,11 @@ pub use self::{
     anthropic::{ANTHROPIC, Anthropic},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
+    openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
 };
 use crate::{
     Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    target::ModelFacts,
 };
 
 /// One wire format: what has to be known of it to pass it on.
@@ -55,6 +59,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
 
     /// Whether a request to this path is meant for this dialect; the method does not matter.
     fn speaks(&self, path: &str) -> bool;
+
+    /// Whether a model that a provider of this dialect has can be asked for what `payload` wants in it.
+    /// Nothing is held against a model of which nothing is known.
+    fn takes(&self, _payload: &Payload, _model: &ModelFacts) -> bool {
+        true
+    }
 
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
     fn path(&self, payload: &Payload) -> Cow<'static, str>;
@@ -111,10 +121,24 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// The event by which a client of this dialect learns that its stream broke off.
     fn error_event(&self, error: &Error, id: &RequestId) -> Bytes;
 
+    /// The same where the client has got a part of the stream: for dialects that number their events.
+    fn error_event_after(&self, error: &Error, id: &RequestId, _sent: &Sent) -> Bytes {
+        self.error_event(error, id)
+    }
+
     /// Translates this dialect; `None` if it can only be passed through.
     fn codec(&self) -> Option<&dyn Codec> {
         None
     }
+}
+
+/// What a client has got of a stream that broke off.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    /// The first piece; empty if there was none.
+    pub first: Bytes,
+    /// The last piece, which may be the first one.
+    pub last: Bytes,
 }
 
 /// How a stream comes to its end.
@@ -208,7 +232,7 @@ pub struct Dialects(Arc<[&'static dyn Dialect]>);
 impl Default for Dialects {
     /// All that the crate knows.
     fn default() -> Self {
-        Self::new([&OPENAI_CHAT as &'static dyn Dialect, &ANTHROPIC, &OPENAI_EMBEDDINGS])
+        Self::new([&OPENAI_CHAT as &'static dyn Dialect, &OPENAI_RESPONSES, &ANTHROPIC, &OPENAI_EMBEDDINGS])
     }
 }
 

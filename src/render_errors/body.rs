@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use crate::{BoxError, Dialect, Error, Exchange};
+use crate::{BoxError, Dialect, Error, Exchange, dialect::Sent};
 
 pin_project! {
     /// A response whose errors are written for the client.
@@ -26,7 +26,7 @@ pin_project! {
         /// Its length is known or it isn't a stream: a break shows as one.
         Whole { #[pin] inner: R },
         /// A break has to be said in an event.
-        Stream { #[pin] inner: R, dialect: &'static dyn Dialect, exchange: Exchange, over: bool },
+        Stream { #[pin] inner: R, dialect: &'static dyn Dialect, exchange: Exchange, sent: Sent, over: bool },
         /// An error from the first.
         Error { #[pin] body: Full<Bytes> },
     }
@@ -38,7 +38,7 @@ impl<R> Rendered<R> {
     }
 
     pub(super) fn stream(inner: R, dialect: &'static dyn Dialect, exchange: Exchange) -> Self {
-        Self { state: State::Stream { inner, dialect, exchange, over: false } }
+        Self { state: State::Stream { inner, dialect, exchange, sent: Sent::default(), over: false } }
     }
 
     pub(super) fn error(body: Bytes) -> Self {
@@ -62,17 +62,27 @@ where
             StateProj::Whole { inner } => inner.poll_frame(cx).map_err(Into::into),
             StateProj::Error { body } => body.poll_frame(cx).map_err(|never| match never {}),
             StateProj::Stream { over: true, .. } => Poll::Ready(None),
-            StateProj::Stream { inner, dialect, exchange, over } => match ready!(inner.poll_frame(cx)) {
-                Some(Err(error)) => {
-                    *over = true;
-                    let error = Error::from(error.into());
-                    exchange.fail(&error);
-                    exchange.broke_off(&error);
-                    let event = dialect.error_event(&error, exchange.id());
-                    Poll::Ready(Some(Ok(Frame::data(event))))
+            StateProj::Stream { inner, dialect, exchange, sent, over } => {
+                match ready!(inner.poll_frame(cx)) {
+                    Some(Err(error)) => {
+                        *over = true;
+                        let error = Error::from(error.into());
+                        exchange.fail(&error);
+                        exchange.broke_off(&error);
+                        let event = dialect.error_event_after(&error, exchange.id(), sent);
+                        Poll::Ready(Some(Ok(Frame::data(event))))
+                    }
+                    frame => {
+                        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+                            sent.last = data.clone();
+                            if sent.first.is_empty() {
+                                sent.first = data.clone();
+                            }
+                        }
+                        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+                    }
                 }
-                frame => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
-            },
+            }
         }
     }
 

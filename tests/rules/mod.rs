@@ -154,3 +154,94 @@ fn chat_content(content: &Value) {
         }
     }
 }
+
+/// `POST /v1/responses`, for a model of which nothing is known.
+pub fn responses(request: &Value) {
+    assert!(request["model"].is_string() && request["input"].is_array(), "{request}");
+    assert_eq!(request["store"], false, "{request}");
+    let names: HashSet<_> = list(request, "tools").iter().map(responses_tool).collect();
+    assert!(names.iter().all(|name| is_name(name, 64)), "{request}");
+    assert!(request.get("tools").is_none_or(|_| !names.is_empty()), "{request}");
+    for member in ["tool_choice", "parallel_tool_calls"] {
+        assert!(request.get(member).is_none() || !names.is_empty(), "{request}");
+    }
+    assert!(request.get("max_output_tokens").is_none_or(|cap| cap.as_u64().unwrap() >= 16), "{request}");
+    for member in ["stop", "seed", "n", "top_k", "presence_penalty", "messages", "response_format"] {
+        assert!(request.get(member).is_none(), "{member}: {request}");
+    }
+    if let Some(format) = request["text"].get("format").filter(|format| format["type"] == "json_schema") {
+        assert!(is_name(text(format, "name"), 64) && format["strict"].is_boolean(), "{format}");
+    }
+    let mut open: Vec<(&str, &str)> = Vec::new();
+    let mut thought = false;
+    for item in list(request, "input") {
+        let kind = text(item, "type");
+        let is_models = kind != "message" && !kind.ends_with("_output") || item["role"] == "assistant";
+        assert!(is_models || !thought, "thoughts without what follows them: {request}");
+        thought = kind == "reasoning";
+        match kind {
+            "message" => responses_message(item),
+            "reasoning" => {
+                assert!(item["summary"].is_array() && !text(item, "encrypted_content").is_empty(), "{item}")
+            }
+            "function_call" | "custom_tool_call" => {
+                assert!(is_name(text(item, "name"), 64), "{item}");
+                assert!(item["arguments"].is_string() || item["input"].is_string(), "{item}");
+                open.push((text(item, "call_id"), kind));
+            }
+            "function_call_output" | "custom_tool_call_output" => {
+                let called = (text(item, "call_id"), kind.strip_suffix("_output").unwrap());
+                let at = open.iter().position(|open| *open == called);
+                open.remove(at.unwrap_or_else(|| panic!("answers nothing: {request}")));
+                list(item, "output").iter().for_each(responses_input);
+            }
+            // Everything else is of this dialect only, and comes as a client of it has sent it.
+            _ => {}
+        }
+    }
+    assert!(open.is_empty() && !thought, "calls {open:?} are not answered: {request}");
+}
+
+fn responses_tool(tool: &Value) -> &str {
+    match text(tool, "type") {
+        "function" => assert!(!tool["parameters"].is_null() && tool["strict"].is_boolean(), "{tool}"),
+        other => assert_eq!(other, "custom"),
+    }
+    text(tool, "name")
+}
+
+fn responses_message(message: &Value) {
+    let content = list(message, "content");
+    assert!(!content.is_empty(), "{message}");
+    if message["role"] != "assistant" {
+        assert!(matches!(text(message, "role"), "user" | "system" | "developer"), "{message}");
+        return content.iter().for_each(responses_input);
+    }
+    for part in content {
+        match text(part, "type") {
+            "output_text" => {
+                assert!(part["annotations"].is_array() && !text(part, "text").is_empty(), "{part}")
+            }
+            "refusal" => drop(text(part, "refusal")),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn responses_input(part: &Value) {
+    match text(part, "type") {
+        "input_text" => drop(text(part, "text")),
+        "input_image" => {
+            assert!(part["image_url"].is_string() || part["file_id"].is_string(), "{part}");
+            let _ = text(part, "detail");
+        }
+        "input_file" => {
+            let is_named = part["file_data"].is_null() || part["filename"].is_string();
+            assert!(
+                is_named && ["file_data", "file_url", "file_id"].iter().any(|name| part[name].is_string()),
+                "{part}"
+            );
+        }
+        other => panic!("{other}"),
+    }
+}

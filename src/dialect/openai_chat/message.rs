@@ -72,6 +72,10 @@ fn part<'a>(
 ) -> Result<Part<'a>, Error> {
     let missing = |member: &str| invalid(format!("{}.{member}", path()), "is missing");
     let cache = cache(part.cache_control.take().or(part.prompt_cache_breakpoint.take()));
+    let detail = match &mut part.image_url {
+        Some(TextOr::Other(image)) => image.detail.take().map(Text::from),
+        _ => None,
+    };
     let content = match part.kind.as_deref() {
         None | Some("text" | "input_text" | "output_text") => {
             Content::Text(part.text.ok_or_else(|| missing("text"))?.into())
@@ -91,7 +95,7 @@ fn part<'a>(
         }
     };
     extras.all("messages[].content[].", part.unknown, says_something);
-    Ok(Part { content, cache })
+    Ok(Part { content, cache, detail })
 }
 
 fn image<'a>(image: TextOr<'a, wire::ImageUrl<'a>>, path: Path<'_>) -> Result<Content<'a>, Error> {
