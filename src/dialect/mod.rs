@@ -13,6 +13,7 @@ pub(crate) mod arguments;
 pub(crate) mod buffer;
 mod extent;
 mod extras;
+mod gemini;
 mod ids;
 pub(crate) mod json;
 mod lost;
@@ -22,7 +23,9 @@ mod object;
 mod openai_chat;
 mod openai_embeddings;
 mod openai_error;
+mod proof;
 mod retry_after;
+mod schema;
 mod status;
 pub(crate) mod text;
 mod text_or;
@@ -39,6 +42,7 @@ use http::{Method, StatusCode, request::Parts};
 
 pub use self::{
     anthropic::{ANTHROPIC, Anthropic},
+    gemini::{GEMINI, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
 };
@@ -110,6 +114,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
 
     /// The event by which a client of this dialect learns that its stream broke off.
     fn error_event(&self, error: &Error, id: &RequestId) -> Bytes;
+
+    /// Whether this client expects its stream as one JSON array, written piece by piece, in place of
+    /// events.
+    fn stream_is_array(&self, _parts: &Parts) -> bool {
+        false
+    }
 
     /// Translates this dialect; `None` if it can only be passed through.
     fn codec(&self) -> Option<&dyn Codec> {
@@ -208,7 +218,7 @@ pub struct Dialects(Arc<[&'static dyn Dialect]>);
 impl Default for Dialects {
     /// All that the crate knows.
     fn default() -> Self {
-        Self::new([&OPENAI_CHAT as &'static dyn Dialect, &ANTHROPIC, &OPENAI_EMBEDDINGS])
+        Self::new([&OPENAI_CHAT as &'static dyn Dialect, &ANTHROPIC, &GEMINI, &OPENAI_EMBEDDINGS])
     }
 }
 
@@ -238,8 +248,10 @@ impl Dialects {
     pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
         let by_header =
             || parts.headers.contains_key("anthropic-version").then_some(&ANTHROPIC as &dyn Dialect);
+        let by_prefix = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
         self.speaks(parts.uri.path())
             .or_else(by_header)
+            .or_else(by_prefix)
             .unwrap_or(self.0.first().copied().unwrap_or(&OPENAI_CHAT))
     }
 
