@@ -210,6 +210,7 @@ pub mod meter;
 pub mod models;
 pub mod payload;
 mod percent;
+pub mod preset;
 pub mod price;
 pub mod record;
 pub mod render_errors;

@@ -157,10 +157,12 @@ impl Payload {
         self
     }
 
-    /// The same request with other bytes in one place. Edits must not overlap.
+    /// The same request with other bytes in one place. Edits must not overlap; what is put in at the
+    /// beginning of something that is replaced comes before it.
     #[must_use]
     pub fn edited(mut self, at: Range<usize>, with: impl Into<Bytes>) -> Self {
-        let index = self.edits.partition_point(|edit| edit.at.start < at.start);
+        let place = |at: &Range<usize>| (at.start, at.end);
+        let index = self.edits.partition_point(|edit| place(&edit.at) < place(&at));
         self.edits.insert(index, Edit { at, with: with.into() });
         self
     }
@@ -285,6 +287,16 @@ mod tests {
         assert_eq!(bytes, payload.to_bytes());
         assert_eq!(hint, Some(bytes.len() as u64));
         assert_eq!(payload.model(), "ne\"w");
+    }
+
+    #[test]
+    fn something_can_be_put_in_where_something_else_begins() {
+        let payload = payload(r#"{"model":"old"}"#);
+
+        let one = payload.clone().edited(1..14, "b").edited(1..1, "a").to_bytes();
+        let other = payload.edited(1..1, "a").edited(1..14, "b").to_bytes();
+
+        assert_eq!((&*one, &*other), (&b"{ab}"[..], &b"{ab}"[..]));
     }
 
     #[test]

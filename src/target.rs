@@ -78,6 +78,8 @@ pub struct ModelFacts {
     pub max_output: Option<u64>,
     supports: Vec<Box<str>>,
     lacks: Vec<Box<str>>,
+    server_supports: &'static [&'static str],
+    server_lacks: &'static [&'static str],
 }
 
 impl ModelFacts {
@@ -93,13 +95,46 @@ impl ModelFacts {
         }
     }
 
+    /// Adds what the server takes and refuses whatever the model, where nothing else is known of it.
+    #[must_use]
+    pub fn at_server(self, supports: &'static [&'static str], lacks: &'static [&'static str]) -> Self {
+        Self { server_supports: supports, server_lacks: lacks, ..self }
+    }
+
+    /// Whether anything is known of the model itself.
+    pub fn is_known(&self) -> bool {
+        let limits = self.max_input.or(self.max_output);
+        limits.is_some() || !self.supports.is_empty() || !self.lacks.is_empty()
+    }
+
     /// Whether the model is known to have `feature`.
     pub fn supports(&self, feature: &str) -> bool {
-        self.supports.iter().any(|name| **name == *feature)
+        has(&self.supports, feature)
+            || (!has(&self.lacks, feature) && self.server_supports.contains(&feature))
     }
 
     /// Whether the model is known not to have `feature`.
     pub fn lacks(&self, feature: &str) -> bool {
-        self.lacks.iter().any(|name| **name == *feature)
+        has(&self.lacks, feature) || (!has(&self.supports, feature) && self.server_lacks.contains(&feature))
+    }
+}
+
+fn has(names: &[Box<str>], feature: &str) -> bool {
+    names.iter().any(|name| **name == *feature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_the_model_goes_before_what_is_known_of_its_server() {
+        let facts = ModelFacts::new(["a"], ["b"]).at_server(&["b", "c"], &["a", "d"]);
+
+        assert!(facts.supports("a") && !facts.lacks("a"));
+        assert!(facts.lacks("b") && !facts.supports("b"));
+        assert!(facts.supports("c") && facts.lacks("d"));
+        assert!(facts.is_known());
+        assert!(!ModelFacts::default().at_server(&["c"], &[]).is_known());
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
     meter::MeterLayer,
+    preset::Deviations,
     price::{Listing, Price, PriceBook},
     sign::{Credential, SignLayer},
     translate::TranslateLayer,
@@ -110,6 +111,7 @@ fn base_url(provider: &Provider) -> &str {
     let usual = match provider.kind {
         ProviderKind::OpenAi => "https://api.openai.com/v1",
         ProviderKind::Anthropic => "https://api.anthropic.com",
+        ProviderKind::Preset(preset) => preset.base_url,
         ProviderKind::OpenAiCompatible | ProviderKind::Demo => "",
     };
     provider.base_url.as_deref().unwrap_or(usual)
@@ -205,7 +207,8 @@ impl Stack {
         // The route gets its own way of connecting, unless the provider insists on one.
         let connect = settings.timeouts.connect.map_or(self.connect, |time| *time);
         let translate = TranslateLayer::new(target.clone(), natives(self.kind))
-            .strict(settings.strict.unwrap_or(config.server.strict));
+            .strict(settings.strict.unwrap_or(config.server.strict))
+            .deviations(deviations(self.kind));
         let stack = ServiceBuilder::new()
             // Full is an error, so that the route can go on to the next target.
             .layer(self.in_flight.clone())
@@ -232,6 +235,10 @@ impl Stack {
     fn target(&self, model: &str) -> Arc<Target> {
         let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, model);
         let price = self.own_prices.get(model).copied().or(price).or(self.prices.unknown);
+        let facts = match self.kind {
+            ProviderKind::Preset(preset) => preset.facts(facts),
+            _ => facts,
+        };
         Arc::new(Target::new(&self.name, model).price(price).facts(facts))
     }
 
@@ -243,9 +250,18 @@ impl Stack {
 
 fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
     match kind {
-        ProviderKind::OpenAi | ProviderKind::OpenAiCompatible => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
+        ProviderKind::OpenAi | ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => {
+            vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS]
+        }
         ProviderKind::Anthropic => vec![&ANTHROPIC],
         ProviderKind::Demo => vec![&OPENAI_CHAT],
+    }
+}
+
+fn deviations(kind: ProviderKind) -> Deviations {
+    match kind {
+        ProviderKind::Preset(preset) => preset.deviations,
+        _ => Deviations::new("", &[]),
     }
 }
 
@@ -254,6 +270,7 @@ pub(super) fn list_name(kind: ProviderKind) -> Option<&'static str> {
     match kind {
         ProviderKind::OpenAi => Some("openai"),
         ProviderKind::Anthropic => Some("anthropic"),
+        ProviderKind::Preset(preset) => Some(preset.list).filter(|list| !list.is_empty()),
         ProviderKind::OpenAiCompatible | ProviderKind::Demo => None,
     }
 }

@@ -1,6 +1,7 @@
 use std::env;
 
 use super::{Config, Key, Provider, ProviderKind, Secret};
+use crate::preset::PRESETS;
 
 /// Where the SDK of a provider looks for its key and its address.
 const KNOWN: [(&str, ProviderKind, &str, &str); 2] = [
@@ -42,7 +43,9 @@ fn from_variables(lookup: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<&'sta
     let mut config = Config::default();
     let mut found = Vec::new();
     let lookup = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
-    for (name, kind, key, base_url) in KNOWN {
+    let presets =
+        PRESETS.iter().map(|preset| (preset.name, ProviderKind::Preset(preset), preset.key, preset.url));
+    for (name, kind, key, base_url) in KNOWN.into_iter().chain(presets) {
         let Some(api_key) = lookup(key) else {
             continue;
         };
@@ -67,11 +70,13 @@ mod tests {
             "ANTHROPIC_BASE_URL" => Some("http://127.0.0.1:9000".to_owned()),
             "OPENAI_BASE_URL" => Some("http://127.0.0.1:8080/v1".to_owned()),
             "OPENAI_API_KEY" => Some(String::new()),
+            "GROQ_API_KEY" => Some("gsk".to_owned()),
             _ => None,
         });
 
-        assert_eq!(found, ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"]);
-        assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["anthropic", "demo"]);
+        assert_eq!(found, ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "GROQ_API_KEY"]);
+        assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["anthropic", "demo", "groq"]);
+        assert_eq!(config.providers["groq"].kind.as_str(), "groq");
         assert_eq!(config.providers["anthropic"].base_url.as_deref(), Some("http://127.0.0.1:9000"));
     }
 

@@ -55,6 +55,7 @@ mod check;
 mod environment;
 mod interpolate;
 mod keys;
+mod kind;
 mod model;
 mod money;
 mod problem;
@@ -80,10 +81,11 @@ pub use self::watch::Watch;
 pub use self::{
     build::Builder,
     keys::{AuthMode, Gateway, Key, Limits, Team},
+    kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Budget, Ceiling, StoreAway, UnknownPrice, UsdPrice},
     problem::{ConfigError, Place, Problem},
-    provider::{Provider, ProviderKind},
+    provider::Provider,
     schema::json_schema,
     server::{Log, LogFormat, Records, Server},
     units::{Backoff, RetryOn, Size, Unit, Written},

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, UsdPrice, units::Written};
+use super::{ProviderKind, Secret, UsdPrice, units::Written};
 
 /// Someone who serves models.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -15,8 +15,8 @@ pub struct Provider {
     /// The key that requests are signed with.
     #[serde(default)]
     pub api_key: Option<Secret>,
-    /// Where it is, up to and including a version such as `/v1`; the public API of `openai` and
-    /// `anthropic` if it isn't given.
+    /// Where it is, up to and including a version such as `/v1`; the public API of the provider if it
+    /// isn't given.
     #[serde(default)]
     pub base_url: Option<String>,
     /// Headers to send with every request.
@@ -56,35 +56,6 @@ impl Provider {
             prices: BTreeMap::new(),
             organization: None,
             project: None,
-        }
-    }
-}
-
-/// The API that a provider offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum ProviderKind {
-    /// OpenAI's own.
-    #[serde(rename = "openai")]
-    OpenAi,
-    /// Anthropic's own.
-    Anthropic,
-    /// The chat completions of OpenAI, offered by someone else at `base_url`.
-    #[serde(rename = "openai-compatible")]
-    OpenAiCompatible,
-    /// Built in: answers by itself, without a network.
-    Demo,
-}
-
-impl ProviderKind {
-    /// The name in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::Anthropic => "anthropic",
-            Self::OpenAiCompatible => "openai-compatible",
-            Self::Demo => "demo",
         }
     }
 }

@@ -16,7 +16,7 @@ mod extras;
 mod gemini;
 mod ids;
 pub(crate) mod json;
-mod lost;
+pub(crate) mod lost;
 mod media;
 mod names;
 mod object;

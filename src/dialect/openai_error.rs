@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{openai_chat::error_kind, retry_after::retry_after};
 use crate::{Error, Kind, error::Reply};
@@ -13,12 +13,17 @@ use crate::{Error, Kind, error::Reply};
 /// The longest message taken from a body that is not JSON.
 const MAX_TEXT: usize = 512;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Body<'a> {
     #[serde(borrow, default)]
     error: Option<Said<'a>>,
-    message: Option<String>,
-    detail: Option<Anything>,
+    // Everything else is for servers that leave the object out, or have one of their own.
+    message: Option<Words>,
+    detail: Option<Words>,
+    fault: Option<Fault>,
+    #[serde(rename = "type")]
+    kind: Option<Words>,
+    code: Option<Code>,
 }
 
 #[derive(Deserialize)]
@@ -39,19 +44,53 @@ enum Said<'a> {
 enum Code {
     Text(String),
     Number(u16),
+    Other(IgnoredAny),
+}
+
+impl Code {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number.to_string(),
+            Self::Other(_) => String::new(),
+        }
+    }
+}
+
+/// What went wrong: in a sentence, or as the list of issues that FastAPI makes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Words {
+    Text(String),
+    Issues(Vec<Issue>),
+    Detailed { detail: Vec<Issue> },
+    Other(IgnoredAny),
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Anything {
-    Text(String),
-    Other(serde::de::IgnoredAny),
+struct Issue {
+    msg: String,
+}
+
+impl Words {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Issues(issues) | Self::Detailed { detail: issues } => Some(issues.into_iter().next()?.msg),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+/// What the gateway in front of Fireworks says.
+#[derive(Deserialize)]
+struct Fault {
+    faultstring: Option<String>,
 }
 
 /// What a provider said instead of success.
 pub(super) fn read(reply: Reply) -> Error {
-    let body =
-        serde_json::from_slice(&reply.body).unwrap_or(Body { error: None, message: None, detail: None });
+    let body: Body<'_> = serde_json::from_slice(&reply.body).unwrap_or_default();
     let Described { message, kind, param, code } = Described::from(body);
     let message = message.filter(|text| !text.is_empty()).unwrap_or_else(|| plain_text(&reply));
     let class = error_kind::kind_of(reply.status.as_u16(), &kind, &code, &message);
@@ -95,24 +134,19 @@ struct Described {
 
 impl From<Body<'_>> for Described {
     fn from(body: Body<'_>) -> Self {
-        let elsewhere = body.message.or(match body.detail {
-            Some(Anything::Text(text)) => Some(text),
-            Some(Anything::Other(_)) | None => None,
-        });
-        let nothing = Self { message: None, kind: String::new(), param: None, code: String::new() };
+        let fault = body.fault.and_then(|fault| fault.faultstring);
+        let elsewhere = body.message.and_then(Words::text).or(body.detail.and_then(Words::text)).or(fault);
+        let kind = body.kind.and_then(Words::text).unwrap_or_default();
+        let code = body.code.map(Code::text).unwrap_or_default();
         match body.error {
             Some(Said::Detailed { message, kind, param, code }) => Self {
                 message: message.or(elsewhere),
                 kind: kind.unwrap_or_default(),
                 param,
-                code: match code {
-                    Some(Code::Text(text)) => text,
-                    Some(Code::Number(number)) => number.to_string(),
-                    None => String::new(),
-                },
+                code: code.map(Code::text).unwrap_or_default(),
             },
-            Some(Said::Text(text)) => Self { message: Some(text.into_owned()), ..nothing },
-            None => Self { message: elsewhere, ..nothing },
+            Some(Said::Text(text)) => Self { message: Some(text.into_owned()), kind, param: None, code },
+            None => Self { message: elsewhere, kind, param: None, code },
         }
     }
 }
@@ -214,10 +248,28 @@ mod tests {
             reply(422, r#"{"detail":[{"loc":["body"]}]}"#).message(),
             "the provider answered 422 Unprocessable Entity"
         );
+        assert_eq!(reply(422, r#"{"detail":[{"loc":["body"],"msg":"too many"}]}"#).message(), "too many");
         assert_eq!(reply(422, r#"{"detail":"bad"}"#).message(), "bad");
         assert_eq!(reply(502, "<html>").message(), "the provider answered 502 Bad Gateway");
         assert_eq!(reply(500, "upstream connect error").message(), "upstream connect error");
         assert_eq!(reply(503, "").kind(), Kind::Overloaded);
+    }
+
+    #[test]
+    fn the_error_bodies_of_compatible_servers_are_understood() {
+        let mistral = r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error","param":null,"code":null}"#;
+        let flat = r#"{"object":"error","message":"no such model","type":"NotFoundError","param":null,"code":"model_not_found"}"#;
+        let xai =
+            r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: x"}"#;
+        let fault = r#"{"fault":{"faultstring":"Rate limit quota violation","detail":{"errorcode":"policies.ratelimit"}}}"#;
+        let openrouter =
+            r#"{"error":{"code":402,"message":"no credits","metadata":{"provider_name":"x"}},"user_id":"u"}"#;
+
+        assert_eq!(reply(422, mistral).message(), "Extra inputs are not permitted");
+        assert_eq!((reply(400, flat).message(), reply(400, flat).kind()), ("no such model", Kind::NoRoute));
+        assert_eq!(reply(400, xai).kind(), Kind::UpstreamAuth);
+        assert_eq!(reply(429, fault).message(), "Rate limit quota violation");
+        assert_eq!(reply(402, openrouter).kind(), Kind::Billing);
     }
 
     #[test]

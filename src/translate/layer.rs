@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::Translate;
-use crate::{Dialect, Target};
+use crate::{Dialect, Target, preset::Deviations};
 
 /// Translates for one target; see the [module](super).
 #[derive(Clone, Debug)]
@@ -11,13 +11,22 @@ pub struct TranslateLayer {
     pub(super) target: Arc<Target>,
     pub(super) natives: Arc<[&'static dyn Dialect]>,
     pub(super) strict: bool,
+    pub(super) deviations: Deviations,
 }
 
 impl TranslateLayer {
     /// `target` speaks `natives`; requests in other dialects are translated to the first that can be
     /// translated to.
     pub fn new(target: Arc<Target>, natives: impl IntoIterator<Item = &'static dyn Dialect>) -> Self {
-        Self { target, natives: natives.into_iter().collect(), strict: false }
+        let deviations = Deviations::new("", &[]);
+        Self { target, natives: natives.into_iter().collect(), strict: false, deviations }
+    }
+
+    /// Sets how the target deviates from the dialect it speaks; requests in this dialect are changed
+    /// accordingly, translated or not.
+    #[must_use]
+    pub fn deviations(self, deviations: Deviations) -> Self {
+        Self { deviations, ..self }
     }
 
     /// Refuses requests that would lose something.

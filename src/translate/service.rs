@@ -16,6 +16,7 @@ use crate::{
     BoxError, BoxFuture, Dialect, Error, Kind, Payload,
     dialect::{Codec, Encoded, Undo},
     headers,
+    preset::adapted,
 };
 
 /// Middleware of [`TranslateLayer`].
@@ -51,9 +52,10 @@ where
         let dialect = req.body().dialect();
         if self.config.natives.iter().any(|native| native.id() == dialect.id()) {
             let filter = dialect.usage_is_extra(req.body().head()).then_some(dialect);
-            req.body().exchange().learn(|learnt| learnt.lost.clear());
-            let inner = self.inner.call(req.map(|payload| dialect.ask_for_usage(payload)));
-            return State::Native { inner, filter }.into();
+            return match self.config.pass(req) {
+                Ok(req) => State::Native { inner: self.inner.call(req), filter }.into(),
+                Err(error) => State::Refused { error: Some(error) }.into(),
+            };
         }
         match self.config.translate(req) {
             Ok((req, back)) => State::Foreign { answer: Box::pin(back.answer(self.inner.call(req))) }.into(),
@@ -63,6 +65,27 @@ where
 }
 
 impl TranslateLayer {
+    /// A request in the target's own dialect.
+    fn pass(&self, req: Request<Payload>) -> Result<Request<Payload>, Error> {
+        let asks = !self.target.known_facts().lacks("stream_options");
+        let req = req.map(|payload| if asks { payload.dialect().ask_for_usage(payload) } else { payload });
+        self.adapt(req, Vec::new())
+    }
+
+    /// A request as the target takes it, where `lost` is what was lost before.
+    fn adapt(&self, req: Request<Payload>, mut lost: Vec<Box<str>>) -> Result<Request<Payload>, Error> {
+        let (parts, payload) = req.into_parts();
+        let (payload, more) = adapted(payload, &self.deviations, &self.target);
+        lost.extend(more.into_iter().filter(|field| !lost.contains(field)).collect::<Vec<_>>());
+        let req = Request::from_parts(parts, payload);
+        if !lost.is_empty() && (self.strict || asks_for_strictness(&req)) {
+            let message = format!("{}: {} can't express it, and losses are refused", lost[0], self.target);
+            return Err(Error::new(Kind::InvalidRequest, message).with_param(lost[0].clone()));
+        }
+        req.body().exchange().learn(|learnt| learnt.lost = lost);
+        Ok(req)
+    }
+
     fn translate(&self, mut req: Request<Payload>) -> Result<(Request<Payload>, Back), Error> {
         let from = req.body().dialect();
         let native = self.natives.iter().find_map(|native| Some((*native, native.codec()?)));
@@ -73,18 +96,14 @@ impl TranslateLayer {
         let source = req.body().source().clone();
         let canonical = client.decode_request(&source)?;
         let Encoded { body, lost, undo } = provider.encode_request(&canonical, &self.target)?;
-        if !lost.is_empty() && (self.strict || asks_for_strictness(&req)) {
-            let message = format!("{}: {} can't express it, and losses are refused", lost[0], self.target);
-            return Err(Error::new(Kind::InvalidRequest, message).with_param(lost[0].clone()));
-        }
-        req.body().exchange().learn(|learnt| learnt.lost = lost);
         let back = Back { client, provider, undo, head: req.body().head().clone() };
         let stays = |name: &http::HeaderName| !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {
             req.headers_mut().remove(name);
         }
-        Ok((req.map(|payload| payload.translated(native, body.into())), back))
+        let req = req.map(|payload| payload.translated(native, body.into()));
+        Ok((self.adapt(req, lost)?, back))
     }
 }
 
@@ -193,6 +212,8 @@ mod tests {
         dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS},
         lock,
         payload::Head,
+        preset::Preset,
+        target::ModelFacts,
         testing::{ENDINGS, Ending, MustBeReady, Script, Step, is_shared},
     };
 
@@ -372,6 +393,42 @@ mod tests {
 
         let refused = layer(&[&ANTHROPIC]).strict(true).layer(failing()).oneshot(lossy()).await.unwrap_err();
         assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("logit_bias")));
+    }
+
+    #[tokio::test]
+    async fn what_a_server_refuses_is_taken_out_and_reported_whoever_asks() {
+        let mistral = Preset::named("mistral").unwrap();
+        let target = Target::new("mistral", "m").facts(mistral.facts(ModelFacts::default()));
+        let layer = TranslateLayer::new(Arc::new(target), [&OPENAI_CHAT as &dyn Dialect])
+            .deviations(mistral.deviations);
+        let passed = || request(&OPENAI_CHAT, r#"{"model":"m","user":"u","stream":true,"seed":1}"#);
+        let translated = request(
+            &ANTHROPIC,
+            r#"{"model":"m","max_tokens":9,"metadata":{"user_id":"u"},"messages":[{"role":"user","content":"Hi"}]}"#,
+        );
+        let sees = |expected: &'static str| {
+            layer.clone().layer(MustBeReady::new(move |req: Request<Payload>| {
+                assert_eq!(req.body().to_bytes(), expected);
+                Ending::Refused.answer()
+            }))
+        };
+
+        let req = passed();
+        let exchange = req.body().exchange().clone();
+        sees(r#"{"model":"m","stream":true,"random_seed":1}"#).oneshot(req).await.unwrap_err();
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["user".into()]);
+
+        let exchange = translated.body().exchange().clone();
+        sees(r#"{"model":"m","messages":[{"role":"user","content":"Hi"}],"max_tokens":9}"#)
+            .oneshot(translated)
+            .await
+            .unwrap_err();
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["safety_identifier".into()]);
+
+        let strict =
+            layer.strict(true).layer(MustBeReady::new(|_: Request<Payload>| Ending::Refused.answer()));
+        let refused = strict.oneshot(passed()).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("user")));
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ pub(crate) fn plan(asked: Option<Reasoning>, facts: &ModelFacts) -> Plan {
         // A model that may not think does so only when it is told to.
         return Plan { effort: None, thinks: reasons && !takes(Effort::None, facts), is_lost: false };
     };
-    if !reasons && is_known(facts) {
+    if !reasons && facts.is_known() {
         return Plan { effort: None, thinks: false, is_lost: asked != Effort::None };
     }
     let nearest = nearest(asked, facts);
@@ -45,10 +45,6 @@ fn effort(asked: Reasoning) -> Option<Effort> {
     })
 }
 
-fn is_known(facts: &ModelFacts) -> bool {
-    *facts != ModelFacts::default()
-}
-
 /// Models whose facts are not known are trusted with every effort. The ends of the scale have to be
 /// known to be there, the middle has to be known to be missing.
 fn takes(effort: Effort, facts: &ModelFacts) -> bool {
@@ -64,7 +60,7 @@ fn takes(effort: Effort, facts: &ModelFacts) -> bool {
 
 fn nearest(asked: Effort, facts: &ModelFacts) -> Effort {
     use Effort::{High, Low, Max, Medium, Minimal, None, XHigh};
-    if !is_known(facts) {
+    if !facts.is_known() {
         return asked;
     }
     let scale: &[Effort] = match asked {

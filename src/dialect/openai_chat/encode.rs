@@ -4,10 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::value::RawValue;
 
-use super::{
-    effort::{self, Plan},
-    history, wire,
-};
+use super::{effort, history, wire};
 use crate::{
     Error, Kind, Target,
     dialect::{
@@ -35,20 +32,22 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     let mut lost = Lost::default();
     let plan = effort::plan(request.reasoning, facts);
     lost.push_if(plan.is_lost, "thinking");
-    lost.push_if(request.top_k.is_some(), "top_k");
+    let takes_top_k = facts.supports("top_k");
+    lost.push_if(request.top_k.is_some() && !takes_top_k, "top_k");
     for extra in request.extras.iter().filter(|extra| !is_cache_mark(&extra.field)) {
         lost.push(&extra.field);
     }
     let tools = tools(request, &names, facts, &mut lost);
     let mut wire = wire::Request {
         model: Some(to.model().into()),
-        messages: Some(history::messages(request, &names, &mut lost)),
+        messages: Some(history::messages(request, &names, facts, &mut lost)),
         tool_choice: tool_choice(request, tools.is_empty(), &names, &mut lost)?,
         parallel_tool_calls: parallel_tools(request, tools.is_empty(), facts),
         tools: (!tools.is_empty()).then_some(tools),
         n: request.choices.filter(|choices| *choices > 1),
         stop: stop(request, &mut lost),
         seed: request.seed,
+        top_k: request.top_k.filter(|_| takes_top_k),
         response_format: request.format.as_ref().map(response_format),
         reasoning_effort: plan.effort.map(Str::from),
         safety_identifier: request.user.as_deref().map(Str::from),
@@ -56,7 +55,8 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
         ..Default::default()
     };
     cap(&mut wire, request, facts);
-    sampling(&mut wire, request, &plan, &mut lost);
+    let keeps_sampling = !plan.thinks || facts.supports("sampling_params");
+    sampling(&mut wire, request, keeps_sampling, &mut lost);
     streaming(&mut wire, request, facts);
     let body = json::written(&wire)?;
     let undo = Undo { renamed: names.into_originals(), ..Undo::default() };
@@ -78,10 +78,10 @@ fn cap(wire: &mut wire::Request<'_>, request: &Request<'_>, facts: &ModelFacts) 
     }
 }
 
-/// Models that think refuse anything but the defaults.
-fn sampling(wire: &mut wire::Request<'_>, request: &Request<'_>, plan: &Plan, lost: &mut Lost) {
+/// OpenAI's models that think refuse anything but the defaults; those of others mostly don't.
+fn sampling(wire: &mut wire::Request<'_>, request: &Request<'_>, keeps: bool, lost: &mut Lost) {
     let mut kept = |value: Option<f64>, default: f64, field: &str| {
-        if !plan.thinks {
+        if keeps {
             return value;
         }
         lost.push_if(value.is_some_and(|value| value != default), field);
@@ -681,6 +681,25 @@ mod tests {
             json!({"type": "json_schema", "json_schema": {"name": "my_form", "schema": {"type": "object"}, "strict": true}})
         );
         assert_eq!(written(None)["json_schema"]["name"], "answer");
+    }
+
+    #[test]
+    fn a_server_that_takes_more_than_openai_gets_more() {
+        let facts = ModelFacts::new(["reasoning"], []);
+        let facts = facts.at_server(&["sampling_params", "top_k", "reasoning_history"], &[]);
+        let thought = Content::Reasoning { text: "t".into(), signature: None };
+        let request = Request {
+            temperature: Some(0.2),
+            top_k: Some(5),
+            turns: vec![assistant([thought, text("a")])],
+            ..Request::default()
+        };
+
+        let (body, lost) = sent(&request, &target().facts(facts));
+
+        assert_eq!((&body["temperature"], &body["top_k"]), (&json!(0.2), &json!(5)));
+        assert_eq!(body["messages"][0]["reasoning_content"], "t");
+        assert!(lost.is_empty(), "{lost:?}");
     }
 
     #[test]

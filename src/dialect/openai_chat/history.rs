@@ -1,7 +1,8 @@
 //! Turns, written as the messages of a request.
 //!
 //! OpenAI wants every call answered by a message of its own, directly after the message that calls,
-//! and takes nothing but text there. Thoughts of the model have no place in its messages.
+//! and takes nothing but text there. Thoughts of the model have no place in its messages; some servers
+//! that speak like it want them back.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -17,6 +18,7 @@ use crate::dialect::{
     text::Str,
     text_or::TextOr,
 };
+use crate::target::ModelFacts;
 
 /// What a call is answered with if the user went on without its result.
 const NO_RESULT: &str = "[no result: interrupted]";
@@ -25,9 +27,11 @@ const NO_RESULT: &str = "[no result: interrupted]";
 pub(crate) fn messages<'a>(
     request: &'a Request<'_>,
     names: &'a Names<'a>,
+    facts: &ModelFacts,
     lost: &mut Lost,
 ) -> Vec<Message<'a>> {
-    let mut history = History { names, lost, messages: Vec::with_capacity(request.turns.len() + 1) };
+    let messages = Vec::with_capacity(request.turns.len() + 1);
+    let mut history = History { names, thoughts: facts.supports("reasoning_history"), lost, messages };
     history.operator(request.system.iter());
     let mut turns = &request.turns[..];
     while let Some(turn) = turns.first() {
@@ -56,6 +60,8 @@ fn calls(turn: &Turn<'_>) -> bool {
 
 struct History<'l, 'a> {
     names: &'a Names<'a>,
+    /// Whether the server wants to read again what its model thought.
+    thoughts: bool,
     lost: &'l mut Lost,
     messages: Vec<Message<'a>>,
 }
@@ -104,8 +110,10 @@ impl<'a> History<'_, 'a> {
 
     fn assistant(&mut self, parts: impl IntoIterator<Item = &'a Part<'a>>) {
         let (mut texts, mut refusals, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+        let mut thoughts = Vec::new();
         for part in parts {
             match &part.content {
+                Content::Reasoning { text, .. } if self.thoughts => thoughts.push(&**text),
                 Content::Refusal(text) => refusals.push(&**text),
                 Content::ToolCall(call) => calls.push(self.call(call)),
                 _ => texts.extend(self.text(part)),
@@ -120,6 +128,7 @@ impl<'a> History<'_, 'a> {
             content: Some(text.map_or(TextOr::Null, TextOr::Text)),
             refusal,
             tool_calls: (!calls.is_empty()).then_some(calls),
+            reasoning_content: joined(&thoughts, ""),
             ..Default::default()
         });
     }

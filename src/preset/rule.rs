@@ -1,0 +1,120 @@
+use crate::Target;
+
+/// What is done to one field of a request.
+///
+/// A field is named by its path: `logit_bias`, `messages[].name`, `tools[].function.strict`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub(super) path: &'static str,
+    /// A request without this text has nothing to change; empty if that can't be said.
+    pub(super) sign: &'static str,
+    pub(super) action: Action,
+    pub(super) models: Models,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action {
+    /// The provider has another name for it.
+    Rename(&'static str),
+    /// The provider refuses it; it is missed unless it has this value, which is the default anyway.
+    Refuse { unless: Option<&'static str> },
+    /// The provider refuses it, and nothing is lost.
+    Omit,
+    /// The provider refuses a null.
+    OmitNull,
+    /// The provider wants another value.
+    Change { change: fn(&str) -> Option<String>, is_loss: bool },
+}
+
+impl PartialEq for Action {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Rename(a), Self::Rename(b)) => a == b,
+            (Self::Refuse { unless: a }, Self::Refuse { unless: b }) => a == b,
+            (Self::Omit, Self::Omit) | (Self::OmitNull, Self::OmitNull) => true,
+            (Self::Change { change: a, is_loss: x }, Self::Change { change: b, is_loss: y }) => {
+                std::ptr::fn_addr_eq(*a, *b) && x == y
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Action {}
+
+/// The models that a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Models {
+    All,
+    Thinking,
+}
+
+impl Rule {
+    /// The provider has another name for the field.
+    pub const fn renamed(path: &'static str, to: &'static str) -> Self {
+        Self::new(path, Action::Rename(to))
+    }
+
+    /// The provider refuses the field: it is taken out, and reported as lost if it says something.
+    pub const fn refused(path: &'static str) -> Self {
+        Self::new(path, Action::Refuse { unless: None })
+    }
+
+    /// The same, where one value is the default and not missed; it is written as JSON.
+    pub const fn refused_unless(path: &'static str, default: &'static str) -> Self {
+        Self::new(path, Action::Refuse { unless: Some(default) })
+    }
+
+    /// The provider refuses the field, and nothing is lost without it.
+    pub const fn omitted(path: &'static str) -> Self {
+        Self::new(path, Action::Omit)
+    }
+
+    /// The provider refuses a null there.
+    pub const fn never_null(path: &'static str) -> Self {
+        Self::new(path, Action::OmitNull)
+    }
+
+    /// The provider wants another value that means the same: `change` gets the value as it is written,
+    /// and returns what is to be written instead, or `None` if it can stay.
+    pub const fn changed(path: &'static str, change: fn(&str) -> Option<String>) -> Self {
+        Self::new(path, Action::Change { change, is_loss: false })
+    }
+
+    /// The same, where the new value means something else, so that the field is reported.
+    pub const fn forced(path: &'static str, change: fn(&str) -> Option<String>) -> Self {
+        Self::new(path, Action::Change { change, is_loss: true })
+    }
+
+    /// The rule for models that think, as far as that is known.
+    #[must_use]
+    pub const fn of_thinking_models(self) -> Self {
+        Self { models: Models::Thinking, ..self }
+    }
+
+    /// Says that a request without this text is right as it is, so that it need not be looked into.
+    #[must_use]
+    pub const fn where_there_is(self, sign: &'static str) -> Self {
+        Self { sign, ..self }
+    }
+
+    const fn new(path: &'static str, action: Action) -> Self {
+        Self { path, sign: "", action, models: Models::All }
+    }
+
+    /// Whether it is about this model.
+    pub(super) fn concerns(&self, target: &Target) -> bool {
+        match self.models {
+            Models::All => true,
+            Models::Thinking => target.known_facts().supports("reasoning"),
+        }
+    }
+
+    /// The text without which there is nothing to do.
+    pub(super) fn sign(&self) -> &'static str {
+        if self.sign.is_empty() {
+            return self.path.rsplit(['.', ']']).next().unwrap_or(self.path);
+        }
+        self.sign
+    }
+}

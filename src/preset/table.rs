@@ -1,0 +1,474 @@
+//! The providers that are known by their names. What is said of each is in its own documentation; what
+//! isn't known to be refused passes.
+
+use sha2::{Digest, Sha256};
+
+use super::{Changes, Deviations, Object, Preset, Rule};
+
+/// Servers that know the older name only.
+const MAX_TOKENS: Rule = Rule::renamed("max_completion_tokens", "max_tokens");
+
+/// Servers that don't know OpenAI's newer name for those who operate a model.
+const NO_DEVELOPER: Rule =
+    Rule::changed("messages[].role", |role| (role == "\"developer\"").then(|| "\"system\"".to_owned()))
+        .where_there_is("\"developer\"");
+
+const CHAT: &str = "openai-chat";
+
+/// All presets.
+pub static PRESETS: &[Preset] = &[
+    Preset {
+        name: "deepseek",
+        title: "DeepSeek",
+        base_url: "https://api.deepseek.com",
+        key: "DEEPSEEK_API_KEY",
+        url: "DEEPSEEK_BASE_URL",
+        list: "deepseek",
+        supports: &["reasoning_history"],
+        lacks: &[],
+        deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(remembers_reasoning),
+    },
+    Preset {
+        name: "qwen",
+        title: "Qwen at Alibaba Cloud",
+        base_url: "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+        key: "DASHSCOPE_API_KEY",
+        url: "DASHSCOPE_BASE_URL",
+        list: "dashscope",
+        supports: &["sampling_params", "top_k"],
+        lacks: &[],
+        deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(thinks_or_must_call),
+    },
+    Preset {
+        name: "mistral",
+        title: "Mistral",
+        base_url: "https://api.mistral.ai/v1",
+        key: "MISTRAL_API_KEY",
+        url: "MISTRAL_BASE_URL",
+        list: "mistral",
+        supports: &["sampling_params", "top_k"],
+        lacks: &["stream_options"],
+        deviations: Deviations::new(
+            CHAT,
+            &[
+                MAX_TOKENS,
+                NO_DEVELOPER,
+                Rule::renamed("seed", "random_seed"),
+                // The counts always come.
+                Rule::omitted("stream_options"),
+                Rule::omitted("store"),
+                Rule::refused("user"),
+                Rule::refused("safety_identifier"),
+                Rule::refused("logit_bias"),
+                Rule::refused("logprobs"),
+                Rule::refused_unless("top_logprobs", "0"),
+                Rule::refused_unless("service_tier", "\"auto\""),
+                Rule::refused("verbosity"),
+                Rule::refused("functions"),
+                Rule::refused("function_call"),
+                Rule::refused("messages[].name"),
+                Rule::never_null("messages[].tool_calls"),
+                Rule::never_null("messages[].function_call"),
+                Rule::changed("messages[].tool_calls[].id", nine_characters),
+                Rule::changed("messages[].tool_call_id", nine_characters),
+                // They break the grammars that are made of schemas.
+                Rule::omitted("tools[].function.parameters.$schema"),
+                Rule::omitted("tools[].function.parameters.$id"),
+            ],
+        ),
+    },
+    Preset {
+        name: "groq",
+        title: "Groq",
+        base_url: "https://api.groq.com/openai/v1",
+        key: "GROQ_API_KEY",
+        url: "GROQ_BASE_URL",
+        list: "groq",
+        supports: &["sampling_params"],
+        lacks: &[],
+        deviations: Deviations::new(
+            CHAT,
+            &[
+                NO_DEVELOPER,
+                Rule::refused("logprobs"),
+                Rule::refused_unless("top_logprobs", "0"),
+                Rule::refused("logit_bias"),
+                Rule::refused_unless("n", "1"),
+                Rule::refused("messages[].name"),
+                Rule::never_null("messages[].tool_calls"),
+                Rule::never_null("messages[].function_call"),
+            ],
+        ),
+    },
+    Preset {
+        name: "xai",
+        title: "xAI",
+        base_url: "https://api.x.ai/v1",
+        key: "XAI_API_KEY",
+        url: "XAI_BASE_URL",
+        list: "xai",
+        supports: &["sampling_params"],
+        lacks: &[],
+        deviations: Deviations::new(
+            CHAT,
+            &[
+                Rule::refused("messages[].name"),
+                Rule::refused("tools[].function.strict"),
+                Rule::refused("stop").of_thinking_models(),
+                Rule::refused_unless("presence_penalty", "0").of_thinking_models(),
+                Rule::refused_unless("frequency_penalty", "0").of_thinking_models(),
+            ],
+        ),
+    },
+    Preset {
+        name: "openrouter",
+        title: "OpenRouter",
+        base_url: "https://openrouter.ai/api/v1",
+        key: "OPENROUTER_API_KEY",
+        url: "OPENROUTER_BASE_URL",
+        list: "",
+        supports: &["sampling_params", "top_k"],
+        lacks: &[],
+        deviations: Deviations::new(CHAT, &[]),
+    },
+    Preset {
+        name: "together",
+        title: "Together AI",
+        base_url: "https://api.together.xyz/v1",
+        key: "TOGETHER_API_KEY",
+        url: "TOGETHER_BASE_URL",
+        list: "together",
+        supports: &["sampling_params", "top_k"],
+        lacks: &[],
+        deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER, Rule::omitted("top_logprobs")])
+            .quirk(counts_log_probabilities),
+    },
+    Preset {
+        name: "fireworks",
+        title: "Fireworks AI",
+        base_url: "https://api.fireworks.ai/inference/v1",
+        key: "FIREWORKS_API_KEY",
+        url: "FIREWORKS_BASE_URL",
+        list: "fireworks",
+        supports: &["sampling_params", "top_k"],
+        lacks: &[],
+        deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
+    },
+    Preset {
+        name: "cohere",
+        title: "Cohere",
+        base_url: "https://api.cohere.ai/compatibility/v1",
+        key: "COHERE_API_KEY",
+        url: "COHERE_BASE_URL",
+        list: "cohere",
+        supports: &["sampling_params"],
+        lacks: &["stream_options"],
+        deviations: Deviations::new(
+            CHAT,
+            &[
+                MAX_TOKENS,
+                NO_DEVELOPER,
+                Rule::omitted("stream_options"),
+                Rule::omitted("store"),
+                Rule::refused("metadata"),
+                Rule::refused("logit_bias"),
+                Rule::refused_unless("top_logprobs", "0"),
+                Rule::refused_unless("n", "1"),
+                Rule::refused("modalities"),
+                Rule::refused("prediction"),
+                Rule::refused("audio"),
+                Rule::refused_unless("service_tier", "\"auto\""),
+                Rule::refused_unless("parallel_tool_calls", "true"),
+                // It thinks or it doesn't.
+                Rule::forced("reasoning_effort", |effort| {
+                    (!matches!(effort, "\"none\"" | "\"high\"")).then(|| "\"high\"".to_owned())
+                }),
+            ],
+        ),
+    },
+    Preset {
+        name: "perplexity",
+        title: "Perplexity",
+        base_url: "https://api.perplexity.ai",
+        key: "PERPLEXITY_API_KEY",
+        url: "PERPLEXITY_BASE_URL",
+        list: "perplexity",
+        supports: &["sampling_params"],
+        lacks: &[],
+        deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
+    },
+    Preset {
+        name: "ollama",
+        title: "Ollama",
+        base_url: "http://localhost:11434/v1",
+        key: "OLLAMA_API_KEY",
+        url: "OLLAMA_BASE_URL",
+        list: "",
+        supports: &["sampling_params"],
+        lacks: &[],
+        deviations: Deviations::new(
+            CHAT,
+            &[
+                MAX_TOKENS,
+                NO_DEVELOPER,
+                // It would do without them in silence.
+                Rule::refused("logit_bias"),
+                Rule::refused("logprobs"),
+                Rule::refused_unless("top_logprobs", "0"),
+                Rule::refused_unless("n", "1"),
+            ],
+        ),
+    },
+    Preset {
+        name: "vllm",
+        title: "vLLM",
+        base_url: "http://localhost:8000/v1",
+        key: "VLLM_API_KEY",
+        url: "VLLM_BASE_URL",
+        list: "",
+        supports: &["sampling_params", "top_k"],
+        lacks: &[],
+        deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
+    },
+    Preset {
+        name: "tokenmix",
+        title: "TokenMix",
+        base_url: "https://api.tokenmix.ai/v1",
+        key: "TOKENMIX_API_KEY",
+        url: "TOKENMIX_BASE_URL",
+        list: "",
+        supports: &["sampling_params"],
+        lacks: &[],
+        deviations: Deviations::new(CHAT, &[]),
+    },
+    Preset {
+        name: "futurmix",
+        title: "FuturMix",
+        base_url: "https://futurmix.ai/v1",
+        key: "FUTURMIX_API_KEY",
+        url: "FUTURMIX_BASE_URL",
+        list: "",
+        supports: &["sampling_params"],
+        lacks: &[],
+        deviations: Deviations::new(CHAT, &[MAX_TOKENS]),
+    },
+];
+
+/// DeepSeek refuses a conversation with tools in which it can't read what it thought. A blank is
+/// enough, where the client has not kept it.
+fn remembers_reasoning(request: &Object<'_>, changes: &mut Changes<'_>) {
+    if request.get("tools").is_none_or(|tools| matches!(tools, "null" | "[]")) {
+        return;
+    }
+    for message in request.objects("messages") {
+        if message.get("role") != Some("\"assistant\"") {
+            continue;
+        }
+        match message.get("reasoning_content") {
+            None => changes.add(&message, "reasoning_content", "\" \""),
+            Some(empty @ ("null" | "\"\"")) => changes.replace(empty, "\" \""),
+            Some(_) => {}
+        }
+    }
+}
+
+/// Qwen has a switch of its own for thinking, and can't be forced to call a tool while it thinks.
+fn thinks_or_must_call(request: &Object<'_>, changes: &mut Changes<'_>) {
+    if request.get("reasoning_effort") == Some("\"none\"") && request.get("enable_thinking").is_none() {
+        changes.rewrite(request, "reasoning_effort", "enable_thinking", "false");
+    }
+    let is_forced = |choice: &&str| !matches!(*choice, "\"auto\"" | "\"none\"" | "null");
+    if let (Some("true"), Some(choice)) =
+        (request.get("enable_thinking"), request.get("tool_choice").filter(is_forced))
+    {
+        changes.replace(choice, "\"auto\"");
+        changes.lose("tool_choice");
+    }
+}
+
+/// Together wants to know how many log probabilities, not whether.
+fn counts_log_probabilities(request: &Object<'_>, changes: &mut Changes<'_>) {
+    match request.get("logprobs") {
+        Some(whether @ "true") => changes.replace(whether, request.get("top_logprobs").unwrap_or("1")),
+        Some(whether @ "false") => changes.replace(whether, "0"),
+        _ => {}
+    }
+}
+
+/// The id of a call as Mistral takes it: letters and digits, nine of them. The same id always becomes
+/// the same, so that a result still finds its call.
+fn nine_characters(id: &str) -> Option<String> {
+    const LENGTH: usize = 9;
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let bare = id.trim_matches('"');
+    if bare.len() == LENGTH && bare.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let digest = Sha256::digest(id);
+    let short = digest.iter().take(LENGTH).map(|byte| char::from(ALPHABET[usize::from(*byte) % 62]));
+    Some(format!("\"{}\"", short.collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{preset::apply::tests::sent, target::ModelFacts};
+
+    /// What a provider gets, and what is lost.
+    fn at(name: &str, source: &str) -> (String, Vec<String>) {
+        of_model(name, source, ModelFacts::default())
+    }
+
+    fn of_model(name: &str, source: &str, facts: ModelFacts) -> (String, Vec<String>) {
+        let preset = Preset::named(name).unwrap();
+        sent(source, &preset.deviations, preset.facts(facts))
+    }
+
+    fn becomes(name: &str, source: &str, expected: &str, lost: &[&str]) {
+        let (text, names) = at(name, source);
+
+        assert_eq!(text, expected, "{name}");
+        assert_eq!(names, lost, "{name}");
+    }
+
+    #[test]
+    fn names_and_variables_are_all_different() {
+        for (index, preset) in PRESETS.iter().enumerate() {
+            for other in &PRESETS[index + 1..] {
+                assert_ne!(preset.name, other.name);
+                assert_ne!(preset.key, other.key);
+                assert_ne!(preset.base_url, other.base_url);
+            }
+            let uri: http::Uri = preset.base_url.parse().unwrap();
+            assert!(uri.host().is_some() && !preset.base_url.ends_with('/'), "{}", preset.base_url);
+        }
+    }
+
+    #[test]
+    fn servers_that_know_the_old_names_only_get_the_old_names() {
+        // C8, C56
+        let source = r#"{"max_completion_tokens":9,"messages":[{"role":"developer","content":"S"}]}"#;
+        let expected = r#"{"max_tokens":9,"messages":[{"role":"system","content":"S"}]}"#;
+
+        for name in
+            ["deepseek", "qwen", "mistral", "together", "fireworks", "cohere", "perplexity", "ollama", "vllm"]
+        {
+            becomes(name, source, expected, &[]);
+        }
+        becomes(
+            "futurmix",
+            source,
+            r#"{"max_tokens":9,"messages":[{"role":"developer","content":"S"}]}"#,
+            &[],
+        );
+        for name in ["openrouter", "tokenmix"] {
+            becomes(name, source, source, &[]);
+        }
+    }
+
+    #[test]
+    fn deepseek_can_read_what_it_thought() {
+        // C76
+        becomes(
+            "deepseek",
+            r#"{"tools":[{"type":"function"}],"messages":[{"role":"user"},{"role":"assistant","content":"a"},
+            {"role":"assistant","reasoning_content":"t"},{"reasoning_content":null,"role":"assistant"}]}"#,
+            r#"{"tools":[{"type":"function"}],"messages":[{"role":"user"},{"reasoning_content":" ","role":"assistant","content":"a"},
+            {"role":"assistant","reasoning_content":"t"},{"reasoning_content":" ","role":"assistant"}]}"#,
+            &[],
+        );
+        let plain = r#"{"messages":[{"role":"assistant","content":"a"}]}"#;
+        becomes("deepseek", plain, plain, &[]);
+    }
+
+    #[test]
+    fn qwen_is_told_not_to_think_in_its_own_words_and_is_not_forced_while_it_thinks() {
+        becomes(
+            "qwen",
+            r#"{"reasoning_effort":"none","tool_choice":"required"}"#,
+            r#"{"enable_thinking":false,"tool_choice":"required"}"#,
+            &[],
+        );
+        becomes(
+            "qwen",
+            r#"{"enable_thinking":true,"tool_choice":"required"}"#,
+            r#"{"enable_thinking":true,"tool_choice":"auto"}"#,
+            &["tool_choice"],
+        );
+    }
+
+    #[test]
+    fn mistral_gets_only_what_it_knows() {
+        // C9, C108
+        becomes(
+            "mistral",
+            r#"{"seed":7,"user":"u","logit_bias":{"1":2},"stream":true,"stream_options":{"include_usage":true},"logprobs":false,
+            "messages":[{"role":"user","name":"n","content":"q"},{"role":"assistant","content":"a","tool_calls":null}]}"#,
+            r#"{"random_seed":7,"stream":true,
+            "messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#,
+            &["user", "logit_bias", "messages[].name"],
+        );
+    }
+
+    #[test]
+    fn mistral_gets_short_ids_that_still_belong_together() {
+        let source = r#"{"messages":[{"role":"assistant","tool_calls":[{"id":"call_1"},{"id":"abcDEF123"}]},{"role":"tool","tool_call_id":"call_1"}]}"#;
+
+        let (text, lost) = at("mistral", source);
+
+        let short = nine_characters("\"call_1\"").unwrap();
+        assert_eq!(short.len(), 11);
+        assert_eq!(text, source.replace("\"call_1\"", &short));
+        assert_ne!(Some(short), nine_characters("\"call_2\""));
+        assert!(lost.is_empty());
+    }
+
+    #[test]
+    fn groq_gets_no_log_probabilities_one_answer_and_no_names() {
+        becomes(
+            "groq",
+            r#"{"logprobs":true,"top_logprobs":2,"n":2,"messages":[{"role":"user","content":"q","name":"x","function_call":null}]}"#,
+            r#"{"messages":[{"role":"user","content":"q"}]}"#,
+            &["logprobs", "top_logprobs", "n", "messages[].name"],
+        );
+        becomes("groq", r#"{"n":1,"logprobs":false}"#, "{}", &[]);
+    }
+
+    #[test]
+    fn thinking_models_of_xai_get_no_stop_texts_and_no_penalties() {
+        // C45
+        let source = r#"{"stop":["x"],"presence_penalty":0,"frequency_penalty":0.5,"tools":[{"type":"function","function":{"name":"f","strict":true}}]}"#;
+        let strictless = r#"{"type":"function","function":{"name":"f"}}"#;
+
+        let thinking = of_model("xai", source, ModelFacts::new(["reasoning"], []));
+        let (plain, lost) = at("xai", source);
+
+        assert_eq!(thinking.0, format!(r#"{{"tools":[{strictless}]}}"#));
+        assert_eq!(thinking.1, ["stop", "frequency_penalty", "tools[].function.strict"]);
+        assert!(plain.contains(r#""stop":["x"]"#) && plain.contains(strictless));
+        assert_eq!(lost, ["tools[].function.strict"]);
+    }
+
+    #[test]
+    fn together_is_told_how_many_log_probabilities() {
+        becomes("together", r#"{"logprobs":true,"top_logprobs":3}"#, r#"{"logprobs":3}"#, &[]);
+        becomes("together", r#"{"logprobs":true}"#, r#"{"logprobs":1}"#, &[]);
+        becomes("together", r#"{"top_logprobs":3,"logprobs":false}"#, r#"{"logprobs":0}"#, &[]);
+    }
+
+    #[test]
+    fn cohere_thinks_or_does_not() {
+        becomes(
+            "cohere",
+            r#"{"reasoning_effort":"low","n":1,"stream_options":{},"parallel_tool_calls":false}"#,
+            r#"{"reasoning_effort":"high"}"#,
+            &["reasoning_effort", "parallel_tool_calls"],
+        );
+        becomes("cohere", r#"{"reasoning_effort":"none"}"#, r#"{"reasoning_effort":"none"}"#, &[]);
+    }
+
+    #[test]
+    fn ollama_is_not_asked_for_what_it_would_ignore() {
+        becomes("ollama", r#"{"n":3,"logit_bias":{"1":1},"seed":1}"#, r#"{"seed":1}"#, &["n", "logit_bias"]);
+    }
+}
