@@ -50,14 +50,16 @@ impl<'a, I: Ids<'a>> Reader<'_, 'a, I> {
         let proof = signature.map(|signature| proof::read(&signature));
         if let (Some(text), Some(true)) = (&mut part.text, part.thought) {
             think(std::mem::take(text).into(), parts);
-            return Ok(prove(proof, parts));
+            prove(proof, parts);
+            return Ok(());
         }
         // A text is signed at its end, everything else at its beginning.
         if let Some(text) = part.text {
             if !text.is_empty() || proof.is_none() {
                 parts.push(Content::Text(text.into()).into());
             }
-            return Ok(prove(proof, parts));
+            prove(proof, parts);
+            return Ok(());
         }
         prove(proof, parts);
         if let Some(content) = self.content(part, at)? {

@@ -57,7 +57,7 @@ impl<'a> Writer<'a, '_> {
             Content::Image(media) => self.media(media, "image_url")?,
             Content::Document { media, .. } => self.media(media, "file")?,
             Content::Audio { data, format } => {
-                Some(Data::InlineData(Blob { mime_type: format!("audio/{format}").into(), data }).into())
+                Some(Data::Inline(Blob { mime_type: format!("audio/{format}").into(), data }).into())
             }
             Content::ToolCall(call) => Some(self.call(call)),
             Content::Opaque { dialect: ID, raw, .. } => Some(Wire::Opaque(raw)),
@@ -88,17 +88,17 @@ impl<'a> Writer<'a, '_> {
                     self.lost.push(&format!("messages[].content[].{kind}"));
                     return Ok(None);
                 }
-                Data::InlineData(Blob { mime_type, data }).into()
+                Data::Inline(Blob { mime_type, data }).into()
             }
             Media::Url(uri) => {
                 let otherwise = (kind == "image_url").then_some("image/jpeg");
                 let mime_type = type_of(uri).or(otherwise);
-                Data::FileData(FileData { mime_type, file_uri: uri }).into()
+                Data::Stored(FileData { mime_type, file_uri: uri }).into()
             }
             Media::Text(text) if text.is_empty() => return Ok(None),
             Media::Text(text) => Wire::text(&**text),
             Media::File(uri) => {
-                Data::FileData(FileData { mime_type: type_of(uri), file_uri: file(uri)? }).into()
+                Data::Stored(FileData { mime_type: type_of(uri), file_uri: file(uri)? }).into()
             }
         }))
     }

@@ -23,7 +23,7 @@ pub(super) fn config(
 ) -> Option<ThinkingConfig> {
     let asked = asked?;
     let is_off = asked.effort == Some(Effort::None) || (asked.effort.is_none() && asked.budget == Some(0));
-    if *facts != ModelFacts::default() && !facts.supports("reasoning") {
+    if facts.is_known() && !facts.supports("reasoning") {
         lost.push_if(!is_off, FIELD);
         return None;
     }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::wire::write;
+use super::{USAGE, wire::write};
 use crate::{
     Tokens,
     dialect::{canonical::Text, json, text::Str},
@@ -52,8 +52,11 @@ pub(super) fn of(body: &[u8]) -> Option<Tokens> {
         #[serde(borrow)]
         usage_metadata: Option<Usage<'a>>,
     }
-    let usage = json::parse::<WithUsage<'_>>(body).ok()?.usage_metadata?;
-    Some(usage.tokens()).filter(|tokens| !tokens.is_zero())
+    let usage = match USAGE.near_the_end(body) {
+        Some(usage) => serde_json::from_str::<Option<Usage<'_>>>(usage.get()).ok().flatten(),
+        None => json::parse::<WithUsage<'_>>(body).ok().and_then(|body| body.usage_metadata),
+    };
+    Some(usage?.tokens()).filter(|tokens| !tokens.is_zero())
 }
 
 /// The counts and the class of service, in the words of OpenAI.

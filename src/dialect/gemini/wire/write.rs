@@ -64,8 +64,8 @@ impl Serialize for Said<'_> {
         let mut part = serializer.serialize_map(None)?;
         match &self.data {
             Data::Text(text) => part.serialize_entry("text", text)?,
-            Data::InlineData(blob) => part.serialize_entry("inlineData", blob)?,
-            Data::FileData(file) => part.serialize_entry("fileData", file)?,
+            Data::Inline(blob) => part.serialize_entry("inlineData", blob)?,
+            Data::Stored(file) => part.serialize_entry("fileData", file)?,
             Data::FunctionCall(call) => part.serialize_entry("functionCall", call)?,
             Data::FunctionResponse(response) => part.serialize_entry("functionResponse", response)?,
         }
@@ -83,8 +83,8 @@ impl Serialize for Said<'_> {
 #[derive(Debug)]
 pub(crate) enum Data<'a> {
     Text(Cow<'a, str>),
-    InlineData(Blob<'a>),
-    FileData(FileData<'a>),
+    Inline(Blob<'a>),
+    Stored(FileData<'a>),
     FunctionCall(FunctionCall<'a>),
     FunctionResponse(FunctionResponse<'a>),
 }
