@@ -209,6 +209,7 @@ pub mod ledger;
 pub mod meter;
 pub mod models;
 pub mod payload;
+mod percent;
 pub mod preset;
 pub mod price;
 pub mod record;

@@ -12,7 +12,7 @@ use crate::{
     BoxError, Dialect, Target,
     access::Pattern,
     demo::Demo,
-    dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
+    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
@@ -111,6 +111,7 @@ fn base_url(provider: &Provider) -> &str {
     let usual = match provider.kind {
         ProviderKind::OpenAi => "https://api.openai.com/v1",
         ProviderKind::Anthropic => "https://api.anthropic.com",
+        ProviderKind::Gemini => "https://generativelanguage.googleapis.com/v1beta",
         ProviderKind::Preset(preset) => preset.base_url,
         ProviderKind::OpenAiCompatible | ProviderKind::Demo => "",
     };
@@ -122,6 +123,9 @@ fn sign(provider: &Provider) -> Result<SignLayer, BoxError> {
         (None, _) => Credential::None,
         (Some(key), ProviderKind::Anthropic) => {
             Credential::Header(HeaderName::from_static("x-api-key"), key.clone())
+        }
+        (Some(key), ProviderKind::Gemini) => {
+            Credential::Header(HeaderName::from_static("x-goog-api-key"), key.clone())
         }
         (Some(key), _) => Credential::Bearer(key.clone()),
     };
@@ -253,6 +257,7 @@ fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
         ProviderKind::OpenAi => vec![&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS],
         ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
         ProviderKind::Anthropic => vec![&ANTHROPIC],
+        ProviderKind::Gemini => vec![&GEMINI],
         ProviderKind::Demo => vec![&OPENAI_CHAT],
     }
 }
@@ -269,6 +274,7 @@ pub(super) fn list_name(kind: ProviderKind) -> Option<&'static str> {
     match kind {
         ProviderKind::OpenAi => Some("openai"),
         ProviderKind::Anthropic => Some("anthropic"),
+        ProviderKind::Gemini => Some("gemini"),
         ProviderKind::Preset(preset) => Some(preset.list).filter(|list| !list.is_empty()),
         ProviderKind::OpenAiCompatible | ProviderKind::Demo => None,
     }

@@ -13,6 +13,7 @@ pub(crate) mod arguments;
 pub(crate) mod buffer;
 mod extent;
 mod extras;
+mod gemini;
 mod ids;
 pub(crate) mod json;
 pub(crate) mod lost;
@@ -25,6 +26,7 @@ mod openai_error;
 mod openai_responses;
 mod proof;
 mod retry_after;
+mod schema;
 mod status;
 pub(crate) mod text;
 mod text_or;
@@ -41,6 +43,7 @@ use http::{Method, StatusCode, request::Parts};
 
 pub use self::{
     anthropic::{ANTHROPIC, Anthropic},
+    gemini::{GEMINI, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
     openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
@@ -118,12 +121,19 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// The status and the body in which a client of this dialect expects `error`.
     fn render_error(&self, error: &Error, id: &RequestId) -> (StatusCode, Bytes);
 
-    /// The event by which a client of this dialect learns that its stream broke off.
-    fn error_event(&self, error: &Error, id: &RequestId) -> Bytes;
+    /// The event by which a client of this dialect learns that its stream broke off after what was `sent`,
+    /// which is kept only where [`numbers_events`](Self::numbers_events) is true.
+    fn error_event(&self, error: &Error, id: &RequestId, sent: &Sent) -> Bytes;
 
-    /// The same where the client has got a part of the stream: for dialects that number their events.
-    fn error_event_after(&self, error: &Error, id: &RequestId, _sent: &Sent) -> Bytes {
-        self.error_event(error, id)
+    /// Whether an error has to continue the count of the events before it.
+    fn numbers_events(&self) -> bool {
+        false
+    }
+
+    /// Whether this client expects its stream as one JSON array, written piece by piece, in place of
+    /// events.
+    fn stream_is_array(&self, _parts: &Parts) -> bool {
+        false
     }
 
     /// Translates this dialect; `None` if it can only be passed through.
@@ -232,7 +242,13 @@ pub struct Dialects(Arc<[&'static dyn Dialect]>);
 impl Default for Dialects {
     /// All that the crate knows.
     fn default() -> Self {
-        Self::new([&OPENAI_CHAT as &'static dyn Dialect, &OPENAI_RESPONSES, &ANTHROPIC, &OPENAI_EMBEDDINGS])
+        Self::new([
+            &OPENAI_CHAT as &'static dyn Dialect,
+            &OPENAI_RESPONSES,
+            &ANTHROPIC,
+            &GEMINI,
+            &OPENAI_EMBEDDINGS,
+        ])
     }
 }
 
@@ -262,8 +278,10 @@ impl Dialects {
     pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
         let by_header =
             || parts.headers.contains_key("anthropic-version").then_some(&ANTHROPIC as &dyn Dialect);
+        let by_prefix = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
         self.speaks(parts.uri.path())
             .or_else(by_header)
+            .or_else(by_prefix)
             .unwrap_or(self.0.first().copied().unwrap_or(&OPENAI_CHAT))
     }
 

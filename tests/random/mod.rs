@@ -437,6 +437,101 @@ impl<'t> Tape<'t> {
         self.cached(block)
     }
 
+    pub fn gemini_request(&mut self) -> Value {
+        let contents = self.list(8, Self::gemini_content);
+        let tools = self.list(2, |tape| {
+            let functions = tape.list(3, |tape| {
+                let (name, schema) = (tape.one(&NAMES), tape.schema());
+                let kind = tape.one(&["parameters", "parametersJsonSchema"]);
+                tape.object([("name", name.into()), (kind, schema), ("description", "d".into())])
+            });
+            let mut tool = tape.object([("functionDeclarations", functions)]);
+            tape.some(&mut tool, [("googleSearch", json!({}))]);
+            tool
+        });
+        let mut request = self.object([("contents", contents)]);
+        let calling = json!({"mode": self.one(&["AUTO", "ANY", "NONE", "VALIDATED"]),
+            "allowedFunctionNames": self.list(2, |tape| tape.one(&NAMES).into())});
+        let system = self.list(2, Self::gemini_part);
+        let config = self.gemini_config();
+        let members = [
+            ("tools", tools),
+            ("toolConfig", json!({"functionCallingConfig": calling})),
+            ("system_instruction", json!({"parts": system})),
+            ("generationConfig", config),
+            ("safetySettings", json!([{"category": "c", "threshold": "OFF"}])),
+            ("serviceTier", self.one(&["flex", "standard", "odd"]).into()),
+        ];
+        self.some(&mut request, members);
+        request
+    }
+
+    fn gemini_config(&mut self) -> Value {
+        let (stops, schema) = (self.list(7, Self::text), self.schema());
+        let most = self.one(&[0, 1, 900, 100_000]).into();
+        let mut config = self.object([("maxOutputTokens", most)]);
+        let thinking =
+            json!({"includeThoughts": self.pick(2) == 1, "thinkingBudget": self.one(&[-1, 0, 500, 99_999])});
+        let members = [
+            ("temperature", self.one(&[0.0, 1.0, 2.0]).into()),
+            ("top_k", if self.pick(2) == 1 { json!(40.0) } else { json!("5") }),
+            ("candidateCount", self.pick(3).into()),
+            ("stopSequences", stops),
+            ("seed", self.one(&[1, -1, 5_000_000_000_i64]).into()),
+            ("responseMimeType", self.one(&["application/json", "text/plain", "text/x.enum"]).into()),
+            ("responseJsonSchema", schema),
+            ("thinkingConfig", thinking),
+            ("mediaResolution", "MEDIA_RESOLUTION_LOW".into()),
+        ];
+        self.some(&mut config, members);
+        config
+    }
+
+    fn gemini_content(&mut self) -> Value {
+        let role = self.one(&["user", "model", "user", "model", "function"]);
+        let parts = self.list(4, Self::gemini_part);
+        self.object([("role", role.into()), ("parts", parts)])
+    }
+
+    fn gemini_part(&mut self) -> Value {
+        let mut part = match self.pick(8) {
+            0..3 => {
+                let text = self.text();
+                self.object([("text", text)])
+            }
+            3 | 4 => {
+                let args = self.one(&["{}", r#"{"a":1}"#, "[]", "5"]).parse().unwrap();
+                let name = self.one(&NAMES).into();
+                let call = self.object([("name", name), ("args", args)]);
+                self.identified("functionCall", call)
+            }
+            5 | 6 => {
+                let said = self.text();
+                let (kind, name) = (self.one(&["output", "error", "result"]), self.one(&NAMES).into());
+                let response = self.object([(kind, said)]);
+                let response = self.object([("name", name), ("response", response)]);
+                self.identified("functionResponse", response)
+            }
+            _ => {
+                let blob = json!({"mimeType": self.one(&TYPES), "data": "aGVsbG8="});
+                let blob =
+                    if self.pick(4) == 1 { json!({"mimeType": "video/mp4", "data": "aGk_"}) } else { blob };
+                self.object([("inlineData", blob)])
+            }
+        };
+        let signature = self.one(&["U0lH", "YmFydGl6YW46cHJvb2Y6cw==", ""]).into();
+        let is_thought = self.pick(2) == 1;
+        self.some(&mut part, [("thought", is_thought.into()), ("thoughtSignature", signature)]);
+        part
+    }
+
+    fn identified(&mut self, member: &str, mut value: Value) -> Value {
+        if self.pick(2) == 1 {
+            value["id"] = self.one(&IDS).into();
+        }
+        json!({ member: value })
+    }
+
     /// A well-formed stream: calls may take turns, in chat with several answers.
     pub fn stream(&mut self, chat: bool) -> Vec<Event<'static>> {
         let start = Event::Start { id: "id".into(), model: "m".into(), created: Some(1) };

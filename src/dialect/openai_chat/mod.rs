@@ -30,7 +30,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect,
+    Closing, Codec, Dialect, Sent,
     json::{self, Member, span},
     openai_error,
     text::Str,
@@ -187,7 +187,7 @@ impl Dialect for OpenAiChat {
         openai_error::render(error)
     }
 
-    fn error_event(&self, error: &Error, _: &RequestId) -> Bytes {
+    fn error_event(&self, error: &Error, _: &RequestId, _: &Sent) -> Bytes {
         openai_error::event(error)
     }
 

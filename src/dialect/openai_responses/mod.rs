@@ -151,12 +151,12 @@ impl Dialect for OpenAiResponses {
         openai_error::render(error)
     }
 
-    fn error_event(&self, error: &Error, id: &RequestId) -> Bytes {
-        self.error_event_after(error, id, &Sent::default())
+    fn error_event(&self, error: &Error, id: &RequestId, sent: &Sent) -> Bytes {
+        error::event(error, id, sent)
     }
 
-    fn error_event_after(&self, error: &Error, id: &RequestId, sent: &Sent) -> Bytes {
-        error::event(error, id, sent)
+    fn numbers_events(&self) -> bool {
+        true
     }
 
     fn codec(&self) -> Option<&dyn Codec> {
