@@ -5,15 +5,29 @@
 //! cookies, hop-by-hop headers and everything unknown stay here. On the way back an error is searched
 //! for the credential, because providers quote it; errors that are found inside of a success are
 //! searched by a [`ScrubLayer`] further out.
+//!
+//! A credential is a header that is known beforehand, or whatever [`Authorize`] makes of it: a
+//! [`BearerToken`] that is fetched and renewed, a signature over the request.
 
+mod authorize;
+#[cfg(feature = "client")]
+mod azure;
 mod credential;
+#[cfg(feature = "client")]
+mod endpoint;
 mod layer;
 mod scrub;
 mod service;
+mod token;
 
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub use self::azure::{Entra, ManagedIdentity};
 pub use self::{
+    authorize::Authorize,
     credential::Credential,
     layer::SignLayer,
     scrub::{Scrub, ScrubFuture, ScrubLayer, Scrubbed},
     service::{ResponseFuture, Sign},
+    token::{BearerToken, Token, TokenSource},
 };
