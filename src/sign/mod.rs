@@ -15,6 +15,8 @@ mod azure;
 mod credential;
 #[cfg(feature = "client")]
 mod endpoint;
+#[cfg(feature = "vertex")]
+mod google;
 mod layer;
 mod scrub;
 mod service;
@@ -23,6 +25,9 @@ mod token;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub use self::azure::{Entra, ManagedIdentity};
+#[cfg(feature = "vertex")]
+#[cfg_attr(docsrs, doc(cfg(feature = "vertex")))]
+pub use self::google::GoogleCredentials;
 pub use self::{
     authorize::Authorize,
     credential::Credential,
