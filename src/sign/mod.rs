@@ -20,6 +20,8 @@ mod google;
 mod layer;
 mod scrub;
 mod service;
+#[cfg(feature = "bedrock")]
+mod sigv4;
 mod token;
 
 #[cfg(feature = "client")]
@@ -28,6 +30,9 @@ pub use self::azure::{Entra, ManagedIdentity};
 #[cfg(feature = "vertex")]
 #[cfg_attr(docsrs, doc(cfg(feature = "vertex")))]
 pub use self::google::GoogleCredentials;
+#[cfg(feature = "bedrock")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bedrock")))]
+pub use self::sigv4::{AwsKeys, SigV4};
 pub use self::{
     authorize::Authorize,
     credential::Credential,
