@@ -18,18 +18,27 @@ pub enum ProviderKind {
     OpenAiCompatible,
     /// The same by someone whose address and deviations are known.
     Preset(&'static Preset),
+    /// OpenAI's models at Azure.
+    Azure,
+    /// The chat completions of Google's Vertex AI.
+    Vertex,
+    /// The chat completions of Amazon Bedrock.
+    Bedrock,
     /// Built in: answers by itself, without a network.
     Demo,
 }
 
 /// The kinds that aren't presets, and what they are.
-const OWN: [(ProviderKind, &str); 4] = [
+const OWN: [(ProviderKind, &str); 7] = [
     (ProviderKind::OpenAi, "OpenAI's own."),
     (ProviderKind::Anthropic, "Anthropic's own."),
     (
         ProviderKind::OpenAiCompatible,
         "The chat completions of OpenAI, offered by someone else at `base_url`.",
     ),
+    (ProviderKind::Azure, "OpenAI's models at Azure."),
+    (ProviderKind::Vertex, "The chat completions of Google's Vertex AI."),
+    (ProviderKind::Bedrock, "The chat completions of Amazon Bedrock."),
     (ProviderKind::Demo, "Built in: answers by itself, without a network."),
 ];
 
@@ -41,6 +50,9 @@ impl ProviderKind {
             Self::Anthropic => "anthropic",
             Self::OpenAiCompatible => "openai-compatible",
             Self::Preset(preset) => preset.name,
+            Self::Azure => "azure",
+            Self::Vertex => "vertex",
+            Self::Bedrock => "bedrock",
             Self::Demo => "demo",
         }
     }
