@@ -295,6 +295,11 @@ impl Prices {
         if kind == ProviderKind::Demo {
             return Listing { price: Some(Price::default()), ..Listing::default() };
         }
+        // The chat completions of Vertex want the maker's name in front, which the list leaves out.
+        let model = match kind {
+            ProviderKind::Vertex => model.strip_prefix("google/").unwrap_or(model),
+            _ => model,
+        };
         let named = self.book.lookup(name, model).unwrap_or_default();
         let listed =
             list_name(kind).filter(|list| *list != name).and_then(|list| self.book.lookup(list, model));

@@ -47,7 +47,7 @@ pub struct Preset {
     /// Its name in the list of prices; empty if it isn't there.
     pub list: &'static str,
     /// What its server takes whatever the model, by the names that
-    /// [`ModelFacts`](crate::target::ModelFacts) has for features.
+    /// [`ModelFacts`] has for features.
     pub supports: &'static [&'static str],
     /// What its server refuses whatever the model, likewise.
     pub lacks: &'static [&'static str],

@@ -3,11 +3,14 @@ use std::ops::Range;
 use super::object::Object;
 use crate::dialect::lost::Lost;
 
+/// A place in a request's text, and what is to stand there.
+pub(super) type Edit = (Range<usize>, String);
+
 /// What is to be changed in a request's text, and what is lost by it.
 #[derive(Debug)]
 pub struct Changes<'a> {
     text: &'a str,
-    edits: Vec<(Range<usize>, String)>,
+    edits: Vec<Edit>,
     pub(super) lost: Lost,
 }
 
@@ -46,8 +49,8 @@ impl<'a> Changes<'a> {
 
     /// The edits in their order, and the names of what is lost. Of two edits in one place the first one
     /// that was made stays.
-    pub(super) fn finish(self) -> (Vec<(Range<usize>, String)>, Vec<Box<str>>) {
-        let mut kept: Vec<(Range<usize>, String)> = Vec::with_capacity(self.edits.len());
+    pub(super) fn finish(self) -> (Vec<Edit>, Vec<Box<str>>) {
+        let mut kept: Vec<Edit> = Vec::with_capacity(self.edits.len());
         for (at, with) in self.edits {
             let place = kept.partition_point(|(other, _)| (other.start, other.end) < (at.start, at.end));
             let is_free = kept[..place].last().is_none_or(|(before, _)| before.end <= at.start)

@@ -27,6 +27,7 @@ const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 /// An identity at Google Cloud.
 #[derive(Debug)]
 pub struct GoogleCredentials {
+    endpoint: Endpoint,
     identity: Identity,
     project: Option<String>,
     quota_project: Option<String>,
@@ -35,15 +36,15 @@ pub struct GoogleCredentials {
 #[derive(Debug)]
 enum Identity {
     /// A service account, which signs by itself.
-    Account { endpoint: Endpoint, key: Key, email: String, token_uri: String },
+    Account { key: Box<Key>, email: String, token_uri: String },
     /// A person who has logged in.
-    Person { endpoint: Endpoint, client_id: String, secret: Secret, refresh_token: Secret, token_uri: String },
+    Person { client_id: String, secret: Secret, refresh_token: Secret, token_uri: String },
     /// Someone whom another issuer knows.
     External(Box<External>),
     /// One account in the name of another.
-    Impersonated { endpoint: Endpoint, source: Box<GoogleCredentials>, url: String, delegates: Vec<String> },
+    Impersonated { source: Box<GoogleCredentials>, url: String, delegates: Vec<String> },
     /// The machine on which this runs.
-    Machine { endpoint: Endpoint, url: String },
+    Machine { url: String },
 }
 
 #[derive(Deserialize)]
@@ -143,11 +144,10 @@ impl GoogleCredentials {
 
     fn machine(base: &str) -> Self {
         let url = format!("{base}/computeMetadata/v1/instance/service-accounts/default/token");
-        Identity::Machine { endpoint: Endpoint::local(), url }.into()
+        Self { endpoint: Endpoint::local(), ..Identity::Machine { url }.into() }
     }
 
     fn from_file(file: File) -> Result<Self, BoxError> {
-        let endpoint = Endpoint::default();
         let token_uri = |uri: Option<String>| uri.unwrap_or_else(|| TOKEN_URI.to_owned());
         Ok(match file {
             File::ServiceAccount {
@@ -158,9 +158,9 @@ impl GoogleCredentials {
                 project_id: project,
                 quota_project_id: quota_project,
             } => {
-                let key = Key::new(&private_key, private_key_id)?;
-                let identity = Identity::Account { endpoint, key, email, token_uri: token_uri(uri) };
-                Self { identity, project, quota_project }
+                let key = Box::new(Key::new(&private_key, private_key_id)?);
+                let identity = Identity::Account { key, email, token_uri: token_uri(uri) };
+                Self { project, quota_project, ..identity.into() }
             }
             File::AuthorizedUser {
                 client_id,
@@ -170,7 +170,7 @@ impl GoogleCredentials {
                 quota_project_id,
             } => {
                 let token_uri = token_uri(uri);
-                let identity = Identity::Person { endpoint, client_id, secret, refresh_token, token_uri };
+                let identity = Identity::Person { client_id, secret, refresh_token, token_uri };
                 Self::from(identity).quota(quota_project_id)
             }
             File::ExternalAccount { file, quota_project_id } => {
@@ -184,7 +184,7 @@ impl GoogleCredentials {
                 quota_project_id,
             } => {
                 let source = Box::new(Self::from_file(*source_credentials)?);
-                let identity = Identity::Impersonated { endpoint, source, url, delegates };
+                let identity = Identity::Impersonated { source, url, delegates };
                 Self::from(identity).quota(quota_project_id)
             }
         })
@@ -195,14 +195,15 @@ impl GoogleCredentials {
     }
 
     async fn token(&self) -> Result<Token, Error> {
+        let endpoint = &self.endpoint;
         let granted: Granted = match &self.identity {
-            Identity::Account { endpoint, key, email, token_uri } => {
+            Identity::Account { key, email, token_uri } => {
                 let assertion = key.assertion(email, token_uri, SystemTime::now())?;
                 let kind = "urn:ietf:params:oauth:grant-type:jwt-bearer";
                 let fields = [("grant_type", kind), ("assertion", &*assertion)];
                 endpoint.post_form(token_uri, &fields).await?
             }
-            Identity::Person { endpoint, client_id, secret, refresh_token, token_uri } => {
+            Identity::Person { client_id, secret, refresh_token, token_uri } => {
                 let fields = [
                     ("grant_type", "refresh_token"),
                     ("client_id", client_id),
@@ -212,13 +213,11 @@ impl GoogleCredentials {
                 endpoint.post_form(token_uri, &fields).await?
             }
             Identity::External(external) => return external.token().await,
-            Identity::Impersonated { endpoint, source, url, delegates } => {
+            Identity::Impersonated { source, url, delegates } => {
                 let own = source.fetch().await?;
                 return impersonated(endpoint, url, &own.secret, delegates).await;
             }
-            Identity::Machine { endpoint, url } => {
-                endpoint.get(url, &[("metadata-flavor", "Google")]).await?
-            }
+            Identity::Machine { url } => endpoint.get(url, &[("metadata-flavor", "Google")]).await?,
         };
         Ok(granted.into())
     }
@@ -226,7 +225,7 @@ impl GoogleCredentials {
 
 impl From<Identity> for GoogleCredentials {
     fn from(identity: Identity) -> Self {
-        Self { identity, project: None, quota_project: None }
+        Self { endpoint: Endpoint::default(), identity, project: None, quota_project: None }
     }
 }
 
