@@ -150,6 +150,8 @@
 //! | none | all layers but `Upstream`: no sockets, no TLS, no C (the default) |
 //! | `client` | `upstream`, the HTTP client, HTTP/1.1 and HTTP/2 |
 //! | `tls` | TLS for it: rustls with ring and the roots of Mozilla |
+//! | `vertex` | credentials of Google Cloud, in [`sign`] |
+//! | `bedrock` | signatures of AWS, in [`sign`] |
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
 //! | `reload` | watches that file, and SIGHUP |
 //! | `proxy` | what the example `proxy` needs: `config` and `reload` |

@@ -128,10 +128,15 @@ impl Payload {
             return self.source.clone();
         }
         let mut whole = BytesMut::with_capacity(self.length());
-        for index in 0..self.pieces() {
-            whole.extend_from_slice(&self.piece(index));
+        for chunk in self.chunks() {
+            whole.extend_from_slice(&chunk);
         }
         whole.freeze()
+    }
+
+    /// The bytes with all edits in place, piece by piece.
+    pub fn chunks(&self) -> impl Iterator<Item = Bytes> + '_ {
+        (0..self.pieces()).map(|index| self.piece(index))
     }
 
     /// What is learnt while this request is served.

@@ -1,53 +1,37 @@
 //! Percent-encoding, as the paths and queries of addresses have it.
 
-use std::{borrow::Cow, fmt::Write};
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// All but what [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-2.3) calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// All that has a meaning inside of a path.
+const NO_SEGMENT: &AsciiSet = &RESERVED.remove(b':').remove(b'@');
 
 /// `text` without its percent-encoding; what is not a proper one stays as it is.
 pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        match encoded(rest) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &rest[3..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
-fn encoded(bytes: &[u8]) -> Option<u8> {
-    let [b'%', high, low, ..] = bytes else {
-        return None;
-    };
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()
+/// `text` with everything but letters, digits, `-`, `_`, `.` and `~` encoded.
+#[cfg(feature = "client")]
+pub(crate) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// `text` as one segment of a path.
 pub(crate) fn segment(text: &str) -> Cow<'_, str> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte);
-    if text.bytes().all(is_plain) {
-        return Cow::Borrowed(text);
-    }
-    let mut encoded = String::with_capacity(text.len() + 8);
-    for byte in text.bytes() {
-        if is_plain(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Nothing fails that is written to memory.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    Cow::Owned(encoded)
+    utf8_percent_encode(text, NO_SEGMENT).into()
+}
+
+/// The body of a form, or a query.
+#[cfg(feature = "client")]
+pub(crate) fn form(fields: &[(&str, &str)]) -> String {
+    let fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+    fields.join("&")
 }
 
 #[cfg(test)]
@@ -66,5 +50,13 @@ mod tests {
         assert_eq!(segment("gemini-2.5-pro"), "gemini-2.5-pro");
         assert_eq!(segment("a/b?c#d e%é"), "a%2Fb%3Fc%23d%20e%25%C3%A9");
         assert_eq!(decoded(&segment("a/b?c#d e%é")), "a/b?c#d e%é");
+        assert_eq!(segment("a@1:b"), "a@1:b");
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn what_has_a_meaning_in_a_form_is_encoded() {
+        assert_eq!(encoded("a@1:b"), "a%401%3Ab");
+        assert_eq!(form(&[("a", "1&2"), ("b", "ü")]), "a=1%262&b=%C3%BC");
     }
 }

@@ -7,7 +7,12 @@ use std::{
 use http::{HeaderName, HeaderValue};
 use tower::ServiceBuilder;
 
-use super::{Config, Model, Provider, ProviderKind, RetryOn, Target as Place, UnknownPrice, resolve::Models};
+use super::{
+    Config, Model, Provider, ProviderKind, RetryOn, Target as Place, UnknownPrice,
+    address::{address, base_url},
+    credentials::credential,
+    resolve::Models,
+};
 use crate::{
     BoxError, Dialect, Target,
     access::Pattern,
@@ -19,9 +24,9 @@ use crate::{
     meter::MeterLayer,
     preset::Deviations,
     price::{Listing, Price, PriceBook},
-    sign::{Credential, SignLayer},
+    sign::SignLayer,
     translate::TranslateLayer,
-    upstream::{HttpClient, Upstream},
+    upstream::{Address, HttpClient, Upstream},
 };
 
 /// Makes routing tables of configurations.
@@ -61,6 +66,7 @@ impl Builder {
         config: &Config,
         prices: &Arc<Prices>,
     ) -> Result<Stack, BoxError> {
+        let address = if provider.kind == ProviderKind::Demo { None } else { Some(address(provider)?) };
         let connect = provider.connect_timeout.map_or(config.defaults.timeouts.connect(), |time| *time);
         let most = provider.max_in_flight.map_or(usize::MAX, Into::into);
         let in_flight =
@@ -76,8 +82,8 @@ impl Builder {
             kind: provider.kind,
             connect,
             clients: clients.collect(),
-            base: base_url(provider).to_owned(),
-            sign: sign(provider)?,
+            sign: sign(provider, address.as_ref())?,
+            address,
             in_flight: in_flight.clone(),
             prices: prices.clone(),
             own_prices: provider
@@ -107,35 +113,20 @@ impl Pool {
     }
 }
 
-fn base_url(provider: &Provider) -> &str {
-    let usual = match provider.kind {
-        ProviderKind::OpenAi => "https://api.openai.com/v1",
-        ProviderKind::Anthropic => "https://api.anthropic.com",
-        ProviderKind::Gemini => "https://generativelanguage.googleapis.com/v1beta",
-        ProviderKind::Preset(preset) => preset.base_url,
-        ProviderKind::OpenAiCompatible | ProviderKind::Demo => "",
-    };
-    provider.base_url.as_deref().unwrap_or(usual)
-}
-
-fn sign(provider: &Provider) -> Result<SignLayer, BoxError> {
-    let credential = match (&provider.api_key, provider.kind) {
-        (None, _) => Credential::None,
-        (Some(key), ProviderKind::Anthropic) => {
-            Credential::Header(HeaderName::from_static("x-api-key"), key.clone())
-        }
-        (Some(key), ProviderKind::Gemini) => {
-            Credential::Header(HeaderName::from_static("x-goog-api-key"), key.clone())
-        }
-        (Some(key), _) => Credential::Bearer(key.clone()),
-    };
+fn sign(provider: &Provider, address: Option<&Address>) -> Result<SignLayer, BoxError> {
+    let (credential, charged) = credential(provider, address)?;
     let mut sign =
         SignLayer::new(credential).map_err(|_| "api_key: has characters that a header can't have")?;
     if provider.kind == ProviderKind::Anthropic {
         sign =
             sign.header(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
     }
-    let named = [("openai-organization", &provider.organization), ("openai-project", &provider.project)];
+    let project = if provider.kind == ProviderKind::Vertex { &None } else { &provider.project };
+    let named = [
+        ("openai-organization", &provider.organization),
+        ("openai-project", project),
+        ("x-goog-user-project", &charged),
+    ];
     let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
     let extra = provider.headers.iter().map(|(name, value)| (&**name, value.expose()));
     for (name, value) in named.chain(extra) {
@@ -191,7 +182,8 @@ pub(super) struct Stack {
     pub(super) kind: ProviderKind,
     connect: Duration,
     clients: HashMap<Duration, HttpClient>,
-    base: String,
+    /// Where the provider is; the demo is nowhere.
+    address: Option<Address>,
     sign: SignLayer,
     in_flight: InFlightLayer,
     prices: Arc<Prices>,
@@ -224,14 +216,12 @@ impl Stack {
             .layer(FirstEventLayer::new(timeouts.first_event()))
             // Sees what the provider really sent, and all of it.
             .layer(MeterLayer::new(target.clone()));
-        if self.kind == ProviderKind::Demo {
+        let Some(address) = &self.address else {
             return Ok(Candidate::new(target, stack.service(Demo::default())));
-        }
+        };
         let client = self.clients.get(&connect).cloned().unwrap_or_else(|| HttpClient::new(connect));
-        let upstream = Upstream::new(client, &self.base)
-            .map_err(|error| format!("base_url: {error}"))?
-            .first_byte(timeouts.first_byte())
-            .idle(timeouts.idle());
+        let upstream =
+            Upstream::at(client, address.clone()).first_byte(timeouts.first_byte()).idle(timeouts.idle());
         // Last, so that the credential passes through no other layer.
         Ok(Candidate::new(target, stack.layer(self.sign.clone()).service(upstream)))
     }
@@ -254,11 +244,13 @@ impl Stack {
 
 fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
     match kind {
-        ProviderKind::OpenAi => vec![&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS],
+        ProviderKind::OpenAi | ProviderKind::Azure => {
+            vec![&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS]
+        }
         ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
         ProviderKind::Anthropic => vec![&ANTHROPIC],
         ProviderKind::Gemini => vec![&GEMINI],
-        ProviderKind::Demo => vec![&OPENAI_CHAT],
+        ProviderKind::Vertex | ProviderKind::Bedrock | ProviderKind::Demo => vec![&OPENAI_CHAT],
     }
 }
 
@@ -276,6 +268,9 @@ pub(super) fn list_name(kind: ProviderKind) -> Option<&'static str> {
         ProviderKind::Anthropic => Some("anthropic"),
         ProviderKind::Gemini => Some("gemini"),
         ProviderKind::Preset(preset) => Some(preset.list).filter(|list| !list.is_empty()),
+        ProviderKind::Azure => Some("azure"),
+        ProviderKind::Vertex => Some("vertex"),
+        ProviderKind::Bedrock => Some("bedrock"),
         ProviderKind::OpenAiCompatible | ProviderKind::Demo => None,
     }
 }
@@ -302,6 +297,11 @@ impl Prices {
         if kind == ProviderKind::Demo {
             return Listing { price: Some(Price::default()), ..Listing::default() };
         }
+        // The chat completions of Vertex want the maker's name in front, which the list leaves out.
+        let model = match kind {
+            ProviderKind::Vertex => model.strip_prefix("google/").unwrap_or(model),
+            _ => model,
+        };
         let named = self.book.lookup(name, model).unwrap_or_default();
         let listed =
             list_name(kind).filter(|list| *list != name).and_then(|list| self.book.lookup(list, model));

@@ -122,6 +122,15 @@ fn check_provider(name: &str, provider: &Provider, problems: &mut Vec<Problem>) 
         }
         _ => {}
     }
+    for (field, problem) in missing(provider) {
+        wrong(field, problem);
+    }
+    if let Some(problem) = provider.credentials.as_ref().and_then(|given| given.problem(provider.kind)) {
+        wrong(".credentials", problem);
+    }
+    if provider.api_key.is_some() && provider.credentials.is_some() {
+        wrong(".credentials", "stands beside an `api_key`; one is enough");
+    }
     if provider.api_key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
         wrong(".api_key", "is empty; leave it out if the provider takes none");
     }
@@ -131,6 +140,32 @@ fn check_provider(name: &str, provider: &Provider, problems: &mut Vec<Problem>) 
             wrong(&format!(".headers.{}", step(header)), "is not a header that can be sent");
         }
     }
+}
+
+/// What the clouds have to be told.
+fn missing(provider: &Provider) -> Vec<(&'static str, &'static str)> {
+    let mut missing = Vec::new();
+    let mut need = |is_there: bool, field, message| {
+        if !is_there {
+            missing.push((field, message));
+        }
+    };
+    let has_url = provider.base_url.is_some();
+    match provider.kind {
+        ProviderKind::Azure => {
+            need(provider.resource.is_some() || has_url, ".resource", "is missing; or give a `base_url`");
+            let has_proof = provider.api_key.is_some() || provider.credentials.is_some();
+            need(has_proof, ".api_key", "is missing; or give `credentials`");
+        }
+        ProviderKind::Vertex => {
+            need(provider.project.is_some() || has_url, ".project", "is missing; name the project at Google");
+        }
+        ProviderKind::Bedrock => {
+            need(provider.region.is_some(), ".region", "is missing; such as us-east-1");
+        }
+        _ => {}
+    }
+    missing
 }
 
 fn is_base_url(url: &str) -> bool {
@@ -202,6 +237,43 @@ mod tests {
             "prices.gpt-4o: is matched with `provider/model`; write `*/` in front of it for all providers",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn clouds_need_a_place_and_a_proof() {
+        let found = problems(
+            r#"
+            auth: open
+            providers:
+              a: { kind: azure }
+              b: { kind: bedrock, credentials: { access_key_id: x } }
+              c: { kind: vertex, credentials: { client_id: x } }
+              d: { kind: azure, resource: r, api_key: k, credentials: { tenant_id: t, client_id: c } }
+              e: { kind: groq, credentials: { file: x } }
+            "#,
+        );
+
+        let expected = [
+            "providers.a.resource: is missing; or give a `base_url`",
+            "providers.a.api_key: is missing; or give `credentials`",
+            "providers.b.region: is missing; such as us-east-1",
+            "providers.b.credentials: needs `access_key_id` and `secret_access_key`",
+            "providers.c.project: is missing; name the project at Google",
+            "providers.c.credentials: has fields that `vertex` doesn't",
+            "providers.d.credentials: needs `tenant_id`, `client_id` and `client_secret` or `token_file`, or `managed_identity`",
+            "providers.d.credentials: stands beside an `api_key`; one is enough",
+            "providers.e.credentials: is for `azure`, `vertex` and `bedrock`; others have an `api_key`",
+        ];
+        assert_eq!(found, expected);
+        let good = r#"
+            auth: open
+            providers:
+              a: { kind: azure, resource: r, credentials: { tenant_id: t, client_id: c, client_secret: s } }
+              b: { kind: azure, resource: r, api_version: "2024-10-21", credentials: { managed_identity: true } }
+              c: { kind: bedrock, region: us-east-1, api_key: k }
+              d: { kind: vertex, project: p, credentials: { file: key.json } }
+        "#;
+        assert!(Config::read(good, "f", &|_| None).is_ok());
     }
 
     #[test]

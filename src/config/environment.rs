@@ -64,8 +64,24 @@ fn from_variables(lookup: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<&'sta
         }
         config.providers.insert(name.to_owned(), provider);
     }
+    azure(&lookup, &mut config, &mut found);
     config.providers.insert("demo".to_owned(), Provider::new(ProviderKind::Demo));
     (config, found)
+}
+
+/// Azure has no address of its own.
+fn azure(lookup: &dyn Fn(&str) -> Option<String>, config: &mut Config, found: &mut Vec<&'static str>) {
+    const VARIABLES: [&str; 2] = ["AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"];
+    const VERSION: &str = "OPENAI_API_VERSION";
+    let [key, url] = VARIABLES.map(lookup);
+    if let (Some(key), Some(url)) = (key, url) {
+        found.extend(VARIABLES);
+        let mut provider = Provider::new(ProviderKind::Azure);
+        provider.api_key = Some(Secret::new(key));
+        provider.base_url = Some(url);
+        provider.api_version = lookup(VERSION).inspect(|_| found.push(VERSION));
+        config.providers.insert("azure".to_owned(), provider);
+    }
 }
 
 #[cfg(test)]

@@ -20,12 +20,18 @@ pub enum ProviderKind {
     OpenAiCompatible,
     /// The same by someone whose address and deviations are known.
     Preset(&'static Preset),
+    /// OpenAI's models at Azure.
+    Azure,
+    /// The chat completions of Google's Vertex AI.
+    Vertex,
+    /// The chat completions of Amazon Bedrock.
+    Bedrock,
     /// Built in: answers by itself, without a network.
     Demo,
 }
 
 /// The kinds that aren't presets, and what they are.
-const OWN: [(ProviderKind, &str); 5] = [
+const OWN: [(ProviderKind, &str); 8] = [
     (ProviderKind::OpenAi, "OpenAI's own."),
     (ProviderKind::Anthropic, "Anthropic's own."),
     (ProviderKind::Gemini, "Google's Gemini API."),
@@ -33,6 +39,9 @@ const OWN: [(ProviderKind, &str); 5] = [
         ProviderKind::OpenAiCompatible,
         "The chat completions of OpenAI, offered by someone else at `base_url`.",
     ),
+    (ProviderKind::Azure, "OpenAI's models at Azure."),
+    (ProviderKind::Vertex, "The chat completions of Google's Vertex AI."),
+    (ProviderKind::Bedrock, "The chat completions of Amazon Bedrock."),
     (ProviderKind::Demo, "Built in: answers by itself, without a network."),
 ];
 
@@ -45,6 +54,9 @@ impl ProviderKind {
             Self::Gemini => "gemini",
             Self::OpenAiCompatible => "openai-compatible",
             Self::Preset(preset) => preset.name,
+            Self::Azure => "azure",
+            Self::Vertex => "vertex",
+            Self::Bedrock => "bedrock",
             Self::Demo => "demo",
         }
     }

@@ -50,8 +50,10 @@
 //! [`Config::from_environment`] finds the keys of providers where their own SDKs look for them. An
 //! editor that is given [`json_schema`] completes and checks a file while it is written.
 
+mod address;
 mod build;
 mod check;
+mod credentials;
 mod environment;
 mod interpolate;
 mod keys;
@@ -80,6 +82,7 @@ use serde::{Deserialize, Serialize};
 pub use self::watch::Watch;
 pub use self::{
     build::Builder,
+    credentials::Credentials,
     keys::{AuthMode, Gateway, Key, Limits, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},

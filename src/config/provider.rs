@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ProviderKind, Secret, UsdPrice, units::Written};
+use super::{Credentials, ProviderKind, Secret, UsdPrice, units::Written};
 
 /// Someone who serves models.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -37,9 +37,25 @@ pub struct Provider {
     /// The organization that OpenAI charges.
     #[serde(default)]
     pub organization: Option<String>,
-    /// The project that OpenAI charges.
+    /// The project that OpenAI charges, or that `vertex` belongs to.
     #[serde(default)]
     pub project: Option<String>,
+    /// `azure`: the name of the resource, if it has the usual address.
+    #[serde(default)]
+    pub resource: Option<String>,
+    /// `azure`: a dated version such as `2024-10-21` for addresses with deployments; the newer form
+    /// without dates if it isn't given.
+    #[serde(default)]
+    pub api_version: Option<String>,
+    /// `vertex`: where the models are, such as `us-central1`; `global` if it isn't given.
+    #[serde(default)]
+    pub location: Option<String>,
+    /// `bedrock`: where the models are, such as `us-east-1`.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// How the gateway proves who it is, where it has more than a key.
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
 }
 
 impl Provider {
@@ -56,6 +72,11 @@ impl Provider {
             prices: BTreeMap::new(),
             organization: None,
             project: None,
+            resource: None,
+            api_version: None,
+            location: None,
+            region: None,
+            credentials: None,
         }
     }
 }

@@ -3,8 +3,8 @@ use std::ops::Range;
 use super::object::Object;
 use crate::dialect::lost::Lost;
 
-/// Where something stands, and what is written there instead.
-type Edit = (Range<usize>, String);
+/// A place in a request's text, and what is to stand there.
+pub(super) type Edit = (Range<usize>, String);
 
 /// What is to be changed in a request's text, and what is lost by it.
 #[derive(Debug)]

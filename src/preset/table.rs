@@ -274,7 +274,8 @@ fn remembers_reasoning(request: &Object<'_>, changes: &mut Changes<'_>) {
 
 /// Qwen has a switch of its own for thinking, and can't be forced to call a tool while it thinks.
 fn thinks_or_must_call(request: &Object<'_>, changes: &mut Changes<'_>) {
-    if request.get("reasoning_effort") == Some("\"none\"") && request.get("enable_thinking").is_none() {
+    let has_switch = request.get("enable_thinking").is_some();
+    if request.get("reasoning_effort") == Some("\"none\"") && !has_switch {
         changes.rewrite(request, "reasoning_effort", "enable_thinking", "false");
     }
     let is_forced = |choice: &&str| !matches!(*choice, "\"auto\"" | "\"none\"" | "null");

@@ -1,5 +1,8 @@
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::Authorize;
 use crate::{BoxError, secret::Secret};
 
 /// How a provider knows the gateway.
@@ -13,6 +16,8 @@ pub enum Credential {
     Bearer(Secret),
     /// A header of its own, such as Anthropic's `x-api-key`.
     Header(HeaderName, Secret),
+    /// What takes time, or depends on the request.
+    Signed(Arc<dyn Authorize>),
 }
 
 impl Credential {
@@ -23,7 +28,7 @@ impl Credential {
     /// If it has characters that a header can't have.
     pub(super) fn apply(&self, headers: &mut HeaderMap) -> Result<(), BoxError> {
         let (name, text) = match self {
-            Self::None => return Ok(()),
+            Self::None | Self::Signed(_) => return Ok(()),
             Self::Bearer(secret) => (header::AUTHORIZATION, format!("Bearer {}", secret.expose())),
             Self::Header(name, secret) => (name.clone(), secret.expose().to_owned()),
         };
@@ -33,11 +38,12 @@ impl Credential {
         Ok(())
     }
 
-    /// The secret itself.
-    pub(super) fn secret(&self) -> &[u8] {
+    /// The secrets themselves.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
         match self {
-            Self::None => b"",
-            Self::Bearer(secret) | Self::Header(_, secret) => secret.expose().as_bytes(),
+            Self::None => Vec::new(),
+            Self::Bearer(secret) | Self::Header(_, secret) => vec![secret.clone()],
+            Self::Signed(signer) => signer.secrets(),
         }
     }
 }

@@ -60,7 +60,10 @@ impl Signature {
     pub(super) fn scrub(&self, error: Error) -> Error {
         let headers = self.headers.iter().filter(|(name, value)| self.is_secret(name, value));
         let headers = headers.map(|(_, value)| value.as_bytes());
-        std::iter::once(self.credential.secret())
+        let secrets = self.credential.secrets();
+        secrets
+            .iter()
+            .map(|secret| secret.expose().as_bytes())
             .chain(headers)
             .fold(error, |error, secret| error.scrubbed(|text| without(secret, text)))
     }
@@ -69,7 +72,7 @@ impl Signature {
     fn is_secret(&self, name: &HeaderName, value: &HeaderValue) -> bool {
         const SHORTEST: usize = 8;
         let is_credential = match &self.credential {
-            Credential::None => false,
+            Credential::None | Credential::Signed(_) => false,
             Credential::Bearer(_) => *name == header::AUTHORIZATION,
             Credential::Header(own, _) => name == own,
         };

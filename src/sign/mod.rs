@@ -5,15 +5,39 @@
 //! cookies, hop-by-hop headers and everything unknown stay here. On the way back an error is searched
 //! for the credential, because providers quote it; errors that are found inside of a success are
 //! searched by a [`ScrubLayer`] further out.
+//!
+//! A credential is a header that is known beforehand, or whatever [`Authorize`] makes of it: a
+//! [`BearerToken`] that is fetched and renewed, a signature over the request.
 
+mod authorize;
+#[cfg(feature = "client")]
+mod azure;
 mod credential;
+#[cfg(feature = "client")]
+mod endpoint;
+#[cfg(feature = "vertex")]
+mod google;
 mod layer;
 mod scrub;
 mod service;
+#[cfg(feature = "bedrock")]
+mod sigv4;
+mod token;
 
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub use self::azure::{Entra, ManagedIdentity};
+#[cfg(feature = "vertex")]
+#[cfg_attr(docsrs, doc(cfg(feature = "vertex")))]
+pub use self::google::GoogleCredentials;
+#[cfg(feature = "bedrock")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bedrock")))]
+pub use self::sigv4::{AwsKeys, SigV4};
 pub use self::{
+    authorize::Authorize,
     credential::Credential,
     layer::SignLayer,
     scrub::{Scrub, ScrubFuture, ScrubLayer, Scrubbed},
     service::{ResponseFuture, Sign},
+    token::{BearerToken, Token, TokenSource},
 };

@@ -1,5 +1,6 @@
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -7,10 +8,10 @@ use std::{
 
 use http::{HeaderMap, HeaderName, Request, Response};
 use pin_project_lite::pin_project;
-use tower::Service;
+use tower::{Service, ServiceExt};
 
-use super::layer::Signature;
-use crate::{Error, Payload};
+use super::{Authorize, Credential, layer::Signature};
+use crate::{BoxFuture, Error, Kind, Payload};
 
 /// Whether a header of a client means something to its provider.
 fn is_passed(name: &HeaderName) -> bool {
@@ -42,12 +43,14 @@ impl<S> Sign<S> {
 
 impl<S, R> Service<Request<Payload>> for Sign<S>
 where
-    S: Service<Request<Payload>, Response = Response<R>>,
+    S: Service<Request<Payload>, Response = Response<R>> + Clone + Send + 'static,
     S::Error: Into<Error>,
+    S::Future: Send,
+    R: 'static,
 {
     type Response = Response<R>;
     type Error = Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S::Future, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
@@ -56,8 +59,41 @@ where
     fn call(&mut self, mut req: Request<Payload>) -> Self::Future {
         let headers = outbound(&self.signature, req.headers());
         *req.headers_mut() = headers;
-        ResponseFuture { inner: self.inner.call(req), signature: self.signature.clone() }
+        let signature = self.signature.clone();
+        let state = match &signature.credential {
+            Credential::Signed(signer) => {
+                let not_ready = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, not_ready.clone());
+                State::Signs { answer: Box::pin(signed(ready, not_ready, signer.clone(), req)) }
+            }
+            _ => State::Called { inner: self.inner.call(req) },
+        };
+        ResponseFuture { state, signature }
     }
+}
+
+/// Signs and calls; once more if the proof had become stale.
+async fn signed<S, R>(
+    mut ready: S,
+    again: S,
+    signer: Arc<dyn Authorize>,
+    mut req: Request<Payload>,
+) -> Result<Response<R>, Error>
+where
+    S: Service<Request<Payload>, Response = Response<R>>,
+    S::Error: Into<Error>,
+{
+    signer.authorize(&mut req).await?;
+    let mut second = req.clone();
+    let error = match ready.call(req).await.map_err(Into::into) {
+        Err(error) if error.kind() == Kind::UpstreamAuth => error,
+        other => return other,
+    };
+    if !signer.refused() {
+        return Err(error);
+    }
+    signer.authorize(&mut second).await?;
+    again.oneshot(second).await.map_err(Into::into)
 }
 
 fn outbound(signature: &Signature, client: &HeaderMap) -> HeaderMap {
@@ -76,15 +112,28 @@ fn outbound(signature: &Signature, client: &HeaderMap) -> HeaderMap {
 
 pin_project! {
     /// Response future of [`Sign`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<F, R> {
         #[pin]
-        inner: F,
+        state: State<F, R>,
         signature: Arc<Signature>,
     }
 }
 
-impl<F, R, E> Future for ResponseFuture<F>
+pin_project! {
+    #[project = StateProj]
+    enum State<F, R> {
+        Called { #[pin] inner: F },
+        Signs { answer: BoxFuture<'static, Result<Response<R>, Error>> },
+    }
+}
+
+impl<F, R> std::fmt::Debug for ResponseFuture<F, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F, R>
 where
     F: Future<Output = Result<Response<R>, E>>,
     E: Into<Error>,
@@ -93,25 +142,34 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        Poll::Ready(ready!(this.inner.poll(cx)).map_err(|error| this.signature.scrub(error.into())))
+        let answer = match this.state.project() {
+            StateProj::Called { inner } => ready!(inner.poll(cx)).map_err(Into::into),
+            StateProj::Signs { answer } => ready!(answer.as_mut().poll(cx)),
+        };
+        Poll::Ready(answer.map_err(|error| this.signature.scrub(error)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
 
     use http::{HeaderName, HeaderValue, StatusCode};
-    use tower::{Layer, ServiceExt, service_fn};
+    use tower::{Layer, service_fn};
 
     use super::*;
     use crate::{
-        Exchange, Kind,
+        Exchange,
         dialect::OPENAI_CHAT,
         error::Reply,
         payload::Head,
         secret::Secret,
-        sign::{Credential, SignLayer},
+        sign::{BearerToken, SignLayer, Token, TokenSource},
+        testing::MustBeReady,
     };
 
     fn request(headers: &[(&'static str, &'static str)]) -> Request<Payload> {
@@ -182,5 +240,37 @@ mod tests {
 
         assert_eq!(error.message(), "bad key ***");
         assert_eq!(error.reply().unwrap().body, "key ***, ***!");
+    }
+
+    /// Hands out `tk-0000`, `tk-0001`, ….
+    #[derive(Debug, Default)]
+    struct Office(AtomicUsize);
+
+    impl TokenSource for Office {
+        fn fetch(&self) -> BoxFuture<'_, Result<Token, Error>> {
+            let number = self.0.fetch_add(1, Ordering::SeqCst);
+            let secret = Secret::new(format!("tk-{number:04}"));
+            Box::pin(async { Ok(Token { secret, lifetime: Duration::from_secs(3600) }) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_has_become_stale_is_renewed_and_the_provider_asked_again() {
+        let layer =
+            SignLayer::new(Credential::Signed(Arc::new(BearerToken::new(Office::default())))).unwrap();
+        let svc = layer.layer(MustBeReady::new(async |req: Request<Payload>| {
+            let token = req.headers()["authorization"].to_str().unwrap().to_owned();
+            if token == "Bearer tk-0001" {
+                return Ok(Response::new(token));
+            }
+            Err(Error::new(Kind::UpstreamAuth, format!("{token} is not good")))
+        }));
+
+        let at_first = svc.clone().oneshot(request(&[])).await.unwrap_err();
+        tokio::time::advance(Duration::from_secs(61)).await;
+        let later = svc.oneshot(request(&[("authorization", "Bearer sk-client")])).await.unwrap();
+
+        assert_eq!((at_first.kind(), at_first.message()), (Kind::UpstreamAuth, "Bearer *** is not good"));
+        assert_eq!(later.body(), "Bearer tk-0001");
     }
 }

@@ -1,12 +1,15 @@
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{
     client::legacy::{Client, ResponseFuture, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 
 use super::connect::ConnectWithin;
-use crate::Payload;
+use crate::{BoxError, Payload};
 
 #[cfg(feature = "tls")]
 type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
@@ -47,23 +50,64 @@ impl HttpClient {
     }
 
     fn build(connect: Duration, speaks: Speaks) -> Self {
-        let mut http = HttpConnector::new();
-        http.set_connect_timeout(Some(connect));
-        http.set_nodelay(true);
-        http.enforce_http(false);
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .http2_only(speaks == Speaks::Http2);
-        // The time of `http` is that of one address; this one is for the name, all addresses and TLS.
-        Self(builder.build(ConnectWithin::new(connector(http, speaks), connect)))
+        Self(pool(connect, speaks))
     }
 
     pub(super) fn request(&self, req: http::Request<Payload>) -> ResponseFuture {
         self.0.request(req)
     }
+}
+
+/// Connections for what has to be asked besides models, such as tokens.
+#[derive(Clone)]
+pub(crate) struct SmallClient(Client<ConnectWithin<Connector>, Full<Bytes>>);
+
+impl SmallClient {
+    /// One that gives up on a connection after `connect`.
+    pub(crate) fn new(connect: Duration) -> Self {
+        Self(pool(connect, Speaks::Http1))
+    }
+
+    /// The status and the body of a small answer that comes `within` a time.
+    pub(crate) async fn send(
+        &self,
+        req: http::Request<Full<Bytes>>,
+        within: Duration,
+    ) -> Result<(StatusCode, Bytes), BoxError> {
+        const MAX_ANSWER: usize = 1 << 20;
+        let answer = async {
+            let res = self.0.request(req).await?;
+            let status = res.status();
+            let body = Limited::new(res.into_body(), MAX_ANSWER).collect().await?.to_bytes();
+            Ok((status, body))
+        };
+        tokio::time::timeout(within, answer).await?
+    }
+}
+
+impl fmt::Debug for SmallClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SmallClient").finish_non_exhaustive()
+    }
+}
+
+fn pool<B>(connect: Duration, speaks: Speaks) -> Client<ConnectWithin<Connector>, B>
+where
+    B: http_body::Body + Send,
+    B::Data: Send,
+{
+    let mut http = HttpConnector::new();
+    http.set_connect_timeout(Some(connect));
+    http.set_nodelay(true);
+    http.enforce_http(false);
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(60))
+        .http2_only(speaks == Speaks::Http2);
+    // The time of `http` is that of one address; this one is for the name, all addresses and TLS.
+    builder.build(ConnectWithin::new(connector(http, speaks), connect))
 }
 
 #[cfg(feature = "tls")]

@@ -4,9 +4,11 @@
 //! connection that can't be made or breaks; a deadline. Redirects are never followed. Of the provider's
 //! headers only those pass that a client of it reads.
 
+mod address;
 mod body;
 mod client;
 mod connect;
 mod service;
 
-pub use self::{body::ProviderBody, client::HttpClient, service::Upstream};
+pub(crate) use self::client::SmallClient;
+pub use self::{address::Address, body::ProviderBody, client::HttpClient, service::Upstream};

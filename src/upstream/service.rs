@@ -1,20 +1,16 @@
 use std::{
-    borrow::Cow,
-    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{HttpClient, ProviderBody};
+use super::{Address, HttpClient, ProviderBody};
 use crate::{BoxError, BoxFuture, Dialect, Error, Kind, Payload, error::Reply, exchange::Deadline};
 
 /// The most that is read of what a provider says instead of success.
@@ -24,16 +20,9 @@ const MAX_ERROR: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Upstream {
     client: HttpClient,
-    base: Arc<Base>,
+    address: Address,
     first_byte: Duration,
     idle: Duration,
-}
-
-#[derive(Debug)]
-struct Base {
-    uri: Uri,
-    /// The address of the path that was asked for first, which is nearly always the only one.
-    known: OnceLock<(Cow<'static, str>, Uri)>,
 }
 
 impl Upstream {
@@ -44,12 +33,12 @@ impl Upstream {
     ///
     /// If `base` has no scheme or no host.
     pub fn new(client: HttpClient, base: &str) -> Result<Self, BoxError> {
-        let uri: Uri = base.trim_end_matches('/').parse()?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.authority().is_none() {
-            return Err("expected an address that begins with http:// or https://".into());
-        }
-        let base = Arc::new(Base { uri, known: OnceLock::new() });
-        Ok(Self { client, base, first_byte: Duration::from_secs(120), idle: Duration::from_secs(60) })
+        Ok(Self::at(client, Address::new(base)?))
+    }
+
+    /// Calls the provider at `address`.
+    pub fn at(client: HttpClient, address: Address) -> Self {
+        Self { client, address, first_byte: Duration::from_secs(120), idle: Duration::from_secs(60) }
     }
 
     /// Sets how long the provider may take until the head of its answer. A whole answer comes with its
@@ -66,32 +55,6 @@ impl Upstream {
     }
 }
 
-impl Base {
-    fn uri(&self, path: Cow<'static, str>) -> Result<Uri, Error> {
-        if let Some((known, uri)) = self.known.get()
-            && *known == path
-        {
-            return Ok(uri.clone());
-        }
-        let invalid = |error: BoxError| {
-            Error::new(Kind::InvalidRequest, "model: not usable in an address")
-                .with_param("model")
-                .with_source(error)
-        };
-        let prefix = self.uri.path().trim_end_matches('/');
-        let mut parts = self.uri.clone().into_parts();
-        let path_and_query =
-            PathAndQuery::try_from(format!("{prefix}{path}")).map_err(|e| invalid(e.into()))?;
-        parts.path_and_query = Some(path_and_query);
-        let uri = Uri::from_parts(parts).map_err(|e| invalid(e.into()))?;
-        // Only what is the same for every request is worth keeping.
-        if matches!(path, Cow::Borrowed(_)) {
-            let _ = self.known.set((path, uri.clone()));
-        }
-        Ok(uri)
-    }
-}
-
 impl Service<Request<Payload>> for Upstream {
     type Response = Response<ProviderBody>;
     type Error = Error;
@@ -103,7 +66,7 @@ impl Service<Request<Payload>> for Upstream {
 
     fn call(&mut self, mut req: Request<Payload>) -> Self::Future {
         let dialect = req.body().dialect();
-        let uri = match self.base.uri(dialect.path(req.body())) {
+        let uri = match self.address.of(req.body()) {
             Ok(uri) => uri,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
@@ -190,7 +153,7 @@ mod tests {
     use std::{
         net::SocketAddr,
         sync::{
-            Mutex,
+            Arc, Mutex,
             atomic::{AtomicUsize, Ordering},
         },
     };
