@@ -7,6 +7,7 @@
 //! the names of the fields that were lost.
 
 pub mod canonical;
+pub mod embeddings;
 
 mod anthropic;
 pub(crate) mod arguments;
@@ -28,6 +29,7 @@ mod proof;
 mod retry_after;
 mod schema;
 mod status;
+mod task;
 pub(crate) mod text;
 mod text_or;
 
@@ -47,6 +49,7 @@ pub use self::{
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
     openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
+    task::{Codec, CountCodec, EmbeddingsCodec},
 };
 use crate::{
     Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
@@ -67,6 +70,11 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// Nothing is held against a model of which nothing is known.
     fn takes(&self, _payload: &Payload, _model: &ModelFacts) -> bool {
         true
+    }
+
+    /// Whether what is asked for in this dialect is answered without a charge.
+    fn is_free(&self) -> bool {
+        false
     }
 
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
@@ -136,8 +144,8 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// Translates this dialect; `None` if it can only be passed through.
-    fn codec(&self) -> Option<&dyn Codec> {
+    /// Translates this dialect to others of the same task; `None` if it can only be passed through.
+    fn codec(&self) -> Option<Codec> {
         None
     }
 }
@@ -162,8 +170,8 @@ pub enum Closing {
     Failed(Error),
 }
 
-/// Translates one dialect to and from the [`canonical`] form.
-pub trait Codec: fmt::Debug + Send + Sync + 'static {
+/// Translates chats of one dialect to and from the [`canonical`] form.
+pub trait ChatCodec: fmt::Debug + Send + Sync + 'static {
     /// Reads a client's request.
     fn decode_request<'a>(&self, body: &'a [u8]) -> Result<canonical::Request<'a>, Error>;
 

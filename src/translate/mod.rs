@@ -11,6 +11,7 @@
 
 mod body;
 mod layer;
+mod pair;
 mod service;
 mod undo;
 

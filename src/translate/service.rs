@@ -5,19 +5,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Request, Response};
 use http_body::Body;
-use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{TranslateLayer, body::Translated, undo::UndoStream};
-use crate::{
-    BoxError, BoxFuture, Dialect, Error, Kind, Payload,
-    dialect::{Codec, Encoded, Undo},
-    headers,
-    preset::adapted,
+use super::{
+    TranslateLayer,
+    body::Translated,
+    pair::{Back, Pair},
 };
+use crate::{BoxError, BoxFuture, Dialect, Error, Kind, Payload, dialect::Encoded, headers, preset::adapted};
 
 /// Middleware of [`TranslateLayer`].
 #[derive(Clone, Debug)]
@@ -58,7 +56,11 @@ where
             };
         }
         match self.config.translate(req) {
-            Ok((req, back)) => State::Foreign { answer: Box::pin(back.answer(self.inner.call(req))) }.into(),
+            Ok((req, back)) => {
+                let (exchange, target) = (req.body().exchange().clone(), self.config.target.clone());
+                let answer = back.answer(self.inner.call(req), exchange, target);
+                State::Foreign { answer: Box::pin(answer) }.into()
+            }
             Err(error) => State::Refused { error: Some(error) }.into(),
         }
     }
@@ -69,11 +71,11 @@ impl TranslateLayer {
     /// that can be translated to. One in which the model doesn't take such a request is the last resort.
     fn spoken(&self, payload: &Payload) -> Option<&'static dyn Dialect> {
         let own = self.natives.iter().filter(|native| native.id() == payload.dialect().id());
-        let others = self.natives.iter().filter(|native| native.codec().is_some());
-        let can_translate = payload.dialect().codec().is_some();
-        let mut fitting = own.clone().chain(others.clone().filter(|_| can_translate)).copied();
+        let others = self.natives.iter().filter(|native| Pair::of(payload.dialect(), **native).is_some());
+        let mut fitting = own.chain(others).copied();
+        let last_resort = fitting.clone().next();
         let facts = self.target.known_facts();
-        fitting.find(|native| native.takes(payload, facts)).or_else(|| own.chain(others).next().copied())
+        fitting.find(|native| native.takes(payload, facts)).or(last_resort)
     }
 
     /// A request in the target's own dialect.
@@ -100,16 +102,13 @@ impl TranslateLayer {
     fn translate(&self, mut req: Request<Payload>) -> Result<(Request<Payload>, Back), Error> {
         let from = req.body().dialect();
         let native = self.spoken(req.body());
-        let (Some(client), Some((native, provider))) =
-            (from.codec(), native.and_then(|native| Some((native, native.codec()?))))
-        else {
+        let Some((native, pair)) = native.and_then(|native| Some((native, Pair::of(from, native)?))) else {
             let message = format!("the model `{}` is not served at this endpoint", req.body().head().model);
             return Err(Error::new(Kind::InvalidRequest, message).with_param("model"));
         };
         let source = req.body().source().clone();
-        let canonical = client.decode_request(&source)?;
-        let Encoded { body, lost, undo } = provider.encode_request(&canonical, &self.target)?;
-        let back = Back { client, provider, undo, head: req.body().head().clone() };
+        let (Encoded { body, lost, .. }, back) =
+            pair.request(&source, req.body().head().clone(), &self.target)?;
         let stays = |name: &http::HeaderName| !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {
@@ -127,36 +126,6 @@ fn asks_for_strictness(req: &Request<Payload>) -> bool {
 /// Headers that mean something to the client's own kind of provider only.
 fn is_of_dialect(name: &http::HeaderName) -> bool {
     name.as_str().starts_with("anthropic-") || name.as_str().starts_with("openai-")
-}
-
-/// What the way back needs.
-struct Back {
-    client: &'static dyn Codec,
-    provider: &'static dyn Codec,
-    undo: Undo,
-    head: crate::payload::Head,
-}
-
-impl Back {
-    async fn answer<F, R, E>(self, call: F) -> Result<Response<Translated<R>>, Error>
-    where
-        F: Future<Output = Result<Response<R>, E>>,
-        E: Into<Error>,
-        R: Body<Data = Bytes>,
-        R::Error: Into<BoxError>,
-    {
-        let (mut parts, inner) = call.await.map_err(Into::into)?.into_parts();
-        parts.headers.remove(header::CONTENT_LENGTH);
-        if self.head.stream {
-            let stream = UndoStream::new(self.provider.decoder(), self.client.encoder(&self.head), self.undo);
-            return Ok(Response::from_parts(parts, Translated::stream(inner, stream)));
-        }
-        let whole = inner.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();
-        let mut answer = self.provider.decode_answer(&whole)?;
-        self.undo.answer(&mut answer);
-        let body = self.client.encode_answer(&answer);
-        Ok(Response::from_parts(parts, Translated::whole(body)))
-    }
 }
 
 pin_project! {
@@ -216,6 +185,7 @@ where
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use http_body_util::BodyExt;
     use tower::{Layer, ServiceExt};
 
     use super::*;

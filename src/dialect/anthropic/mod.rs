@@ -147,8 +147,8 @@ impl Dialect for Anthropic {
         error::event(error, id)
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
-        Some(&AnthropicCodec)
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Chat(&AnthropicCodec))
     }
 }
 

@@ -166,8 +166,8 @@ impl Dialect for Gemini {
         !is_sse && path::asked(parts.uri.path()).is_some_and(|asked| asked.method == Method::Stream)
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
-        Some(&GeminiCodec)
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Chat(&GeminiCodec))
     }
 }
 

@@ -191,8 +191,8 @@ impl Dialect for OpenAiChat {
         openai_error::event(error)
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
-        Some(&codec::OpenAiChatCodec)
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Chat(&codec::OpenAiChatCodec))
     }
 }
 

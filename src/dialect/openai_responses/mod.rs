@@ -159,8 +159,8 @@ impl Dialect for OpenAiResponses {
         true
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
-        Some(&codec::OpenAiResponsesCodec)
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Chat(&codec::OpenAiResponsesCodec))
     }
 }
 
