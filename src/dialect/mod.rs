@@ -12,6 +12,7 @@ pub mod embeddings;
 mod anthropic;
 pub(crate) mod arguments;
 pub(crate) mod buffer;
+mod count;
 mod extent;
 mod extras;
 mod gemini;
@@ -25,6 +26,7 @@ mod openai_chat;
 mod openai_embeddings;
 mod openai_error;
 mod openai_responses;
+pub(crate) mod prefix;
 mod proof;
 mod retry_after;
 mod schema;
@@ -43,12 +45,14 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, request::Parts};
 
+use self::prefix::Vendor;
 pub use self::{
-    anthropic::{ANTHROPIC, Anthropic},
-    gemini::{GEMINI, Gemini},
+    anthropic::{ANTHROPIC, ANTHROPIC_COUNT, Anthropic},
+    count::Count,
+    gemini::{GEMINI, GEMINI_COUNT, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
-    openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
+    openai_responses::{OPENAI_COUNT, OPENAI_RESPONSES, OpenAiResponses},
     task::{Codec, CountCodec, EmbeddingsCodec},
 };
 use crate::{
@@ -63,7 +67,8 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// Names the dialect in logs and records, such as `openai-chat`.
     fn id(&self) -> &'static str;
 
-    /// Whether a request to this path is meant for this dialect; the method does not matter.
+    /// Whether a request to this path is meant for this dialect; the method does not matter. A vendor's
+    /// prefix has been taken off.
     fn speaks(&self, path: &str) -> bool;
 
     /// Whether a model that a provider of this dialect has can be asked for what `payload` wants in it.
@@ -84,6 +89,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// member that stands twice, a wrong type in a field that is read are errors naming the field.
     /// `body` is known to be UTF-8 and not too deeply nested.
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error>;
+
+    /// Names the payload's model wherever the request repeats it; the first mention, and the one in the
+    /// path, are right already.
+    fn repeat_model(&self, payload: Payload) -> Payload {
+        payload
+    }
 
     /// Makes sure that the provider will say what a stream used, if that has to be asked for. Returns
     /// the request unchanged where the client asks already or the provider always says.
@@ -256,6 +267,9 @@ impl Default for Dialects {
             &ANTHROPIC,
             &GEMINI,
             &OPENAI_EMBEDDINGS,
+            &OPENAI_COUNT,
+            &ANTHROPIC_COUNT,
+            &GEMINI_COUNT,
         ])
     }
 }
@@ -286,14 +300,23 @@ impl Dialects {
     pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
         let by_header =
             || parts.headers.contains_key("anthropic-version").then_some(&ANTHROPIC as &dyn Dialect);
-        let by_prefix = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
+        let by_path = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
+        let by_prefix = || -> Option<&'static dyn Dialect> {
+            match prefix::split(parts.uri.path()).0? {
+                Vendor::OpenAi => Some(&OPENAI_CHAT as &dyn Dialect),
+                Vendor::Anthropic => Some(&ANTHROPIC),
+                Vendor::Google => Some(&GEMINI),
+            }
+        };
         self.speaks(parts.uri.path())
-            .or_else(by_header)
             .or_else(by_prefix)
+            .or_else(by_header)
+            .or_else(by_path)
             .unwrap_or(self.0.first().copied().unwrap_or(&OPENAI_CHAT))
     }
 
     fn speaks(&self, path: &str) -> Option<&'static dyn Dialect> {
+        let (_, path) = prefix::split(path);
         self.0.iter().copied().find(|dialect| dialect.speaks(path))
     }
 }

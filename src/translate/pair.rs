@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, header};
+use http::{HeaderValue, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 
@@ -9,6 +9,7 @@ use super::{body::Translated, undo::UndoStream};
 use crate::{
     BoxError, Dialect, Error, Exchange, Target,
     dialect::{ChatCodec, Codec, CountCodec, EmbeddingsCodec, Encoded, Undo, embeddings::Form},
+    headers,
     payload::Head,
 };
 
@@ -84,6 +85,9 @@ impl Back {
         }
         let whole = inner.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();
         let body = self.whole(&whole, &exchange, &target)?;
+        if matches!(self, Self::Embeddings { .. }) && is_estimated(&exchange) {
+            parts.headers.insert(headers::ESTIMATED, HeaderValue::from_static("true"));
+        }
         Ok(Response::from_parts(parts, Translated::whole(body)))
     }
 
@@ -107,4 +111,8 @@ impl Back {
             }
         }
     }
+}
+
+fn is_estimated(exchange: &Exchange) -> bool {
+    exchange.learn(|learnt| learnt.attempts.last().is_some_and(|attempt| attempt.estimated))
 }

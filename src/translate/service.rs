@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
@@ -13,9 +13,15 @@ use tower::Service;
 use super::{
     TranslateLayer,
     body::Translated,
+    estimate,
     pair::{Back, Pair},
 };
-use crate::{BoxError, BoxFuture, Dialect, Error, Kind, Payload, dialect::Encoded, headers, preset::adapted};
+use crate::{
+    BoxError, BoxFuture, Dialect, Error, Kind, Payload,
+    dialect::{Codec, Encoded},
+    headers,
+    preset::adapted,
+};
 
 /// Middleware of [`TranslateLayer`].
 #[derive(Clone, Debug)]
@@ -52,8 +58,11 @@ where
             let filter = dialect.usage_is_extra(req.body().head()).then_some(dialect);
             return match self.config.pass(req) {
                 Ok(req) => State::Native { inner: self.inner.call(req), filter }.into(),
-                Err(error) => State::Refused { error: Some(error) }.into(),
+                Err(error) => State::Own { answer: Some(Err(error)) }.into(),
             };
+        }
+        if let Some(estimate) = self.config.estimate(req.body()) {
+            return State::Own { answer: Some(estimate) }.into();
         }
         match self.config.translate(req) {
             Ok((req, back)) => {
@@ -61,7 +70,7 @@ where
                 let answer = back.answer(self.inner.call(req), exchange, target);
                 State::Foreign { answer: Box::pin(answer) }.into()
             }
-            Err(error) => State::Refused { error: Some(error) }.into(),
+            Err(error) => State::Own { answer: Some(Err(error)) }.into(),
         }
     }
 }
@@ -81,7 +90,10 @@ impl TranslateLayer {
     /// A request in the target's own dialect.
     fn pass(&self, req: Request<Payload>) -> Result<Request<Payload>, Error> {
         let asks = !self.target.known_facts().lacks("stream_options");
-        let req = req.map(|payload| if asks { payload.dialect().ask_for_usage(payload) } else { payload });
+        let req = req.map(|payload| {
+            let payload = payload.dialect().repeat_model(payload);
+            if asks { payload.dialect().ask_for_usage(payload) } else { payload }
+        });
         self.adapt(req, Vec::new())
     }
 
@@ -97,6 +109,24 @@ impl TranslateLayer {
         }
         req.body().exchange().learn(|learnt| learnt.lost = lost);
         Ok(req)
+    }
+
+    /// The number of tokens, if that is asked for and the target doesn't count.
+    fn estimate<R>(&self, payload: &Payload) -> Option<Result<Response<Translated<R>>, Error>> {
+        let Some(Codec::Count(codec)) = payload.dialect().codec() else { return None };
+        if self.spoken(payload).is_some() {
+            return None;
+        }
+        payload.exchange().learn(|learnt| learnt.lost.clear());
+        let answer = |tokens| {
+            let mut res = Response::new(Translated::whole(codec.encode_answer(tokens)));
+            let json = HeaderValue::from_static("application/json");
+            res.headers_mut().insert(header::CONTENT_TYPE, json);
+            res.headers_mut().insert(headers::ESTIMATED, HeaderValue::from_static("true"));
+            res
+        };
+        let request = codec.decode_request(payload.source());
+        Some(request.map(|request| answer(estimate::tokens(&request))))
     }
 
     fn translate(&self, mut req: Request<Payload>) -> Result<(Request<Payload>, Back), Error> {
@@ -141,7 +171,7 @@ pin_project! {
     enum State<F, R> {
         Native { #[pin] inner: F, filter: Option<&'static dyn Dialect> },
         Foreign { answer: BoxFuture<'static, Result<Response<Translated<R>>, Error>> },
-        Refused { error: Option<Error> },
+        Own { answer: Option<Result<Response<Translated<R>>, Error>> },
     }
 }
 
@@ -174,8 +204,8 @@ where
                 })))
             }
             StateProj::Foreign { answer } => answer.as_mut().poll(cx),
-            StateProj::Refused { error } => {
-                Poll::Ready(Err(error.take().expect("a future is not polled after it is ready")))
+            StateProj::Own { answer } => {
+                Poll::Ready(answer.take().expect("a future is not polled after it is ready"))
             }
         }
     }

@@ -81,8 +81,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        path.ends_with("/chat/completions")
-            && matches!(path, "/v1/chat/completions" | "/chat/completions" | "/openai/v1/chat/completions")
+        matches!(path, "/v1/chat/completions" | "/chat/completions")
     }
 
     fn takes(&self, payload: &Payload, model: &ModelFacts) -> bool {
