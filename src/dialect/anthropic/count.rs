@@ -85,7 +85,8 @@ mod tests {
         let written: Value = serde_json::from_slice(&encoded.body).unwrap();
         assert_eq!(
             written,
-            json!({"model": "claude", "system": "S", "messages": [{"role": "user", "content": "Hi"}],
+            json!({"model": "claude", "system": [{"type": "text", "text": "S"}],
+                "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
                 "tools": [{"name": "f", "input_schema": {"type": "object"}}]})
         );
     }

@@ -69,7 +69,7 @@ impl CountCodec for OpenAiCountCodec {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 
@@ -82,8 +82,8 @@ mod tests {
 
         let written: Value = serde_json::from_slice(&encoded.body).unwrap();
         let names: Vec<_> = written.as_object().unwrap().keys().collect();
-        assert_eq!(names, ["input", "instructions", "model"], "{written}");
-        assert_eq!((&written["model"], &written["instructions"]), (&json!("gpt"), &json!("S")));
+        assert_eq!(names, ["input", "model"], "{written}");
+        assert_eq!(written["model"], "gpt");
         assert_eq!(encoded.lost, []);
     }
 
