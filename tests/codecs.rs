@@ -10,7 +10,7 @@ use bartizan::{
     Kind, Target, Tokens,
     body::sse::Event as Sse,
     dialect::{
-        ANTHROPIC, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES,
+        ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES,
         canonical::{Content, Event, Finish, Request},
     },
     payload::Head,
@@ -23,8 +23,8 @@ use serde_json::Value;
 
 const ALL: [&dyn Dialect; 4] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &ANTHROPIC, &GEMINI];
 
-fn codec(dialect: &'static dyn Dialect) -> &'static dyn Codec {
-    dialect.codec().unwrap()
+fn codec(dialect: &'static dyn Dialect) -> &'static dyn ChatCodec {
+    dialect.codec().and_then(Codec::chat).unwrap()
 }
 
 fn random_request(dialect: &dyn Dialect, tape: &mut Tape<'_>) -> Value {
