@@ -3,7 +3,7 @@
 mod cloud;
 
 use bartizan::{
-    Exchange, Payload,
+    Exchange, Kind, Payload,
     budget::Prices as _,
     config::{Builder, Config},
     dialect::OPENAI_CHAT,
@@ -105,6 +105,9 @@ async fn a_blocked_prompt_is_refused_by_a_policy_whatever_its_code() {
         let responses =
             gateway.ask("/v1/responses", json!({"model": "a/mine", "input": "q"}).to_string()).await;
 
+        for got in [&own, &other, &responses] {
+            assert_eq!(got.kind, Some(Kind::ContentFiltered), "{code} {got:?}");
+        }
         assert_eq!((own.status.as_u16(), own.json()), (400, said), "{code}");
         assert_eq!(
             (other.status.as_u16(), &other.json()["error"]["status"]),

@@ -14,7 +14,7 @@ use std::{
 
 use axum::{Router, body::to_bytes, extract::Request as AxumRequest};
 use bartizan::{
-    BoxBody,
+    BoxBody, Kind,
     auth::{AuthLayer, Caller, VirtualKey},
     config::{Builder, Config},
     dialect::Dialects,
@@ -150,6 +150,8 @@ pub struct Got {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: String,
+    /// The class of the error, if it is one.
+    pub kind: Option<Kind>,
 }
 
 impl Got {
@@ -193,6 +195,11 @@ impl Gateway {
         let (parts, body) =
             self.0.clone().oneshot(req).await.unwrap_or_else(|never| match never {}).into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Got { status: parts.status, headers: parts.headers, body: String::from_utf8(body.into()).unwrap() }
+        Got {
+            status: parts.status,
+            kind: parts.extensions.get().copied(),
+            headers: parts.headers,
+            body: String::from_utf8(body.into()).unwrap(),
+        }
     }
 }
