@@ -149,22 +149,22 @@ async fn vertex_is_asked_with_one_token_for_all_requests() {
     });
     std::fs::write(&file, credentials.to_string()).unwrap();
     let gateway = gateway(&format!(
-        "{{ v: {{ kind: vertex, base_url: {url}/openapi, credentials: {{ file: {} }} }} }}",
+        "{{ v: {{ kind: vertex, project: p, base_url: \"{url}\", credentials: {{ file: {} }} }} }}",
         file.display()
     ));
     std::fs::remove_file(&file).unwrap();
 
     let (one, other) =
-        tokio::join!(ask(&gateway, chat("v/google/gemini")), ask(&gateway, chat("v/google/gemini")));
+        tokio::join!(ask(&gateway, chat("v/meta/llama-maas")), ask(&gateway, chat("v/meta/llama-maas")));
 
     assert_eq!((one.0, other.0), (StatusCode::OK, StatusCode::OK), "{} {}", one.1, other.1);
     assert_eq!(server.at("/token").len(), 1);
-    let asked = server.at("/openapi/chat/completions");
+    let asked = server.at("/projects/p/locations/global/endpoints/openapi/chat/completions");
     assert_eq!(asked.len(), 2);
     for seen in asked {
         assert_eq!(seen.headers["authorization"], "Bearer token-1");
         assert_eq!(seen.headers["x-goog-user-project"], "q");
-        assert!(seen.body.contains(r#""model":"google/gemini""#), "{}", seen.body);
+        assert!(seen.body.contains(r#""model":"meta/llama-maas""#), "{}", seen.body);
     }
 }
 
@@ -202,12 +202,12 @@ async fn a_provider_without_a_token_is_not_asked() {
     });
     std::fs::write(&file, credentials.to_string()).unwrap();
     let gateway = gateway(&format!(
-        "{{ v: {{ kind: vertex, base_url: {url}/openapi, credentials: {{ file: {} }} }} }}",
+        "{{ v: {{ kind: vertex, project: p, base_url: \"{url}\", credentials: {{ file: {} }} }} }}",
         file.display()
     ));
     std::fs::remove_file(&file).unwrap();
 
-    let (status, said) = ask(&gateway, chat("v/google/gemini")).await;
+    let (status, said) = ask(&gateway, chat("v/meta/llama-maas")).await;
 
     assert_eq!(status, 502, "{said}");
     assert!(
