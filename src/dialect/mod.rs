@@ -26,6 +26,7 @@ mod retry_after;
 mod status;
 pub(crate) mod text;
 mod text_or;
+mod turns;
 
 use std::{
     borrow::Cow,
@@ -43,7 +44,11 @@ pub use self::{
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
 };
 use crate::{
-    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    Error, Kind, Payload, Target, Tokens,
+    body::{Framing, sse},
+    error::Reply,
+    exchange::RequestId,
+    payload::Head,
 };
 
 /// One wire format: what has to be known of it to pass it on.
@@ -58,6 +63,11 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
 
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
     fn path(&self, payload: &Payload) -> Cow<'static, str>;
+
+    /// How the events of a stream are told apart.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
 
     /// Reads what the gateway needs from a request, shallowly and strictly: text that is not JSON, a
     /// member that stands twice, a wrong type in a field that is read are errors naming the field.

@@ -14,6 +14,7 @@ use tower::Service;
 use super::{TranslateLayer, body::Translated, undo::UndoStream};
 use crate::{
     BoxError, BoxFuture, Dialect, Error, Kind, Payload,
+    body::Framing,
     dialect::{Codec, Encoded, Undo},
     headers,
     preset::adapted,
@@ -96,7 +97,9 @@ impl TranslateLayer {
         let source = req.body().source().clone();
         let canonical = client.decode_request(&source)?;
         let Encoded { body, lost, undo } = provider.encode_request(&canonical, &self.target)?;
-        let back = Back { client, provider, undo, head: req.body().head().clone() };
+        let head = req.body().head().clone();
+        let model = self.target.model().into();
+        let back = Back { client, provider, framing: native.framing(), model, undo, head };
         let stays = |name: &http::HeaderName| !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {
@@ -120,6 +123,9 @@ fn is_of_dialect(name: &http::HeaderName) -> bool {
 struct Back {
     client: &'static dyn Codec,
     provider: &'static dyn Codec,
+    framing: Framing,
+    /// What answers, where the provider doesn't say.
+    model: Box<str>,
     undo: Undo,
     head: crate::payload::Head,
 }
@@ -135,11 +141,15 @@ impl Back {
         let (mut parts, inner) = call.await.map_err(Into::into)?.into_parts();
         parts.headers.remove(header::CONTENT_LENGTH);
         if self.head.stream {
-            let stream = UndoStream::new(self.provider.decoder(), self.client.encoder(&self.head), self.undo);
-            return Ok(Response::from_parts(parts, Translated::stream(inner, stream)));
+            let (decoder, encoder) = (self.provider.decoder(), self.client.encoder(&self.head));
+            let stream = UndoStream::new(decoder, encoder, self.undo, self.model);
+            return Ok(Response::from_parts(parts, Translated::stream(inner, self.framing, stream)));
         }
         let whole = inner.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();
         let mut answer = self.provider.decode_answer(&whole)?;
+        if answer.model.is_empty() {
+            answer.model = (&*self.model).into();
+        }
         self.undo.answer(&mut answer);
         let body = self.client.encode_answer(&answer);
         Ok(Response::from_parts(parts, Translated::whole(body)))
