@@ -7,6 +7,7 @@ than a wrong one. Sets of features repeat, so each is written once, above the mo
 """
 
 import json
+import re
 import sys
 from decimal import Decimal
 
@@ -47,7 +48,23 @@ def features(model, list_name):
     def is_kept(name):
         return name in FEATURES or name.endswith("_reasoning_effort")
 
-    return ",".join(sorted(filter(is_kept, model.get(list_name, []))))
+    derived = missing_dialects(model) if list_name == "lacks" else []
+    return ",".join(sorted([*filter(is_kept, model.get(list_name, [])), *derived]))
+
+
+def missing_dialects(model):
+    """In which of OpenAI's two dialects a model of OpenAI's can't be asked, or not for everything."""
+    if model["provider"] not in ("openai", "azure", "azure_ai") or model.get("mode") not in ("chat", "responses"):
+        return
+    endpoints = model.get("endpoints", [])
+    if "/v1/chat/completions" not in endpoints and (endpoints or model["mode"] == "responses"):
+        yield "chat_completions"
+    if "/v1/responses" not in endpoints and endpoints:
+        yield "responses"
+    # From here on chat completions refuse tools together with reasoning; no field of the source says so.
+    version = re.search(r"\bgpt-(\d+)(?:\.(\d+))?(?!\d)", model["model"])
+    if version and (int(version[1]), int(version[2] or 0)) >= (5, 4) and "reasoning" in model.get("supports", []):
+        yield "chat_tools_with_reasoning"
 
 
 def line(model, sets):

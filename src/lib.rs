@@ -211,7 +211,6 @@ pub mod ledger;
 pub mod meter;
 pub mod models;
 pub mod payload;
-#[cfg(feature = "client")]
 mod percent;
 pub mod preset;
 pub mod price;

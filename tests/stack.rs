@@ -8,7 +8,7 @@ use bartizan::{Kind, body::End, price::NanoUsd, record::Record};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use support::{
-    ANTHROPIC, Act, Answer, Client, DIALECTS, Gateway, OPENAI, Provider, Settings, Step,
+    ANTHROPIC, Act, Answer, Client, DIALECTS, GEMINI, Gateway, OPENAI, Provider, Settings, Step,
     answers::{self, data},
 };
 
@@ -542,7 +542,8 @@ async fn the_words_of_a_provider_reach_clients_of_its_dialect_unchanged() {
 
         assert_eq!(answer.status, 400);
         assert_eq!(answer.body == said, dialect == OPENAI, "{answer:?}");
-        assert_eq!(answer.error_type(dialect).as_deref(), Some("invalid_request_error"));
+        let kind = if dialect == GEMINI { "INVALID_ARGUMENT" } else { "invalid_request_error" };
+        assert_eq!(answer.error_type(dialect).as_deref(), Some(kind));
         assert_eq!(answer.headers["x-ratelimit-limit-requests"], "60");
         assert!(!answer.headers.contains_key("set-cookie"));
         assert!(gateway.claude.sent().is_empty(), "what the client did wrong is wrong everywhere");

@@ -5,8 +5,8 @@
 //! clients. Where there are two cores, the proxy has core 0 and everything else has core 1. What
 //! counts are ratios within one run; on a busy machine more rounds help (`--help`).
 //!
-//! The proxy is `examples/proxy`, from `BARTIZAN_PROXY` or the target folder, and is built if it isn't
-//! there. All that it can do is switched on: keys, a limit, three budgets, allowed models, records.
+//! The proxy is `examples/proxy`, from `BARTIZAN_PROXY` or built by cargo as it is now. All that it can
+//! do is switched on: keys, a limit, three budgets, allowed models, records.
 
 #![allow(missing_docs)]
 

@@ -84,7 +84,7 @@ pub fn move_to(core: usize) {
         .status();
 }
 
-/// The example, built if need be.
+/// The example, built anew if it is older than its sources.
 pub fn proxy() -> Result<PathBuf, Box<dyn Error>> {
     if let Some(path) = std::env::var_os("BARTIZAN_PROXY") {
         return Ok(path.into());
@@ -93,12 +93,10 @@ pub fn proxy() -> Result<PathBuf, Box<dyn Error>> {
     let release =
         std::env::current_exe()?.parent().and_then(Path::parent).ok_or("no target folder")?.to_owned();
     let path = release.join("examples").join("proxy");
-    if !path.exists() {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo).args(["build", "--release", "--example", "proxy"]).status()?;
-        if !built.success() {
-            return Err("the proxy could not be built".into());
-        }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo).args(["build", "--release", "--example", "proxy"]).status()?;
+    if !built.success() {
+        return Err("the proxy could not be built".into());
     }
     Ok(path)
 }

@@ -1,10 +1,11 @@
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, Uri,
     header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION},
+    uri::PathAndQuery,
 };
 
 use super::KeyDigest;
-use crate::{Error, Kind};
+use crate::{Error, Kind, percent};
 
 /// Where the SDKs of OpenAI, Anthropic, Azure and Google put their key, and Bifrost's.
 static CARRIERS: [HeaderName; 5] = [
@@ -15,12 +16,17 @@ static CARRIERS: [HeaderName; 5] = [
     HeaderName::from_static("x-bf-vk"),
 ];
 
+/// Where a client of Google may put its key into the address.
+const PARAMETER: &str = "key";
+
 /// The digest of the client's key, if it presents one.
-pub(super) fn digest(headers: &HeaderMap) -> Result<Option<KeyDigest>, Error> {
-    let mut keys = CARRIERS.iter().flat_map(|name| {
+pub(super) fn digest(headers: &HeaderMap, uri: &Uri) -> Result<Option<KeyDigest>, Error> {
+    let in_headers = CARRIERS.iter().flat_map(|name| {
         let is_bearer = *name == AUTHORIZATION;
         headers.get_all(name).iter().filter_map(move |value| key(value.as_bytes(), is_bearer))
     });
+    let decoded: Vec<_> = keys_in(uri).map(percent::decoded).collect();
+    let mut keys = in_headers.chain(decoded.iter().filter_map(|value| key(value.as_bytes(), false)));
     let Some(first) = keys.next() else {
         return Ok(None);
     };
@@ -32,10 +38,29 @@ pub(super) fn digest(headers: &HeaderMap) -> Result<Option<KeyDigest>, Error> {
 }
 
 /// Takes everything out that is a secret of the client.
-pub(super) fn strip(headers: &mut HeaderMap) {
+pub(super) fn strip(headers: &mut HeaderMap, uri: &mut Uri) {
     for name in CARRIERS.iter().chain(&[COOKIE, PROXY_AUTHORIZATION]) {
         headers.remove(name);
     }
+    if keys_in(uri).next().is_some() {
+        *uri = without_key(uri);
+    }
+}
+
+fn keys_in(uri: &Uri) -> impl Iterator<Item = &str> {
+    let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(name, _)| percent::decoded(name) == PARAMETER).map(|(_, value)| value)
+}
+
+fn without_key(uri: &Uri) -> Uri {
+    let is_key = |pair: &&str| percent::decoded(pair.split('=').next().unwrap_or_default()) == PARAMETER;
+    let rest: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(|pair| !is_key(pair)).collect();
+    let mark = if rest.is_empty() { "" } else { "?" };
+    let path_and_query = PathAndQuery::try_from(format!("{}{mark}{}", uri.path(), rest.join("&")));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = path_and_query.ok();
+    // What was an address stays one without a part of its query; better none than one with a secret.
+    Uri::from_parts(parts).unwrap_or_default()
 }
 
 fn key(value: &[u8], is_bearer: bool) -> Option<&[u8]> {
@@ -61,7 +86,11 @@ mod tests {
     }
 
     fn found(lines: &[(&'static str, &'static str)]) -> Option<KeyDigest> {
-        digest(&headers(lines)).unwrap()
+        digest(&headers(lines), &Uri::default()).unwrap()
+    }
+
+    fn in_query(uri: &'static str) -> Result<Option<KeyDigest>, Error> {
+        digest(&HeaderMap::new(), &Uri::from_static(uri))
     }
 
     #[test]
@@ -73,6 +102,24 @@ mod tests {
         for name in ["x-api-key", "api-key", "x-goog-api-key", "x-bf-vk"] {
             assert_eq!(found(&[(name, "vk")]), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_key_may_stand_in_the_query_and_does_not_stay_there() {
+        let expected = Some(KeyDigest::of("v k"));
+        let stripped = |uri: &'static str| {
+            let mut uri = Uri::from_static(uri);
+            strip(&mut HeaderMap::new(), &mut uri);
+            uri.to_string()
+        };
+
+        assert_eq!(in_query("/m:generateContent?key=v%20k").unwrap(), expected);
+        assert_eq!(in_query("/m?alt=sse&%6bey=v%20k&key=v%20k").unwrap(), expected);
+        assert_eq!(in_query("/m?monkey=v&key=").unwrap(), None);
+        assert!(in_query("/m?key=a&key=b").is_err());
+        assert_eq!(stripped("/m?key=a"), "/m");
+        assert_eq!(stripped("http://h/m?alt=sse&%6Bey=a&x=1&key=b&key"), "http://h/m?alt=sse&x=1");
+        assert_eq!(stripped("/m?alt=sse"), "/m?alt=sse");
     }
 
     #[test]
@@ -93,7 +140,7 @@ mod tests {
         assert_eq!(found(&twice), Some(KeyDigest::of("vk")));
         for lines in [&differing, &repeated] {
             assert_eq!(
-                digest(&headers(lines)).unwrap_err().message(),
+                digest(&headers(lines), &Uri::default()).unwrap_err().message(),
                 "the request carries two different keys"
             );
         }

@@ -5,6 +5,7 @@
 //! a request that has none.
 //!
 //! - reads and removes `authorization`, `x-api-key`, `api-key`, `x-goog-api-key`, `x-bf-vk`
+//!   and `key` in the query
 //! - removes `cookie`, `proxy-authorization`
 //! - writes the extension [`Caller`], and [`Learnt::caller`](crate::exchange::Learnt::caller) of the
 //!   [`Exchange`](crate::Exchange), which it opens if no outer layer has

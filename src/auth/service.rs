@@ -35,7 +35,9 @@ where
 
     fn call(&mut self, mut req: Request<B>) -> Self::Future {
         let lookup = self.gate.lookup(&req);
-        credentials::strip(req.headers_mut());
+        let mut uri = std::mem::take(req.uri_mut());
+        credentials::strip(req.headers_mut(), &mut uri);
+        *req.uri_mut() = uri;
         match lookup {
             Ok(Found::Caller(caller)) => Admission::called(self.inner.call(introduced(req, caller))),
             Ok(Found::Waiting(key)) => {
@@ -59,7 +61,8 @@ impl Gate {
             Self::Open(caller) => return Ok(Found::Caller(caller.clone())),
             Self::Keys(keys) => keys,
         };
-        let digest = credentials::digest(req.headers())?.ok_or_else(|| denied("the key is missing"))?;
+        let digest =
+            credentials::digest(req.headers(), req.uri())?.ok_or_else(|| denied("the key is missing"))?;
         match keys.find(&digest) {
             Lookup::Known(key) => valid(key).map(Found::Caller),
             Lookup::Waiting(key) => Ok(Found::Waiting(key)),

@@ -14,6 +14,7 @@ pub(super) fn base_url(provider: &Provider) -> Cow<'_, str> {
     match provider.kind {
         ProviderKind::OpenAi => "https://api.openai.com/v1".into(),
         ProviderKind::Anthropic => "https://api.anthropic.com".into(),
+        ProviderKind::Gemini => "https://generativelanguage.googleapis.com/v1beta".into(),
         ProviderKind::Preset(preset) => preset.base_url.into(),
         ProviderKind::Azure => format!("https://{}.openai.azure.com", given(&provider.resource)).into(),
         ProviderKind::Vertex => {

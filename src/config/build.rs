@@ -17,7 +17,7 @@ use crate::{
     BoxError, Dialect, Target,
     access::Pattern,
     demo::Demo,
-    dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS},
+    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
@@ -244,11 +244,12 @@ impl Stack {
 
 fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
     match kind {
-        ProviderKind::OpenAi
-        | ProviderKind::OpenAiCompatible
-        | ProviderKind::Preset(_)
-        | ProviderKind::Azure => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
+        ProviderKind::OpenAi | ProviderKind::Azure => {
+            vec![&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS]
+        }
+        ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
         ProviderKind::Anthropic => vec![&ANTHROPIC],
+        ProviderKind::Gemini => vec![&GEMINI],
         ProviderKind::Vertex | ProviderKind::Bedrock | ProviderKind::Demo => vec![&OPENAI_CHAT],
     }
 }
@@ -265,6 +266,7 @@ pub(super) fn list_name(kind: ProviderKind) -> Option<&'static str> {
     match kind {
         ProviderKind::OpenAi => Some("openai"),
         ProviderKind::Anthropic => Some("anthropic"),
+        ProviderKind::Gemini => Some("gemini"),
         ProviderKind::Preset(preset) => Some(preset.list).filter(|list| !list.is_empty()),
         ProviderKind::Azure => Some("azure"),
         ProviderKind::Vertex => Some("vertex"),

@@ -87,6 +87,7 @@ pub(super) fn credential(
     let given = provider.credentials.as_ref();
     Ok(match (&provider.api_key, provider.kind) {
         (Some(key), ProviderKind::Anthropic) => (header("x-api-key", key), None),
+        (Some(key), ProviderKind::Gemini) => (header("x-goog-api-key", key), None),
         (Some(key), ProviderKind::Azure) => (header("api-key", key), None),
         (Some(key), _) => (Credential::Bearer(key.clone()), None),
         (None, ProviderKind::Azure) => (signed(azure(given.cloned().unwrap_or_default())?), None),

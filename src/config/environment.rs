@@ -4,10 +4,16 @@ use super::{Config, Key, Provider, ProviderKind, Secret};
 use crate::preset::PRESETS;
 
 /// Where the SDK of a provider looks for its key and its address.
-const KNOWN: [(&str, ProviderKind, &str, &str); 2] = [
+const KNOWN: [(&str, ProviderKind, &str, &str); 4] = [
     ("openai", ProviderKind::OpenAi, "OPENAI_API_KEY", "OPENAI_BASE_URL"),
     ("anthropic", ProviderKind::Anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
+    // Google's SDKs look for both, in this order.
+    ("gemini", ProviderKind::Gemini, "GOOGLE_API_KEY", GEMINI_URL),
+    ("gemini", ProviderKind::Gemini, "GEMINI_API_KEY", GEMINI_URL),
 ];
+
+/// Where Google's SDKs look for an address, to which they add the version.
+const GEMINI_URL: &str = "GOOGLE_GEMINI_BASE_URL";
 
 /// Chooses the key of a gateway that has no configuration.
 const KEY: &str = "BARTIZAN_KEY";
@@ -46,13 +52,16 @@ fn from_variables(lookup: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<&'sta
     let presets =
         PRESETS.iter().map(|preset| (preset.name, ProviderKind::Preset(preset), preset.key, preset.url));
     for (name, kind, key, base_url) in KNOWN.into_iter().chain(presets) {
-        let Some(api_key) = lookup(key) else {
+        let Some(api_key) = lookup(key).filter(|_| !config.providers.contains_key(name)) else {
             continue;
         };
         found.push(key);
         let mut provider = Provider::new(kind);
         provider.api_key = Some(Secret::new(api_key));
         provider.base_url = lookup(base_url).inspect(|_| found.push(base_url));
+        if base_url == GEMINI_URL {
+            provider.base_url = provider.base_url.map(|url| format!("{}/v1beta", url.trim_end_matches('/')));
+        }
         config.providers.insert(name.to_owned(), provider);
     }
     azure(&lookup, &mut config, &mut found);
@@ -94,6 +103,21 @@ mod tests {
         assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["anthropic", "demo", "groq"]);
         assert_eq!(config.providers["groq"].kind.as_str(), "groq");
         assert_eq!(config.providers["anthropic"].base_url.as_deref(), Some("http://127.0.0.1:9000"));
+    }
+
+    #[test]
+    fn the_key_of_gemini_has_two_names_and_its_address_no_version() {
+        let (config, found) = from_variables(&|name| match name {
+            "GOOGLE_API_KEY" => Some("first".to_owned()),
+            "GEMINI_API_KEY" => Some("second".to_owned()),
+            "GOOGLE_GEMINI_BASE_URL" => Some("http://127.0.0.1:9000/".to_owned()),
+            _ => None,
+        });
+
+        let gemini = &config.providers["gemini"];
+        assert_eq!(found, ["GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL"]);
+        assert_eq!(gemini.api_key.as_ref().unwrap().expose(), "first");
+        assert_eq!(gemini.base_url.as_deref(), Some("http://127.0.0.1:9000/v1beta"));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub enum ProviderKind {
     OpenAi,
     /// Anthropic's own.
     Anthropic,
+    /// Google's Gemini API.
+    Gemini,
     /// The chat completions of OpenAI, offered by someone else at `base_url`.
     OpenAiCompatible,
     /// The same by someone whose address and deviations are known.
@@ -29,9 +31,10 @@ pub enum ProviderKind {
 }
 
 /// The kinds that aren't presets, and what they are.
-const OWN: [(ProviderKind, &str); 7] = [
+const OWN: [(ProviderKind, &str); 8] = [
     (ProviderKind::OpenAi, "OpenAI's own."),
     (ProviderKind::Anthropic, "Anthropic's own."),
+    (ProviderKind::Gemini, "Google's Gemini API."),
     (
         ProviderKind::OpenAiCompatible,
         "The chat completions of OpenAI, offered by someone else at `base_url`.",
@@ -48,6 +51,7 @@ impl ProviderKind {
         match self {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
             Self::OpenAiCompatible => "openai-compatible",
             Self::Preset(preset) => preset.name,
             Self::Azure => "azure",

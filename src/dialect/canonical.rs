@@ -94,11 +94,13 @@ pub struct Part<'a> {
     pub content: Content<'a>,
     /// Whether the prompt is to be cached up to here, and how long.
     pub cache: Option<Cache>,
+    /// How closely a picture is to be looked at, in the words of OpenAI: `low`, `high`, `auto`.
+    pub detail: Option<Text<'a>>,
 }
 
 impl<'a> From<Content<'a>> for Part<'a> {
     fn from(content: Content<'a>) -> Self {
-        Self { content, cache: None }
+        Self { content, cache: None, detail: None }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
 use memchr::memmem::Finder;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{error::Category, value::RawValue};
 
 use crate::{Error, Kind};
@@ -129,6 +129,16 @@ impl Member {
         Some(end_of_string(text, 0).saturating_sub(1))
     }
 
+    /// The value of the only such member, if the outermost object ends soon after it; the quick way to
+    /// what stands at the end of a long answer. The text is known to be JSON or to be worthless.
+    pub(crate) fn near_the_end<'a>(&self, json: &'a [u8]) -> Option<&'a RawValue> {
+        let rest = self.rest(json)?;
+        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
+        let value = values.next()?.ok()?;
+        let after = &rest[values.byte_offset()..];
+        (ends_one_object(after) && self.rest(after).is_none()).then_some(value)
+    }
+
     /// What stands from the value of the first such member on.
     fn rest<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
         let mut rest = json;
@@ -139,6 +149,21 @@ impl Member {
             }
         }
         None
+    }
+}
+
+/// Whether `rest` is the rest of one object after the value of a member, and nothing else; not said of a
+/// long one.
+fn ends_one_object(rest: &[u8]) -> bool {
+    let mut object = [b' '; 256];
+    match rest.trim_ascii_start() {
+        b"}" => true,
+        rest if rest.len() <= object.len() && rest.starts_with(b",") => {
+            object[..rest.len()].copy_from_slice(rest);
+            object[0] = b'{';
+            serde_json::from_slice::<IgnoredAny>(&object).is_ok()
+        }
+        _ => false,
     }
 }
 
@@ -269,6 +294,20 @@ mod tests {
         assert_eq!(usage.value(br#"{"content":"usage","usage" : null}"#), Some(b'n'));
         assert_eq!(usage.value(br#"{"usage":{"#), Some(b'{'));
         assert_eq!(usage.value(br#"["usage"]"#), None);
+    }
+
+    #[test]
+    fn a_member_near_the_end_is_the_only_one_and_of_the_outermost_object() {
+        let usage = Member::new(|| Finder::new(b"\"usage\""));
+        let value = |json: &'static str| usage.near_the_end(json.as_bytes()).map(RawValue::get);
+
+        assert_eq!(value(r#"{"a":[{"b":"\"usage\":{"}],"usage":{"c":1}}"#), Some(r#"{"c":1}"#));
+        assert_eq!(value("{\"usage\" : [] ,\"a\":{\"b\":[1]},\"c\":null } \n"), Some("[]"));
+        assert_eq!(value(r#"{"a":{"usage":1}}"#), None);
+        assert_eq!(value(r#"{"a":{"usage":1,"b":2},"c":3}"#), None);
+        assert_eq!(value(r#"{"usage":1,"a":{"usage":2}}"#), None);
+        assert_eq!(value(r#"{"usage":1,"a":2"#), None);
+        assert_eq!(value(r#"{"usage":{"c":1"#), None);
     }
 
     #[test]

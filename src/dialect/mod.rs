@@ -13,6 +13,7 @@ pub(crate) mod arguments;
 pub(crate) mod buffer;
 mod extent;
 mod extras;
+mod gemini;
 mod ids;
 pub(crate) mod json;
 pub(crate) mod lost;
@@ -22,7 +23,10 @@ mod object;
 mod openai_chat;
 mod openai_embeddings;
 mod openai_error;
+mod openai_responses;
+mod proof;
 mod retry_after;
+mod schema;
 mod status;
 pub(crate) mod text;
 mod text_or;
@@ -40,8 +44,10 @@ use http::{Method, StatusCode, request::Parts};
 
 pub use self::{
     anthropic::{ANTHROPIC, Anthropic},
+    gemini::{GEMINI, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
+    openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
 };
 use crate::{
     Error, Kind, Payload, Target, Tokens,
@@ -49,6 +55,7 @@ use crate::{
     error::Reply,
     exchange::RequestId,
     payload::Head,
+    target::ModelFacts,
 };
 
 /// One wire format: what has to be known of it to pass it on.
@@ -60,6 +67,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
 
     /// Whether a request to this path is meant for this dialect; the method does not matter.
     fn speaks(&self, path: &str) -> bool;
+
+    /// Whether a model that a provider of this dialect has can be asked for what `payload` wants in it.
+    /// Nothing is held against a model of which nothing is known.
+    fn takes(&self, _payload: &Payload, _model: &ModelFacts) -> bool {
+        true
+    }
 
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
     fn path(&self, payload: &Payload) -> Cow<'static, str>;
@@ -118,13 +131,34 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// The status and the body in which a client of this dialect expects `error`.
     fn render_error(&self, error: &Error, id: &RequestId) -> (StatusCode, Bytes);
 
-    /// The event by which a client of this dialect learns that its stream broke off.
-    fn error_event(&self, error: &Error, id: &RequestId) -> Bytes;
+    /// The event by which a client of this dialect learns that its stream broke off after what was `sent`,
+    /// which is kept only where [`numbers_events`](Self::numbers_events) is true.
+    fn error_event(&self, error: &Error, id: &RequestId, sent: &Sent) -> Bytes;
+
+    /// Whether an error has to continue the count of the events before it.
+    fn numbers_events(&self) -> bool {
+        false
+    }
+
+    /// Whether this client expects its stream as one JSON array, written piece by piece, in place of
+    /// events.
+    fn stream_is_array(&self, _parts: &Parts) -> bool {
+        false
+    }
 
     /// Translates this dialect; `None` if it can only be passed through.
     fn codec(&self) -> Option<&dyn Codec> {
         None
     }
+}
+
+/// What a client has got of a stream that broke off.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    /// The first piece; empty if there was none.
+    pub first: Bytes,
+    /// The last piece, which may be the first one.
+    pub last: Bytes,
 }
 
 /// How a stream comes to its end.
@@ -218,7 +252,13 @@ pub struct Dialects(Arc<[&'static dyn Dialect]>);
 impl Default for Dialects {
     /// All that the crate knows.
     fn default() -> Self {
-        Self::new([&OPENAI_CHAT as &'static dyn Dialect, &ANTHROPIC, &OPENAI_EMBEDDINGS])
+        Self::new([
+            &OPENAI_CHAT as &'static dyn Dialect,
+            &OPENAI_RESPONSES,
+            &ANTHROPIC,
+            &GEMINI,
+            &OPENAI_EMBEDDINGS,
+        ])
     }
 }
 
@@ -248,8 +288,10 @@ impl Dialects {
     pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
         let by_header =
             || parts.headers.contains_key("anthropic-version").then_some(&ANTHROPIC as &dyn Dialect);
+        let by_prefix = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
         self.speaks(parts.uri.path())
             .or_else(by_header)
+            .or_else(by_prefix)
             .unwrap_or(self.0.first().copied().unwrap_or(&OPENAI_CHAT))
     }
 

@@ -10,13 +10,14 @@ pub(crate) type Unknown<'a> = Vec<(Str<'a>, &'a RawValue)>;
 
 /// Defines a struct whose members are all optional, null being the same as missing. Members that are
 /// not listed are kept in the field after `..` if there is one, and skipped otherwise. A member that
-/// stands twice is an error: others may read the other one.
+/// stands twice is an error: others may read the other one. Other names of a member follow its first one
+/// behind a `|`.
 ///
 /// A derived `#[serde(flatten)]` would copy every value it does not know, and can't keep raw JSON.
 macro_rules! object {
     (
         $(#[$about:meta])*
-        $name:ident { $($(#[$note:meta])* $member:literal $field:ident: $kind:ty,)* $(..$unknown:ident)? }
+        $name:ident { $($(#[$note:meta])* $member:literal $(| $alias:literal)* $field:ident: $kind:ty,)* $(..$unknown:ident)? }
     ) => {
         $(#[$about])*
         #[derive(Debug, Default, serde::Serialize)]
@@ -50,7 +51,7 @@ macro_rules! object {
                         let mut object = $name::default();
                         while let Some(member) = members.next_key::<$crate::dialect::text::Str<'de>>()? {
                             match &*member {
-                                $($member => {
+                                $($member $(| $alias)* => {
                                     if object.$field.is_some() {
                                         return Err(serde::de::Error::duplicate_field($member));
                                     }

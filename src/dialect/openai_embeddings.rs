@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Dialect, OPENAI_CHAT,
+    Closing, Dialect, OPENAI_CHAT, Sent,
     json::{self, span},
     openai_chat, openai_error,
 };
@@ -77,7 +77,7 @@ impl Dialect for OpenAiEmbeddings {
         openai_error::render(error)
     }
 
-    fn error_event(&self, error: &Error, _: &RequestId) -> Bytes {
+    fn error_event(&self, error: &Error, _: &RequestId, _: &Sent) -> Bytes {
         openai_error::event(error)
     }
 }

@@ -182,6 +182,11 @@ pub(super) fn render(error: &Error) -> (StatusCode, Bytes) {
     (status, body.into())
 }
 
+/// The code by which clients know an error, if there is one.
+pub(super) fn code(kind: Kind) -> Option<&'static str> {
+    class(kind).2
+}
+
 fn class(kind: Kind) -> (StatusCode, &'static str, Option<&'static str>) {
     const REQUEST: &str = "invalid_request_error";
     const SERVER: &str = "server_error";

@@ -94,7 +94,9 @@ fn ended(raw: Bytes) -> Bytes {
     [&raw, lacking].concat().into()
 }
 
-/// Whether the last event of a stream lacks nothing but its blank line.
+/// Whether the last event of a stream lacks nothing but its blank line. Google's errors lack the name of
+/// their field as well.
 fn is_whole(last: &Event) -> bool {
-    last.data == "[DONE]" || serde_json::from_slice::<IgnoredAny>(&last.data).is_ok()
+    let json = if last.data.is_empty() { &last.raw } else { &last.data };
+    last.data == "[DONE]" || serde_json::from_slice::<IgnoredAny>(json).is_ok()
 }

@@ -2,7 +2,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::Serialize;
 
-use super::path::decoded;
+use crate::percent::decoded;
 use crate::{Error, Kind};
 
 #[derive(Serialize)]

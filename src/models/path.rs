@@ -1,5 +1,7 @@
 use std::borrow::Cow;
 
+use crate::percent::decoded;
+
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked<'a> {
@@ -17,36 +19,6 @@ pub(super) fn asked(path: &str) -> Option<Asked<'_>> {
         Some(id) => Some(Asked::One(decoded(id))),
         None => rest.is_empty().then_some(Asked::List),
     }
-}
-
-/// `text` without its percent-encoding; what is not a proper one stays as it is.
-pub(super) fn decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        match encoded(rest) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &rest[3..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn encoded(bytes: &[u8]) -> Option<u8> {
-    let [b'%', high, low, ..] = bytes else {
-        return None;
-    };
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()
 }
 
 #[cfg(test)]
@@ -69,12 +41,5 @@ mod tests {
         for path in ["/", "/v1", "/v1/modelss", "/v1/messages", "/v2/models", "/v1/v1/models", "v1/models"] {
             assert_eq!(asked(path), None, "{path}");
         }
-    }
-
-    #[test]
-    fn a_broken_encoding_is_taken_as_it_is() {
-        assert_eq!(decoded("100%"), "100%");
-        assert_eq!(decoded("%zz%4"), "%zz%4");
-        assert_eq!(decoded("%c3%a9%ff"), "é\u{fffd}");
     }
 }

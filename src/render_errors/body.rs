@@ -8,7 +8,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use crate::{BoxError, Dialect, Error, Exchange};
+use super::stream::Stream;
+use crate::{BoxError, Error};
 
 pin_project! {
     /// A response whose errors are written for the client.
@@ -26,7 +27,7 @@ pin_project! {
         /// Its length is known or it isn't a stream: a break shows as one.
         Whole { #[pin] inner: R },
         /// A break has to be said in an event.
-        Stream { #[pin] inner: R, dialect: &'static dyn Dialect, exchange: Exchange, over: bool },
+        Stream { #[pin] inner: R, stream: Stream, over: bool },
         /// An error from the first.
         Error { #[pin] body: Full<Bytes> },
     }
@@ -37,8 +38,8 @@ impl<R> Rendered<R> {
         Self { state: State::Whole { inner } }
     }
 
-    pub(super) fn stream(inner: R, dialect: &'static dyn Dialect, exchange: Exchange) -> Self {
-        Self { state: State::Stream { inner, dialect, exchange, over: false } }
+    pub(super) fn stream(inner: R, stream: Stream) -> Self {
+        Self { state: State::Stream { inner, stream, over: false } }
     }
 
     pub(super) fn error(body: Bytes) -> Self {
@@ -62,16 +63,25 @@ where
             StateProj::Whole { inner } => inner.poll_frame(cx).map_err(Into::into),
             StateProj::Error { body } => body.poll_frame(cx).map_err(|never| match never {}),
             StateProj::Stream { over: true, .. } => Poll::Ready(None),
-            StateProj::Stream { inner, dialect, exchange, over } => match ready!(inner.poll_frame(cx)) {
-                Some(Err(error)) => {
+            StateProj::Stream { mut inner, stream, over } => loop {
+                let result = match ready!(inner.as_mut().poll_frame(cx)) {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => stream.chunk(data),
+                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    },
+                    Some(Err(error)) => Err(Error::from(error.into())),
+                    None => {
+                        *over = true;
+                        return Poll::Ready(stream.end().map(|end| Ok(Frame::data(end))));
+                    }
+                };
+                let data = result.unwrap_or_else(|error| {
                     *over = true;
-                    let error = Error::from(error.into());
-                    exchange.fail(&error);
-                    exchange.broke_off(&error);
-                    let event = dialect.error_event(&error, exchange.id());
-                    Poll::Ready(Some(Ok(Frame::data(event))))
+                    stream.broken(&error)
+                });
+                if *over || !data.is_empty() {
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                frame => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
             },
         }
     }
@@ -79,7 +89,8 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.state {
             State::Whole { inner } => inner.is_end_stream(),
-            State::Stream { inner, over, .. } => *over || inner.is_end_stream(),
+            // The end of an array has to be written.
+            State::Stream { inner, over, stream } => *over || !stream.is_array() && inner.is_end_stream(),
             State::Error { body } => body.is_end_stream(),
         }
     }

@@ -6,13 +6,18 @@
 //! for – unless the provider complains about the gateway's credentials, which is none of the client's
 //! business.
 //!
+//! It also writes the stream of a client that wants one JSON array in place of events, so that the array
+//! has an end even if the stream has none.
+//!
 //! Its service never fails, as axum and hyper want it. Every response carries the request's name in
 //! `x-request-id` and `request-id`, and `cache-control: private, no-store`.
 
+mod array;
 mod body;
 mod layer;
 mod render;
 mod service;
+mod stream;
 
 pub use self::{
     body::Rendered,

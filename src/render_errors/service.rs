@@ -11,7 +11,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{body::Rendered, render::render};
+use super::{body::Rendered, render::render, stream::Stream};
 use crate::{BoxError, Dialect, Error, Exchange, dialect::Dialects, exchange::RequestId, headers};
 
 /// Middleware of [`RenderErrorsLayer`](super::RenderErrorsLayer).
@@ -55,11 +55,12 @@ where
         let exchange = Exchange::open(&mut req);
         let (parts, body) = req.into_parts();
         let dialect = self.dialects.of_errors(&parts);
+        let is_array = dialect.stream_is_array(&parts);
         let state = match self.not_ready.take() {
             Some(error) => State::Failed { error: Some(error) },
             None => State::Called { inner: self.inner.call(Request::from_parts(parts, body)) },
         };
-        ResponseFuture { state, dialect, exchange }
+        ResponseFuture { state, dialect, exchange, is_array }
     }
 }
 
@@ -71,6 +72,7 @@ pin_project! {
         state: State<F>,
         dialect: &'static dyn Dialect,
         exchange: Exchange,
+        is_array: bool,
     }
 }
 
@@ -100,8 +102,14 @@ where
             }
         };
         let mut res = match result {
-            Ok(res) if is_stream(res.headers()) => {
-                res.map(|body| Rendered::stream(body, *this.dialect, this.exchange.clone()))
+            Ok(mut res) if is_stream(res.headers()) => {
+                if *this.is_array {
+                    res.headers_mut()
+                        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                }
+                res.map(|body| {
+                    Rendered::stream(body, Stream::new(*this.dialect, this.exchange.clone(), *this.is_array))
+                })
             }
             Ok(res) => res.map(Rendered::whole),
             Err(error) => {
@@ -200,6 +208,40 @@ mod tests {
         assert!(!last.contains("the connection broke"), "{last}");
         assert!(body.is_end_stream());
         assert!(body.frame().await.is_none());
+    }
+
+    async fn array(steps: &'static [Step], path: &str) -> (Value, bool) {
+        let service = layer().layer(MustBeReady::new(move |_: Request<()>| async move {
+            let mut res = Response::new(Script::new(steps.iter().copied()));
+            res.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            Ok::<_, Error>(res)
+        }));
+        let res = service.oneshot(request(path)).await.unwrap();
+        assert_eq!(res.headers()[header::CONTENT_TYPE], "application/json");
+        let mut body = res.into_body();
+        let mut all = Vec::new();
+        // Not a poll more once it says that it has ended, as hyper does.
+        while !body.is_end_stream() {
+            all.extend(body.frame().await.unwrap().unwrap().into_data().unwrap());
+        }
+        let is_over = body.frame().await.is_none();
+        (serde_json::from_slice(&all).unwrap(), is_over)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_knows_no_events_gets_an_array_however_it_ends() {
+        use Step::{Break, Data};
+        let path = "/v1beta/models/m:streamGenerateContent";
+
+        let whole =
+            array(&[Data("data: {\"a\":"), Data("1}\r\n\r\n: ping\n\n"), Data("data: 2")], path).await;
+        let broken = array(&[Data("data: 1\n\ndata: {\"half"), Break, Data("data: 3\n\n")], path).await;
+        let nothing = array(&[], path).await;
+
+        assert_eq!(whole, (serde_json::json!([{ "a": 1 }, 2]), true));
+        assert_eq!((&broken.0[0], broken.0.as_array().unwrap().len(), broken.1), (&1.into(), 2, true));
+        assert_eq!(broken.0[1]["error"]["status"], "INTERNAL");
+        assert_eq!(nothing, (serde_json::json!([]), true));
     }
 
     #[tokio::test]

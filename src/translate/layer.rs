@@ -15,8 +15,9 @@ pub struct TranslateLayer {
 }
 
 impl TranslateLayer {
-    /// `target` speaks `natives`; requests in other dialects are translated to the first that can be
-    /// translated to.
+    /// `target` speaks `natives`. A request in one of them goes on as it is; one in another dialect, or in one
+    /// of which the target's model is [known](Dialect::takes) not to take it, is translated to the first that
+    /// can be translated to.
     pub fn new(target: Arc<Target>, natives: impl IntoIterator<Item = &'static dyn Dialect>) -> Self {
         let deviations = Deviations::new("", &[]);
         Self { target, natives: natives.into_iter().collect(), strict: false, deviations }

@@ -51,7 +51,7 @@ where
 
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
         let dialect = req.body().dialect();
-        if self.config.natives.iter().any(|native| native.id() == dialect.id()) {
+        if self.config.spoken(req.body()).is_some_and(|spoken| spoken.id() == dialect.id()) {
             let filter = dialect.usage_is_extra(req.body().head()).then_some(dialect);
             return match self.config.pass(req) {
                 Ok(req) => State::Native { inner: self.inner.call(req), filter }.into(),
@@ -66,6 +66,17 @@ where
 }
 
 impl TranslateLayer {
+    /// The dialect in which the target is asked: the client's own if it speaks that, otherwise the first one
+    /// that can be translated to. One in which the model doesn't take such a request is the last resort.
+    fn spoken(&self, payload: &Payload) -> Option<&'static dyn Dialect> {
+        let own = self.natives.iter().filter(|native| native.id() == payload.dialect().id());
+        let others = self.natives.iter().filter(|native| native.codec().is_some());
+        let can_translate = payload.dialect().codec().is_some();
+        let mut fitting = own.clone().chain(others.clone().filter(|_| can_translate)).copied();
+        let facts = self.target.known_facts();
+        fitting.find(|native| native.takes(payload, facts)).or_else(|| own.chain(others).next().copied())
+    }
+
     /// A request in the target's own dialect.
     fn pass(&self, req: Request<Payload>) -> Result<Request<Payload>, Error> {
         let asks = !self.target.known_facts().lacks("stream_options");
@@ -89,8 +100,10 @@ impl TranslateLayer {
 
     fn translate(&self, mut req: Request<Payload>) -> Result<(Request<Payload>, Back), Error> {
         let from = req.body().dialect();
-        let native = self.natives.iter().find_map(|native| Some((*native, native.codec()?)));
-        let (Some(client), Some((native, provider))) = (from.codec(), native) else {
+        let native = self.spoken(req.body());
+        let (Some(client), Some((native, provider))) =
+            (from.codec(), native.and_then(|native| Some((native, native.codec()?))))
+        else {
             let message = format!("the model `{}` is not served at this endpoint", req.body().head().model);
             return Err(Error::new(Kind::InvalidRequest, message).with_param("model"));
         };
@@ -219,7 +232,7 @@ mod tests {
     use crate::{
         Exchange, Target,
         body::{End, Observe, OnEnd},
-        dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS},
+        dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
         lock,
         payload::Head,
         preset::Preset,
@@ -378,6 +391,45 @@ mod tests {
         let both = layer(&[&OPENAI_CHAT, &OPENAI_EMBEDDINGS]);
         let answer = both.layer(MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer()));
         assert_eq!(text(answer.oneshot(embeddings()).await.unwrap().into_body()).await.0, "datadata");
+    }
+
+    #[tokio::test]
+    async fn a_target_is_asked_in_a_dialect_that_its_model_takes() {
+        let asked = |req: Request<Payload>, lacks: &'static str| async move {
+            let target = Target::new("openai", "m").facts(ModelFacts::new([], [lacks]));
+            let natives: [&'static dyn Dialect; 3] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS];
+            let dialect = Arc::new(Mutex::new(""));
+            let seen = dialect.clone();
+            let service = TranslateLayer::new(Arc::new(target), natives).layer(MustBeReady::new(
+                move |req: Request<Payload>| {
+                    *lock(&seen) = req.body().dialect().id();
+                    Ending::Refused.answer()
+                },
+            ));
+            assert!(service.oneshot(req).await.is_err());
+            *lock(&dialect)
+        };
+        let response = || request(&OPENAI_RESPONSES, r#"{"model":"m","input":"Hi"}"#);
+        let embeddings = request(&OPENAI_EMBEDDINGS, r#"{"model":"m","input":"x"}"#);
+
+        assert_eq!(asked(chat(false), "").await, "openai-chat");
+        assert_eq!(asked(response(), "").await, "openai-responses");
+        assert_eq!(asked(message(), "").await, "openai-chat");
+        // C54
+        assert_eq!(asked(chat(false), "chat_completions").await, "openai-responses");
+        assert_eq!(asked(message(), "chat_tools_with_reasoning").await, "openai-responses");
+        assert_eq!(asked(response(), "responses").await, "openai-chat");
+        assert_eq!(asked(embeddings, "chat_completions").await, "openai-embeddings");
+    }
+
+    #[tokio::test]
+    async fn a_model_that_nothing_fits_is_asked_as_the_client_asks() {
+        let facts = ModelFacts::new([], ["chat_completions"]);
+        let target = Arc::new(Target::new("openai", "m").facts(facts));
+        let service = TranslateLayer::new(target, [&OPENAI_CHAT as &'static dyn Dialect])
+            .layer(MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer()));
+
+        assert_eq!(text(service.oneshot(chat(false)).await.unwrap().into_body()).await.0, "datadata");
     }
 
     #[tokio::test]

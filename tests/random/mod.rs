@@ -229,6 +229,125 @@ impl<'t> Tape<'t> {
         self.cached(part)
     }
 
+    pub fn responses_request(&mut self) -> Value {
+        let input = match self.pick(8) {
+            7 => self.text(),
+            _ => self.list(10, Self::item),
+        };
+        let tools = self.list(3, Self::responses_tool);
+        let mut request = self.object([("model", "m".into()), ("input", input)]);
+        let choice = match self.pick(5) {
+            0 => json!("auto"),
+            1 => json!("required"),
+            2 => json!({"type": "function", "name": self.one(&NAMES)}),
+            3 => json!({"type": "allowed_tools", "mode": "auto",
+                "tools": [{"type": "function", "name": self.one(&NAMES)}]}),
+            _ => json!({"type": "web_search"}),
+        };
+        let format = match self.pick(3) {
+            0 => json!({"type": "text"}),
+            1 => json!({"type": "json_object"}),
+            _ => json!({"type": "json_schema", "name": self.one(&NAMES), "schema": self.schema()}),
+        };
+        let members = [
+            ("instructions", self.text()),
+            ("tools", tools),
+            ("tool_choice", choice),
+            ("text", json!({"format": format, "verbosity": "low"})),
+            ("temperature", self.one(&[0.0, 1.0, 2.0]).into()),
+            ("max_output_tokens", self.one(&[0, 1, 900, 100_000]).into()),
+            ("reasoning", json!({"effort": self.one(&["none", "low", "high", "odd"]), "summary": "auto"})),
+            ("parallel_tool_calls", (self.pick(2) == 1).into()),
+            ("safety_identifier", self.one(&["u", "a@b.c"]).into()),
+            ("include", json!(["reasoning.encrypted_content", "file_search_call.results"])),
+            ("metadata", json!({"a": "b"})),
+            ("store", (self.pick(2) == 1).into()),
+            ("stream", (self.pick(2) == 1).into()),
+        ];
+        self.some(&mut request, members);
+        request
+    }
+
+    fn responses_tool(&mut self) -> Value {
+        let (name, schema) = (self.one(&NAMES), self.schema());
+        let function =
+            self.object([("type", "function".into()), ("name", name.into()), ("parameters", schema)]);
+        match self.pick(6) {
+            0..3 => function,
+            3 => self.object([("type", "custom".into()), ("name", name.into())]),
+            4 => self.object([
+                ("type", "namespace".into()),
+                ("name", name.into()),
+                ("tools", json!([function])),
+            ]),
+            _ => json!({"type": "web_search"}),
+        }
+    }
+
+    fn item(&mut self) -> Value {
+        let (id, name) = (self.one(&IDS), self.one(&NAMES));
+        match self.pick(10) {
+            0..3 => {
+                let role = self.one(&["user", "assistant", "developer"]);
+                let content = match self.pick(2) {
+                    0 => self.text(),
+                    _ => self.list(3, Self::responses_part),
+                };
+                self.object([("type", "message".into()), ("role", role.into()), ("content", content)])
+            }
+            3 | 4 => {
+                let arguments = self.one(&ARGUMENTS).into();
+                let members =
+                    [("type", "function_call".into()), ("call_id", id.into()), ("name", name.into())];
+                let mut call = self.object(members);
+                call["arguments"] = arguments;
+                call
+            }
+            5 | 6 => {
+                let output = match self.pick(2) {
+                    0 => self.text(),
+                    _ => self.list(2, Self::responses_part),
+                };
+                let kind = self.one(&["function_call_output", "custom_tool_call_output"]).into();
+                self.object([("type", kind), ("call_id", id.into()), ("output", output)])
+            }
+            7 => json!({"type": "custom_tool_call", "call_id": id, "name": name, "input": self.text()}),
+            8 => {
+                let proof =
+                    self.one(&["gAAA", "", "anthropic:EqoB", "anthropic-redacted:Ekq", "gemini:U0lH"]);
+                let summary = self.list(2, |tape| json!({"type": "summary_text", "text": tape.text()}));
+                self.object([
+                    ("type", "reasoning".into()),
+                    ("id", "rs_1".into()),
+                    ("summary", summary),
+                    ("encrypted_content", proof.into()),
+                ])
+            }
+            _ => self.object([("type", "web_search_call".into()), ("id", "ws_1".into())]),
+        }
+    }
+
+    fn responses_part(&mut self) -> Value {
+        let data = format!("data:{};base64,aGVsbG8=", self.one(&TYPES));
+        match self.pick(6) {
+            0..3 => {
+                let text = self.text();
+                let kind = self.one(&["input_text", "output_text"]).into();
+                self.object([("type", kind), ("text", text)])
+            }
+            3 => {
+                let url = self.one(&["https://e.x/a.png", &data]).into();
+                self.object([("type", "input_image".into()), ("image_url", url), ("detail", "low".into())])
+            }
+            4 => {
+                let members =
+                    [("type", "input_file".into()), ("file_data", data.into()), ("filename", "a".into())];
+                self.object(members)
+            }
+            _ => json!({"type": "refusal", "refusal": self.text()}),
+        }
+    }
+
     pub fn anthropic_request(&mut self) -> Value {
         let messages = self.list(8, Self::anthropic_message);
         let tools = self.list(3, |tape| {
@@ -316,6 +435,101 @@ impl<'t> Tape<'t> {
             _ => json!({"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {}}),
         };
         self.cached(block)
+    }
+
+    pub fn gemini_request(&mut self) -> Value {
+        let contents = self.list(8, Self::gemini_content);
+        let tools = self.list(2, |tape| {
+            let functions = tape.list(3, |tape| {
+                let (name, schema) = (tape.one(&NAMES), tape.schema());
+                let kind = tape.one(&["parameters", "parametersJsonSchema"]);
+                tape.object([("name", name.into()), (kind, schema), ("description", "d".into())])
+            });
+            let mut tool = tape.object([("functionDeclarations", functions)]);
+            tape.some(&mut tool, [("googleSearch", json!({}))]);
+            tool
+        });
+        let mut request = self.object([("contents", contents)]);
+        let calling = json!({"mode": self.one(&["AUTO", "ANY", "NONE", "VALIDATED"]),
+            "allowedFunctionNames": self.list(2, |tape| tape.one(&NAMES).into())});
+        let system = self.list(2, Self::gemini_part);
+        let config = self.gemini_config();
+        let members = [
+            ("tools", tools),
+            ("toolConfig", json!({"functionCallingConfig": calling})),
+            ("system_instruction", json!({"parts": system})),
+            ("generationConfig", config),
+            ("safetySettings", json!([{"category": "c", "threshold": "OFF"}])),
+            ("serviceTier", self.one(&["flex", "standard", "odd"]).into()),
+        ];
+        self.some(&mut request, members);
+        request
+    }
+
+    fn gemini_config(&mut self) -> Value {
+        let (stops, schema) = (self.list(7, Self::text), self.schema());
+        let most = self.one(&[0, 1, 900, 100_000]).into();
+        let mut config = self.object([("maxOutputTokens", most)]);
+        let thinking =
+            json!({"includeThoughts": self.pick(2) == 1, "thinkingBudget": self.one(&[-1, 0, 500, 99_999])});
+        let members = [
+            ("temperature", self.one(&[0.0, 1.0, 2.0]).into()),
+            ("top_k", if self.pick(2) == 1 { json!(40.0) } else { json!("5") }),
+            ("candidateCount", self.pick(3).into()),
+            ("stopSequences", stops),
+            ("seed", self.one(&[1, -1, 5_000_000_000_i64]).into()),
+            ("responseMimeType", self.one(&["application/json", "text/plain", "text/x.enum"]).into()),
+            ("responseJsonSchema", schema),
+            ("thinkingConfig", thinking),
+            ("mediaResolution", "MEDIA_RESOLUTION_LOW".into()),
+        ];
+        self.some(&mut config, members);
+        config
+    }
+
+    fn gemini_content(&mut self) -> Value {
+        let role = self.one(&["user", "model", "user", "model", "function"]);
+        let parts = self.list(4, Self::gemini_part);
+        self.object([("role", role.into()), ("parts", parts)])
+    }
+
+    fn gemini_part(&mut self) -> Value {
+        let mut part = match self.pick(8) {
+            0..3 => {
+                let text = self.text();
+                self.object([("text", text)])
+            }
+            3 | 4 => {
+                let args = self.one(&["{}", r#"{"a":1}"#, "[]", "5"]).parse().unwrap();
+                let name = self.one(&NAMES).into();
+                let call = self.object([("name", name), ("args", args)]);
+                self.identified("functionCall", call)
+            }
+            5 | 6 => {
+                let said = self.text();
+                let (kind, name) = (self.one(&["output", "error", "result"]), self.one(&NAMES).into());
+                let response = self.object([(kind, said)]);
+                let response = self.object([("name", name), ("response", response)]);
+                self.identified("functionResponse", response)
+            }
+            _ => {
+                let blob = json!({"mimeType": self.one(&TYPES), "data": "aGVsbG8="});
+                let blob =
+                    if self.pick(4) == 1 { json!({"mimeType": "video/mp4", "data": "aGk_"}) } else { blob };
+                self.object([("inlineData", blob)])
+            }
+        };
+        let signature = self.one(&["U0lH", "YmFydGl6YW46cHJvb2Y6cw==", ""]).into();
+        let is_thought = self.pick(2) == 1;
+        self.some(&mut part, [("thought", is_thought.into()), ("thoughtSignature", signature)]);
+        part
+    }
+
+    fn identified(&mut self, member: &str, mut value: Value) -> Value {
+        if self.pick(2) == 1 {
+            value["id"] = self.one(&IDS).into();
+        }
+        json!({ member: value })
     }
 
     /// A well-formed stream: calls may take turns, in chat with several answers.

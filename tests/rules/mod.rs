@@ -154,3 +154,198 @@ fn chat_content(content: &Value) {
         }
     }
 }
+
+/// `POST /v1/responses`, for a model of which nothing is known.
+pub fn responses(request: &Value) {
+    assert!(request["model"].is_string() && request["input"].is_array(), "{request}");
+    assert_eq!(request["store"], false, "{request}");
+    let names: HashSet<_> = list(request, "tools").iter().map(responses_tool).collect();
+    assert!(names.iter().all(|name| is_name(name, 64)), "{request}");
+    assert!(request.get("tools").is_none_or(|_| !names.is_empty()), "{request}");
+    for member in ["tool_choice", "parallel_tool_calls"] {
+        assert!(request.get(member).is_none() || !names.is_empty(), "{request}");
+    }
+    assert!(request.get("max_output_tokens").is_none_or(|cap| cap.as_u64().unwrap() >= 16), "{request}");
+    for member in ["stop", "seed", "n", "top_k", "presence_penalty", "messages", "response_format"] {
+        assert!(request.get(member).is_none(), "{member}: {request}");
+    }
+    if let Some(format) = request["text"].get("format").filter(|format| format["type"] == "json_schema") {
+        assert!(is_name(text(format, "name"), 64) && format["strict"].is_boolean(), "{format}");
+    }
+    let mut open: Vec<(&str, &str)> = Vec::new();
+    let mut thought = false;
+    for item in list(request, "input") {
+        let kind = text(item, "type");
+        let is_models = kind != "message" && !kind.ends_with("_output") || item["role"] == "assistant";
+        assert!(is_models || !thought, "thoughts without what follows them: {request}");
+        thought = kind == "reasoning";
+        match kind {
+            "message" => responses_message(item),
+            "reasoning" => {
+                assert!(item["summary"].is_array() && !text(item, "encrypted_content").is_empty(), "{item}")
+            }
+            "function_call" | "custom_tool_call" => {
+                assert!(is_name(text(item, "name"), 64), "{item}");
+                assert!(item["arguments"].is_string() || item["input"].is_string(), "{item}");
+                open.push((text(item, "call_id"), kind));
+            }
+            "function_call_output" | "custom_tool_call_output" => {
+                let called = (text(item, "call_id"), kind.strip_suffix("_output").unwrap());
+                let at = open.iter().position(|open| *open == called);
+                open.remove(at.unwrap_or_else(|| panic!("answers nothing: {request}")));
+                list(item, "output").iter().for_each(responses_input);
+            }
+            // Everything else is of this dialect only, and comes as a client of it has sent it.
+            _ => {}
+        }
+    }
+    assert!(open.is_empty() && !thought, "calls {open:?} are not answered: {request}");
+}
+
+fn responses_tool(tool: &Value) -> &str {
+    match text(tool, "type") {
+        "function" => assert!(!tool["parameters"].is_null() && tool["strict"].is_boolean(), "{tool}"),
+        other => assert_eq!(other, "custom"),
+    }
+    text(tool, "name")
+}
+
+fn responses_message(message: &Value) {
+    let content = list(message, "content");
+    assert!(!content.is_empty(), "{message}");
+    if message["role"] != "assistant" {
+        assert!(matches!(text(message, "role"), "user" | "system" | "developer"), "{message}");
+        return content.iter().for_each(responses_input);
+    }
+    for part in content {
+        match text(part, "type") {
+            "output_text" => {
+                assert!(part["annotations"].is_array() && !text(part, "text").is_empty(), "{part}")
+            }
+            "refusal" => drop(text(part, "refusal")),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn responses_input(part: &Value) {
+    match text(part, "type") {
+        "input_text" => drop(text(part, "text")),
+        "input_image" => {
+            assert!(part["image_url"].is_string() || part["file_id"].is_string(), "{part}");
+            let _ = text(part, "detail");
+        }
+        "input_file" => {
+            let is_named = part["file_data"].is_null() || part["filename"].is_string();
+            assert!(
+                is_named && ["file_data", "file_url", "file_id"].iter().any(|name| part[name].is_string()),
+                "{part}"
+            );
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// `:generateContent`, for a model of which nothing is known.
+pub fn gemini(request: &Value) {
+    let functions: Vec<_> =
+        list(request, "tools").iter().flat_map(|tool| list(tool, "functionDeclarations")).collect();
+    let names: HashSet<_> = functions.iter().map(|function| text(function, "name")).collect();
+    assert!(names.iter().all(|name| is_function_name(name)), "{request}");
+    for function in functions {
+        if let Some(schema) = function.get("parametersJsonSchema") {
+            assert_eq!(schema["type"], "object", "{function}");
+            gemini_schema(schema);
+        }
+    }
+    if let Some(config) = request.get("toolConfig") {
+        assert!(!names.is_empty(), "a choice of nothing: {request}");
+        let calling = &config["functionCallingConfig"];
+        let allowed = list(calling, "allowedFunctionNames");
+        assert!(allowed.iter().all(|name| names.contains(name.as_str().unwrap())), "{request}");
+        assert!(allowed.is_empty() || ["ANY", "VALIDATED"].contains(&text(calling, "mode")), "{request}");
+    }
+    let config = &request["generationConfig"];
+    assert!(list(config, "stopSequences").len() <= 5, "{config}");
+    assert!(list(config, "stopSequences").iter().all(|stop| stop != ""), "{config}");
+    let thinking = &config["thinkingConfig"];
+    assert!(thinking["thinkingBudget"].is_null() || thinking["thinkingLevel"].is_null(), "{config}");
+    let has_schema = config.get("responseJsonSchema").is_some();
+    assert!(!has_schema || config["responseMimeType"] == "application/json", "{config}");
+    config.get("responseJsonSchema").into_iter().for_each(gemini_schema);
+    list(&request["systemInstruction"], "parts")
+        .iter()
+        .for_each(|part| assert!(!text(part, "text").is_empty(), "{part}"));
+    gemini_contents(list(request, "contents"));
+}
+
+fn is_function_name(name: &str) -> bool {
+    let is_fine = |(at, byte): (usize, u8)| {
+        byte.is_ascii_alphabetic()
+            || byte == b'_'
+            || at > 0 && (byte.is_ascii_digit() || b".:-".contains(&byte))
+    };
+    (1..=64).contains(&name.len()) && name.bytes().enumerate().all(is_fine)
+}
+
+fn gemini_contents(contents: &[Value]) {
+    assert!(!contents.is_empty() && contents[0]["role"] == "user", "{contents:?}");
+    let mut open: Vec<&str> = Vec::new();
+    let mut before = "";
+    for content in contents {
+        let (role, parts) = (text(content, "role"), list(content, "parts"));
+        assert!(!parts.is_empty(), "{contents:?}");
+        parts.iter().for_each(gemini_part);
+        let of = |member: &'static str| {
+            parts.iter().filter_map(move |part| part.get(member)).map(|part| text(part, "name"))
+        };
+        let (calls, responses): (Vec<_>, Vec<_>) =
+            (of("functionCall").collect(), of("functionResponse").collect());
+        assert_eq!(responses, open, "each call is answered right after it: {contents:?}");
+        assert!(calls.is_empty() || role == "model" && before == "user", "{contents:?}");
+        assert!(role != "model" || before == "user", "{contents:?}");
+        assert!(responses.is_empty() || responses.len() == parts.len(), "{contents:?}");
+        (open, before) = (calls, role);
+    }
+    assert!(open.is_empty(), "{contents:?}");
+}
+
+fn gemini_part(part: &Value) {
+    let data = part.as_object().unwrap().keys().filter(|member| !member.starts_with("thought"));
+    assert_eq!(data.count(), 1, "{part}");
+    assert!(part["text"] != "" || part.get("thoughtSignature").is_some(), "{part}");
+    if let Some(call) = part.get("functionCall") {
+        assert!(call["args"].is_object() && is_function_name(text(call, "name")), "{part}");
+    }
+    if let Some(response) = part.get("functionResponse") {
+        assert!(response["response"].is_object(), "{part}");
+    }
+    if let Some(blob) = part.get("inlineData") {
+        assert!(!text(blob, "mimeType").is_empty(), "{part}");
+    }
+    // Damaged ones are not known as what they were.
+    assert_ne!(part["thoughtSignature"], "YmFydGl6YW46cHJvb2Y6cw==", "another provider's proof: {part}");
+}
+
+fn gemini_schema(schema: &Value) {
+    const KNOWN: &str = " $id $defs $ref $anchor type format title description enum items prefixItems minItems \
+        maxItems minimum maximum anyOf oneOf properties additionalProperties required propertyOrdering ";
+    // What is no schema is not made into one: the provider says what is wrong with it.
+    let Some(members) = schema.as_object() else { return };
+    assert!(members.keys().all(|member| KNOWN.contains(&format!(" {member} "))), "{schema}");
+    assert!(schema["type"] != "array" || !schema["items"].is_null(), "{schema}");
+    for name in ["items", "additionalProperties"] {
+        members.get(name).into_iter().for_each(gemini_schema);
+    }
+    for name in ["properties", "$defs"] {
+        members
+            .get(name)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(|all| all.values())
+            .for_each(gemini_schema);
+    }
+    for name in ["anyOf", "prefixItems"] {
+        list(schema, name).iter().for_each(gemini_schema);
+    }
+}

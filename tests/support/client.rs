@@ -16,7 +16,8 @@ pub const KEY: &str = "vk-of-the-app-0123456789";
 /// The ids of the dialects in which clients ask.
 pub const OPENAI: &str = "openai-chat";
 pub const ANTHROPIC: &str = "anthropic-messages";
-pub const DIALECTS: [&str; 2] = [OPENAI, ANTHROPIC];
+pub const GEMINI: &str = "gemini";
+pub const DIALECTS: [&str; 3] = [OPENAI, ANTHROPIC, GEMINI];
 
 pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 pub type Sending = BoxCloneSyncService<Request<Body>, Response<BoxBody>, Infallible>;
@@ -42,6 +43,11 @@ impl Client {
 
     /// A chat with `model` in a dialect.
     pub fn chat(dialect: &str, model: &str, stream: bool) -> Request<Body> {
+        if dialect == GEMINI {
+            let contents = json!([{ "role": "user", "parts": [{ "text": "Hello!" }] }]);
+            let body = json!({ "contents": contents, "generationConfig": { "maxOutputTokens": 100 } });
+            return Self::request(Method::POST, &gemini_path(model, stream), body.to_string());
+        }
         let mut body = json!({ "model": model, "messages": [{ "role": "user", "content": "Hello!" }] });
         if dialect == ANTHROPIC {
             body["max_tokens"] = 100.into();
@@ -52,9 +58,14 @@ impl Client {
         Self::post(dialect, body.to_string())
     }
 
-    /// Any body to the endpoint of a dialect, with the key of the app.
+    /// Any body to the endpoint of a dialect, with the key of the app. Where the path names the model, it
+    /// is `gpt`.
     pub fn post(dialect: &str, body: impl Into<Bytes>) -> Request<Body> {
-        let path = if dialect == ANTHROPIC { "/v1/messages" } else { "/v1/chat/completions" };
+        let path = match dialect {
+            ANTHROPIC => "/v1/messages",
+            GEMINI => "/v1beta/models/gpt:generateContent",
+            _ => "/v1/chat/completions",
+        };
         Self::request(Method::POST, path, body)
     }
 
@@ -74,6 +85,12 @@ impl Client {
         let (body, broke) = read(body).await;
         Answer { status: parts.status, headers: parts.headers, body, broke }
     }
+}
+
+/// Where a client of Gemini's dialect asks.
+pub fn gemini_path(model: &str, stream: bool) -> String {
+    let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    format!("/v1beta/models/{model}:{method}")
 }
 
 /// Reads as hyper does: not a poll more once a body says that it has ended.
@@ -109,10 +126,10 @@ impl Answer {
     pub fn text(&self, dialect: &str) -> String {
         let of = |value: &Value| -> String {
             let at = |path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-            if dialect == ANTHROPIC {
-                at("/content/0/text") + &at("/delta/text")
-            } else {
-                at("/choices/0/message/content") + &at("/choices/0/delta/content")
+            match dialect {
+                ANTHROPIC => at("/content/0/text") + &at("/delta/text"),
+                GEMINI => at("/candidates/0/content/parts/0/text"),
+                _ => at("/choices/0/message/content") + &at("/choices/0/delta/content"),
             }
         };
         if !self.is_stream() {
@@ -129,7 +146,11 @@ impl Answer {
     /// Whether a stream of the dialect came to its normal end.
     pub fn finished(&self, dialect: &str) -> bool {
         let last = self.events().pop().expect("a stream without events");
-        if dialect == ANTHROPIC { last.name == "message_stop" } else { last.data == "[DONE]" }
+        match dialect {
+            ANTHROPIC => last.name == "message_stop",
+            GEMINI => String::from_utf8_lossy(&last.data).contains(r#""finishReason":""#),
+            _ => last.data == "[DONE]",
+        }
     }
 
     /// The type of the error with which a stream ended, or of which an answer consists.
@@ -146,6 +167,7 @@ impl Answer {
         if dialect == ANTHROPIC && value["type"] != "error" {
             return None;
         }
-        Some(value.pointer("/error/type")?.as_str()?.to_owned())
+        let member = if dialect == GEMINI { "/error/status" } else { "/error/type" };
+        Some(value.pointer(member)?.as_str()?.to_owned())
     }
 }

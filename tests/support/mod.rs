@@ -7,7 +7,7 @@ mod gateway;
 mod provider;
 
 pub use self::{
-    client::{ANTHROPIC, Answer, Client, DIALECTS, KEY, OPENAI},
+    client::{ANTHROPIC, Answer, Client, DIALECTS, GEMINI, KEY, OPENAI, gemini_path},
     gateway::{CLAUDE_KEY, Gateway, OPENAI_KEY, Records, Settings},
     provider::{Act, Provider, Sent, Step},
 };

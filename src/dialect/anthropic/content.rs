@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
             "redacted_thinking" => Content::RedactedReasoning(required(block.data, at, "data")?),
             _ => return Ok(None),
         };
-        Ok(Some(Part { content, cache }))
+        Ok(Some(Part { cache, ..content.into() }))
     }
 
     fn text(&mut self, block: Block<'a>, at: At<'_>) -> Result<Content<'a>, Error> {

@@ -36,7 +36,7 @@ use serde_json::value::RawValue;
 
 use self::codec::AnthropicCodec;
 use super::{
-    Closing, Codec, Dialect,
+    Closing, Codec, Dialect, Sent,
     json::{self, Member, span},
 };
 use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
@@ -143,7 +143,7 @@ impl Dialect for Anthropic {
         error::render(error, id)
     }
 
-    fn error_event(&self, error: &Error, id: &RequestId) -> Bytes {
+    fn error_event(&self, error: &Error, id: &RequestId, _: &Sent) -> Bytes {
         error::event(error, id)
     }
 

@@ -18,6 +18,7 @@ use crate::{
         lost::Lost,
         media,
         names::Names,
+        proof,
     },
 };
 
@@ -55,11 +56,12 @@ impl<'a> Writer<'a, '_> {
                 is_error: *is_error,
                 cache_control: None,
             }),
-            // Thoughts without proof are another provider's, or made up: they would be refused.
+            // Thoughts without a proof of Anthropic's own would be refused.
             Content::Reasoning { text, signature } => signature
                 .as_deref()
-                .filter(|signature| !signature.is_empty())
+                .filter(|signature| !signature.is_empty() && proof::is_anthropic(signature))
                 .map(|signature| Block::Thinking { thinking: text, signature }),
+            Content::RedactedReasoning(data) if !proof::is_anthropic(data) => None,
             Content::RedactedReasoning(data) => Some(Block::RedactedThinking { data }),
             Content::Opaque { dialect: ID, raw, .. } => Some(Block::Opaque(raw)),
             Content::Opaque { kind, .. } => self.lose(&format!("messages[].content[].{kind}")),

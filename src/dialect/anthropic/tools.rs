@@ -14,6 +14,7 @@ use crate::{
         canonical::{self, Content, Request, ToolInput},
         lost::Lost,
         names::Names,
+        schema::any_object,
     },
     target::ModelFacts,
 };
@@ -155,7 +156,7 @@ fn tools_of_history<'a>(request: &'a Request<'_>, names: &'a Names<'_>) -> Vec<T
     let define = |name| Tool::Custom {
         name,
         description: None,
-        input_schema: Cow::Borrowed(schema::any_object()),
+        input_schema: Cow::Borrowed(any_object()),
         strict: false,
         cache_control: None,
     };

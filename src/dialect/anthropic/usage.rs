@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::wire::{read, write};
+use super::{
+    USAGE,
+    wire::{read, write},
+};
 use crate::{
     Tokens,
     dialect::{canonical::Text, json},
@@ -70,7 +73,10 @@ impl Usage {
 
 /// Merges what a provider counted in an answer or an event into `tokens`; says whether it did.
 pub(super) fn merge_of(body: &[u8], tokens: &mut Tokens) -> bool {
-    let usage = json::parse::<WithUsage>(body).ok().and_then(WithUsage::usage);
+    let usage = match USAGE.near_the_end(body) {
+        Some(usage) => serde_json::from_str::<Option<Usage>>(usage.get()).ok().flatten(),
+        None => json::parse::<WithUsage>(body).ok().and_then(WithUsage::usage),
+    };
     if let Some(usage) = &usage {
         usage.merge_into(tokens);
     }

@@ -19,7 +19,7 @@ use crate::{
     dialect::{
         canonical::{Answer, Choice, Content, Finish, Part, Text, ToolCall},
         extras::Extras,
-        ids, json, openai_error,
+        ids, json, openai_error, proof,
         text::Str,
     },
 };
@@ -138,14 +138,15 @@ pub(crate) fn encode(answer: &Answer<'_>) -> Bytes {
 
 fn rendered_choice<'a>(choice: &'a Choice<'_>) -> RenderedChoice<'a> {
     let mut message = RenderedMessage { role: "assistant", ..Default::default() };
+    let mut before = None;
     for part in &choice.parts {
-        message.add(part);
-    }
-    if let (None, Finish::Refused(Some(explanation))) = (&message.refusal, &choice.finish) {
-        message.refusal = Some(Cow::Borrowed(explanation));
+        message.add(part, before.replace(part));
     }
     if message.tool_calls.is_empty() && message.refusal.is_none() {
         message.content.get_or_insert_default();
+    }
+    if let (None, Finish::Refused(Some(explanation))) = (&message.refusal, &choice.finish) {
+        message.refusal = Some(Cow::Borrowed(explanation));
     }
     // Blocks without a proof say no more than the plain text.
     if message.thinking_blocks.iter().all(|block| block.signature.is_none() && block.data.is_none()) {
@@ -160,19 +161,43 @@ fn rendered_choice<'a>(choice: &'a Choice<'_>) -> RenderedChoice<'a> {
 }
 
 impl<'a> RenderedMessage<'a> {
-    fn add(&mut self, part: &'a Part<'_>) {
+    /// Adds `part`, which follows `before`.
+    fn add(&mut self, part: &'a Part<'_>, before: Option<&'a Part<'_>>) {
         match &part.content {
             Content::Text(text) => append(&mut self.content, text),
             Content::Refusal(text) => append(&mut self.refusal, text),
             Content::Reasoning { text, signature } => {
-                append(&mut self.reasoning_content, text);
+                if !text.is_empty() {
+                    append(&mut self.reasoning_content, text);
+                }
                 self.thinking_blocks.push(thinking_block(text, signature.as_deref()));
             }
             Content::RedactedReasoning(data) => self.thinking_blocks.push(redacted_block(data)),
-            Content::ToolCall(call) => self.tool_calls.push(tool_call(call)),
+            Content::ToolCall(call) => {
+                let mut call = tool_call(call);
+                // Google's proof stands with the call that it is for, and nowhere else.
+                if let Some(signature) = before.and_then(|before| googles(&before.content)) {
+                    self.thinking_blocks.pop();
+                    call.extra_content = Some(extra_content(signature));
+                }
+                self.tool_calls.push(call);
+            }
             _ => {}
         }
     }
+}
+
+/// Google's proof of a thought.
+fn googles<'a>(content: &'a Content<'_>) -> Option<&'a str> {
+    match content {
+        Content::Reasoning { signature, .. } => proof::gemini(signature.as_deref()?),
+        _ => None,
+    }
+}
+
+/// What Google adds to a call.
+pub(crate) fn extra_content(signature: &str) -> wire::ExtraContent<'_> {
+    wire::ExtraContent { google: Some(wire::Proven { thought_signature: Some(signature.into()) }) }
 }
 
 fn append<'a>(text: &mut Option<Text<'a>>, more: &'a str) {
@@ -365,6 +390,36 @@ mod tests {
             error(r#"{"choices":[{"message":{"tool_calls":[{"id":"a","function":{}}]}}]}"#),
             Kind::Upstream
         );
+    }
+
+    #[test]
+    fn a_proof_of_google_stands_with_its_call() {
+        // C71, T18
+        let proof = |signature: &str| Content::Reasoning {
+            text: "hm".into(),
+            signature: Some(signature.to_owned().into()),
+        };
+        let call = || {
+            Content::ToolCall(ToolCall {
+                id: "c".into(),
+                name: "f".into(),
+                arguments: "{}".into(),
+                is_free_text: false,
+            })
+        };
+
+        let signed = message(&answer([proof("gemini:U0lH"), call(), call()], Finish::ToolCalls));
+        let text = message(&answer([proof("gemini:U0lH"), Content::Text("x".into())], Finish::Stop));
+
+        let google = json!({"google": {"thought_signature": "U0lH"}});
+        assert_eq!(
+            (&signed["tool_calls"][0]["extra_content"], &signed["reasoning_content"]),
+            (&google, &json!("hm"))
+        );
+        assert!(
+            signed["tool_calls"][1].get("extra_content").is_none() && signed.get("thinking_blocks").is_none()
+        );
+        assert_eq!(text["thinking_blocks"][0]["signature"], "gemini:U0lH");
     }
 
     #[test]

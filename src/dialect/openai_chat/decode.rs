@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{conversation::Conversation, wire};
+use super::{conversation::Conversation, effort, wire};
 use crate::{
     Error, Kind,
     dialect::{
@@ -98,16 +98,8 @@ fn stop<'a>(stop: Option<TextOr<'a, Vec<Str<'a>>>>) -> Vec<Text<'a>> {
 }
 
 fn reasoning(effort: Str<'_>) -> Result<Reasoning, Error> {
-    let effort = match &*effort {
-        "none" => Effort::None,
-        "minimal" => Effort::Minimal,
-        "low" => Effort::Low,
-        "medium" => Effort::Medium,
-        "high" => Effort::High,
-        "xhigh" => Effort::XHigh,
-        "max" => Effort::Max,
-        _ => return Err(invalid("reasoning_effort", "is not one of the known efforts")),
-    };
+    let effort = effort::read(&effort)
+        .ok_or_else(|| invalid("reasoning_effort", "is not one of the known efforts"))?;
     // Chat clients read thoughts as `reasoning_content`, without having to ask for them.
     Ok(Reasoning { effort: Some(effort), budget: None, visible: (effort != Effort::None).then_some(true) })
 }

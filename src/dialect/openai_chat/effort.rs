@@ -75,6 +75,20 @@ fn nearest(asked: Effort, facts: &ModelFacts) -> Effort {
     scale.iter().copied().find(|effort| takes(*effort, facts)).unwrap_or(Medium)
 }
 
+/// The effort that a word means; `None` if it is none of OpenAI's.
+pub(crate) fn read(word: &str) -> Option<Effort> {
+    Some(match word {
+        "none" => Effort::None,
+        "minimal" => Effort::Minimal,
+        "low" => Effort::Low,
+        "medium" => Effort::Medium,
+        "high" => Effort::High,
+        "xhigh" => Effort::XHigh,
+        "max" => Effort::Max,
+        _ => return None,
+    })
+}
+
 fn word(effort: Effort) -> &'static str {
     match effort {
         Effort::None => "none",

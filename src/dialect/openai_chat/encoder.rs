@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
 use super::{
-    answer::{now, redacted_block, thinking_block},
+    answer::{extra_content, now, redacted_block, thinking_block},
     finish, usage, wire,
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         Encode,
         buffer::MAX_BYTES,
         canonical::{Event, Finish},
+        proof,
     },
 };
 
@@ -37,6 +38,8 @@ struct Choice {
     has_refusal: bool,
     /// The calls that take free text.
     free_text: BTreeSet<u32>,
+    /// Google's proof of the thoughts before a call, with which it is written.
+    signature: Option<String>,
 }
 
 /// The first part of every chunk; the array of choices stays open.
@@ -50,12 +53,19 @@ struct Head<'a> {
 
 impl Encode for Encoder {
     fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
+        if let Some(choice) = ends_signature(&event) {
+            self.flush_signature(choice, out);
+        }
         match event {
             Event::Start { id, model, created } => self.start(&id, &model, created, out),
             Event::Text { choice, text } => self.text(choice, "content", &text, out),
             Event::Reasoning { choice, text } => {
                 self.choice(choice, out).think(&text);
                 self.text(choice, "reasoning_content", &text, out);
+            }
+            Event::Signature { choice, signature } if proof::gemini(&signature).is_some() => {
+                self.flush_signature(choice, out);
+                self.choice(choice, out).signature = Some(signature.into_owned());
             }
             Event::Signature { choice, signature } => {
                 // A proof of thoughts that are too long to be kept proves nothing.
@@ -83,6 +93,18 @@ impl Encode for Encoder {
             Event::Ping => out.put_slice(b": ping\n\n"),
             Event::End => self.end(out),
         }
+    }
+}
+
+/// The answer whose proof is not for a call, as this event shows.
+fn ends_signature(event: &Event<'_>) -> Option<u32> {
+    match event {
+        Event::Text { choice, .. }
+        | Event::Reasoning { choice, .. }
+        | Event::RedactedReasoning { choice, .. }
+        | Event::Refusal { choice, .. }
+        | Event::Finish { choice, .. } => Some(*choice),
+        _ => None,
     }
 }
 
@@ -120,6 +142,7 @@ impl Encoder {
                 thoughts: Some(String::new()),
                 has_refusal: false,
                 free_text: BTreeSet::new(),
+                signature: None,
             });
             self.delta(index, out);
             out.put_slice(b"\"role\":\"assistant\",\"content\":\"\"}");
@@ -163,6 +186,15 @@ impl Encoder {
         self.close(None, out);
     }
 
+    /// Writes a proof of Google's that is not for a call.
+    fn flush_signature(&mut self, choice: u32, out: &mut BytesMut) {
+        let Some(state) = self.choices.iter_mut().find(|state| state.index == choice) else { return };
+        let Some(signature) = state.signature.take() else { return };
+        if let Some(thoughts) = state.thoughts.replace(String::new()) {
+            self.proof(choice, &thinking_block(&thoughts, Some(&signature)), out);
+        }
+    }
+
     /// Thoughts with their proof, for clients that send them back.
     fn proof(&mut self, choice: u32, block: &wire::ThinkingBlock<'_>, out: &mut BytesMut) {
         self.open(choice, out);
@@ -180,8 +212,13 @@ impl Encoder {
         is_free_text: bool,
         out: &mut BytesMut,
     ) {
+        let state = self.choice(choice, out);
         if is_free_text {
-            self.choice(choice, out).free_text.insert(call);
+            state.free_text.insert(call);
+        }
+        let signature = state.signature.take();
+        if signature.is_some() {
+            state.thoughts = Some(String::new());
         }
         self.open(choice, out);
         out.put_slice(b"\"tool_calls\":[{\"index\":");
@@ -189,13 +226,18 @@ impl Encoder {
         out.put_slice(b",\"id\":");
         write(out.writer(), id);
         let (before, after): (&[u8], &[u8]) = if is_free_text {
-            (b",\"type\":\"custom\",\"custom\":{\"name\":", b",\"input\":\"\"}}]}")
+            (b",\"type\":\"custom\",\"custom\":{\"name\":", b",\"input\":\"\"}")
         } else {
-            (b",\"type\":\"function\",\"function\":{\"name\":", b",\"arguments\":\"\"}}]}")
+            (b",\"type\":\"function\",\"function\":{\"name\":", b",\"arguments\":\"\"}")
         };
         out.put_slice(before);
         write(out.writer(), name);
         out.put_slice(after);
+        if let Some(signature) = signature.as_deref().and_then(proof::gemini) {
+            out.put_slice(b",\"extra_content\":");
+            write(out.writer(), &extra_content(signature));
+        }
+        out.put_slice(b"}]}");
         self.close(None, out);
     }
 
@@ -351,6 +393,24 @@ mod tests {
                 block("so", "s2"),
             ]
         );
+    }
+
+    #[test]
+    fn a_proof_of_google_stands_with_its_call() {
+        // C71
+        let signature = |text: &'static str| Event::Signature { choice: 0, signature: text.into() };
+        let call =
+            Event::ToolCall { choice: 0, call: 0, id: "a".into(), name: "f".into(), is_free_text: false };
+        let finish = Event::Finish { choice: 0, finish: Finish::ToolCalls };
+
+        let deltas = deltas([start(), signature("gemini:UzE="), call, signature("gemini:UzI="), finish]);
+
+        assert_eq!(
+            deltas[0]["tool_calls"][0]["extra_content"],
+            json!({"google": {"thought_signature": "UzE="}})
+        );
+        assert_eq!(deltas[1]["thinking_blocks"][0]["signature"], "gemini:UzI=");
+        assert_eq!(deltas.len(), 3);
     }
 
     #[test]

@@ -16,7 +16,12 @@ pub(crate) fn kind_of(status: u16, kind: &str, code: &str, message: &str) -> Kin
 fn by_name(name: &str) -> Option<Kind> {
     Some(match name {
         "context_length_exceeded" => Kind::ContextTooLong,
-        "content_filter" | "content_policy_violation" | "data_inspection_failed" => Kind::ContentFiltered,
+        "content_filter"
+        | "content_policy_violation"
+        | "data_inspection_failed"
+        | "invalid_prompt"
+        | "bio_policy"
+        | "misalignment_policy_violation" => Kind::ContentFiltered,
         "insufficient_quota"
         | "credit_balance_exhausted"
         | "billing_hard_limit_reached"

@@ -234,8 +234,10 @@ impl<'a> History<'_, 'a> {
 
     fn content(&mut self, part: &'a Part<'a>, content: &mut Vec<ContentPart<'a>>) {
         let written = match &part.content {
-            Content::Image(Media::Url(url)) => image(Str::from(&**url)),
-            Content::Image(Media::Base64 { media_type, data }) => image(data_url(media_type, data).into()),
+            Content::Image(Media::Url(url)) => image(Str::from(&**url), part),
+            Content::Image(Media::Base64 { media_type, data }) => {
+                image(data_url(media_type, data).into(), part)
+            }
             Content::Document { media: Media::Base64 { media_type, data }, title } => file(
                 data_url(media_type, data),
                 title.as_deref().unwrap_or(if media_type == "application/pdf" {
@@ -287,10 +289,11 @@ impl<'a> Open<'a> {
     }
 }
 
-fn image(url: Str<'_>) -> ContentPart<'_> {
+fn image<'a>(url: Str<'a>, part: &'a Part<'_>) -> ContentPart<'a> {
+    let detail = part.detail.as_deref().map(Str::from);
     ContentPart {
         kind: Some("image_url".into()),
-        image_url: Some(TextOr::Other(wire::ImageUrl { url: Some(url), ..Default::default() })),
+        image_url: Some(TextOr::Other(wire::ImageUrl { url: Some(url), detail })),
         ..Default::default()
     }
 }

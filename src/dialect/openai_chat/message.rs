@@ -11,7 +11,7 @@ use crate::{
     dialect::{
         canonical::{Content, Media, Part, Text, ToolCall},
         extras::Extras,
-        media,
+        media, proof,
         text_or::TextOr,
     },
 };
@@ -35,8 +35,9 @@ pub(crate) fn assistant<'a>(
     if let Some(refusal) = message.refusal.filter(|text| !text.is_empty()) {
         parts.push(Content::Refusal(refusal.into()).into());
     }
-    for (index, call) in message.tool_calls.unwrap_or_default().into_iter().enumerate() {
+    for (index, mut call) in message.tool_calls.unwrap_or_default().into_iter().enumerate() {
         let path = || format!("{}.tool_calls[{index}]", path());
+        parts.extend(proof_of(&mut call));
         parts.push(Content::ToolCall(tool_call(call, &path)?).into());
     }
     // An assistant's empty text means that it said nothing; a user's may stand for a turn.
@@ -72,6 +73,10 @@ fn part<'a>(
 ) -> Result<Part<'a>, Error> {
     let missing = |member: &str| invalid(format!("{}.{member}", path()), "is missing");
     let cache = cache(part.cache_control.take().or(part.prompt_cache_breakpoint.take()));
+    let detail = match &mut part.image_url {
+        Some(TextOr::Other(image)) => image.detail.take().map(Text::from),
+        _ => None,
+    };
     let content = match part.kind.as_deref() {
         None | Some("text" | "input_text" | "output_text") => {
             Content::Text(part.text.ok_or_else(|| missing("text"))?.into())
@@ -91,7 +96,7 @@ fn part<'a>(
         }
     };
     extras.all("messages[].content[].", part.unknown, says_something);
-    Ok(Part { content, cache })
+    Ok(Part { content, cache, detail })
 }
 
 fn image<'a>(image: TextOr<'a, wire::ImageUrl<'a>>, path: Path<'_>) -> Result<Content<'a>, Error> {
@@ -187,6 +192,15 @@ fn is_anthropic(detail: &wire::ReasoningDetail<'_>) -> bool {
 /// Proofs are bound to the provider that made them; those of other formats would be refused.
 pub(crate) fn is_anthropic_format(format: Option<&str>) -> bool {
     format.is_none_or(|format| format.starts_with("anthropic"))
+}
+
+/// Google's proof of the thoughts before a call.
+fn proof_of<'a>(call: &mut wire::ToolCall<'a>) -> Option<Part<'a>> {
+    let google = call.extra_content.take().and_then(|extra| extra.google);
+    let proven = google.or_else(|| call.provider_specific_fields.take())?;
+    let signature = proven.thought_signature.filter(|signature| !signature.is_empty())?;
+    let signature = Some(proof::of_gemini(&signature).into());
+    Some(Content::Reasoning { text: Cow::Borrowed(""), signature }.into())
 }
 
 fn tool_call<'a>(call: wire::ToolCall<'a>, path: Path<'_>) -> Result<ToolCall<'a>, Error> {

@@ -8,7 +8,7 @@ mod codec;
 mod conversation;
 mod decode;
 mod decoder;
-mod effort;
+pub(super) mod effort;
 mod encode;
 mod encoder;
 pub(super) mod error_kind;
@@ -30,12 +30,14 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect,
+    Closing, Codec, Dialect, Sent,
     json::{self, Member, span},
     openai_error,
     text::Str,
 };
-use crate::{Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+use crate::{
+    Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head, target::ModelFacts,
+};
 
 /// `POST /v1/chat/completions`.
 pub static OPENAI_CHAT: OpenAiChat = OpenAiChat;
@@ -81,6 +83,12 @@ impl Dialect for OpenAiChat {
     fn speaks(&self, path: &str) -> bool {
         path.ends_with("/chat/completions")
             && matches!(path, "/v1/chat/completions" | "/chat/completions" | "/openai/v1/chat/completions")
+    }
+
+    fn takes(&self, payload: &Payload, model: &ModelFacts) -> bool {
+        !model.lacks("chat_completions")
+            && (!model.lacks("chat_tools_with_reasoning")
+                || payload.dialect().id() == self.id() && !thinks_with_tools(payload.source(), model))
     }
 
     fn path(&self, _: &Payload) -> Cow<'static, str> {
@@ -179,13 +187,31 @@ impl Dialect for OpenAiChat {
         openai_error::render(error)
     }
 
-    fn error_event(&self, error: &Error, _: &RequestId) -> Bytes {
+    fn error_event(&self, error: &Error, _: &RequestId, _: &Sent) -> Bytes {
         openai_error::event(error)
     }
 
     fn codec(&self) -> Option<&dyn Codec> {
         Some(&codec::OpenAiChatCodec)
     }
+}
+
+/// Whether a chat has tools for a model that is going to think, which some of OpenAI don't do together here.
+fn thinks_with_tools(body: &[u8], model: &ModelFacts) -> bool {
+    #[derive(Deserialize)]
+    struct Asked<'a> {
+        tools: Option<Vec<IgnoredAny>>,
+        #[serde(borrow)]
+        reasoning_effort: Option<Str<'a>>,
+    }
+    json::parse::<Asked<'_>>(body).is_ok_and(|asked| {
+        let thinks = match asked.reasoning_effort.as_deref() {
+            Some(effort) => effort != "none",
+            // A model that may not think does so only when it is told to.
+            None => !model.supports("none_reasoning_effort"),
+        };
+        thinks && asked.tools.is_some_and(|tools| !tools.is_empty())
+    })
 }
 
 /// The error in an answer that should be a JSON object without one.
@@ -374,5 +400,24 @@ mod tests {
         assert!(OPENAI_CHAT.read_usage(xai, &mut tokens));
         assert_eq!((tokens.output, tokens.reasoning), (12, 7));
         assert!(!OPENAI_CHAT.read_usage(br#"{"usage":null}"#, &mut tokens));
+    }
+
+    #[test]
+    fn a_model_is_asked_here_unless_it_is_known_not_to_take_it() {
+        // C54
+        let payload = |body: &'static str| {
+            Payload::new(&OPENAI_CHAT, Head::default(), body.into(), crate::Exchange::default())
+        };
+        let takes = |facts: &ModelFacts, body| OPENAI_CHAT.takes(&payload(body), facts);
+        let tools = r#"{"tools":[{}]}"#;
+        let thinking = r#"{"tools":[{}],"reasoning_effort":"low"}"#;
+        let optional = ModelFacts::new(["none_reasoning_effort"], ["chat_tools_with_reasoning"]);
+        let always = ModelFacts::new([], ["chat_tools_with_reasoning"]);
+
+        assert!(takes(&ModelFacts::default(), thinking));
+        assert!(!takes(&ModelFacts::new([], ["chat_completions"]), "{}"));
+        assert!(takes(&optional, tools) && !takes(&optional, thinking));
+        assert!(!takes(&always, tools) && takes(&always, r#"{"tools":[],"reasoning_effort":"low"}"#));
+        assert!(takes(&always, r#"{"tools":[{}],"reasoning_effort":"none"}"#));
     }
 }

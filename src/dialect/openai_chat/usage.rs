@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::wire::Groq;
+use super::{USAGE, wire::Groq};
 use crate::{Tokens, dialect::json};
 
 /// The counts of one answer; all details are parts of the totals.
@@ -128,6 +128,14 @@ impl<'de> Deserialize<'de> for Count {
 
 /// Reads the counts of a whole answer or of an event; `None` if there are none.
 pub(crate) fn of(json: &[u8]) -> Option<Tokens> {
+    match USAGE.near_the_end(json) {
+        Some(usage) => read(usage),
+        None => search(json),
+    }
+}
+
+/// Reads the counts from wherever they may stand.
+fn search(json: &[u8]) -> Option<Tokens> {
     #[derive(Deserialize)]
     struct WithUsage<'a> {
         #[serde(borrow)]

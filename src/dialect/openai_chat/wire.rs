@@ -130,6 +130,23 @@ object! {
         "type" kind: Str<'a>,
         "function" function: CalledFunction<'a>,
         "custom" custom: CalledCustom<'a>,
+        // Google's place for its proof of the thoughts before a call, and LiteLLM's.
+        "extra_content" extra_content: ExtraContent<'a>,
+        "provider_specific_fields" provider_specific_fields: Proven<'a>,
+    }
+}
+
+object! {
+    /// What Google adds to a call.
+    ExtraContent {
+        "google" google: Proven<'a>,
+    }
+}
+
+object! {
+    /// A proof of thoughts.
+    Proven {
+        "thought_signature" thought_signature: Str<'a>,
     }
 }
 

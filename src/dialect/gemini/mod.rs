@@ -1,0 +1,343 @@
+//! Gemini's `generateContent`.
+//!
+//! Source: Google's Gemini API reference, `models.generateContent` and `models.streamGenerateContent`.
+
+mod answer;
+mod calls;
+mod codec;
+mod content;
+mod decode;
+mod encode;
+mod error;
+mod finish;
+mod logprobs;
+mod model;
+mod openapi;
+mod parts;
+pub(super) mod path;
+mod proof;
+mod schema;
+mod stream_in;
+mod stream_out;
+mod thinking;
+mod tools;
+mod turns;
+mod usage;
+mod wire;
+
+#[cfg(test)]
+mod testing;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{StatusCode, request::Parts};
+use memchr::memmem::Finder;
+use serde::{Deserialize, de::IgnoredAny};
+
+use self::{codec::GeminiCodec, path::Method, wire::read::Whole};
+use super::{
+    Closing, Codec, Dialect, Sent,
+    json::{self, Member},
+    schema::Members,
+    text::Str,
+};
+use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+
+/// `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`.
+pub static GEMINI: Gemini = Gemini;
+
+/// The dialect of Gemini's `generateContent`.
+#[derive(Clone, Copy, Debug)]
+pub struct Gemini;
+
+static USAGE: Member = Member::new(|| Finder::new(b"\"usageMetadata\""));
+static TEXT: Member = Member::new(|| Finder::new(b"\"text\""));
+static ARGS: Member = Member::new(|| Finder::new(b"\"args\""));
+static FINISH_REASON: Member = Member::new(|| Finder::new(b"\"finishReason\""));
+static BLOCK_REASON: Member = Member::new(|| Finder::new(b"\"blockReason\""));
+static ERROR: Member = Member::new(|| Finder::new(b"\"error\""));
+
+#[derive(Deserialize)]
+struct Shallow {
+    #[serde(rename = "generationConfig", alias = "generation_config")]
+    generation_config: Option<ShallowConfig>,
+}
+
+#[derive(Default, Deserialize)]
+struct ShallowConfig {
+    #[serde(rename = "maxOutputTokens", alias = "max_output_tokens")]
+    max_output_tokens: Option<Whole>,
+    #[serde(rename = "candidateCount", alias = "candidate_count")]
+    candidate_count: Option<Whole>,
+}
+
+impl Dialect for Gemini {
+    fn id(&self) -> &'static str {
+        codec::ID
+    }
+
+    fn speaks(&self, path: &str) -> bool {
+        path::asked(path).is_some()
+    }
+
+    fn path(&self, payload: &Payload) -> Cow<'static, str> {
+        path::of(payload.model(), payload.head().stream).into()
+    }
+
+    fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
+        let missing = || Error::new(Kind::NotFound, "there is no such endpoint").with_param(parts.uri.path());
+        let asked = path::asked(parts.uri.path()).ok_or_else(missing)?;
+        if asked.model.len() > 256 {
+            return Err(Error::new(Kind::InvalidRequest, "model: expected a name").with_param("model"));
+        }
+        let shallow: Shallow = json::read(body)?;
+        let config = shallow.generation_config.unwrap_or_default();
+        Ok(Head {
+            model: asked.model.into(),
+            stream: asked.method == Method::Stream,
+            include_usage: true,
+            max_output: config.max_output_tokens.and_then(Whole::count),
+            choices: config.candidate_count.and_then(|count| count.0.try_into().ok()).unwrap_or(1),
+            ..Head::default()
+        })
+    }
+
+    fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
+        if USAGE.value(json) != Some(b'{') {
+            return false;
+        }
+        let counted = usage::of(json);
+        *tokens = counted.unwrap_or(*tokens);
+        counted.is_some()
+    }
+
+    fn output_bytes(&self, event: &sse::Event) -> usize {
+        // Arguments are no text here; the chunk is not much more than they are.
+        let call = || ARGS.value(&event.data).map(|_| event.data.len());
+        TEXT.text(&event.data).filter(|length| *length > 0).or_else(call).unwrap_or(0)
+    }
+
+    fn is_content(&self, event: &sse::Event) -> bool {
+        json::parse::<Chunk<'_>>(&event.data).is_ok_and(|chunk| chunk.has_content())
+    }
+
+    fn closing(&self, event: &sse::Event) -> Option<Closing> {
+        // An error may be JSON without a field of an event.
+        let json = if event.data.is_empty() { &event.raw } else { &event.data };
+        if FINISH_REASON.value(json) == Some(b'"') || BLOCK_REASON.value(json) == Some(b'"') {
+            return Some(Closing::Proper);
+        }
+        match ERROR.value(json) {
+            None | Some(b'n') => None,
+            Some(_) => error::read_inside(json).map(Closing::Failed),
+        }
+    }
+
+    fn error_in_answer(&self, body: &Bytes) -> Option<Error> {
+        if body.trim_ascii_start().starts_with(b"[") {
+            return Some(error::read_inside(body).unwrap_or_else(answer::empty));
+        }
+        let text = match json::object_in(body) {
+            Ok(text) => text,
+            Err(error) => return Some(error),
+        };
+        if let Some(error) = ERROR.value(text).and_then(|_| error::read_inside(text)) {
+            return Some(error);
+        }
+        let chunk = json::parse::<Chunk<'_>>(text).ok()?;
+        (!chunk.has_content()).then(|| chunk.failure())
+    }
+
+    fn read_error(&self, reply: Reply) -> Error {
+        error::read(reply)
+    }
+
+    fn render_error(&self, error: &Error, _: &RequestId) -> (StatusCode, Bytes) {
+        error::render(error)
+    }
+
+    fn error_event(&self, error: &Error, _: &RequestId, _: &Sent) -> Bytes {
+        error::event(error)
+    }
+
+    fn stream_is_array(&self, parts: &Parts) -> bool {
+        let is_sse = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+        !is_sse && path::asked(parts.uri.path()).is_some_and(|asked| asked.method == Method::Stream)
+    }
+
+    fn codec(&self) -> Option<&dyn Codec> {
+        Some(&GeminiCodec)
+    }
+}
+
+/// As much of a chunk as tells whether it says something.
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    candidates: Option<Vec<ChunkCandidate<'a>>>,
+    #[serde(rename = "promptFeedback")]
+    prompt_feedback: Option<Feedback>,
+}
+
+#[derive(Deserialize)]
+struct ChunkCandidate<'a> {
+    #[serde(borrow)]
+    content: Option<ChunkContent<'a>>,
+    #[serde(borrow, rename = "finishReason")]
+    finish_reason: Option<Str<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ChunkContent<'a> {
+    #[serde(borrow)]
+    parts: Option<Vec<Members<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Feedback {
+    #[serde(rename = "blockReason")]
+    block_reason: Option<IgnoredAny>,
+}
+
+/// Whether a part has more than an empty text and what is said of it.
+fn says_something(part: &Members<'_>) -> bool {
+    part.0.iter().any(|(_, value)| !matches!(value.get(), "\"\"" | "true" | "false" | "null"))
+}
+
+impl Chunk<'_> {
+    /// Whether it says something, or why it doesn't.
+    fn has_content(&self) -> bool {
+        let is_blocked =
+            self.prompt_feedback.as_ref().is_some_and(|feedback| feedback.block_reason.is_some());
+        is_blocked || self.candidates.iter().flatten().any(ChunkCandidate::has_content)
+    }
+
+    /// The error for an answer without content.
+    fn failure(&self) -> Error {
+        let reason =
+            self.candidates.iter().flatten().find_map(|candidate| candidate.finish_reason.as_deref());
+        reason.map_or_else(answer::empty, finish::failed)
+    }
+}
+
+impl ChunkCandidate<'_> {
+    fn has_content(&self) -> bool {
+        let parts = self.content.as_ref().and_then(|content| content.parts.as_ref());
+        let says = parts.into_iter().flatten().any(says_something);
+        says || self.finish_reason.as_deref().is_some_and(|reason| !finish::is_failure(reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Exchange;
+
+    fn peek(path: &str, body: &str) -> Result<Head, Error> {
+        let (parts, ()) = http::Request::post(path).body(()).unwrap().into_parts();
+        GEMINI.peek(&parts, body)
+    }
+
+    fn event(data: &'static str) -> sse::Event {
+        sse::Event { raw: format!("data: {data}\r\n\r\n").into(), name: Bytes::new(), data: data.into() }
+    }
+
+    #[test]
+    fn the_path_says_which_model_and_whether_it_is_a_stream() {
+        let body = r#"{"contents":[],"generationConfig":{"maxOutputTokens":9,"candidateCount":2}}"#;
+        let head = peek("/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse", body).unwrap();
+        let snake = r#"{"generation_config":{"max_output_tokens":"7"}}"#;
+        let other = peek("/genai/v1/models/openai%2Fgpt-4o:generateContent", snake).unwrap();
+
+        assert_eq!(
+            (&*head.model, head.stream, head.max_output, head.choices),
+            ("gemini-2.5-pro", true, Some(9), 2)
+        );
+        assert_eq!((&*other.model, other.stream, other.max_output), ("openai/gpt-4o", false, Some(7)));
+        assert_eq!(peek("/v1/models/m:generateContent", "[]").unwrap_err().kind(), Kind::InvalidRequest);
+        let long = format!("/v1/models/{}:generateContent", "m".repeat(300));
+        assert_eq!(peek(&long, "{}").unwrap_err().param(), Some("model"));
+    }
+
+    #[test]
+    fn a_provider_is_asked_for_events_and_gets_no_query_of_the_client() {
+        let head = peek("/v1beta/models/chat:streamGenerateContent?key=secret&alt=json", "{}").unwrap();
+        let payload = Payload::new(&GEMINI, head, "{}".into(), Exchange::default());
+
+        let path = GEMINI.path(&payload.with_model(&crate::payload::ModelName::new("gemini-2.5-pro")));
+
+        assert_eq!(path, "/models/gemini-2.5-pro:streamGenerateContent?alt=sse");
+    }
+
+    #[test]
+    fn only_a_stream_that_is_not_one_of_events_is_an_array() {
+        let is_array = |path: &str| {
+            let (parts, ()) = http::Request::post(path).body(()).unwrap().into_parts();
+            GEMINI.stream_is_array(&parts)
+        };
+
+        assert!(is_array("/v1beta/models/m:streamGenerateContent"));
+        assert!(is_array("/v1beta/models/m:streamGenerateContent?alt=json"));
+        assert!(!is_array("/v1beta/models/m:streamGenerateContent?a=b&alt=sse"));
+        assert!(!is_array("/v1beta/models/m:generateContent"));
+    }
+
+    #[test]
+    fn content_begins_with_the_first_part_that_says_something() {
+        let is_content = |data| GEMINI.is_content(&event(data));
+
+        assert!(!is_content(r#"{"candidates":[{"content":{"parts":[{"text":""}]}}]}"#));
+        assert!(!is_content(r#"{"usageMetadata":{"promptTokenCount":1}}"#));
+        assert!(!is_content(r#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL"}]}"#));
+        assert!(is_content(r#"{"candidates":[{"content":{"parts":[{"text":"Hi","thought":true}]}}]}"#));
+        assert!(is_content(r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}}]}}]}"#));
+        assert!(is_content(r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#));
+        assert!(is_content(r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#));
+    }
+
+    #[test]
+    fn a_stream_ends_with_a_reason_or_an_error() {
+        let closing = |data| GEMINI.closing(&event(data));
+        let error = r#"{"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}"#;
+        let bare = sse::Event { raw: error.into(), name: Bytes::new(), data: Bytes::new() };
+
+        assert!(matches!(closing(r#"{"candidates":[{"finishReason":"STOP"}]}"#), Some(Closing::Proper)));
+        assert!(matches!(closing(r#"{"promptFeedback":{"blockReason":"OTHER"}}"#), Some(Closing::Proper)));
+        assert!(matches!(closing(error), Some(Closing::Failed(error)) if error.kind() == Kind::Overloaded));
+        assert!(matches!(GEMINI.closing(&bare), Some(Closing::Failed(_))));
+        assert!(
+            closing(r#"{"candidates":[{"content":{"parts":[{"functionCall":{"args":{"error":{}}}}]}}]}"#)
+                .is_none()
+        );
+    }
+
+    /// C77, C78, C95
+    #[test]
+    fn an_error_in_an_answer_is_found_however_it_is_written() {
+        let kind = |body: &'static str| GEMINI.error_in_answer(&body.into()).map(|error| error.kind());
+
+        assert_eq!(
+            kind(r#"[{"error":{"code":429,"message":"x","status":"RESOURCE_EXHAUSTED"}}]"#),
+            Some(Kind::RateLimited)
+        );
+        assert_eq!(kind("<html>"), Some(Kind::Upstream));
+        assert_eq!(kind("[]"), Some(Kind::Upstream));
+        assert_eq!(kind(r#"{"usageMetadata":{"promptTokenCount":1}}"#), Some(Kind::Upstream));
+        assert_eq!(
+            kind(r#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL"}]}"#),
+            Some(Kind::Upstream)
+        );
+        assert_eq!(kind(r#"{"candidates":[{"finishReason":"STOP"}]}"#), None);
+        assert_eq!(kind(r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#), None);
+    }
+
+    #[test]
+    fn what_is_written_is_measured() {
+        let bytes = |data| GEMINI.output_bytes(&event(data));
+
+        assert_eq!(bytes(r#"{"candidates":[{"content":{"parts":[{"text":"12345678"}]}}]}"#), 8);
+        assert!(bytes(r#"{"candidates":[{"content":{"parts":[{"functionCall":{"args":{"a":1}}}]}}]}"#) > 10);
+        assert_eq!(bytes(r#"{"usageMetadata":{}}"#), 0);
+    }
+}

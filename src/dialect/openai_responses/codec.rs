@@ -1,0 +1,40 @@
+//! [`OpenAiResponsesCodec`]: responses to and from the canonical form.
+
+use bytes::Bytes;
+
+use super::{answer, decode, decoder::Decoder, encode, encoder::Encoder};
+use crate::{
+    Error, Target,
+    dialect::{Codec, Decode, Encode, Encoded, canonical},
+    payload::Head,
+};
+
+/// Translates responses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenAiResponsesCodec;
+
+impl Codec for OpenAiResponsesCodec {
+    fn decode_request<'a>(&self, body: &'a [u8]) -> Result<canonical::Request<'a>, Error> {
+        decode::request(body)
+    }
+
+    fn encode_request(&self, request: &canonical::Request<'_>, to: &Target) -> Result<Encoded, Error> {
+        encode::request(request, to)
+    }
+
+    fn decode_answer<'a>(&self, body: &'a [u8]) -> Result<canonical::Answer<'a>, Error> {
+        answer::decode(body)
+    }
+
+    fn encode_answer(&self, answer: &canonical::Answer<'_>) -> Bytes {
+        answer::encode(answer)
+    }
+
+    fn decoder(&self) -> Box<dyn Decode> {
+        Box::new(Decoder::default())
+    }
+
+    fn encoder(&self, head: &Head) -> Box<dyn Encode> {
+        Box::new(Encoder::new(&head.model))
+    }
+}

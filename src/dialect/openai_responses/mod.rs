@@ -1,0 +1,315 @@
+//! OpenAI responses.
+//!
+//! What OpenAI keeps for its clients – earlier responses, conversations, stored prompts, work in the
+//! background – can be had where the provider speaks this dialect itself; a request that leans on it can't
+//! be translated and is refused, naming the field.
+//!
+//! Source: OpenAI's API description, `CreateResponse`.
+
+mod answer;
+mod codec;
+mod conversation;
+mod decode;
+mod decoder;
+mod encode;
+mod encoder;
+mod error;
+mod finish;
+mod history;
+mod items;
+mod parts;
+mod reasoning;
+mod response;
+#[cfg(test)]
+mod testing;
+mod tools;
+mod usage;
+mod wire;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{StatusCode, request::Parts};
+use memchr::memmem::Finder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Closing, Codec, Dialect, Sent,
+    json::{self, Member, span},
+    openai_error,
+    text::Str,
+};
+use crate::{
+    Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head, target::ModelFacts,
+};
+
+/// `POST /v1/responses`.
+pub static OPENAI_RESPONSES: OpenAiResponses = OpenAiResponses;
+
+/// The dialect of OpenAI's responses.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenAiResponses;
+
+/// The dialect's name, in opaque values too.
+const ID: &str = "openai-responses";
+
+static USAGE: Member = Member::new(|| Finder::new(b"\"usage\""));
+static DELTA: Member = Member::new(|| Finder::new(b"\"delta\""));
+static ERROR: Member = Member::new(|| Finder::new(b"\"error\""));
+
+#[derive(Deserialize)]
+struct Shallow<'a> {
+    #[serde(borrow)]
+    model: &'a RawValue,
+    stream: Option<bool>,
+    max_output_tokens: Option<u64>,
+}
+
+impl Dialect for OpenAiResponses {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
+    fn speaks(&self, path: &str) -> bool {
+        matches!(path, "/v1/responses" | "/responses" | "/openai/v1/responses")
+    }
+
+    fn takes(&self, _: &Payload, model: &ModelFacts) -> bool {
+        !model.lacks("responses")
+    }
+
+    fn path(&self, _: &Payload) -> Cow<'static, str> {
+        "/responses".into()
+    }
+
+    fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
+        let shallow: Shallow<'_> = json::read(body)?;
+        Ok(Head {
+            model: json::model(shallow.model)?,
+            stream: shallow.stream.unwrap_or(false),
+            include_usage: true,
+            max_output: shallow.max_output_tokens,
+            choices: 1,
+            model_at: Some(span(body, shallow.model.get())),
+            usage_at: None,
+        })
+    }
+
+    fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
+        // Schemas and metadata may have a member of this name too, so its value says nothing yet.
+        if USAGE.value(json).is_none() {
+            return false;
+        }
+        let counted = usage::of(json);
+        *tokens = counted.unwrap_or(*tokens);
+        counted.is_some()
+    }
+
+    fn output_bytes(&self, event: &sse::Event) -> usize {
+        DELTA.text(&event.data).unwrap_or(0)
+    }
+
+    fn is_content(&self, event: &sse::Event) -> bool {
+        match &*kind(event) {
+            "response.created"
+            | "response.queued"
+            | "response.in_progress"
+            | "response.failed"
+            | "response.content_part.added"
+            | "response.reasoning_summary_part.added" => false,
+            // A message promises nothing yet; a tool's name does, and so do thoughts.
+            "response.output_item.added" => !begins_message(&event.data),
+            kind => kind.starts_with("response."),
+        }
+    }
+
+    fn closing(&self, event: &sse::Event) -> Option<Closing> {
+        match &*kind(event) {
+            "response.completed" | "response.incomplete" => Some(Closing::Last),
+            "response.failed" | "error" => Some(Closing::Failed(error::in_event(&event.data))),
+            _ => None,
+        }
+    }
+
+    fn error_in_answer(&self, body: &Bytes) -> Option<Error> {
+        let text = match json::object_in(body) {
+            Ok(text) => text,
+            Err(error) => return Some(error),
+        };
+        match ERROR.value(text) {
+            None | Some(b'n') => None,
+            Some(_) => openai_error::read_inside(text),
+        }
+    }
+
+    fn read_error(&self, reply: Reply) -> Error {
+        openai_error::read(reply)
+    }
+
+    fn render_error(&self, error: &Error, _: &RequestId) -> (StatusCode, Bytes) {
+        openai_error::render(error)
+    }
+
+    fn error_event(&self, error: &Error, id: &RequestId, sent: &Sent) -> Bytes {
+        error::event(error, id, sent)
+    }
+
+    fn numbers_events(&self) -> bool {
+        true
+    }
+
+    fn codec(&self) -> Option<&dyn Codec> {
+        Some(&codec::OpenAiResponsesCodec)
+    }
+}
+
+/// The type inside of the data, which goes before the event's name.
+fn kind(event: &sse::Event) -> Cow<'_, str> {
+    #[derive(Deserialize)]
+    struct Typed<'a> {
+        #[serde(borrow)]
+        r#type: Option<Str<'a>>,
+    }
+    // OpenAI always begins like this, and the whole of an event is not worth reading for its type.
+    let plain = event.data.strip_prefix(b"{\"type\":\"").and_then(|rest| {
+        let end = memchr::memchr2(b'"', b'\\', rest)?;
+        std::str::from_utf8(rest.get(..end)?).ok().filter(|_| rest.get(end) == Some(&b'"'))
+    });
+    if let Some(kind) = plain {
+        return Cow::Borrowed(kind);
+    }
+    match json::parse::<Typed<'_>>(&event.data) {
+        Ok(Typed { r#type: Some(kind) }) => kind.into(),
+        _ => String::from_utf8_lossy(&event.name),
+    }
+}
+
+fn begins_message(data: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Added<'a> {
+        #[serde(borrow)]
+        item: Item<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        r#type: Str<'a>,
+    }
+    json::parse::<Added<'_>>(data).is_ok_and(|added| &*added.item.r#type == "message")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::{Kind, body::sse::Splitter};
+
+    fn peek(body: &str) -> Result<Head, Error> {
+        let (parts, ()) = Request::new(()).into_parts();
+        OPENAI_RESPONSES.peek(&parts, body)
+    }
+
+    fn event(data: &str) -> sse::Event {
+        let mut splitter = Splitter::default();
+        splitter.push(format!("data: {data}\n\n").into()).unwrap();
+        splitter.next_event().unwrap()
+    }
+
+    #[test]
+    fn the_head_is_read_without_the_rest() {
+        let body = r#"{"input":[{"type":"message"}],"model":"gpt-x","stream":true,"max_output_tokens":50}"#;
+
+        let head = peek(body).unwrap();
+
+        assert_eq!((&*head.model, head.stream, head.max_output), ("gpt-x", true, Some(50)));
+        assert_eq!(&body[head.model_at.unwrap()], r#""gpt-x""#);
+        assert_eq!(peek(r#"{"prompt":{"id":"p"}}"#).unwrap_err().param(), Some("model"));
+    }
+
+    #[test]
+    fn content_begins_with_the_first_thing_that_is_said_or_called() {
+        let is_content = |data: &str| OPENAI_RESPONSES.is_content(&event(data));
+        let added =
+            |kind| format!(r#"{{"type":"response.output_item.added","item":{{"id":"x","type":"{kind}"}}}}"#);
+
+        assert!(!is_content(r#"{"type":"response.created","response":{}}"#));
+        assert!(!is_content(r#"{"type":"response.in_progress","response":{}}"#));
+        assert!(
+            !is_content(&added("message")) && !is_content("[DONE]") && !is_content(r#"{"type":"keepalive"}"#)
+        );
+        assert!(is_content(&added("function_call")) && is_content(&added("reasoning")));
+        assert!(is_content(r#"{"sequence_number":4,"type":"response.output_text.delta","delta":"a"}"#));
+        assert!(is_content(r#"{"type":"response.completed","response":{}}"#));
+    }
+
+    #[test]
+    fn a_stream_ends_with_its_last_event_or_an_error() {
+        // C92, C103
+        let closing = |data| OPENAI_RESPONSES.closing(&event(data));
+        let failed = |data| match closing(data) {
+            Some(Closing::Failed(error)) => (error.kind(), error.message().to_owned()),
+            other => panic!("{other:?}"),
+        };
+
+        assert!(matches!(closing(r#"{"type":"response.completed","response":{}}"#), Some(Closing::Last)));
+        assert!(matches!(closing(r#"{"type":"response.incomplete","response":{}}"#), Some(Closing::Last)));
+        assert!(
+            closing(r#"{"type":"response.output_text.delta","delta":"\"response.completed\""}"#).is_none()
+        );
+        let limited = r#"{"type":"response.failed","response":{"id":"r","error":{"code":"rate_limit_exceeded","message":"slow"}}}"#;
+        assert_eq!(failed(limited), (Kind::RateLimited, "slow".into()));
+        let flat =
+            r#"{"type":"error","sequence_number":3,"code":"server_error","message":"oh","param":null}"#;
+        assert_eq!(failed(flat), (Kind::Upstream, "oh".into()));
+        let nested =
+            r#"{"type":"error","error":{"type":"x","code":"context_length_exceeded","message":"long"}}"#;
+        assert_eq!(failed(nested), (Kind::ContextTooLong, "long".into()));
+        assert_eq!(failed(r#"{"type":"response.failed","response":{"error":null}}"#).0, Kind::Upstream);
+    }
+
+    #[test]
+    fn usage_is_found_in_answers_and_in_last_events() {
+        let counts = r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":4},"output_tokens":5,"output_tokens_details":{"reasoning_tokens":3},"total_tokens":14}"#;
+        let read = |json: String| {
+            let mut tokens = Tokens::default();
+            OPENAI_RESPONSES.read_usage(json.as_bytes(), &mut tokens).then_some(tokens)
+        };
+        let expected = Tokens { input: 9, cached: 4, output: 5, reasoning: 3, ..Tokens::default() };
+
+        assert_eq!(
+            read(format!(r#"{{"id":"r","metadata":{{"usage":"x"}},"usage":{counts}}}"#)),
+            Some(expected)
+        );
+        assert_eq!(
+            read(format!(r#"{{"type":"response.completed","response":{{"usage":{counts}}}}}"#)),
+            Some(expected)
+        );
+        assert_eq!(read(r#"{"type":"response.created","response":{"usage":null}}"#.into()), None);
+        assert_eq!(read(r#"{"type":"response.output_text.delta","delta":"\"usage\":{}"}"#.into()), None);
+    }
+
+    #[test]
+    fn what_was_written_is_counted() {
+        let delta =
+            event(r#"{"type":"response.output_text.delta","item_id":"m","delta":"abc","logprobs":[]}"#);
+
+        assert_eq!(OPENAI_RESPONSES.output_bytes(&delta), 3);
+        assert_eq!(OPENAI_RESPONSES.output_bytes(&event(r#"{"type":"response.created"}"#)), 0);
+    }
+
+    #[test]
+    fn an_answer_with_an_error_is_one() {
+        let error = |body: &'static str| OPENAI_RESPONSES.error_in_answer(&body.into());
+
+        assert!(error(r#"{"id":"r","error":null,"output":[]}"#).is_none());
+        assert_eq!(
+            error(r#"{"status":"failed","error":{"code":"rate_limit_exceeded","message":"m"}}"#)
+                .unwrap()
+                .kind(),
+            Kind::RateLimited
+        );
+        assert_eq!(error("<html>").unwrap().kind(), Kind::Upstream);
+    }
+}

@@ -1,0 +1,189 @@
+//! JSON Schemas, rewritten as text, member by member: the order of properties is the order in which a model
+//! writes them.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::dialect::{arguments, text::Str};
+
+/// The members of an object in their order.
+pub(crate) struct Members<'a>(pub(crate) Vec<(Str<'a>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// `None` for what is not an object.
+    pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(raw.get()).ok()
+    }
+
+    /// The value of the member with this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| *value)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+/// Writes one JSON object into a text.
+pub(crate) struct ObjectWriter<'t> {
+    json: &'t mut String,
+    is_first: bool,
+}
+
+impl<'t> ObjectWriter<'t> {
+    /// Begins an object at the end of `json`.
+    pub(crate) fn new(json: &'t mut String) -> Self {
+        json.push('{');
+        Self { json, is_first: true }
+    }
+
+    /// Writes a name; the value is to follow.
+    pub(crate) fn name(&mut self, name: &str) -> &mut String {
+        if !std::mem::take(&mut self.is_first) {
+            self.json.push(',');
+        }
+        self.json.push_str(&quoted(name));
+        self.json.push(':');
+        self.json
+    }
+
+    /// Ends the object.
+    pub(crate) fn end(self) {
+        self.json.push('}');
+    }
+}
+
+/// `text` as a JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".into())
+}
+
+/// The schema of an object of which nothing is known.
+pub(crate) fn any_object() -> &'static RawValue {
+    serde_json::from_str(r#"{"type":"object","properties":{}}"#).unwrap_or(arguments::empty())
+}
+
+const COMBINATORS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+
+/// A schema whose root is plainly an object, as providers want it for a tool's input.
+pub(crate) fn object_root(schema: &RawValue) -> Cow<'_, RawValue> {
+    let Some(members) = Members::of(schema) else { return Cow::Borrowed(any_object()) };
+    let combines = COMBINATORS.iter().any(|name| members.get(name).is_some());
+    let kind = members.get("type").map(RawValue::get);
+    let json = match kind {
+        Some("\"object\"") if !combines => return Cow::Borrowed(schema),
+        Some(kind) if !combines && !kind.contains("\"object\"") => {
+            format!(r#"{{"type":"object","properties":{{"value":{schema}}},"required":["value"]}}"#)
+        }
+        _ => merged_root(&members),
+    };
+    RawValue::from_string(json).map_or(Cow::Borrowed(any_object()), Cow::Owned)
+}
+
+/// Joins the branches of `allOf`, `anyOf` and `oneOf` into one object: all their properties, and
+/// required what every branch that may apply requires.
+pub(crate) fn merged_root(root: &Members<'_>) -> String {
+    let mut properties = Distinct::default();
+    let mut required = Distinct::default();
+    properties.extend(properties_of(root));
+    required.extend(names(root.get("required")).map(|name| (name, ())));
+    for combinator in COMBINATORS {
+        let Some(branches) =
+            root.get(combinator).and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok())
+        else {
+            continue;
+        };
+        let branches: Vec<_> = branches.into_iter().filter_map(Members::of).collect();
+        let mut demands: HashMap<Str<'_>, usize> = HashMap::new();
+        for branch in &branches {
+            properties.extend(properties_of(branch));
+            let distinct: HashSet<_> = names(branch.get("required")).collect();
+            for name in distinct {
+                *demands.entry(name).or_default() += 1;
+            }
+        }
+        let demanded = branches.iter().flat_map(|branch| names(branch.get("required")));
+        let applies = |name: &Str<'_>| combinator == "allOf" || demands.get(name) == Some(&branches.len());
+        required.extend(demanded.filter(applies).map(|name| (name, ())));
+    }
+    let mut json = String::new();
+    let mut object = ObjectWriter::new(&mut json);
+    object.name("type").push_str("\"object\"");
+    for (name, value) in &root.0 {
+        if !matches!(&**name, "type" | "properties" | "required") && !COMBINATORS.contains(&&**name) {
+            object.name(name).push_str(value.get());
+        }
+    }
+    let mut inner = ObjectWriter::new(object.name("properties"));
+    for (name, value) in &properties.members {
+        inner.name(name).push_str(value.get());
+    }
+    inner.end();
+    if !required.members.is_empty() {
+        let required: Vec<_> = required.members.iter().map(|(name, ())| quoted(name)).collect();
+        object.name("required").push_str(&format!("[{}]", required.join(",")));
+    }
+    object.end();
+    json
+}
+
+/// Members in their order, the first one of each name.
+struct Distinct<'a, T> {
+    members: Vec<(Str<'a>, T)>,
+    known: HashSet<Str<'a>>,
+}
+
+impl<T> Default for Distinct<'_, T> {
+    fn default() -> Self {
+        Self { members: Vec::new(), known: HashSet::new() }
+    }
+}
+
+impl<'a, T> Distinct<'a, T> {
+    fn extend(&mut self, members: impl IntoIterator<Item = (Str<'a>, T)>) {
+        for (name, value) in members {
+            if self.known.insert(name.clone()) {
+                self.members.push((name, value));
+            }
+        }
+    }
+}
+
+fn properties_of<'a>(schema: &Members<'a>) -> impl Iterator<Item = (Str<'a>, &'a RawValue)> {
+    schema.get("properties").and_then(Members::of).into_iter().flat_map(|members| members.0)
+}
+
+fn names(required: Option<&RawValue>) -> impl Iterator<Item = Str<'_>> {
+    let names = required.and_then(|raw| serde_json::from_str::<Vec<Str<'_>>>(raw.get()).ok());
+    names.into_iter().flatten()
+}
