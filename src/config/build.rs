@@ -17,7 +17,7 @@ use crate::{
     BoxError, Dialect, Target,
     access::Pattern,
     demo::Demo,
-    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
+    dialect::{ANTHROPIC, BEDROCK, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
@@ -250,7 +250,8 @@ fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
         ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
         ProviderKind::Anthropic => vec![&ANTHROPIC],
         ProviderKind::Gemini => vec![&GEMINI],
-        ProviderKind::Vertex | ProviderKind::Bedrock | ProviderKind::Demo => vec![&OPENAI_CHAT],
+        ProviderKind::Bedrock => vec![&BEDROCK],
+        ProviderKind::Vertex | ProviderKind::Demo => vec![&OPENAI_CHAT],
     }
 }
 

@@ -24,7 +24,7 @@ pub enum ProviderKind {
     Azure,
     /// The chat completions of Google's Vertex AI.
     Vertex,
-    /// The chat completions of Amazon Bedrock.
+    /// Amazon Bedrock: the models of all makers there, through Converse.
     Bedrock,
     /// Built in: answers by itself, without a network.
     Demo,
@@ -41,7 +41,7 @@ const OWN: [(ProviderKind, &str); 8] = [
     ),
     (ProviderKind::Azure, "OpenAI's models at Azure."),
     (ProviderKind::Vertex, "The chat completions of Google's Vertex AI."),
-    (ProviderKind::Bedrock, "The chat completions of Amazon Bedrock."),
+    (ProviderKind::Bedrock, "Amazon Bedrock: the models of all makers there, through Converse."),
     (ProviderKind::Demo, "Built in: answers by itself, without a network."),
 ];
 

@@ -10,6 +10,7 @@ pub mod canonical;
 
 mod anthropic;
 pub(crate) mod arguments;
+mod bedrock;
 pub(crate) mod buffer;
 mod extent;
 mod extras;
@@ -44,6 +45,7 @@ use http::{Method, StatusCode, request::Parts};
 
 pub use self::{
     anthropic::{ANTHROPIC, Anthropic},
+    bedrock::{BEDROCK, Bedrock},
     gemini::{GEMINI, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
