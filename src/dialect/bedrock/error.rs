@@ -157,7 +157,10 @@ mod tests {
         let edge = reply(503, "", "<html>busy</html>");
 
         assert_eq!((inside.kind(), inside.message()), (Kind::RateLimited, "slow"));
-        assert_eq!((edge.kind(), edge.message()), (Kind::Overloaded, "<html>busy</html>"));
+        assert_eq!(
+            (edge.kind(), edge.message()),
+            (Kind::Overloaded, "the provider answered 503 Service Unavailable")
+        );
     }
 
     /// C119
