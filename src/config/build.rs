@@ -17,7 +17,10 @@ use crate::{
     BoxError, Dialect, Target,
     access::Pattern,
     demo::Demo,
-    dialect::{ANTHROPIC, BEDROCK, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
+    dialect::{
+        ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, GEMINI, GEMINI_COUNT, OPENAI_CHAT, OPENAI_COUNT,
+        OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
+    },
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
@@ -245,11 +248,13 @@ impl Stack {
 fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
     match kind {
         ProviderKind::OpenAi | ProviderKind::Azure => {
-            vec![&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS]
+            let counting = (kind == ProviderKind::OpenAi).then_some(&OPENAI_COUNT as &dyn Dialect);
+            let others: [&dyn Dialect; 3] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS];
+            others.into_iter().chain(counting).collect()
         }
         ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
-        ProviderKind::Anthropic => vec![&ANTHROPIC],
-        ProviderKind::Gemini => vec![&GEMINI],
+        ProviderKind::Anthropic => vec![&ANTHROPIC, &ANTHROPIC_COUNT],
+        ProviderKind::Gemini => vec![&GEMINI, &GEMINI_COUNT],
         ProviderKind::Bedrock => vec![&BEDROCK],
         ProviderKind::Vertex | ProviderKind::Demo => vec![&OPENAI_CHAT],
     }

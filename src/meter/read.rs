@@ -110,6 +110,9 @@ impl ReadUsage {
     /// Whether the provider will want money. One that refused, with whatever status, will not; one that
     /// was left in the middle will.
     fn is_charged(&self, end: End) -> bool {
+        if self.dialect.is_free() {
+            return false;
+        }
         let is_whole = matches!(self.answer, Answer::Whole { .. });
         let refused = self.failure.is_some() && (is_whole || self.written == 0) && !self.reported;
         !refused && (end == End::Aborted || self.answered && self.begun)

@@ -161,12 +161,12 @@ impl fmt::Debug for UndoStream {
 mod tests {
     use super::*;
     use crate::{
-        dialect::{Codec, Dialect, OPENAI_CHAT},
+        dialect::{ChatCodec, Codec, Dialect, OPENAI_CHAT},
         payload::Head,
     };
 
-    fn codec() -> &'static dyn Codec {
-        OPENAI_CHAT.codec().unwrap()
+    fn codec() -> &'static dyn ChatCodec {
+        OPENAI_CHAT.codec().and_then(Codec::chat).unwrap()
     }
 
     fn undo() -> Undo {

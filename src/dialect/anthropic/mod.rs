@@ -6,6 +6,7 @@ mod answer;
 mod cache;
 mod codec;
 mod content;
+mod count;
 mod decode;
 mod encode;
 mod error;
@@ -24,6 +25,8 @@ mod wire;
 
 #[cfg(test)]
 mod testing;
+
+pub use self::count::ANTHROPIC_COUNT;
 
 use std::borrow::Cow;
 
@@ -68,7 +71,7 @@ impl Dialect for Anthropic {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        matches!(path, "/v1/messages" | "/messages" | "/anthropic/v1/messages")
+        matches!(path, "/v1/messages" | "/messages")
     }
 
     fn path(&self, _: &Payload) -> Cow<'static, str> {
@@ -150,8 +153,8 @@ impl Dialect for Anthropic {
         LimitHeaders::Anthropic
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
-        Some(&AnthropicCodec)
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Chat(&AnthropicCodec))
     }
 }
 

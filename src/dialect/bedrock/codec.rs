@@ -6,7 +6,7 @@ use super::{answer, encode, stream_in::Decoder};
 use crate::{
     Error, Kind, Target,
     dialect::{
-        Codec, Decode, Encode, Encoded,
+        ChatCodec, Decode, Encode, Encoded,
         canonical::{self, Event},
     },
     payload::Head,
@@ -21,7 +21,7 @@ pub(super) fn no_clients() -> Error {
     Error::new(Kind::Internal, "converse is spoken to providers only")
 }
 
-impl Codec for BedrockCodec {
+impl ChatCodec for BedrockCodec {
     fn decode_request<'a>(&self, _: &'a [u8]) -> Result<canonical::Request<'a>, Error> {
         Err(no_clients())
     }

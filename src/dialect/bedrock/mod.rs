@@ -127,8 +127,8 @@ impl Dialect for Bedrock {
         error::render(error)
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
-        Some(&BedrockCodec)
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Chat(&BedrockCodec))
     }
 }
 
