@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::sse::{Event, TooLarge};
 
 /// Stands before the type of what was thrown, in the name of its event.
-pub(crate) const THROWN: &str = "thrown:";
+pub const THROWN: &str = "thrown:";
 
 const PRELUDE: usize = 12;
 const CHECKSUM: usize = 4;
