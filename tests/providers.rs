@@ -169,29 +169,6 @@ async fn vertex_is_asked_with_one_token_for_all_requests() {
 }
 
 #[tokio::test]
-async fn bedrock_gets_a_signature_or_a_key() {
-    let server = Server::default();
-    let url = server.start().await;
-    let gateway = gateway(&format!(
-        "{{ s: {{ kind: bedrock, base_url: {url}/s, region: eu-west-1,
-                  credentials: {{ access_key_id: AKIDEXAMPLE, secret_access_key: secret, session_token: session }} }},
-           k: {{ kind: bedrock, base_url: {url}/k, region: eu-west-1, api_key: bedrock-key }} }}"
-    ));
-
-    let signed = ask(&gateway, chat("s/model")).await;
-    let with_key = ask(&gateway, chat("k/model")).await;
-
-    assert_eq!((signed.0, with_key.0), (StatusCode::OK, StatusCode::OK), "{} {}", signed.1, with_key.1);
-    let headers = &server.at("/s/")[0].headers;
-    let proof = headers["authorization"].to_str().unwrap();
-    assert!(proof.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), "{proof}");
-    assert!(proof.contains("/eu-west-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, "), "{proof}");
-    assert_eq!(headers["x-amz-security-token"], "session");
-    assert!(headers.contains_key("x-amz-date"));
-    assert_eq!(server.at("/k/")[0].headers["authorization"], "Bearer bedrock-key");
-}
-
-#[tokio::test]
 async fn a_provider_without_a_token_is_not_asked() {
     let server = Server::default();
     let url = server.start().await;

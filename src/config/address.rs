@@ -25,7 +25,7 @@ pub(super) fn base_url(provider: &Provider) -> Cow<'_, str> {
         ProviderKind::Bedrock => {
             let region = given(&provider.region);
             let china = if region.starts_with("cn-") { ".cn" } else { "" };
-            format!("https://bedrock-runtime.{region}.amazonaws.com{china}/openai/v1").into()
+            format!("https://bedrock-runtime.{region}.amazonaws.com{china}").into()
         }
         ProviderKind::OpenAiCompatible | ProviderKind::Demo => "".into(),
     }
@@ -144,6 +144,6 @@ mod tests {
 
         let mut bedrock = Provider::new(ProviderKind::Bedrock);
         bedrock.region = Some("cn-north-1".to_owned());
-        assert!(url(&bedrock).starts_with("https://bedrock-runtime.cn-north-1.amazonaws.com.cn/openai/v1/"));
+        assert!(url(&bedrock).starts_with("https://bedrock-runtime.cn-north-1.amazonaws.com.cn/"));
     }
 }

@@ -103,9 +103,13 @@ pub(super) fn credential(
             (signed(BearerToken::new(google)), charged)
         }
         (None, ProviderKind::Bedrock) => {
+            // As AWS has it, a key of Bedrock's own goes before the keys of an account.
+            if let (None, Some(key)) = (given, bedrock_key()) {
+                return Ok((Credential::Bearer(key), None));
+            }
             let address = address.ok_or("base_url: is missing")?;
             let region = provider.region.as_deref().ok_or("region: is missing")?;
-            let keys = aws(given).ok_or("credentials: there are none, and AWS_ACCESS_KEY_ID isn't set")?;
+            let keys = aws(given).ok_or("credentials: there are none, and neither AWS_BEARER_TOKEN_BEDROCK nor AWS_ACCESS_KEY_ID is set")?;
             let signer = SigV4::bedrock(address.clone(), region, keys);
             (Credential::Signed(Arc::new(signer)), None)
         }
@@ -145,6 +149,11 @@ fn azure(given: Credentials) -> Result<BearerToken, BoxError> {
     let authority = env::var("AZURE_AUTHORITY_HOST").ok().filter(|authority| !authority.is_empty());
     let entra = authority.iter().fold(entra, |entra, authority| entra.authority(authority));
     Ok(BearerToken::new(entra).early(EARLY))
+}
+
+/// The key in `AWS_BEARER_TOKEN_BEDROCK`.
+fn bedrock_key() -> Option<Secret> {
+    env::var("AWS_BEARER_TOKEN_BEDROCK").ok().filter(|key| !key.is_empty()).map(Secret::new)
 }
 
 fn aws(given: Option<&Credentials>) -> Option<AwsKeys> {

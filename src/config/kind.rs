@@ -24,7 +24,7 @@ pub enum ProviderKind {
     Azure,
     /// The models of Google's Vertex AI: Gemini, Claude and others.
     Vertex,
-    /// The chat completions of Amazon Bedrock.
+    /// Amazon Bedrock: the models of all makers there, through Converse.
     Bedrock,
     /// Built in: answers by itself, without a network.
     Demo,
@@ -41,7 +41,7 @@ const OWN: [(ProviderKind, &str); 8] = [
     ),
     (ProviderKind::Azure, "The models at Azure: OpenAI's and others."),
     (ProviderKind::Vertex, "The models of Google's Vertex AI: Gemini, Claude and others."),
-    (ProviderKind::Bedrock, "The chat completions of Amazon Bedrock."),
+    (ProviderKind::Bedrock, "Amazon Bedrock: the models of all makers there, through Converse."),
     (ProviderKind::Demo, "Built in: answers by itself, without a network."),
 ];
 

@@ -11,6 +11,7 @@ pub mod embeddings;
 
 mod anthropic;
 pub(crate) mod arguments;
+mod bedrock;
 pub(crate) mod buffer;
 mod count;
 mod extent;
@@ -35,6 +36,7 @@ mod status;
 mod task;
 pub(crate) mod text;
 mod text_or;
+mod turns;
 
 use std::{
     borrow::Cow,
@@ -49,6 +51,7 @@ use http::{Method, StatusCode, request::Parts};
 use self::prefix::Vendor;
 pub use self::{
     anthropic::{ANTHROPIC, ANTHROPIC_COUNT, Anthropic},
+    bedrock::{BEDROCK, Bedrock},
     count::Count,
     gemini::{GEMINI, GEMINI_COUNT, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
@@ -58,7 +61,11 @@ pub use self::{
     task::{Codec, CountCodec, EmbeddingsCodec},
 };
 use crate::{
-    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    Error, Kind, Payload, Target, Tokens,
+    body::{Framing, sse},
+    error::Reply,
+    exchange::RequestId,
+    payload::Head,
     target::ModelFacts,
 };
 
@@ -86,6 +93,11 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
 
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
     fn path(&self, payload: &Payload) -> Cow<'static, str>;
+
+    /// How the events of a stream are told apart.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
 
     /// Reads what the gateway needs from a request, shallowly and strictly: text that is not JSON, a
     /// member that stands twice, a wrong type in a field that is read are errors naming the field.
