@@ -25,6 +25,7 @@ mod openai_embeddings;
 mod openai_error;
 mod openai_responses;
 mod proof;
+mod rate_limits;
 mod retry_after;
 mod schema;
 mod status;
@@ -47,6 +48,7 @@ pub use self::{
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
     openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
+    rate_limits::LimitHeaders,
 };
 use crate::{
     Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
@@ -128,6 +130,11 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// Whether an error has to continue the count of the events before it.
     fn numbers_events(&self) -> bool {
         false
+    }
+
+    /// How the headers are called in which a client reads what is left of its provider's limits.
+    fn limit_headers(&self) -> LimitHeaders {
+        LimitHeaders::OpenAi
     }
 
     /// Whether this client expects its stream as one JSON array, written piece by piece, in place of

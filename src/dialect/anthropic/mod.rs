@@ -36,7 +36,7 @@ use serde_json::value::RawValue;
 
 use self::codec::AnthropicCodec;
 use super::{
-    Closing, Codec, Dialect, GEMINI, Sent, gemini,
+    Closing, Codec, Dialect, GEMINI, LimitHeaders, Sent, gemini,
     json::{self, Member, span},
 };
 use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
@@ -149,6 +149,10 @@ impl Dialect for Anthropic {
 
     fn error_event(&self, error: &Error, id: &RequestId, _: &Sent) -> Bytes {
         error::event(error, id)
+    }
+
+    fn limit_headers(&self) -> LimitHeaders {
+        LimitHeaders::Anthropic
     }
 
     fn codec(&self) -> Option<&dyn Codec> {

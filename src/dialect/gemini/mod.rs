@@ -38,7 +38,7 @@ use serde::{Deserialize, de::IgnoredAny};
 pub(super) use self::error::is_error;
 use self::{codec::GeminiCodec, path::Method, wire::read::Whole};
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, LimitHeaders, Sent,
     json::{self, Member},
     schema::Members,
     text::Str,
@@ -165,6 +165,10 @@ impl Dialect for Gemini {
     fn stream_is_array(&self, parts: &Parts) -> bool {
         let is_sse = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
         !is_sse && path::asked(parts.uri.path()).is_some_and(|asked| asked.method == Method::Stream)
+    }
+
+    fn limit_headers(&self) -> LimitHeaders {
+        LimitHeaders::None
     }
 
     fn codec(&self) -> Option<&dyn Codec> {
