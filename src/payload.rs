@@ -174,7 +174,14 @@ impl Payload {
     /// ones takes their place; what is put in at the beginning of something that is replaced comes before it.
     #[must_use]
     pub fn edited(mut self, at: Range<usize>, with: impl Into<Bytes>) -> Self {
-        self.edits.retain(|edit| !edit.is_covered_by(&at));
+        let mut next = self.edits.partition_point(|edit| edit.at.start < at.start);
+        while let Some(edit) = self.edits.get(next).filter(|edit| edit.at.start <= at.end) {
+            if edit.is_covered_by(&at) {
+                self.edits.remove(next);
+            } else {
+                next += 1;
+            }
+        }
         let place = |at: &Range<usize>| (at.start, at.end);
         let index = self.edits.partition_point(|edit| place(&edit.at) < place(&at));
         self.edits.insert(index, Edit { at, with: with.into() });

@@ -137,7 +137,7 @@ async fn a_full_deployment_says_when_it_is_worth_asking_again() {
         (&got.headers["retry-after-ms"], &got.headers["retry-after"]),
         (&"1500".parse().unwrap(), &"2".parse().unwrap())
     );
-    assert_eq!(got.headers["x-ratelimit-remaining-tokens"], "0");
+    assert_eq!(got.headers["anthropic-ratelimit-tokens-remaining"], "0");
 }
 
 #[tokio::test]

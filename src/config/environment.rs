@@ -66,6 +66,7 @@ fn from_variables(lookup: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<&'sta
     }
     azure(&lookup, &mut config, &mut found);
     bedrock(&lookup, &mut config, &mut found);
+    vertex(&lookup, &mut config, &mut found);
     config.providers.insert("demo".to_owned(), Provider::new(ProviderKind::Demo));
     (config, found)
 }
@@ -97,6 +98,21 @@ fn bedrock(lookup: &dyn Fn(&str) -> Option<String>, config: &mut Config, found: 
         provider.api_key = Some(Secret::new(key));
         provider.region = Some(region);
         config.providers.insert("bedrock".to_owned(), provider);
+    }
+}
+
+/// A project may be there for something else: Google's SDKs have a switch that says that Vertex is meant.
+fn vertex(lookup: &dyn Fn(&str) -> Option<String>, config: &mut Config, found: &mut Vec<&'static str>) {
+    const SWITCHES: [&str; 2] = ["GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_ENTERPRISE"];
+    const PROJECT: &str = "GOOGLE_CLOUD_PROJECT";
+    const LOCATION: &str = "GOOGLE_CLOUD_LOCATION";
+    let is_on = |name: &&str| lookup(name).is_some_and(|value| matches!(&*value, "true" | "True" | "1"));
+    if let (Some(switch), Some(project)) = (SWITCHES.into_iter().find(is_on), lookup(PROJECT)) {
+        found.extend([switch, PROJECT]);
+        let mut provider = Provider::new(ProviderKind::Vertex);
+        provider.project = Some(project);
+        provider.location = lookup(LOCATION).inspect(|_| found.push(LOCATION));
+        config.providers.insert("vertex".to_owned(), provider);
     }
 }
 
@@ -134,6 +150,25 @@ mod tests {
         assert_eq!(found, ["GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL"]);
         assert_eq!(gemini.api_key.as_ref().unwrap().expose(), "first");
         assert_eq!(gemini.base_url.as_deref(), Some("http://127.0.0.1:9000/v1beta"));
+    }
+
+    #[test]
+    fn vertex_is_there_if_it_is_meant() {
+        let with = |switch: &'static str| {
+            from_variables(&move |name| match name {
+                "GOOGLE_GENAI_USE_VERTEXAI" => Some(switch.to_owned()),
+                "GOOGLE_CLOUD_PROJECT" => Some("p".to_owned()),
+                "GOOGLE_CLOUD_LOCATION" => Some("eu".to_owned()),
+                _ => None,
+            })
+        };
+
+        let (config, found) = with("true");
+
+        assert_eq!(found, ["GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"]);
+        let vertex = &config.providers["vertex"];
+        assert_eq!((vertex.project.as_deref(), vertex.location.as_deref()), (Some("p"), Some("eu")));
+        assert!(!with("false").0.providers.contains_key("vertex"));
     }
 
     #[test]

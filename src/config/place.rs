@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     BoxError, Dialect,
-    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
-    preset::{CLAUDE_AT_VERTEX, Deviations, Preset},
+    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
+    preset::{CLAUDE_AT_VERTEX, Deviations, GEMINI_AT_VERTEX, Preset},
     upstream::Address,
 };
 
@@ -53,9 +53,11 @@ pub(super) fn place<'a>(
 }
 
 /// The publishers at Vertex, where a model's name tells who made it.
-const MAKERS: [(&str, &str); 6] = [
+const MAKERS: [(&str, &str); 8] = [
     ("claude", "anthropic"),
     ("gemini", "google"),
+    ("text-embedding", "google"),
+    ("text-multilingual-embedding", "google"),
     ("mistral", "mistralai"),
     ("ministral", "mistralai"),
     ("codestral", "mistralai"),
@@ -93,7 +95,7 @@ fn vertex<'a>(location: &Address, model: &'a str) -> Result<Place<'a>, BoxError>
             place(vec![&ANTHROPIC], below("/publishers/anthropic")?.predict(), CLAUDE_AT_VERTEX, name)
         }
         "google" if !name.ends_with("-maas") => {
-            place(vec![&GEMINI], below("/publishers/google")?, NONE, name)
+            place(vec![&GEMINI], below("/publishers/google")?, GEMINI_AT_VERTEX, name)
         }
         "mistralai" => {
             let mistral = Preset::named("mistral").map_or(NONE, |preset| preset.deviations);
@@ -115,11 +117,10 @@ fn azure<'a>(provider: &Provider, usual: Place<'a>, known_as: &str) -> Result<Pl
         return Ok(Place { natives: vec![&ANTHROPIC], address: Some(foundry(provider)?), ..usual });
     }
     let version = provider.api_version.as_deref().unwrap_or_default();
-    let has_responses = !version.starts_with(|c: char| c.is_ascii_digit()) || version >= FIRST_RESPONSES;
-    if has_responses && !is_inference(provider) {
-        return Ok(usual);
-    }
-    Ok(Place { natives: vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS], ..usual })
+    let is_old = version.starts_with(|c: char| c.is_ascii_digit()) && version < FIRST_RESPONSES;
+    let mut natives = usual.natives;
+    natives.retain(|native| native.id() != OPENAI_RESPONSES.id() || !(is_old || is_inference(provider)));
+    Ok(Place { natives, ..usual })
 }
 
 /// The first dated version of Azure that has responses.

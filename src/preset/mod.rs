@@ -29,7 +29,13 @@ mod vertex;
 use crate::target::ModelFacts;
 
 pub(crate) use self::apply::adapted;
-pub use self::{object::Object, quirk::Changes, rule::Rule, table::PRESETS, vertex::CLAUDE_AT_VERTEX};
+pub use self::{
+    object::Object,
+    quirk::Changes,
+    rule::Rule,
+    table::PRESETS,
+    vertex::{CLAUDE_AT_VERTEX, GEMINI_AT_VERTEX},
+};
 
 /// A provider that is known by its name.
 #[derive(Debug, PartialEq, Eq)]

@@ -133,6 +133,8 @@ impl Address {
                 format!("/deployments/{}{path}", percent::encoded(model)).into()
             }
             Form::Plain | Form::Deployments => Cow::Borrowed(path),
+            // Counting is a model of its own, and the body has the name of the one that is asked about.
+            Form::Predict if path.ends_with("/count_tokens") => "/models/count-tokens:rawPredict".into(),
             Form::Predict => {
                 let method = if payload.head().stream { "streamRawPredict" } else { "rawPredict" };
                 format!("/models/{}:{method}", percent::segment(model)).into()
