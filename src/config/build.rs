@@ -18,8 +18,8 @@ use crate::{
     access::Pattern,
     demo::Demo,
     dialect::{
-        ANTHROPIC, ANTHROPIC_COUNT, GEMINI, GEMINI_COUNT, OPENAI_CHAT, OPENAI_COUNT, OPENAI_EMBEDDINGS,
-        OPENAI_RESPONSES,
+        ANTHROPIC, ANTHROPIC_COUNT, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED, OPENAI_CHAT,
+        OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
     },
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
@@ -254,7 +254,7 @@ fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
         }
         ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
         ProviderKind::Anthropic => vec![&ANTHROPIC, &ANTHROPIC_COUNT],
-        ProviderKind::Gemini => vec![&GEMINI, &GEMINI_COUNT],
+        ProviderKind::Gemini => vec![&GEMINI, &GEMINI_COUNT, &GEMINI_BATCH_EMBED, &GEMINI_EMBED],
         ProviderKind::Vertex | ProviderKind::Bedrock | ProviderKind::Demo => vec![&OPENAI_CHAT],
     }
 }

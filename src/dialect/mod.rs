@@ -11,6 +11,7 @@ pub mod embeddings;
 
 mod anthropic;
 pub(crate) mod arguments;
+mod bedrock_embeddings;
 pub(crate) mod buffer;
 mod count;
 mod extent;
@@ -30,10 +31,12 @@ pub(crate) mod prefix;
 mod proof;
 mod retry_after;
 mod schema;
+mod sibling;
 mod status;
 mod task;
 pub(crate) mod text;
 mod text_or;
+mod vertex_embeddings;
 
 use std::{
     borrow::Cow,
@@ -48,12 +51,14 @@ use http::{Method, StatusCode, request::Parts};
 use self::prefix::Vendor;
 pub use self::{
     anthropic::{ANTHROPIC, ANTHROPIC_COUNT, Anthropic},
-    count::Count,
-    gemini::{GEMINI, GEMINI_COUNT, Gemini},
+    bedrock_embeddings::BEDROCK_EMBEDDINGS,
+    gemini::{GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
     openai_responses::{OPENAI_COUNT, OPENAI_RESPONSES, OpenAiResponses},
+    sibling::Sibling,
     task::{Codec, CountCodec, EmbeddingsCodec},
+    vertex_embeddings::VERTEX_EMBEDDINGS,
 };
 use crate::{
     Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
@@ -270,6 +275,8 @@ impl Default for Dialects {
             &OPENAI_COUNT,
             &ANTHROPIC_COUNT,
             &GEMINI_COUNT,
+            &GEMINI_EMBED,
+            &GEMINI_BATCH_EMBED,
         ])
     }
 }
