@@ -271,8 +271,14 @@ fn gateway_answer(
     without(without(body, "\"created\":"), "\"created_at\":")
 }
 
+/// So many inputs, or as many as `PROPTEST_CASES` says.
+fn cases(usual: u32) -> ProptestConfig {
+    let wished = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: wished.unwrap_or(usual), failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn requests_are_written_by_the_rules_or_refused(bytes in vec(any::<u8>(), 0..400), odd in 0usize..60) {
@@ -405,7 +411,7 @@ fn passed_on(dialect: &dyn Dialect, event: &Sse) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn a_stream_is_the_same_however_it_is_cut(bytes in vec(any::<u8>(), 0..80), cuts in vec(any::<prop::sample::Index>(), 0..12)) {

@@ -29,6 +29,7 @@ mod openai_error;
 mod openai_responses;
 pub(crate) mod prefix;
 mod proof;
+mod rate_limits;
 mod retry_after;
 mod schema;
 mod sibling;
@@ -56,6 +57,7 @@ pub use self::{
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
     openai_responses::{OPENAI_COUNT, OPENAI_RESPONSES, OpenAiResponses},
+    rate_limits::LimitHeaders,
     sibling::Sibling,
     task::{Codec, CountCodec, EmbeddingsCodec},
     vertex_embeddings::VERTEX_EMBEDDINGS,
@@ -152,6 +154,11 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// Whether an error has to continue the count of the events before it.
     fn numbers_events(&self) -> bool {
         false
+    }
+
+    /// How the headers are called in which a client reads what is left of its provider's limits.
+    fn limit_headers(&self) -> LimitHeaders {
+        LimitHeaders::OpenAi
     }
 
     /// Whether this client expects its stream as one JSON array, written piece by piece, in place of

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 
-use super::{Closing, Codec, Dialect, Sent, json};
+use super::{Closing, Codec, Dialect, LimitHeaders, Sent, json};
 use crate::{
     Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head, target::ModelFacts,
 };
@@ -86,6 +86,10 @@ impl Dialect for Sibling {
 
     fn error_event(&self, error: &Error, id: &RequestId, sent: &Sent) -> Bytes {
         self.chat.error_event(error, id, sent)
+    }
+
+    fn limit_headers(&self) -> LimitHeaders {
+        self.chat.limit_headers()
     }
 
     fn codec(&self) -> Option<Codec> {

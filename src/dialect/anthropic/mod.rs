@@ -39,7 +39,7 @@ use serde_json::value::RawValue;
 
 use self::codec::AnthropicCodec;
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, LimitHeaders, Sent,
     json::{self, Member, span},
 };
 use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
@@ -148,6 +148,10 @@ impl Dialect for Anthropic {
 
     fn error_event(&self, error: &Error, id: &RequestId, _: &Sent) -> Bytes {
         error::event(error, id)
+    }
+
+    fn limit_headers(&self) -> LimitHeaders {
+        LimitHeaders::Anthropic
     }
 
     fn codec(&self) -> Option<Codec> {

@@ -45,7 +45,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use self::{codec::GeminiCodec, path::Method, wire::read::Whole};
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, LimitHeaders, Sent,
     json::{self, Member},
     schema::Members,
     text::Str,
@@ -169,6 +169,10 @@ impl Dialect for Gemini {
     fn stream_is_array(&self, parts: &Parts) -> bool {
         let is_sse = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
         !is_sse && is_stream(parts)
+    }
+
+    fn limit_headers(&self) -> LimitHeaders {
+        LimitHeaders::None
     }
 
     fn codec(&self) -> Option<Codec> {
