@@ -19,8 +19,8 @@ use crate::{
     access::Pattern,
     demo::Demo,
     dialect::{
-        ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, GEMINI, GEMINI_COUNT, OPENAI_CHAT, OPENAI_COUNT,
-        OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
+        ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, BEDROCK_EMBEDDINGS, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT,
+        GEMINI_EMBED, OPENAI_CHAT, OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
     },
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
@@ -273,8 +273,8 @@ pub(super) fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
         }
         ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
         ProviderKind::Anthropic => vec![&ANTHROPIC, &ANTHROPIC_COUNT],
-        ProviderKind::Gemini => vec![&GEMINI, &GEMINI_COUNT],
-        ProviderKind::Bedrock => vec![&BEDROCK],
+        ProviderKind::Gemini => vec![&GEMINI, &GEMINI_COUNT, &GEMINI_BATCH_EMBED, &GEMINI_EMBED],
+        ProviderKind::Bedrock => vec![&BEDROCK, &BEDROCK_EMBEDDINGS],
         ProviderKind::Vertex | ProviderKind::Demo => vec![&OPENAI_CHAT],
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     BoxError, Dialect,
-    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
+    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, VERTEX_EMBEDDINGS},
     preset::{CLAUDE_AT_VERTEX, Deviations, GEMINI_AT_VERTEX, Preset},
     upstream::Address,
 };
@@ -95,7 +95,7 @@ fn vertex<'a>(location: &Address, model: &'a str) -> Result<Place<'a>, BoxError>
             place(vec![&ANTHROPIC], below("/publishers/anthropic")?.predict(), CLAUDE_AT_VERTEX, name)
         }
         "google" if !name.ends_with("-maas") => {
-            place(vec![&GEMINI], below("/publishers/google")?, GEMINI_AT_VERTEX, name)
+            place(vec![&GEMINI, &VERTEX_EMBEDDINGS], below("/publishers/google")?, GEMINI_AT_VERTEX, name)
         }
         "mistralai" => {
             let mistral = Preset::named("mistral").map_or(NONE, |preset| preset.deviations);

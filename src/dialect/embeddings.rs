@@ -1,6 +1,7 @@
 //! The form that every dialect for embeddings is translated through.
 
 use super::canonical::{Extra, Text};
+use crate::{BoxError, Error, Kind, Target};
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]
@@ -62,4 +63,18 @@ pub struct Answer<'a> {
     pub vectors: Vec<Vec<f32>>,
     /// The tokens of the texts; `None` if the provider doesn't say.
     pub tokens: Option<u64>,
+}
+
+/// Refuses more texts than `most`, which is what the model takes at once.
+pub(crate) fn at_most(request: &Request<'_>, most: usize, to: &Target) -> Result<(), Error> {
+    if request.inputs.len() <= most {
+        return Ok(());
+    }
+    let message = format!("input: {to} takes at most {most} texts at once");
+    Err(Error::new(Kind::InvalidRequest, message).with_param("input"))
+}
+
+/// The error for an answer without vectors.
+pub(crate) fn unreadable(error: impl Into<BoxError>) -> Error {
+    Error::new(Kind::Upstream, "the provider's answer has no embeddings").with_source(error)
 }

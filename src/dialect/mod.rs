@@ -12,6 +12,7 @@ pub mod embeddings;
 mod anthropic;
 pub(crate) mod arguments;
 mod bedrock;
+mod bedrock_embeddings;
 pub(crate) mod buffer;
 mod count;
 mod extent;
@@ -32,11 +33,13 @@ mod proof;
 mod rate_limits;
 mod retry_after;
 mod schema;
+mod sibling;
 mod status;
 mod task;
 pub(crate) mod text;
 mod text_or;
 mod turns;
+mod vertex_embeddings;
 
 use std::{
     borrow::Cow,
@@ -52,13 +55,15 @@ use self::prefix::Vendor;
 pub use self::{
     anthropic::{ANTHROPIC, ANTHROPIC_COUNT, Anthropic},
     bedrock::{BEDROCK, Bedrock},
-    count::Count,
-    gemini::{GEMINI, GEMINI_COUNT, Gemini},
+    bedrock_embeddings::BEDROCK_EMBEDDINGS,
+    gemini::{GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
     openai_responses::{OPENAI_COUNT, OPENAI_RESPONSES, OpenAiResponses},
     rate_limits::LimitHeaders,
+    sibling::Sibling,
     task::{Codec, CountCodec, EmbeddingsCodec},
+    vertex_embeddings::VERTEX_EMBEDDINGS,
 };
 use crate::{
     Error, Kind, Payload, Target, Tokens,
@@ -289,6 +294,8 @@ impl Default for Dialects {
             &OPENAI_COUNT,
             &ANTHROPIC_COUNT,
             &GEMINI_COUNT,
+            &GEMINI_EMBED,
+            &GEMINI_BATCH_EMBED,
         ])
     }
 }

@@ -20,6 +20,8 @@ pub struct ReadUsage {
     sent: usize,
     /// The size of what the model wrote, likewise.
     written: usize,
+    /// Whether what is written is paid for; vectors aren't.
+    writes: bool,
     tokens: Tokens,
     reported: bool,
     answered: bool,
@@ -49,6 +51,7 @@ impl ReadUsage {
             dialect: payload.dialect(),
             sent: payload.source().len(),
             written: 0,
+            writes: payload.head().max_output != Some(0),
             tokens: Tokens::default(),
             reported: false,
             answered: false,
@@ -135,7 +138,7 @@ impl ReadUsage {
         // About four bytes make a token, in the languages and the code that models mostly read.
         let tokens = |bytes: usize| bytes.div_ceil(4) as u64;
         let input = if self.reported { self.tokens.input } else { tokens(self.sent) };
-        let output = self.tokens.output.max(tokens(self.written));
+        let output = self.tokens.output.max(if self.writes { tokens(self.written) } else { 0 });
         self.attempt.estimate(Tokens { input, output, ..self.tokens });
     }
 }

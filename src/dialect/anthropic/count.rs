@@ -7,7 +7,7 @@ use super::{ANTHROPIC, decode, encode};
 use crate::{
     Error, Target,
     dialect::{
-        Count, CountCodec, Dialect, Encoded,
+        Codec, CountCodec, Dialect, Encoded, Sibling,
         canonical::Request,
         count::{Only, question, unreadable},
         json,
@@ -15,14 +15,15 @@ use crate::{
 };
 
 /// `POST /v1/messages/count_tokens`.
-pub static ANTHROPIC_COUNT: Count = Count {
+pub static ANTHROPIC_COUNT: Sibling = Sibling {
     id: "anthropic-count",
     chat: &ANTHROPIC,
     speaks: |path| matches!(path, "/v1/messages/count_tokens" | "/messages/count_tokens"),
     path: |_| "/v1/messages/count_tokens".into(),
     peek: |parts, body| ANTHROPIC.peek(parts, body),
     repeat_model: |payload| payload,
-    codec: &AnthropicCountCodec,
+    read_usage: |_, _| false,
+    codec: Codec::Count(&AnthropicCountCodec),
 };
 
 /// The members of a message's request that are counted.
@@ -95,7 +96,7 @@ mod tests {
     fn an_answer_without_a_number_is_an_error() {
         assert_eq!(AnthropicCountCodec.decode_answer(br#"{"input_tokens":14}"#).unwrap(), 14);
         assert_eq!(AnthropicCountCodec.encode_answer(14), r#"{"input_tokens":14}"#);
-        assert!(ANTHROPIC_COUNT.error_in_answer(&"{}".into()).is_some());
+        assert!(AnthropicCountCodec.decode_answer(b"{}").is_err());
         let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#;
         assert_eq!(ANTHROPIC_COUNT.error_in_answer(&error.into()).unwrap().kind(), crate::Kind::Overloaded);
     }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Error, Kind, Target,
     dialect::{
-        Count, CountCodec, Encoded,
+        Codec, CountCodec, Encoded, Sibling,
         canonical::Request,
         count::{Only, question, unreadable},
         json,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// `POST /v1beta/models/{model}:countTokens`.
-pub static GEMINI_COUNT: Count = Count {
+pub static GEMINI_COUNT: Sibling = Sibling {
     id: "gemini-count",
     chat: &GEMINI,
     speaks: |path| path::asked(path).is_some_and(|asked| asked.method == Method::Count),
@@ -32,7 +32,8 @@ pub static GEMINI_COUNT: Count = Count {
         Ok(Head { model, ..Head::default() })
     },
     repeat_model: repeat::repeated,
-    codec: &GeminiCountCodec,
+    read_usage: |_, _| false,
+    codec: Codec::Count(&GeminiCountCodec),
 };
 
 /// The members of a chat's request that are counted.

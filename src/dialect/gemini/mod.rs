@@ -8,6 +8,7 @@ mod codec;
 mod content;
 mod count;
 mod decode;
+pub(super) mod embed;
 mod encode;
 mod error;
 mod finish;
@@ -30,7 +31,10 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
-pub use self::count::GEMINI_COUNT;
+pub use self::{
+    count::GEMINI_COUNT,
+    embed::{GEMINI_BATCH_EMBED, GEMINI_EMBED},
+};
 
 use std::borrow::Cow;
 

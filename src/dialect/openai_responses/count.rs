@@ -7,7 +7,7 @@ use super::{OPENAI_RESPONSES, decode, encode};
 use crate::{
     Error, Target,
     dialect::{
-        Count, CountCodec, Dialect, Encoded,
+        Codec, CountCodec, Dialect, Encoded, Sibling,
         canonical::Request,
         count::{Only, question, unreadable},
         json,
@@ -15,14 +15,15 @@ use crate::{
 };
 
 /// `POST /v1/responses/input_tokens`.
-pub static OPENAI_COUNT: Count = Count {
+pub static OPENAI_COUNT: Sibling = Sibling {
     id: "openai-count",
     chat: &OPENAI_RESPONSES,
     speaks: |path| matches!(path, "/v1/responses/input_tokens" | "/responses/input_tokens"),
     path: |_| "/responses/input_tokens".into(),
     peek: |parts, body| OPENAI_RESPONSES.peek(parts, body),
     repeat_model: |payload| payload,
-    codec: &OpenAiCountCodec,
+    read_usage: |_, _| false,
+    codec: Codec::Count(&OpenAiCountCodec),
 };
 
 /// The members of a response's request that are counted.
