@@ -3,6 +3,7 @@
 //!
 //! `PROPTEST_CASES` says how many inputs each test makes; it is short without it.
 
+#[allow(dead_code, reason = "streams are all that is made up here")]
 mod random;
 
 use std::sync::LazyLock;

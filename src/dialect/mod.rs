@@ -28,6 +28,7 @@ mod proof;
 mod retry_after;
 mod schema;
 mod status;
+mod streamed;
 pub(crate) mod text;
 mod text_or;
 
@@ -48,6 +49,7 @@ pub use self::{
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
     openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
 };
+pub(crate) use self::streamed::streamed;
 use crate::{
     Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
     target::ModelFacts,
