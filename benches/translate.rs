@@ -6,7 +6,7 @@ use std::{fmt::Write, hint::black_box};
 use bartizan::{
     Target, Tokens,
     body::sse::{Event, Splitter},
-    dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, OPENAI_CHAT},
+    dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
     payload::Head,
     target::ModelFacts,
 };
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 /// About 10 kB: 20 messages with calls and results among them, and 5 tools.
 fn chat_request() -> Vec<u8> {
-    let text = "Some words that were said, with a \"quote\" and\na second line. ".repeat(7);
+    let text = "Some words that were said, with a \"quote\" and\na second line. ".repeat(10);
     let mut messages = vec![json!({"role": "system", "content": text})];
     for round in 0..5 {
         let id = format!("call_{round}");
@@ -49,7 +49,7 @@ fn target() -> Target {
 }
 
 fn codec(dialect: &'static dyn Dialect) -> &'static dyn ChatCodec {
-    dialect.codec().and_then(Codec::chat).expect("both dialects are translated")
+    dialect.codec().and_then(Codec::chat).expect("all four are translated")
 }
 
 fn request(criterion: &mut Criterion, name: &str, from: &dyn ChatCodec, to: &dyn ChatCodec, body: &[u8]) {
@@ -70,6 +70,11 @@ fn requests(criterion: &mut Criterion) {
 
     request(criterion, "chat-to-anthropic", chat, anthropic, &chat_body);
     request(criterion, "anthropic-to-chat", anthropic, chat, &anthropic_body);
+    for (name, other) in [("responses", codec(&OPENAI_RESPONSES)), ("gemini", codec(&GEMINI))] {
+        let body = other.encode_request(&canonical, &target()).unwrap().body;
+        request(criterion, &format!("chat-to-{name}"), chat, other, &chat_body);
+        request(criterion, &format!("{name}-to-chat"), other, chat, &body);
+    }
 }
 
 fn answers(criterion: &mut Criterion) {
@@ -96,6 +101,10 @@ const CHAT_ARGUMENTS: &str = r#"{"id":"chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT","
 const ANTHROPIC_START: &str = r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"claude","content":[],"stop_reason":null,"usage":{"input_tokens":9,"output_tokens":1}}}"#;
 const ANTHROPIC_EVENT: &str =
     r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" word"}}"#;
+
+const RESPONSES_CREATED: &str = r#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_1","object":"response","created_at":1,"status":"in_progress","model":"gpt","output":[]}}"#;
+const RESPONSES_EVENT: &str = r#"{"type":"response.output_text.delta","sequence_number":7,"item_id":"msg_1","output_index":0,"content_index":0,"delta":" word","logprobs":[]}"#;
+const GEMINI_EVENT: &str = r#"{"candidates":[{"content":{"parts":[{"text":" word"}],"role":"model"},"index":0}],"usageMetadata":{"promptTokenCount":8,"candidatesTokenCount":5,"totalTokenCount":13},"modelVersion":"gemini-2.5-flash","responseId":"r1"}"#;
 
 fn sse(name: &str, data: &str) -> Bytes {
     let mut raw = String::new();
@@ -148,6 +157,14 @@ fn events(criterion: &mut Criterion) {
         of_chat(CHAT_ARGUMENTS),
     );
     one_event(criterion, "anthropic-to-chat", anthropic, chat, event(start), event(delta));
+    let (responses, gemini) = (codec(&OPENAI_RESPONSES), codec(&GEMINI));
+    let of_responses = |data| event(sse("response.output_text.delta", data));
+    let created = event(sse("response.created", RESPONSES_CREATED));
+    let delta = of_responses(RESPONSES_EVENT);
+    one_event(criterion, "chat-to-responses", chat, responses, of_chat(CHAT_EVENT), of_chat(CHAT_EVENT));
+    one_event(criterion, "chat-to-gemini", chat, gemini, of_chat(CHAT_EVENT), of_chat(CHAT_EVENT));
+    one_event(criterion, "responses-to-chat", responses, chat, created, delta);
+    one_event(criterion, "gemini-to-chat", gemini, chat, of_chat(GEMINI_EVENT), of_chat(GEMINI_EVENT));
 }
 
 /// What the layers around a provider do with an event that passes as it is.
@@ -165,9 +182,14 @@ fn pass(dialect: &dyn Dialect, events: &mut Splitter, raw: Bytes, tokens: &mut T
 fn passthrough(criterion: &mut Criterion) {
     let of_chat = sse("", CHAT_EVENT);
     let of_anthropic = sse("content_block_delta", ANTHROPIC_EVENT);
-    for (name, dialect, raw) in
-        [("chat", &OPENAI_CHAT as &dyn Dialect, of_chat), ("anthropic", &ANTHROPIC, of_anthropic)]
-    {
+    let of_responses = sse("response.output_text.delta", RESPONSES_EVENT);
+    let of_gemini = sse("", GEMINI_EVENT);
+    for (name, dialect, raw) in [
+        ("chat", &OPENAI_CHAT as &dyn Dialect, of_chat),
+        ("anthropic", &ANTHROPIC, of_anthropic),
+        ("responses", &OPENAI_RESPONSES, of_responses),
+        ("gemini", &GEMINI, of_gemini),
+    ] {
         let (mut events, mut tokens) = (Splitter::default(), Tokens::default());
         criterion.bench_function(&format!("passthrough/{name}"), |bench| {
             bench.iter_batched(

@@ -1,6 +1,6 @@
 //! The names of the headers that this crate reads and writes.
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName, header};
 
 /// Names the request, in the way of OpenAI's clients.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,3 +31,8 @@ pub const ESTIMATED: HeaderName = HeaderName::from_static("x-bartizan-estimated"
 
 /// Set to `true` by a client that wants a refusal instead of a loss.
 pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");
+
+/// Whether a body is JSON by its type.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
+}

@@ -142,6 +142,8 @@
 //!   [`Prices`](budget::Prices) for the worst case, [`Catalog`](models::Catalog) for the list of models.
 //!   A ledger has to pass the `ledger::conformance` suite of the feature `test-util`.
 //! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated.
+//! - **A dialect** implements [`Dialect`], and [`Codec`](dialect::Codec) if it is to be translated;
+//!   [`dialect`] has a whole one. A provider that deviates from a dialect has a [`preset`].
 //!
 //! # Features
 //!
@@ -160,9 +162,8 @@
 //!
 //! # What is not here
 //!
-//! Limits on tokens per minute, caches of answers, stores other than memory, and dialects other than
-//! chat completions, messages and embeddings. Budgets are therefore those of one process, and begin
-//! anew with it.
+//! Limits on tokens per minute, caches of answers, and stores other than memory. Budgets are therefore
+//! those of one process, and begin anew with it.
 //!
 //! [`AccessLayer`]: access::AccessLayer
 //! [`AuthLayer`]: auth::AuthLayer

@@ -3,8 +3,7 @@
 //!
 //! `PROPTEST_CASES` says how many inputs each test makes; it is short without it.
 
-// Only its streams are of use here.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "streams are all that is made up here")]
 mod random;
 
 use std::sync::LazyLock;

@@ -1,6 +1,6 @@
 //! What is as large as a request or an answer may be, and shaped to be slow, is translated in linear time.
 //!
-//! Every case has 100,000 of something. What is quadratic in it takes minutes.
+//! Every case has 50,000 of something. What is quadratic in it takes minutes.
 
 use std::{
     fmt::Write,
@@ -10,15 +10,15 @@ use std::{
 use bartizan::{
     Error, Kind, Target,
     body::sse::{self, Splitter},
-    dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, OPENAI_CHAT},
+    dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
     payload::Head,
 };
 use bytes::{Bytes, BytesMut};
 
-const MANY: usize = 100_000;
+const MANY: usize = 50_000;
 
 /// Several times what it takes unoptimized on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn chat() -> &'static dyn ChatCodec {
     OPENAI_CHAT.codec().and_then(Codec::chat).unwrap()
@@ -26,6 +26,18 @@ fn chat() -> &'static dyn ChatCodec {
 
 fn anthropic() -> &'static dyn ChatCodec {
     ANTHROPIC.codec().and_then(Codec::chat).unwrap()
+}
+
+fn responses() -> &'static dyn ChatCodec {
+    OPENAI_RESPONSES.codec().and_then(Codec::chat).unwrap()
+}
+
+fn gemini() -> &'static dyn ChatCodec {
+    GEMINI.codec().and_then(Codec::chat).unwrap()
+}
+
+fn all() -> [(&'static str, &'static dyn ChatCodec); 4] {
+    [("chat", chat()), ("responses", responses()), ("anthropic", anthropic()), ("gemini", gemini())]
 }
 
 /// `one(0),one(1),…`
@@ -47,11 +59,11 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Reads a request and writes it for providers of both dialects.
+/// Reads a request and writes it for providers of all dialects.
 #[track_caller]
 fn request(from: &dyn ChatCodec, body: &str) {
     let request = timed("decoding", || from.decode_request(body.as_bytes())).unwrap();
-    for (name, to) in [("chat", chat()), ("anthropic", anthropic())] {
+    for (name, to) in all() {
         let target = Target::new("provider", "model");
         let encoded = timed(name, || to.encode_request(&request, &target)).unwrap();
         assert!(encoded.lost.len() < 100, "{}", encoded.lost.len());
@@ -227,11 +239,99 @@ fn calls_and_results_of_anthropic_in_the_worst_order() {
     request(anthropic(), &anthropic_request(&format!(r#"{{"role":"user","content":[{results}]}}"#), ""));
 }
 
+fn responses_request(items: &str, rest: &str) -> String {
+    format!(r#"{{"model":"m","input":[{items}]{rest}}}"#)
+}
+
+fn gemini_request(contents: &str, rest: &str) -> String {
+    format!(r#"{{"contents":[{contents}]{rest}}}"#)
+}
+
+#[test]
+fn items_of_responses() {
+    let of = |role: &str| format!(r#"{{"type":"message","role":"{role}","content":"x"}}"#);
+    let thought = r#"{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"t"}],"encrypted_content":"gAAA"}"#;
+    let unknown = many(|index| format!(r#"{{"type":"t{index}","a":1}}"#));
+    let parts = many(|index| format!(r#"{{"type":"input_text","text":"x","member{index}":1}}"#));
+    let members = many(|index| format!(r#""member{index}":1"#));
+
+    request(responses(), &responses_request(&many(|index| of(["user", "assistant"][index % 2])), ""));
+    request(responses(), &responses_request(&many(|index| of(["user", "system"][index % 2])), ""));
+    request(responses(), &responses_request(&format!("{HI},{}", many(|_| thought.to_owned())), ""));
+    request(responses(), &responses_request(&format!("{HI},{unknown},{HI}"), ""));
+    request(responses(), &responses_request(&format!(r#"{{"role":"user","content":[{parts}]}}"#), ""));
+    request(responses(), &responses_request(HI, &format!(",{members}")));
+}
+
+#[test]
+fn calls_and_results_of_responses_in_the_worst_order() {
+    let calls = many(|index| {
+        format!(
+            r#"{{"type":"function_call","call_id":"c{index}","name":"{}","arguments":"{{}}"}}"#,
+            illegal(index)
+        )
+    });
+    let results = many(|index| {
+        format!(r#"{{"type":"function_call_output","call_id":"c{}","output":"r"}}"#, MANY - 1 - index)
+    });
+    let turns = many(|index| {
+        format!(
+            r#"{{"type":"function_call","call_id":"c{index}","name":"f","arguments":"{{}}"}},{{"type":"function_call_output","call_id":"c{index}","output":"r"}}"#
+        )
+    });
+
+    request(responses(), &responses_request(&format!("{HI},{calls},{results}"), ""));
+    request(responses(), &responses_request(&format!("{HI},{calls}"), ""));
+    request(responses(), &responses_request(&format!("{HI},{results}"), ""));
+    request(responses(), &responses_request(&format!("{HI},{turns}"), ""));
+}
+
+const SAY_HI: &str = r#"{"role":"user","parts":[{"text":"hi"}]}"#;
+
+#[test]
+fn contents_and_parts_of_gemini() {
+    let of = |role: &str| format!(r#"{{"role":"{role}","parts":[{{"text":"x"}}]}}"#);
+    let signed = many(|_| r#"{"text":"x","thoughtSignature":"U0lH"}"#.to_owned());
+    let unknown = many(|index| format!(r#"{{"t{index}":{{"a":1}}}}"#));
+    let settings = many(|index| format!(r#""member{index}":1"#));
+    let content = |parts: &str| format!(r#"{SAY_HI},{{"role":"model","parts":[{parts}]}},{SAY_HI}"#);
+
+    request(gemini(), &gemini_request(&many(|index| of(["user", "model"][index % 2])), ""));
+    request(gemini(), &gemini_request(&many(|_| of("model")), ""));
+    request(gemini(), &gemini_request(&content(&signed), ""));
+    request(gemini(), &gemini_request(&content(&unknown), ""));
+    request(gemini(), &gemini_request(SAY_HI, &format!(r#","generationConfig":{{{settings}}}"#)));
+}
+
+#[test]
+fn calls_and_results_of_gemini_with_and_without_ids() {
+    let call = |id: &str, name: char| format!(r#"{{"functionCall":{{{id}"name":"{name}","args":{{}}}}}}"#);
+    let result =
+        |id: &str, name: char| format!(r#"{{"functionResponse":{{{id}"name":"{name}","response":{{}}}}}}"#);
+    let asked = |calls: &str| format!(r#"{SAY_HI},{{"role":"model","parts":[{calls}]}}"#);
+    let answered =
+        |calls: &str, results: &str| format!(r#"{},{{"role":"user","parts":[{results}]}}"#, asked(calls));
+    let id = |index: usize| format!(r#""id":"c{index}","#);
+
+    let alike = many(|_| call("", 'f'));
+    let differing = many(|index| call("", illegal(index)));
+    let identified = many(|index| call(&id(index), 'f'));
+    let backwards = many(|index| result(&id(MANY - 1 - index), 'f'));
+    let out_of_order = many(|index| result("", illegal(MANY - 1 - index)));
+
+    request(gemini(), &gemini_request(&answered(&alike, &many(|_| result("", 'f'))), ""));
+    request(gemini(), &gemini_request(&answered(&differing, &out_of_order), ""));
+    request(gemini(), &gemini_request(&answered(&identified, &backwards), ""));
+    request(gemini(), &gemini_request(&asked(&alike), ""));
+    request(gemini(), &gemini_request(&format!(r#"{{"role":"user","parts":[{backwards}]}}"#), ""));
+}
+
 #[track_caller]
 fn answer(from: &dyn ChatCodec, body: &str) {
     let answer = timed("decoding", || from.decode_answer(body.as_bytes())).unwrap();
-    timed("chat", || chat().encode_answer(&answer));
-    timed("anthropic", || anthropic().encode_answer(&answer));
+    for (name, to) in all() {
+        timed(name, || to.encode_answer(&answer));
+    }
 }
 
 #[test]
@@ -259,7 +359,30 @@ fn whole_answers() {
     answer(anthropic(), &of_anthropic(&format!("{parts},{unknown}")));
 }
 
-/// Reads a stream of these data and writes it for clients of both dialects.
+#[test]
+fn whole_answers_of_responses_and_gemini() {
+    let calls = many(|index| {
+        format!(r#"{{"type":"function_call","call_id":"c{index}","name":"f","arguments":"{{}}"}}"#)
+    });
+    let items = many(|index| match index % 2 {
+        0 => r#"{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAA"}"#.to_owned(),
+        _ => r#"{"type":"message","role":"assistant","content":[{"type":"output_text","text":"x"}]}"#
+            .to_owned(),
+    });
+    let parts = many(|index| {
+        [r#"{"text":"x"}"#, r#"{"text":"x","thought":true}"#, r#"{"functionCall":{"name":"f","args":{}}}"#]
+            [index % 3]
+            .to_owned()
+    });
+    let candidates = many(|index| format!(r#"{{"index":{index},"content":{{"parts":[{{"text":"x"}}]}}}}"#));
+
+    answer(responses(), &format!(r#"{{"id":"x","output":[{calls}]}}"#));
+    answer(responses(), &format!(r#"{{"id":"x","output":[{items}]}}"#));
+    answer(gemini(), &format!(r#"{{"candidates":[{{"content":{{"parts":[{parts}]}}}}]}}"#));
+    answer(gemini(), &format!(r#"{{"candidates":[{candidates}]}}"#));
+}
+
+/// Reads a stream of these data and writes it for clients of all dialects.
 #[track_caller]
 fn stream(from: &dyn ChatCodec, data: impl Iterator<Item = String> + Clone) -> Vec<Result<(), Error>> {
     let head = Head { stream: true, choices: 1, ..Head::default() };
@@ -272,7 +395,7 @@ fn stream(from: &dyn ChatCodec, data: impl Iterator<Item = String> + Clone) -> V
         }
         decoder.finish(&mut |event| encoder.event(event, &mut out))
     };
-    [("chat", chat()), ("anthropic", anthropic())].map(|(name, to)| timed(name, || through(to))).into()
+    all().map(|(name, to)| timed(name, || through(to))).into()
 }
 
 #[track_caller]
@@ -334,6 +457,37 @@ fn calls_that_take_turns() {
     }
     assert_refused(stream(chat(), nameless));
     assert_refused(stream(anthropic(), deltas));
+}
+
+#[test]
+fn streams_of_responses_and_gemini() {
+    let items = (0..MANY).map(|index| {
+        format!(
+            r#"{{"type":"response.output_item.added","output_index":{index},"item":{{"type":"function_call","call_id":"c{index}","name":"f","arguments":""}}}}"#
+        )
+    });
+    let calls = (0..MANY).map(|_| {
+        r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"a":[1]}}}]}}]}"#
+            .to_owned()
+    });
+    let at_once = many(|_| r#"{"functionCall":{"name":"f","args":{"a":[1]}}}"#.to_owned());
+    let candidates = (0..MANY).map(|index| {
+        format!(r#"{{"candidates":[{{"index":{index},"content":{{"parts":[{{"text":"x"}}]}}}}]}}"#)
+    });
+    let texts = (0..MANY).map(|_| {
+        r#"{"candidates":[{"content":{"parts":[{"text":"x","thought":true},{"text":"y","thoughtSignature":"U0lH"}]}}]}"#
+            .to_owned()
+    });
+    let deltas =
+        (0..MANY).map(|_| r#"{"type":"response.output_text.delta","output_index":0,"delta":"x"}"#.to_owned());
+
+    // Whether it is understood does not matter.
+    stream(responses(), items);
+    stream(responses(), deltas);
+    stream(gemini(), calls);
+    stream(gemini(), std::iter::once(format!(r#"{{"candidates":[{{"content":{{"parts":[{at_once}]}}}}]}}"#)));
+    stream(gemini(), candidates);
+    stream(gemini(), texts);
 }
 
 #[test]
@@ -410,6 +564,14 @@ fn answers_as_deep_as_can_be_are_read_on_a_small_stack() {
             r#"{{"choices":[{{"delta":{{"tool_calls":[{{"function":{{"name":"f","arguments":{array}}}}}]}}}}]}}"#
         ),
         format!(r#"{{"content":[{block}],"usage":{array},"stop_details":{array}}}"#),
+        format!(
+            r#"{{"output":[{{"type":"message","content":{array}}},{array}],"input":{array},"usage":{array}}}"#
+        ),
+        format!(r#"{{"type":"response.output_item.added","item":{{"type":"reasoning","summary":{array}}}}}"#),
+        format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"functionCall":{{"name":"f","args":{array}}}}},{array}]}}}}],"usageMetadata":{array}}}"#
+        ),
+        format!(r#"{{"contents":[{{"parts":[{{"functionResponse":{{"name":"f","response":{array}}}}}]}}]}}"#),
         format!(r#"{{"type":"content_block_start","index":0,"content_block":{block}}}"#),
         format!(
             r#"{{"type":"message_delta","delta":{{"stop_details":{array}}},"usage":{{"cache_creation":{array}}}}}"#
@@ -432,12 +594,13 @@ fn answers_as_deep_as_can_be_are_read_on_a_small_stack() {
 fn read_everywhere(body: &str) {
     let body = Bytes::copy_from_slice(body.as_bytes());
     let event = sse::Event { raw: body.clone(), name: Bytes::new(), data: body.clone() };
-    for dialect in [&OPENAI_CHAT as &dyn Dialect, &ANTHROPIC] {
+    for dialect in [&OPENAI_CHAT as &dyn Dialect, &OPENAI_RESPONSES, &ANTHROPIC, &GEMINI] {
         let codec = dialect.codec().and_then(Codec::chat).unwrap();
         let _ = codec.decode_request(&body);
         if let Ok(answer) = codec.decode_answer(&body) {
-            chat().encode_answer(&answer);
-            anthropic().encode_answer(&answer);
+            for (_, to) in all() {
+                to.encode_answer(&answer);
+            }
         }
         let _ = codec.decoder().event(&event, &mut |_| {});
         let _ = dialect.is_content(&event);

@@ -91,6 +91,7 @@ async fn an_answer_says_how_it_came_about() {
     assert_eq!(answer.headers["request-id"], answer.headers["x-request-id"]);
 }
 
+/// C131
 #[tokio::test]
 async fn bytes_pass_unchanged_where_both_sides_speak_the_same() {
     let cases = [
@@ -387,6 +388,7 @@ async fn a_client_that_leaves_pays_an_estimate_and_gives_everything_back() {
     }
 }
 
+/// C110
 #[tokio::test]
 async fn a_client_that_leaves_a_stream_pays_for_what_has_passed() {
     for model in PROVIDERS {

@@ -277,6 +277,7 @@ mod tests {
         }
     }
 
+    /// C97, C102
     #[test]
     fn data_lines_are_joined_and_comments_have_none() {
         let events = split(&[b"\xef\xbb\xbf: keep-alive\n\ndata: {\ndata: }\nid: 7\n\n"]);
@@ -291,6 +292,7 @@ mod tests {
         assert!(split(&[b"\n\n"]).is_empty());
     }
 
+    /// C101
     #[test]
     fn an_endless_event_is_refused() {
         let mut splitter = Splitter::new(16);
@@ -314,6 +316,7 @@ mod tests {
     }
 
     proptest! {
+        /// C99, C100
         #[test]
         fn the_cut_does_not_matter(
             pieces in prop::collection::vec("(data|event|id|:)?[: ]{0,2}[a-zé🙂]{0,5}(\r\n|\r|\n|)", 0..20),

@@ -56,7 +56,7 @@ pub(crate) fn object_in(body: &[u8]) -> Result<&[u8], Error> {
 /// A request for a provider.
 pub(crate) fn written(request: &impl Serialize) -> Result<Vec<u8>, Error> {
     /// Most requests fit without growing.
-    const USUAL_SIZE: usize = 8 << 10;
+    const USUAL_SIZE: usize = 16 << 10;
 
     let mut json = Vec::with_capacity(USUAL_SIZE);
     serde_json::to_writer(&mut json, request)
@@ -131,9 +131,9 @@ impl Member {
 
     /// The value of the only such member, if the outermost object ends soon after it; the quick way to
     /// what stands at the end of a long answer. The text is known to be JSON or to be worthless.
-    pub(crate) fn near_the_end<'a>(&self, json: &'a [u8]) -> Option<&'a RawValue> {
+    pub(crate) fn near_the_end<'a, T: Deserialize<'a>>(&self, json: &'a [u8]) -> Option<T> {
         let rest = self.rest(json)?;
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
+        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<T>();
         let value = values.next()?.ok()?;
         let after = &rest[values.byte_offset()..];
         (ends_one_object(after) && self.rest(after).is_none()).then_some(value)
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn a_member_near_the_end_is_the_only_one_and_of_the_outermost_object() {
         let usage = Member::new(|| Finder::new(b"\"usage\""));
-        let value = |json: &'static str| usage.near_the_end(json.as_bytes()).map(RawValue::get);
+        let value = |json: &'static str| usage.near_the_end::<&RawValue>(json.as_bytes()).map(RawValue::get);
 
         assert_eq!(value(r#"{"a":[{"b":"\"usage\":{"}],"usage":{"c":1}}"#), Some(r#"{"c":1}"#));
         assert_eq!(value("{\"usage\" : [] ,\"a\":{\"b\":[1]},\"c\":null } \n"), Some("[]"));

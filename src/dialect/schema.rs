@@ -97,6 +97,9 @@ const COMBINATORS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 
 /// A schema whose root is plainly an object, as providers want it for a tool's input.
 pub(crate) fn object_root(schema: &RawValue) -> Cow<'_, RawValue> {
+    if is_plainly_an_object(schema.get()) {
+        return Cow::Borrowed(schema);
+    }
     let Some(members) = Members::of(schema) else { return Cow::Borrowed(any_object()) };
     let combines = COMBINATORS.iter().any(|name| members.get(name).is_some());
     let kind = members.get("type").map(RawValue::get);
@@ -108,6 +111,20 @@ pub(crate) fn object_root(schema: &RawValue) -> Cow<'_, RawValue> {
         _ => merged_root(&members),
     };
     RawValue::from_string(json).map_or(Cow::Borrowed(any_object()), Cow::Owned)
+}
+
+/// Whether it can be seen without reading that nothing has to be done to the root, as with most tools.
+fn is_plainly_an_object(schema: &str) -> bool {
+    let after = |text: &'_ str, token: &str| Some(text.strip_prefix(token)?.trim_ascii_start().len());
+    let mut rest = schema;
+    for token in ["{", "\"type\"", ":", "\"object\""] {
+        let Some(length) = after(rest, token) else { return false };
+        rest = &rest[rest.len() - length..];
+    }
+    // All combinators end like that; escapes may hide one.
+    rest.starts_with([',', '}'])
+        && memchr::memmem::find(rest.as_bytes(), b"Of\"").is_none()
+        && memchr::memchr(b'\\', rest.as_bytes()).is_none()
 }
 
 /// Joins the branches of `allOf`, `anyOf` and `oneOf` into one object: all their properties, and

@@ -17,7 +17,11 @@ use super::{
     body::{State, broken},
     guard::Guard,
 };
-use crate::{BoxError, Dialect, Error, Kind};
+use crate::{
+    BoxError, Dialect, Error, Kind,
+    dialect::{Codec, streamed},
+    headers,
+};
 
 pin_project! {
     /// Response future of [`FirstEvent`](super::FirstEvent).
@@ -57,7 +61,7 @@ struct Proof<R> {
 enum Kinds {
     Whole,
     Stream(Guard),
-    /// A single body where a stream was asked for.
+    /// A single body where a stream was asked for, which becomes one.
     NotAStream,
 }
 
@@ -91,7 +95,7 @@ where
             let (parts, body) = answer.map_err(Into::into)?.into_parts();
             let kind = match until {
                 None => Kinds::Whole,
-                Some(_) if is_json(&parts.headers) => Kinds::NotAStream,
+                Some(_) if headers::is_json(&parts.headers) => Kinds::NotAStream,
                 Some(_) => Kinds::Stream(Guard::new(*this.dialect)),
             };
             *this.proof = Some(Proof { parts, body: Box::pin(body), kind, held: Held::default() });
@@ -114,10 +118,6 @@ fn wait<T>(until: Option<&mut Until>, cx: &mut Context<'_>) -> Poll<Result<T, Er
     let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*at)));
     ready!(alarm.as_mut().poll(cx));
     Poll::Ready(Err(Error::new(Kind::Timeout, format!("the provider sent no content within {within:?}"))))
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {
@@ -189,9 +189,16 @@ where
                 State::Whole { body: Full::new(held) }
             }
             Kinds::NotAStream => {
-                let silent =
-                    || Error::new(Kind::Upstream, "the provider answered a stream with a single body");
-                return Err(dialect.error_in_answer(&held).unwrap_or_else(silent));
+                if let Some(error) = dialect.error_in_answer(&held) {
+                    return Err(error);
+                }
+                let Some(Codec::Chat(codec)) = dialect.codec() else {
+                    let message = "the provider answered a stream with a single body";
+                    return Err(Error::new(Kind::Upstream, message));
+                };
+                parts.headers.remove(header::CONTENT_LENGTH);
+                parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                State::Whole { body: Full::new(streamed(codec, &held)?) }
             }
         };
         Ok(Response::from_parts(parts, state.into()))

@@ -117,6 +117,7 @@ mod tests {
         }
     }
 
+    /// C98
     #[tokio::test]
     async fn an_answer_is_called_what_it_is() {
         let plain = |body: String| {

@@ -39,12 +39,18 @@ enum Answer {
     Whole { first: Bytes, more: BytesMut },
 }
 
+impl Answer {
+    fn whole() -> Self {
+        Self::Whole { first: Bytes::new(), more: BytesMut::new() }
+    }
+}
+
 impl ReadUsage {
     pub(super) fn new(payload: &Payload, target: &Arc<Target>) -> Self {
         let answer = if payload.head().stream {
             Answer::Stream(Splitter::new(payload.dialect().framing()))
         } else {
-            Answer::Whole { first: Bytes::new(), more: BytesMut::new() }
+            Answer::whole()
         };
         Self {
             attempt: payload.exchange().begin(target),
@@ -59,6 +65,13 @@ impl ReadUsage {
             closed: false,
             failure: None,
             answer,
+        }
+    }
+
+    /// The answer will be a single body, whatever was asked for.
+    pub(super) fn expect_whole(watch: &mut OnEnd<Self>) {
+        if let Some(read) = watch.get_mut() {
+            read.answer = Answer::whole();
         }
     }
 

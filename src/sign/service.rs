@@ -181,6 +181,7 @@ mod tests {
         req
     }
 
+    /// C62, C132
     #[tokio::test]
     async fn only_what_concerns_the_provider_leaves() {
         let layer = SignLayer::new(Credential::Bearer(Secret::new("sk-provider")))

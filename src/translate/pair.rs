@@ -41,7 +41,10 @@ impl Pair {
     pub(super) fn request(self, source: &[u8], head: Head, to: &Target) -> Result<(Encoded, Back), Error> {
         match self {
             Self::Chat { client, provider, framing } => {
-                let mut encoded = provider.encode_request(&client.decode_request(source)?, to)?;
+                let mut request = client.decode_request(source)?;
+                // Not every dialect says in the body whether it is to be a stream.
+                request.stream = head.stream;
+                let mut encoded = provider.encode_request(&request, to)?;
                 let undo = std::mem::take(&mut encoded.undo);
                 Ok((encoded, Back::Chat { client, provider, framing, undo, head }))
             }

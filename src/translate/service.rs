@@ -483,6 +483,7 @@ mod tests {
         assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("user")));
     }
 
+    /// C132
     #[tokio::test]
     async fn headers_of_the_other_dialect_stay_here() {
         let mut req = chat(false);

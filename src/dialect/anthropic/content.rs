@@ -47,18 +47,27 @@ impl<'a> Reader<'a> {
             return Ok(vec![Content::Text(read::<Str<'a>>(raw.get(), at)?.into()).into()]);
         }
         let blocks = read::<Vec<Block<'a>>>(raw.get(), at)?;
+        self.blocks(blocks, || Ok(raw), at)
+    }
+
+    /// A list of blocks, whose text `raw` finds if there are any that only this dialect knows.
+    pub(super) fn blocks(
+        &mut self,
+        blocks: Vec<Block<'a>>,
+        raw: impl FnOnce() -> Result<&'a RawValue, Error>,
+        at: At<'_>,
+    ) -> Result<Vec<Part<'a>>, Error> {
         let mut parts = Vec::with_capacity(blocks.len());
-        // Opaque blocks are rare enough to look for their own texts only then.
-        let mut texts: Option<Vec<&'a RawValue>> = None;
+        let mut raw = Some(raw);
+        let mut texts: Vec<&'a RawValue> = Vec::new();
         for (index, block) in blocks.into_iter().enumerate() {
             if let Some(part) = self.block(block, &|| format!("{}.{index}", at()))? {
                 parts.push(part);
                 continue;
             }
-            let texts = match &mut texts {
-                Some(texts) => texts,
-                None => texts.insert(read(raw.get(), at)?),
-            };
+            if let Some(raw) = raw.take() {
+                texts = read(raw()?.get(), at)?;
+            }
             if let Some(text) = texts.get(index) {
                 parts.push(opaque(text)?);
             }

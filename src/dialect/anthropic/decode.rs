@@ -1,6 +1,6 @@
 //! A client's request becomes canonical.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::OnceCell};
 
 use serde_json::value::RawValue;
 
@@ -13,9 +13,10 @@ use crate::{
     Error, Kind,
     dialect::{
         canonical::{
-            Content, Effort, Format, Reasoning, Request, Role, Text, Tool, ToolChoice, ToolInput, Turn,
+            Content, Effort, Format, Part, Reasoning, Request, Role, Text, Tool, ToolChoice, ToolInput, Turn,
         },
         text::Str,
+        text_or::TextOr,
     },
 };
 
@@ -31,15 +32,12 @@ pub(super) fn counted(body: &[u8]) -> Result<Request<'_>, Error> {
         .map_err(|error| Error::new(Kind::InvalidRequest, "the body is not UTF-8").with_source(error))?;
     let wire: wire::Request<'_> = read(body, &String::new)?;
     let mut reader = Reader::default();
+    let again = Again { body, read: OnceCell::new() };
     let (tool_choice, parallel_tools) = wire.tool_choice.map(tool_choice).transpose()?.unzip();
     let mut request = Request {
-        system: wire
-            .system
-            .map(|system| reader.content(system, &|| "system".into()))
-            .transpose()?
-            .unwrap_or_default(),
-        turns: turns(wire.messages.ok_or_else(|| missing("messages"))?, &mut reader)?,
-        tools: tools(wire.tools.unwrap_or_default(), &mut reader)?,
+        system: system(wire.system, &mut reader, &again)?,
+        turns: turns(wire.messages.ok_or_else(|| missing("messages"))?, &mut reader, &again)?,
+        tools: tools(wire.tools.unwrap_or_default(), &mut reader, &again)?,
         tool_choice,
         parallel_tools: parallel_tools.flatten(),
         max_output: wire.max_tokens,
@@ -63,7 +61,50 @@ pub(super) fn counted(body: &[u8]) -> Result<Request<'_>, Error> {
     Ok(request)
 }
 
-fn turns<'a>(messages: Vec<wire::Message<'a>>, reader: &mut Reader<'a>) -> Result<Vec<Turn<'a>>, Error> {
+/// The body read once more, with the text of what only this dialect knows. That is cheaper than to keep
+/// the text of everything, as little of it is needed.
+struct Again<'a> {
+    body: &'a str,
+    read: OnceCell<wire::RawRequest<'a>>,
+}
+
+impl<'a> Again<'a> {
+    fn request(&self) -> &wire::RawRequest<'a> {
+        self.read.get_or_init(|| serde_json::from_str(self.body).unwrap_or_default())
+    }
+
+    fn system(&self) -> Option<&'a RawValue> {
+        self.request().system
+    }
+
+    fn content(&self, index: usize) -> Option<&'a RawValue> {
+        self.request().messages.as_ref()?.get(index)?.content
+    }
+
+    fn tool(&self, index: usize) -> Option<&'a RawValue> {
+        self.request().tools.as_ref()?.get(index).copied()
+    }
+}
+
+fn system<'a>(
+    system: Option<TextOr<'a, Vec<wire::Block<'a>>>>,
+    reader: &mut Reader<'a>,
+    again: &Again<'a>,
+) -> Result<Vec<Part<'a>>, Error> {
+    match system {
+        None | Some(TextOr::Null) => Ok(Vec::new()),
+        Some(TextOr::Text(text)) => Ok(vec![Content::Text(text.into()).into()]),
+        Some(TextOr::Other(blocks)) => {
+            reader.blocks(blocks, || again.system().ok_or_else(|| missing("system")), &|| "system".into())
+        }
+    }
+}
+
+fn turns<'a>(
+    messages: Vec<wire::Message<'a>>,
+    reader: &mut Reader<'a>,
+    again: &Again<'a>,
+) -> Result<Vec<Turn<'a>>, Error> {
     let mut turns = Vec::with_capacity(messages.len());
     for (index, message) in messages.into_iter().enumerate() {
         let at = |member| format!("messages.{index}.{member}");
@@ -75,7 +116,14 @@ fn turns<'a>(messages: Vec<wire::Message<'a>>, reader: &mut Reader<'a>) -> Resul
             None => return Err(missing(&at("role"))),
         };
         let content = message.content.ok_or_else(|| missing(&at("content")))?;
-        let parts = reader.content(content, &|| at("content"))?;
+        let parts = match content {
+            TextOr::Text(text) => vec![Content::Text(text.into()).into()],
+            TextOr::Other(blocks) => {
+                let raw = || again.content(index).ok_or_else(|| missing(&at("content")));
+                reader.blocks(blocks, raw, &|| at("content"))?
+            }
+            TextOr::Null => return Err(missing(&at("content"))),
+        };
         if let Some(rule) = parts.iter().find_map(|part| misplaced(role, &part.content)) {
             let path = at("content");
             return Err(Error::new(Kind::InvalidRequest, format!("{path}: {rule}")).with_param(path));
@@ -95,23 +143,35 @@ fn misplaced(role: Role, content: &Content<'_>) -> Option<&'static str> {
     }
 }
 
-fn tools<'a>(raws: Vec<&'a RawValue>, reader: &mut Reader<'a>) -> Result<Vec<Tool<'a>>, Error> {
-    raws.into_iter().enumerate().map(|(index, raw)| tool(index, raw, reader)).collect()
+fn tools<'a>(
+    tools: Vec<wire::Tool<'a>>,
+    reader: &mut Reader<'a>,
+    again: &Again<'a>,
+) -> Result<Vec<Tool<'a>>, Error> {
+    tools.into_iter().enumerate().map(|(index, each)| tool(index, each, reader, again)).collect()
 }
 
-fn tool<'a>(index: usize, raw: &'a RawValue, reader: &mut Reader<'a>) -> Result<Tool<'a>, Error> {
-    let tool: wire::Tool<'a> = read(raw.get(), &|| format!("tools.{index}"))?;
+fn tool<'a>(
+    index: usize,
+    tool: wire::Tool<'a>,
+    reader: &mut Reader<'a>,
+    again: &Again<'a>,
+) -> Result<Tool<'a>, Error> {
+    let at = |member| format!("tools.{index}{member}");
     let cache = tool.cache_control.as_ref().map(content::cache);
     let is_custom = matches!(tool.kind.as_deref(), None | Some("custom"));
     let name = match (tool.name, tool.kind) {
         (Some(name), _) => name,
         (None, Some(kind)) if !is_custom => kind,
-        (None, _) => return Err(missing(&format!("tools.{index}.name"))),
+        (None, _) => return Err(missing(&at(".name"))),
     };
     let input = match tool.input_schema {
-        _ if !is_custom => ToolInput::Opaque { dialect: ID, raw: Cow::Borrowed(raw) },
+        _ if !is_custom => {
+            let raw = again.tool(index).ok_or_else(|| missing(&at("")))?;
+            ToolInput::Opaque { dialect: ID, raw: Cow::Borrowed(raw) }
+        }
         Some(schema) => ToolInput::Schema(Some(Cow::Borrowed(schema))),
-        None => return Err(missing(&format!("tools.{index}.input_schema"))),
+        None => return Err(missing(&at(".input_schema"))),
     };
     if is_custom {
         reader.unknown("tools[].", tool.unknown);
@@ -397,7 +457,10 @@ mod tests {
         );
         assert_eq!(
             error(&message(r#"[{"type":"text","text":7}]"#)),
-            ("messages.0.content.0.text: expected a string".into(), "messages.0.content.0.text".into())
+            (
+                "messages.0.content.0.text: expected a string at line 1 column 77".into(),
+                "messages.0.content.0.text".into()
+            )
         );
         assert_eq!(error(&message(r#"[{"text":"a"}]"#)).0, "messages.0.content.0.type: field required");
         assert_eq!(

@@ -72,7 +72,7 @@ pub(super) fn plan<'a>(
         }
         Some(Format::Schema { name, description, schema, .. }) => (name, description, schema),
     };
-    if !facts.lacks("native_structured_output") {
+    if !facts.lacks("native_structured_output") && !schema::is_recursive(schema) {
         return Plan::Native(OutputFormat { kind: "json_schema", schema: schema::closed(schema) });
     }
     if !request.tools.is_empty() || facts.lacks("forced_tool_use") {
@@ -100,6 +100,18 @@ mod tests {
         let schema = raw(SCHEMA);
         let format = Format::Schema { name: Some("r".into()), description: None, schema, strict: Some(true) };
         Request { format: Some(format), tools: tools.iter().map(|name| tool(name, None)).collect(), ..hi() }
+    }
+
+    /// C60
+    #[test]
+    fn a_schema_that_contains_itself_goes_through_a_tool() {
+        let list = r##"{"type":"object","properties":{"next":{"$ref":"#"}}}"##;
+        let format = Format::Schema { name: None, description: None, schema: raw(list), strict: Some(true) };
+
+        let (body, lost) = encoded(&Request { format: Some(format), ..hi() }, &[], &[]);
+
+        assert_eq!(body["tools"][0]["input_schema"]["properties"]["next"], json!({"$ref": "#"}));
+        assert_eq!((body.get("output_config"), &*lost), (None, &[][..]));
     }
 
     /// T08

@@ -3,9 +3,9 @@
 //! Schemas are rewritten as text, member by member, because the order of properties is the order in
 //! which a model writes them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::dialect::{
     arguments, json,
@@ -63,6 +63,55 @@ pub(crate) fn of_tool(schema: Option<&RawValue>, strict: bool) -> Cow<'_, RawVal
 pub(crate) fn of_free_text() -> Cow<'static, RawValue> {
     const SCHEMA: &str = r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}"#;
     Cow::Borrowed(serde_json::from_str(SCHEMA).unwrap_or(arguments::empty()))
+}
+
+/// Whether a definition refers to itself, directly or through others, which Anthropic refuses where it keeps
+/// to a schema.
+pub(super) fn is_recursive(schema: &RawValue) -> bool {
+    if memchr::memmem::find(schema.get().as_bytes(), b"$ref").is_none() {
+        return false;
+    }
+    let root: Value = serde_json::from_str(schema.get()).unwrap_or_default();
+    let mut definitions: HashMap<String, Vec<&str>> = HashMap::new();
+    for group in ["$defs", "definitions"] {
+        for (name, definition) in root[group].as_object().into_iter().flatten() {
+            definitions.insert(format!("#/{group}/{name}"), references(definition));
+        }
+    }
+    // What nothing refers to is taken away until nothing is left, or a circle.
+    let mut wanted: HashMap<&str, usize> = HashMap::new();
+    for reference in definitions.values().flatten() {
+        *wanted.entry(reference).or_default() += 1;
+    }
+    let mut free: Vec<&str> =
+        definitions.keys().map(String::as_str).filter(|name| !wanted.contains_key(name)).collect();
+    let mut taken = 0;
+    while let Some(name) = free.pop() {
+        taken += 1;
+        for reference in &definitions[name] {
+            let Some(count) = wanted.get_mut(reference) else { continue };
+            *count -= 1;
+            if *count == 0 && definitions.contains_key(*reference) {
+                free.push(reference);
+            }
+        }
+    }
+    taken < definitions.len() || references(&root).contains(&"#")
+}
+
+/// What is referred to somewhere in a schema.
+fn references(schema: &Value) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = vec![schema];
+    while let Some(value) = rest.pop() {
+        found.extend(value.get("$ref").and_then(Value::as_str));
+        match value {
+            Value::Object(members) => rest.extend(members.values()),
+            Value::Array(items) => rest.extend(items),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// `schema` with every object closed and nothing in it that Anthropic refuses.
@@ -151,6 +200,22 @@ mod tests {
     use super::{super::testing::raw, *};
 
     /// C59, T08
+    /// C60
+    #[test]
+    fn a_schema_that_contains_itself_is_noticed() {
+        let is_recursive = |schema| super::is_recursive(&raw(schema));
+
+        assert!(is_recursive(r##"{"$ref":"#/$defs/a","$defs":{"a":{"items":{"$ref":"#/$defs/a"}}}}"##));
+        assert!(is_recursive(
+            r##"{"definitions":{"a":{"anyOf":[{"$ref":"#/definitions/b"}]},"b":{"not":{"$ref":"#/definitions/a"}},"c":{}}}"##
+        ));
+        assert!(is_recursive(r##"{"properties":{"a":{"$ref":"#"}}}"##));
+        assert!(!is_recursive(
+            r##"{"$defs":{"a":{"items":[{"$ref":"#/$defs/b"},{"$ref":"#/$defs/b"}]},"b":{"$ref":"#/$defs/gone"}}}"##
+        ));
+        assert!(!is_recursive(r#"{"type":"object"}"#));
+    }
+
     #[test]
     fn what_is_refused_moves_into_the_description() {
         let schema = r#"{"type":"object","properties":{

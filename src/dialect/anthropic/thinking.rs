@@ -131,6 +131,7 @@ mod tests {
     }
 
     /// T07
+    /// C70
     #[test]
     fn newer_models_think_by_effort() {
         let (high, _) = thinking(with(Effort::High), &["adaptive_thinking"], &[]);

@@ -100,7 +100,11 @@ fn tool<'a>(
     lost: &mut Lost,
 ) -> Option<Tool<'a>> {
     let wants_strict = tool.strict == Some(true);
-    let strict = wants_strict && !facts.lacks("native_structured_output");
+    let is_recursive = || match &tool.input {
+        ToolInput::Schema(Some(schema)) => schema::is_recursive(schema),
+        _ => false,
+    };
+    let strict = wants_strict && !facts.lacks("native_structured_output") && !is_recursive();
     lost.push_if(wants_strict && !strict, "tools[].function.strict");
     let input_schema = match &tool.input {
         ToolInput::Opaque { dialect: ID, raw } => return Some(Tool::Opaque(raw)),

@@ -73,8 +73,8 @@ impl Usage {
 
 /// Merges what a provider counted in an answer or an event into `tokens`; says whether it did.
 pub(super) fn merge_of(body: &[u8], tokens: &mut Tokens) -> bool {
-    let usage = match USAGE.near_the_end(body) {
-        Some(usage) => serde_json::from_str::<Option<Usage>>(usage.get()).ok().flatten(),
+    let usage = match USAGE.near_the_end::<Option<Usage>>(body) {
+        Some(usage) => usage,
         None => json::parse::<WithUsage>(body).ok().and_then(WithUsage::usage),
     };
     if let Some(usage) = &usage {

@@ -192,7 +192,14 @@ fn generation<'a>(
     if let Some(modalities) = config.response_modalities.filter(|raw| !is_text_only(raw)) {
         extras.push("generationConfig.responseModalities".into(), Cow::Borrowed(modalities));
     }
-    extras.all("generationConfig.", config.unknown, says_something);
+    for (name, value) in config.unknown {
+        match &*name {
+            // As chat completions have it.
+            "responseLogprobs" => extras.all("", vec![("logprobs".into(), value)], says_something),
+            "logprobs" => extras.all("", vec![("top_logprobs".into(), value)], says_something),
+            _ => extras.all("generationConfig.", vec![(name, value)], says_something),
+        }
+    }
     Ok(())
 }
 
@@ -462,12 +469,7 @@ mod tests {
         assert_eq!((&*request.stop[0], request.service_tier.as_deref()), ("X", Some("default")));
         assert_eq!(
             extras(&request),
-            [
-                "generationConfig.responseLogprobs",
-                "generationConfig.mediaResolution",
-                "safetySettings",
-                "labels"
-            ]
+            ["logprobs", "generationConfig.mediaResolution", "safetySettings", "labels"]
         );
     }
 

@@ -52,8 +52,8 @@ pub(super) fn of(body: &[u8]) -> Option<Tokens> {
         #[serde(borrow)]
         usage_metadata: Option<Usage<'a>>,
     }
-    let usage = match USAGE.near_the_end(body) {
-        Some(usage) => serde_json::from_str::<Option<Usage<'_>>>(usage.get()).ok().flatten(),
+    let usage = match USAGE.near_the_end::<Option<Usage<'_>>>(body) {
+        Some(usage) => usage,
         None => json::parse::<WithUsage<'_>>(body).ok().and_then(|body| body.usage_metadata),
     };
     Some(usage?.tokens()).filter(|tokens| !tokens.is_zero())

@@ -310,7 +310,7 @@ mod tests {
 
         assert_eq!(
             parts,
-            [r#"ToolCall(ToolCall { id: "c", name: "f", arguments: "{\"a\": 1}", is_free_text: false })"#]
+            [r#"ToolCall(ToolCall { id: "c", name: "f", arguments: "{\"a\":1}", is_free_text: false })"#]
         );
         assert_eq!(finish, "ToolCalls");
     }

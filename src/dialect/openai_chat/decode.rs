@@ -26,6 +26,9 @@ pub(crate) fn request(body: &[u8]) -> Result<Request<'_>, Error> {
     let wire: wire::Request<'_> = json::read(text)?;
     let mut extras = Extras::default();
     extras.all("", wire.unknown, says_something);
+    for (field, value) in [("logprobs", wire.logprobs), ("top_logprobs", wire.top_logprobs)] {
+        extras.all("", value.map(|value| (Str::from(field), value)).into_iter().collect(), says_something);
+    }
     if let Some(options) = wire.stream_options {
         extras.all("stream_options.", options.unknown, says_something);
     }

@@ -423,7 +423,7 @@ mod tests {
                 "0 arguments 0 {",
                 "0 arguments 0 }",
                 "0 call 1 made-up g",
-                "0 arguments 1 {\"x\": 1}"
+                "0 arguments 1 {\"x\":1}"
             ]
         );
     }

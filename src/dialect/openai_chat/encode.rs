@@ -9,7 +9,7 @@ use crate::{
     Error, Kind, Target,
     dialect::{
         Encoded, Undo,
-        canonical::{Format, Request, Tool, ToolChoice, ToolInput},
+        canonical::{Extra, Format, Request, Tool, ToolChoice, ToolInput},
         json,
         lost::Lost,
         names::{Names, Rule},
@@ -34,8 +34,11 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     lost.push_if(plan.is_lost, "thinking");
     let takes_top_k = facts.supports("top_k");
     lost.push_if(request.top_k.is_some() && !takes_top_k, "top_k");
+    let mut likelihoods = Likelihoods::default();
     for extra in request.extras.iter().filter(|extra| !is_cache_mark(&extra.field)) {
-        lost.push(&extra.field);
+        if !likelihoods.take(extra) {
+            lost.push(&extra.field);
+        }
     }
     let tools = tools(request, &names, facts, &mut lost);
     let mut wire = wire::Request {
@@ -47,6 +50,8 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
         n: request.choices.filter(|choices| *choices > 1),
         stop: stop(request, &mut lost),
         seed: request.seed,
+        logprobs: likelihoods.wanted,
+        top_logprobs: likelihoods.alternatives,
         top_k: request.top_k.filter(|_| takes_top_k),
         response_format: request.format.as_ref().map(response_format),
         reasoning_effort: plan.effort.map(Str::from),
@@ -61,6 +66,25 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     let body = json::written(&wire)?;
     let undo = Undo { renamed: names.into_originals(), ..Undo::default() };
     Ok(Encoded { body, lost: lost.into_names(), undo })
+}
+
+/// The wish for the likelihoods of tokens, which travels among the extras.
+#[derive(Default)]
+struct Likelihoods<'a> {
+    wanted: Option<&'a RawValue>,
+    alternatives: Option<&'a RawValue>,
+}
+
+impl<'a> Likelihoods<'a> {
+    /// Whether `extra` is a part of it.
+    fn take(&mut self, extra: &'a Extra<'_>) -> bool {
+        match &*extra.field {
+            "logprobs" => self.wanted = Some(&extra.value),
+            "top_logprobs" => self.alternatives = Some(&extra.value),
+            _ => return false,
+        }
+        true
+    }
 }
 
 /// Prompts are cached without being asked for it.

@@ -3,12 +3,15 @@
 //!
 //! Source: OpenAI's API description, `CreateChatCompletionRequest` and the answers to it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
-use crate::dialect::{canonical::Text, object::object, text::Str, text_or::TextOr};
+use crate::dialect::{canonical::Text, object::object, schema::ObjectWriter, text::Str, text_or::TextOr};
 
 /// Content of a message: text, parts, or an explicit null.
 pub(crate) type MessageContent<'a> = TextOr<'a, Vec<ContentPart<'a>>>;
@@ -29,6 +32,8 @@ object! {
         "presence_penalty" presence_penalty: f64,
         "frequency_penalty" frequency_penalty: f64,
         "seed" seed: i64,
+        "logprobs" logprobs: &'a RawValue,
+        "top_logprobs" top_logprobs: &'a RawValue,
         "tools" tools: Vec<Tool<'a>>,
         "tool_choice" tool_choice: TextOr<'a, ToolChoice<'a>>,
         "parallel_tool_calls" parallel_tool_calls: bool,
@@ -352,15 +357,15 @@ object! {
 pub(crate) enum Arguments<'a> {
     /// As is documented.
     Written(Str<'a>),
-    /// The object itself.
-    Object(&'a RawValue),
+    /// The object itself, member by member as it was written.
+    Object(String),
 }
 
 impl<'a> From<Arguments<'a>> for Text<'a> {
     fn from(arguments: Arguments<'a>) -> Self {
         match arguments {
             Arguments::Written(text) => text.into(),
-            Arguments::Object(object) => Cow::Borrowed(object.get()),
+            Arguments::Object(object) => Cow::Owned(object),
         }
     }
 }
@@ -369,18 +374,41 @@ impl Serialize for Arguments<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Written(text) => text.serialize(serializer),
-            Self::Object(object) => object.serialize(serializer),
+            Self::Object(object) => serializer.serialize_str(object),
         }
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?;
-        if raw.get().starts_with('"') {
-            serde_json::from_str(raw.get()).map(Self::Written).map_err(serde::de::Error::custom)
-        } else {
-            Ok(Self::Object(raw))
+        struct Written;
+
+        impl<'de> Visitor<'de> for Written {
+            type Value = Arguments<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an object")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Arguments::Written(text.into()))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Arguments::Written(text.to_owned().into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut json = String::new();
+                let mut object = ObjectWriter::new(&mut json);
+                while let Some((name, value)) = map.next_entry::<Str<'de>, &'de RawValue>()? {
+                    object.name(&name).push_str(value.get());
+                }
+                object.end();
+                Ok(Arguments::Object(json))
+            }
         }
+
+        deserializer.deserialize_any(Written)
     }
 }

@@ -103,8 +103,14 @@ pub(crate) fn says_something(member: &str, value: &RawValue) -> bool {
 
 /// The proofs of thoughts always come.
 fn include<'a>(include: Option<Vec<Str<'a>>>, extras: &mut Extras<'a>) {
-    let mut others = include.into_iter().flatten().filter(|what| &**what != "reasoning.encrypted_content");
-    extras.text("include", others.next());
+    for what in include.into_iter().flatten() {
+        match &*what {
+            "reasoning.encrypted_content" => {}
+            // As chat completions have it.
+            "message.output_text.logprobs" => extras.push("logprobs".into(), Cow::Borrowed(RawValue::TRUE)),
+            _ => extras.text("include", Some(what)),
+        }
+    }
 }
 
 fn reasoning<'a>(asked: wire::Reasoning<'a>, extras: &mut Extras<'a>) -> Result<Option<Reasoning>, Error> {

@@ -141,11 +141,10 @@ impl Wire for Chat {
                     question.turns.push(Turn::Assistant { text: text(content), calls: calls(message) });
                 }
                 _ => {
-                    if open.first() == Some(&text(&message["tool_call_id"])) && !open.remove(0).is_empty() {
-                        match question.turns.last_mut() {
-                            Some(Turn::Results(results)) => results.push(text(content)),
-                            _ => question.turns.push(Turn::Results(vec![text(content)])),
-                        }
+                    assert_eq!(open.remove(0), text(&message["tool_call_id"]), "{request}");
+                    match question.turns.last_mut() {
+                        Some(Turn::Results(results)) => results.push(text(content)),
+                        _ => question.turns.push(Turn::Results(vec![text(content)])),
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::{object::object, text::Str};
+use crate::dialect::{object::object, text::Str, text_or::TextOr};
 
 object! {
     /// The body of `POST /v1/messages`.
@@ -11,7 +11,7 @@ object! {
         "model" model: Str<'a>,
         "max_tokens" max_tokens: u64,
         "messages" messages: Vec<Message<'a>>,
-        "system" system: &'a RawValue,
+        "system" system: TextOr<'a, Vec<Block<'a>>>,
         "stop_sequences" stop_sequences: Vec<Str<'a>>,
         "stream" stream: bool,
         "temperature" temperature: f64,
@@ -19,7 +19,7 @@ object! {
         "top_k" top_k: u64,
         "thinking" thinking: Thinking<'a>,
         "output_config" output_config: OutputConfig<'a>,
-        "tools" tools: Vec<&'a RawValue>,
+        "tools" tools: Vec<Tool<'a>>,
         "tool_choice" tool_choice: ToolChoice<'a>,
         "metadata" metadata: Metadata<'a>,
         "service_tier" service_tier: Str<'a>,
@@ -31,8 +31,24 @@ object! {
     /// One entry of `messages`.
     Message {
         "role" role: Str<'a>,
-        "content" content: &'a RawValue,
+        "content" content: TextOr<'a, Vec<Block<'a>>>,
         ..unknown
+    }
+}
+
+object! {
+    /// The body once more, to copy what only this dialect knows.
+    RawRequest {
+        "system" system: &'a RawValue,
+        "messages" messages: Vec<RawMessage<'a>>,
+        "tools" tools: Vec<&'a RawValue>,
+    }
+}
+
+object! {
+    /// One entry of its `messages`.
+    RawMessage {
+        "content" content: &'a RawValue,
     }
 }
 

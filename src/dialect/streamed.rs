@@ -1,0 +1,72 @@
+//! A whole answer as a stream, for clients that have asked for one of a provider that doesn't stream.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    ChatCodec, Encode,
+    canonical::{Answer, Choice, Content, Event, Part},
+};
+use crate::{Error, payload::Head};
+
+/// The events of a provider's whole `answer`, in the provider's own dialect.
+pub(crate) fn streamed(codec: &dyn ChatCodec, answer: &[u8]) -> Result<Bytes, Error> {
+    let Answer { id, model, created, choices, tokens, .. } = codec.decode_answer(answer)?;
+    let head = Head { stream: true, include_usage: true, ..Head::default() };
+    let mut writer = Writer { encoder: codec.encoder(&head), out: BytesMut::with_capacity(answer.len()) };
+    writer.event(Event::Start { id, model, created });
+    for Choice { index, parts, logprobs, .. } in &choices {
+        let mut calls = 0;
+        for part in parts {
+            writer.part(*index, part, &mut calls);
+        }
+        if let Some(raw) = logprobs {
+            writer.event(Event::Logprobs { choice: *index, raw: Cow::Borrowed(raw) });
+        }
+    }
+    writer.event(Event::Usage(tokens));
+    for Choice { index, finish, .. } in choices {
+        writer.event(Event::Finish { choice: index, finish });
+    }
+    writer.event(Event::End);
+    Ok(writer.out.freeze())
+}
+
+struct Writer {
+    encoder: Box<dyn Encode>,
+    out: BytesMut,
+}
+
+impl Writer {
+    fn event(&mut self, event: Event<'_>) {
+        self.encoder.event(event, &mut self.out);
+    }
+
+    fn part(&mut self, choice: u32, part: &Part<'_>, calls: &mut u32) {
+        match &part.content {
+            Content::Text(text) => self.event(Event::Text { choice, text: (**text).into() }),
+            Content::Refusal(text) => self.event(Event::Refusal { choice, text: (**text).into() }),
+            Content::Reasoning { text, signature } => {
+                if !text.is_empty() {
+                    self.event(Event::Reasoning { choice, text: (**text).into() });
+                }
+                if let Some(signature) = signature {
+                    self.event(Event::Signature { choice, signature: (**signature).into() });
+                }
+            }
+            Content::RedactedReasoning(data) => {
+                self.event(Event::RedactedReasoning { choice, data: (**data).into() });
+            }
+            Content::ToolCall(call) => {
+                let (id, name) = ((*call.id).into(), (*call.name).into());
+                let is_free_text = call.is_free_text;
+                self.event(Event::ToolCall { choice, call: *calls, id, name, is_free_text });
+                self.event(Event::Arguments { choice, call: *calls, fragment: (*call.arguments).into() });
+                *calls += 1;
+            }
+            // Streams have no word for the rest.
+            _ => {}
+        }
+    }
+}
