@@ -166,6 +166,8 @@ async fn models_of_others_are_asked_by_chat_completions() {
     let mut seeded: Value = serde_json::from_str(&chat("v/mistralai/codestral-2", false)).unwrap();
     seeded["seed"] = 7.into();
     gateway.ask("/v1/chat/completions", seeded.to_string()).await;
+    let of_messages = message(false).replace("claude-sonnet-4-5@20250929", "mistralai/codestral-2");
+    gateway.ask("/v1/messages", of_messages).await;
     let request = chat("v/meta/llama-3.3-70b-instruct-maas", false);
     let got = gateway.ask("/v1/chat/completions", request).await;
 
@@ -175,10 +177,25 @@ async fn models_of_others_are_asked_by_chat_completions() {
         (&asked[0].json()["model"], &asked[0].json()["random_seed"]),
         (&json!("codestral-2"), &json!(7))
     );
-    assert_eq!(asked[1].uri, format!("{location}/endpoints/openapi/chat/completions"));
-    assert_eq!(asked[1].json()["model"], "meta/llama-3.3-70b-instruct-maas");
+    assert_eq!((&asked[1].uri, &asked[1].json()["model"]), (&asked[0].uri, &json!("codestral-2")));
+    assert_eq!(asked[2].uri, format!("{location}/endpoints/openapi/chat/completions"));
+    assert_eq!(asked[2].json()["model"], "meta/llama-3.3-70b-instruct-maas");
     assert_eq!(got.headers["x-bartizan-model"], "meta/llama-3.3-70b-instruct-maas");
     assert_eq!(cloud.tokens().len(), 1);
+}
+
+#[tokio::test]
+async fn tokens_are_counted_by_a_model_of_its_own() {
+    let (gateway, cloud) = vertex(Said::json(200, &json!({"input_tokens": 7}))).await;
+    let request =
+        r#"{"model":"v/anthropic/claude-sonnet-4-5@20250929","messages":[{"role":"user","content":"q"}]}"#;
+
+    let got = gateway.ask("/v1/messages/count_tokens", request).await;
+
+    let asked = &cloud.asked()[0];
+    let count = "/v1/projects/p/locations/eu/publishers/anthropic/models/count-tokens:rawPredict";
+    assert_eq!((&*asked.uri, &asked.json()["model"]), (count, &json!("claude-sonnet-4-5@20250929")));
+    assert_eq!((got.status.as_u16(), got.json()), (200, json!({"input_tokens": 7})));
 }
 
 #[tokio::test]

@@ -140,6 +140,15 @@ fn sign(provider: &Provider, address: Option<&Address>) -> Result<SignLayer, Box
     Ok(sign)
 }
 
+/// The target under the name that requests have for its model.
+fn asked(target: &Arc<Target>, model: &str) -> Arc<Target> {
+    if target.model() == model {
+        return target.clone();
+    }
+    let asked = Target::new(target.provider(), model).price(target.known_price().copied());
+    Arc::new(asked.facts(target.known_facts().clone()))
+}
+
 /// The API of Anthropic wants to be told its version.
 fn versioned(sign: SignLayer) -> SignLayer {
     sign.header(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"))
@@ -218,7 +227,7 @@ impl Stack {
         };
         // The route gets its own way of connecting, unless the provider insists on one.
         let connect = settings.timeouts.connect.map_or(self.connect, |time| *time);
-        let translate = TranslateLayer::new(target.clone(), place.natives)
+        let translate = TranslateLayer::new(asked(&target, place.model), place.natives)
             .strict(settings.strict.unwrap_or(config.server.strict))
             .deviations(place.deviations);
         let stack = ServiceBuilder::new()

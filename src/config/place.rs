@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     BoxError, Dialect,
-    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, VERTEX_EMBEDDINGS},
+    dialect::{ANTHROPIC, ANTHROPIC_COUNT, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, VERTEX_EMBEDDINGS},
     preset::{CLAUDE_AT_VERTEX, Deviations, GEMINI_AT_VERTEX, Preset},
     upstream::Address,
 };
@@ -92,7 +92,8 @@ fn vertex<'a>(location: &Address, model: &'a str) -> Result<Place<'a>, BoxError>
     let below = |path: &str| location.below(path);
     Ok(match publisher {
         "anthropic" => {
-            place(vec![&ANTHROPIC], below("/publishers/anthropic")?.predict(), CLAUDE_AT_VERTEX, name)
+            let natives: Vec<&'static dyn Dialect> = vec![&ANTHROPIC, &ANTHROPIC_COUNT];
+            place(natives, below("/publishers/anthropic")?.predict(), CLAUDE_AT_VERTEX, name)
         }
         "google" if !name.ends_with("-maas") => {
             place(vec![&GEMINI, &VERTEX_EMBEDDINGS], below("/publishers/google")?, GEMINI_AT_VERTEX, name)
@@ -159,8 +160,8 @@ mod tests {
             ("gemini-2.5-flash", "gemini", gemini),
             ("google/gemini-2.5-flash", "gemini", gemini),
             ("publishers/google/models/gemini-2.5-flash", "gemini", gemini),
-            ("claude-opus-4-5@20251101", "anthropic-messages", claude),
-            ("anthropic/claude-opus-4-5@20251101", "anthropic-messages", claude),
+            ("claude-opus-4-5@20251101", "anthropic-messages anthropic-count", claude),
+            ("anthropic/claude-opus-4-5@20251101", "anthropic-messages anthropic-count", claude),
             ("codestral-2", "openai-chat", codestral),
             ("mistralai/codestral-2", "openai-chat", codestral),
             ("meta/llama-3.3-70b-instruct-maas", "openai-chat", openapi),
