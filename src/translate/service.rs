@@ -107,7 +107,9 @@ impl TranslateLayer {
             return Err(Error::new(Kind::InvalidRequest, message).with_param("model"));
         };
         let source = req.body().source().clone();
-        let canonical = client.decode_request(&source)?;
+        let mut canonical = client.decode_request(&source)?;
+        // Not every dialect says in the body whether it is to be a stream.
+        canonical.stream = req.body().head().stream;
         let Encoded { body, lost, undo } = provider.encode_request(&canonical, &self.target)?;
         let back = Back { client, provider, undo, head: req.body().head().clone() };
         let stays = |name: &http::HeaderName| !is_of_dialect(name);
@@ -222,7 +224,7 @@ mod tests {
     use crate::{
         Exchange, Target,
         body::{End, Observe, OnEnd},
-        dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
+        dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
         lock,
         payload::Head,
         preset::Preset,
@@ -410,6 +412,22 @@ mod tests {
         assert_eq!(asked(message(), "chat_tools_with_reasoning").await, "openai-responses");
         assert_eq!(asked(response(), "responses").await, "openai-chat");
         assert_eq!(asked(embeddings, "chat_completions").await, "openai-embeddings");
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_asked_for_although_the_body_does_not_say_so() {
+        let source = r#"{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}"#;
+        let path = Request::post("/v1beta/models/m:streamGenerateContent?alt=sse");
+        let (parts, ()) = path.body(()).unwrap().into_parts();
+        let head = GEMINI.peek(&parts, source).unwrap();
+        let payload = Payload::new(&GEMINI, head, source.into(), Exchange::default());
+        let service = layer(&[&ANTHROPIC]).layer(MustBeReady::new(|req: Request<Payload>| {
+            let body = String::from_utf8(req.body().to_bytes().into()).unwrap();
+            assert!(body.contains(r#""stream":true"#), "{body}");
+            Ending::Refused.answer()
+        }));
+
+        assert!(service.oneshot(Request::from_parts(parts, payload)).await.is_err());
     }
 
     #[tokio::test]
