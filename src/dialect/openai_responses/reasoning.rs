@@ -45,7 +45,8 @@ pub(crate) fn proven<'a>(text: Text<'a>, id: &str, encrypted: Str<'a>) -> Conten
         // Somebody else's stands in front already.
         false => Text::from(encrypted),
     };
-    match text.is_empty() {
+    // Gemini proves what comes next, with or without thoughts that can be read.
+    match text.is_empty() && proof::gemini(&proof).is_none() {
         true => Content::RedactedReasoning(proof),
         false => Content::Reasoning { text, signature: Some(proof) },
     }
@@ -133,6 +134,7 @@ mod tests {
             signed("t", "EqoB+/=="),
             signed("", "EqoB+/=="),
             signed("t", "gemini:U0lH"),
+            signed("", "gemini:U0lH"),
             signed("t", "openai:rs_1:gAAA"),
             Content::RedactedReasoning("Ekq=".into()),
             Content::RedactedReasoning("openai:rs_1:gAAA".into()),
