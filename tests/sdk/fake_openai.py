@@ -123,6 +123,7 @@ class Chat:
             thinks=body.get("reasoning_effort") not in (None, "none"),
             stop_sequences=[body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop") or [],
             include_usage=(body.get("stream_options") or {}).get("include_usage", False),
+            answered=sum(message["role"] == "tool" for message in messages),
         )
 
     def answer(self, script: Script, asked: Asked):
@@ -298,13 +299,16 @@ def images_of(content):
         return
     for part in content:
         if part["type"] == "image_url":
-            url = part["image_url"]["url"]
-            head, _, data = url.partition(";base64,")
-            if data:
-                digest = hashlib.sha1(base64.b64decode(data, validate=True)).hexdigest()[:8]
-                yield f"{head.removeprefix('data:')}:{digest}"
-            else:
-                yield url
+            yield from images_of_url(part["image_url"]["url"])
+
+
+def images_of_url(url):
+    head, _, data = url.partition(";base64,")
+    if data:
+        digest = hashlib.sha1(base64.b64decode(data, validate=True)).hexdigest()[:8]
+        yield f"{head.removeprefix('data:')}:{digest}"
+    else:
+        yield url
 
 
 def trailing_results(messages):
