@@ -22,7 +22,7 @@ use crate::{
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
     meter::MeterLayer,
-    preset::Deviations,
+    preset::{Deviations, OPENAI},
     price::{Listing, Price, PriceBook},
     sign::SignLayer,
     translate::TranslateLayer,
@@ -257,6 +257,7 @@ fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
 fn deviations(kind: ProviderKind) -> Deviations {
     match kind {
         ProviderKind::Preset(preset) => preset.deviations,
+        ProviderKind::OpenAi | ProviderKind::Azure => OPENAI,
         _ => Deviations::new("", &[]),
     }
 }

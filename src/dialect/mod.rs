@@ -69,6 +69,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// Whether `payload` holds what another provider has thought, or lacks what `model` would have proven: a
+    /// provider of this dialect would refuse it as it is, so it is written anew.
+    fn is_of_others(&self, _payload: &Payload, _model: &Target) -> bool {
+        false
+    }
+
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
     fn path(&self, payload: &Payload) -> Cow<'static, str>;
 

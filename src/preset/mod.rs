@@ -28,7 +28,12 @@ mod table;
 use crate::target::ModelFacts;
 
 pub(crate) use self::apply::adapted;
-pub use self::{object::Object, quirk::Changes, rule::Rule, table::PRESETS};
+pub use self::{
+    object::Object,
+    quirk::Changes,
+    rule::Rule,
+    table::{OPENAI, PRESETS},
+};
 
 /// A provider that is known by its name.
 #[derive(Debug, PartialEq, Eq)]

@@ -86,7 +86,8 @@ class Chat:
         must(isinstance(message, dict), f"Invalid type for '{where}'.", where, "invalid_type")
         role = message.get("role")
         must(role in ROLES, f"Invalid value: '{role}'.", f"{where}.role", "invalid_value")
-        allowed = MESSAGE_FIELDS[role] | ({"reasoning_content"} if self.is_compatible else set())
+        # Most servers that resemble OpenAI's read past what they don't know.
+        allowed = MESSAGE_FIELDS[role] | ({"reasoning_content", "thinking_blocks"} if self.is_compatible else set())
         known(message, allowed, f"{where}.")
         content = message.get("content")
         if role == "assistant":
@@ -99,7 +100,8 @@ class Chat:
                 must(isinstance(part, dict), f"Invalid type for '{where}.content'.", where)
                 validate_part(part, role, f"{where}.content")
         for call in message.get("tool_calls") or []:
-            known(call, {"id", "type", "function"}, f"{where}.tool_calls.")
+            more = {"extra_content"} if self.is_compatible else set()
+            known(call, {"id", "type", "function"} | more, f"{where}.tool_calls.")
             must(call["type"] == "function", "Invalid type", where)
             must(NAME.fullmatch(call["function"]["name"]), "Invalid function name", where)
             must(isinstance(call["function"]["arguments"], str), "arguments must be a string", where)

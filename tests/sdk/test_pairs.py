@@ -20,6 +20,7 @@ MODELS = {
     "gemini": "gemini/gemini-2.5-flash",
     "gemini-3": "gemini/gemini-3-flash-preview",
 }
+OTHERS = {**MODELS, "openai": "openai/gpt-5-mini"}
 PATHS = {"responses": "/v1/responses", "anthropic": "/v1/messages", "chat": "/local/v1/chat/completions"}
 SEEN = f"image/png:{hashlib.sha1(base64.b64decode(IMAGE)).hexdigest()[:8]}"
 
@@ -53,7 +54,7 @@ def hand_back(sdks, providers):
     def hand_back(client, provider, answer, stream, **wish):
         speaker = sdks.speakers[client]
         history = [*answer.history, *speaker.results(answer.calls)]
-        return speaker.ask(MODELS[provider], history, Wish(stream, tools=True, **wish))
+        return speaker.ask(OTHERS[provider], history, Wish(stream, tools=True, **wish))
 
     return hand_back
 
@@ -180,6 +181,16 @@ def test_thoughts_come_back_to_who_made_them(talk, hand_back, client, provider, 
     assert third.text == GREETING
     family = {"responses": "openai", "anthropic": "anthropic", "gemini": "google", "gemini-3": "google"}.get(provider)
     assert last.text.split() == ([seal(family, turn) for turn in range(3)] if family else [])
+
+
+@everyone
+@everywhere
+def test_thoughts_are_nothing_to_another_provider(talk, hand_back, client, provider):
+    for other in OTHERS:
+        first = talk(client, provider, "think and call a tool", False, tools=True, thinks=True)
+        last = hand_back(client, other, first, False, thinks=True)
+
+        assert last.text.endswith(": 21 degrees"), other
 
 
 @everyone

@@ -42,7 +42,9 @@ use super::{
     schema::Members,
     text::Str,
 };
-use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+use crate::{
+    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+};
 
 /// `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`.
 pub static GEMINI: Gemini = Gemini;
@@ -75,6 +77,10 @@ struct ShallowConfig {
 impl Dialect for Gemini {
     fn id(&self) -> &'static str {
         codec::ID
+    }
+
+    fn is_of_others(&self, payload: &Payload, model: &Target) -> bool {
+        proof::are_missing(payload.source(), model) || proof::are_foreign(payload.source())
     }
 
     fn speaks(&self, path: &str) -> bool {
