@@ -10,7 +10,7 @@ use bartizan::{
     Kind, Target, Tokens,
     body::sse::Event as Sse,
     dialect::{
-        ANTHROPIC, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES,
+        ANTHROPIC, BEDROCK, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES,
         canonical::{Content, Event, Finish, Request},
     },
     payload::Head,
@@ -23,8 +23,8 @@ use serde_json::Value;
 
 const ALL: [&dyn Dialect; 4] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &ANTHROPIC, &GEMINI];
 
-fn codec(dialect: &'static dyn Dialect) -> &'static dyn Codec {
-    dialect.codec().unwrap()
+fn codec(dialect: &'static dyn Dialect) -> &'static dyn ChatCodec {
+    dialect.codec().and_then(Codec::chat).unwrap()
 }
 
 fn random_request(dialect: &dyn Dialect, tape: &mut Tape<'_>) -> Value {
@@ -51,6 +51,7 @@ fn check_request(from: &'static dyn Dialect, to: &'static dyn Dialect, body: &st
         "openai-chat" => rules::chat(&written),
         "openai-responses" => rules::responses(&written),
         "gemini" => rules::gemini(&written),
+        "bedrock-converse" => rules::bedrock(&written),
         _ => rules::anthropic(&written),
     }
 }
@@ -271,14 +272,20 @@ fn gateway_answer(
     without(without(body, "\"created\":"), "\"created_at\":")
 }
 
+/// So many inputs, or as many as `PROPTEST_CASES` says.
+fn cases(usual: u32) -> ProptestConfig {
+    let wished = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: wished.unwrap_or(usual), failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn requests_are_written_by_the_rules_or_refused(bytes in vec(any::<u8>(), 0..400), odd in 0usize..60) {
         for from in ALL {
             let body = random_request(from, &mut Tape::new(&bytes, odd)).to_string();
-            for to in ALL {
+            for to in ALL.into_iter().chain([&BEDROCK as &dyn Dialect]) {
                 check_request(from, to, &body);
             }
         }
@@ -405,7 +412,7 @@ fn passed_on(dialect: &dyn Dialect, event: &Sse) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn a_stream_is_the_same_however_it_is_cut(bytes in vec(any::<u8>(), 0..80), cuts in vec(any::<prop::sample::Index>(), 0..12)) {

@@ -10,7 +10,7 @@ use std::{
 use bartizan::{
     Error, Kind, Target,
     body::sse::{self, Splitter},
-    dialect::{ANTHROPIC, Codec, Dialect, OPENAI_CHAT},
+    dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, OPENAI_CHAT},
     payload::Head,
 };
 use bytes::{Bytes, BytesMut};
@@ -20,12 +20,12 @@ const MANY: usize = 100_000;
 /// Several times what it takes unoptimized on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn chat() -> &'static dyn Codec {
-    OPENAI_CHAT.codec().unwrap()
+fn chat() -> &'static dyn ChatCodec {
+    OPENAI_CHAT.codec().and_then(Codec::chat).unwrap()
 }
 
-fn anthropic() -> &'static dyn Codec {
-    ANTHROPIC.codec().unwrap()
+fn anthropic() -> &'static dyn ChatCodec {
+    ANTHROPIC.codec().and_then(Codec::chat).unwrap()
 }
 
 /// `one(0),one(1),…`
@@ -49,7 +49,7 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
 
 /// Reads a request and writes it for providers of both dialects.
 #[track_caller]
-fn request(from: &dyn Codec, body: &str) {
+fn request(from: &dyn ChatCodec, body: &str) {
     let request = timed("decoding", || from.decode_request(body.as_bytes())).unwrap();
     for (name, to) in [("chat", chat()), ("anthropic", anthropic())] {
         let target = Target::new("provider", "model");
@@ -228,7 +228,7 @@ fn calls_and_results_of_anthropic_in_the_worst_order() {
 }
 
 #[track_caller]
-fn answer(from: &dyn Codec, body: &str) {
+fn answer(from: &dyn ChatCodec, body: &str) {
     let answer = timed("decoding", || from.decode_answer(body.as_bytes())).unwrap();
     timed("chat", || chat().encode_answer(&answer));
     timed("anthropic", || anthropic().encode_answer(&answer));
@@ -261,9 +261,9 @@ fn whole_answers() {
 
 /// Reads a stream of these data and writes it for clients of both dialects.
 #[track_caller]
-fn stream(from: &dyn Codec, data: impl Iterator<Item = String> + Clone) -> Vec<Result<(), Error>> {
+fn stream(from: &dyn ChatCodec, data: impl Iterator<Item = String> + Clone) -> Vec<Result<(), Error>> {
     let head = Head { stream: true, choices: 1, ..Head::default() };
-    let through = |to: &dyn Codec| {
+    let through = |to: &dyn ChatCodec| {
         let (mut decoder, mut encoder, mut out) = (from.decoder(), to.encoder(&head), BytesMut::new());
         for data in data.clone() {
             let event = sse::Event { raw: Bytes::new(), name: Bytes::new(), data: data.into() };
@@ -433,7 +433,7 @@ fn read_everywhere(body: &str) {
     let body = Bytes::copy_from_slice(body.as_bytes());
     let event = sse::Event { raw: body.clone(), name: Bytes::new(), data: body.clone() };
     for dialect in [&OPENAI_CHAT as &dyn Dialect, &ANTHROPIC] {
-        let codec = dialect.codec().unwrap();
+        let codec = dialect.codec().and_then(Codec::chat).unwrap();
         let _ = codec.decode_request(&body);
         if let Ok(answer) = codec.decode_answer(&body) {
             chat().encode_answer(&answer);

@@ -7,10 +7,13 @@
 //! the names of the fields that were lost.
 
 pub mod canonical;
+pub mod embeddings;
 
 mod anthropic;
 pub(crate) mod arguments;
+mod bedrock;
 pub(crate) mod buffer;
+mod count;
 mod extent;
 mod extras;
 mod gemini;
@@ -24,12 +27,16 @@ mod openai_chat;
 mod openai_embeddings;
 mod openai_error;
 mod openai_responses;
+pub(crate) mod prefix;
 mod proof;
+mod rate_limits;
 mod retry_after;
 mod schema;
 mod status;
+mod task;
 pub(crate) mod text;
 mod text_or;
+mod turns;
 
 use std::{
     borrow::Cow,
@@ -41,15 +48,24 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, request::Parts};
 
+use self::prefix::Vendor;
 pub use self::{
-    anthropic::{ANTHROPIC, Anthropic},
-    gemini::{GEMINI, Gemini},
+    anthropic::{ANTHROPIC, ANTHROPIC_COUNT, Anthropic},
+    bedrock::{BEDROCK, Bedrock},
+    count::Count,
+    gemini::{GEMINI, GEMINI_COUNT, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
-    openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
+    openai_responses::{OPENAI_COUNT, OPENAI_RESPONSES, OpenAiResponses},
+    rate_limits::LimitHeaders,
+    task::{Codec, CountCodec, EmbeddingsCodec},
 };
 use crate::{
-    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    Error, Kind, Payload, Target, Tokens,
+    body::{Framing, sse},
+    error::Reply,
+    exchange::RequestId,
+    payload::Head,
     target::ModelFacts,
 };
 
@@ -60,7 +76,8 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// Names the dialect in logs and records, such as `openai-chat`.
     fn id(&self) -> &'static str;
 
-    /// Whether a request to this path is meant for this dialect; the method does not matter.
+    /// Whether a request to this path is meant for this dialect; the method does not matter. A vendor's
+    /// prefix has been taken off.
     fn speaks(&self, path: &str) -> bool;
 
     /// Whether a model that a provider of this dialect has can be asked for what `payload` wants in it.
@@ -75,13 +92,29 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether what is asked for in this dialect is answered without a charge.
+    fn is_free(&self) -> bool {
+        false
+    }
+
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
     fn path(&self, payload: &Payload) -> Cow<'static, str>;
+
+    /// How the events of a stream are told apart.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
 
     /// Reads what the gateway needs from a request, shallowly and strictly: text that is not JSON, a
     /// member that stands twice, a wrong type in a field that is read are errors naming the field.
     /// `body` is known to be UTF-8 and not too deeply nested.
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error>;
+
+    /// Names the payload's model wherever the request repeats it; the first mention, and the one in the
+    /// path, are right already.
+    fn repeat_model(&self, payload: Payload) -> Payload {
+        payload
+    }
 
     /// Makes sure that the provider will say what a stream used, if that has to be asked for. Returns
     /// the request unchanged where the client asks already or the provider always says.
@@ -136,14 +169,19 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// How the headers are called in which a client reads what is left of its provider's limits.
+    fn limit_headers(&self) -> LimitHeaders {
+        LimitHeaders::OpenAi
+    }
+
     /// Whether this client expects its stream as one JSON array, written piece by piece, in place of
     /// events.
     fn stream_is_array(&self, _parts: &Parts) -> bool {
         false
     }
 
-    /// Translates this dialect; `None` if it can only be passed through.
-    fn codec(&self) -> Option<&dyn Codec> {
+    /// Translates this dialect to others of the same task; `None` if it can only be passed through.
+    fn codec(&self) -> Option<Codec> {
         None
     }
 }
@@ -168,8 +206,8 @@ pub enum Closing {
     Failed(Error),
 }
 
-/// Translates one dialect to and from the [`canonical`] form.
-pub trait Codec: fmt::Debug + Send + Sync + 'static {
+/// Translates chats of one dialect to and from the [`canonical`] form.
+pub trait ChatCodec: fmt::Debug + Send + Sync + 'static {
     /// Reads a client's request.
     fn decode_request<'a>(&self, body: &'a [u8]) -> Result<canonical::Request<'a>, Error>;
 
@@ -254,6 +292,9 @@ impl Default for Dialects {
             &ANTHROPIC,
             &GEMINI,
             &OPENAI_EMBEDDINGS,
+            &OPENAI_COUNT,
+            &ANTHROPIC_COUNT,
+            &GEMINI_COUNT,
         ])
     }
 }
@@ -284,14 +325,23 @@ impl Dialects {
     pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
         let by_header =
             || parts.headers.contains_key("anthropic-version").then_some(&ANTHROPIC as &dyn Dialect);
-        let by_prefix = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
+        let by_path = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
+        let by_prefix = || -> Option<&'static dyn Dialect> {
+            match prefix::split(parts.uri.path()).0? {
+                Vendor::OpenAi => Some(&OPENAI_CHAT as &dyn Dialect),
+                Vendor::Anthropic => Some(&ANTHROPIC),
+                Vendor::Google => Some(&GEMINI),
+            }
+        };
         self.speaks(parts.uri.path())
-            .or_else(by_header)
             .or_else(by_prefix)
+            .or_else(by_header)
+            .or_else(by_path)
             .unwrap_or(self.0.first().copied().unwrap_or(&OPENAI_CHAT))
     }
 
     fn speaks(&self, path: &str) -> Option<&'static dyn Dialect> {
+        let (_, path) = prefix::split(path);
         self.0.iter().copied().find(|dialect| dialect.speaks(path))
     }
 }

@@ -35,7 +35,7 @@ impl Dialect for OpenAiEmbeddings {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        matches!(path, "/v1/embeddings" | "/embeddings" | "/openai/v1/embeddings")
+        matches!(path, "/v1/embeddings" | "/embeddings")
     }
 
     fn path(&self, _: &Payload) -> Cow<'static, str> {

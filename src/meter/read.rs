@@ -3,10 +3,7 @@ use std::sync::Arc;
 
 use crate::{
     Dialect, Error, Kind, Payload, Target, Tokens,
-    body::{
-        End, Observe, OnEnd,
-        sse::{Event, Splitter},
-    },
+    body::{End, Observe, OnEnd, Splitter, sse::Event},
     dialect::Closing,
     exchange::{AttemptHandle, Outcome},
 };
@@ -43,7 +40,7 @@ enum Answer {
 impl ReadUsage {
     pub(super) fn new(payload: &Payload, target: &Arc<Target>) -> Self {
         let answer = if payload.head().stream {
-            Answer::Stream(Splitter::default())
+            Answer::Stream(Splitter::new(payload.dialect().framing()))
         } else {
             Answer::Whole { first: Bytes::new(), more: BytesMut::new() }
         };
@@ -113,6 +110,9 @@ impl ReadUsage {
     /// Whether the provider will want money. One that refused, with whatever status, will not; one that
     /// was left in the middle will.
     fn is_charged(&self, end: End) -> bool {
+        if self.dialect.is_free() {
+            return false;
+        }
         let is_whole = matches!(self.answer, Answer::Whole { .. });
         let refused = self.failure.is_some() && (is_whole || self.written == 0) && !self.reported;
         !refused && (end == End::Aborted || self.answered && self.begun)
@@ -148,7 +148,7 @@ impl Observe for ReadUsage {
         }
         match &mut self.answer {
             Answer::Stream(events) => {
-                let mut events = std::mem::replace(events, Splitter::new(0));
+                let mut events = std::mem::take(events);
                 self.stream(&mut events, chunk.clone());
                 self.answer = Answer::Stream(events);
             }

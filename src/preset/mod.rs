@@ -24,6 +24,7 @@ mod object;
 mod quirk;
 mod rule;
 mod table;
+mod vertex;
 
 use crate::target::ModelFacts;
 
@@ -33,6 +34,7 @@ pub use self::{
     quirk::Changes,
     rule::Rule,
     table::{OPENAI, PRESETS},
+    vertex::{CLAUDE_AT_VERTEX, GEMINI_AT_VERTEX},
 };
 
 /// A provider that is known by its name.
