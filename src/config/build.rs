@@ -26,7 +26,7 @@ use crate::{
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
     meter::MeterLayer,
-    preset::Deviations,
+    preset::{Deviations, OPENAI},
     price::{Listing, Price, PriceBook},
     sign::SignLayer,
     target::ModelFacts,
@@ -291,6 +291,7 @@ pub(super) fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
 pub(super) fn deviations(kind: ProviderKind) -> Deviations {
     match kind {
         ProviderKind::Preset(preset) => preset.deviations,
+        ProviderKind::OpenAi | ProviderKind::Azure => OPENAI,
         _ => Deviations::new("", &[]),
     }
 }

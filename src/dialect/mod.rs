@@ -287,6 +287,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// Whether `payload` holds what another provider has thought, or lacks what `model` would have proven: a
+    /// provider of this dialect would refuse it as it is, so it is written anew.
+    fn is_of_others(&self, _payload: &Payload, _model: &Target) -> bool {
+        false
+    }
+
     /// Whether what is asked for in this dialect is answered without a charge.
     fn is_free(&self) -> bool {
         false

@@ -3,6 +3,8 @@
 //! In the canonical form Anthropic's stand as they are, and those of others behind the name of their family
 //! and a colon, which no proof has in itself. Clients of all dialects return them as they got them.
 
+use memchr::memmem;
+
 const GEMINI: &str = "gemini:";
 const OPENAI: &str = "openai:";
 
@@ -31,9 +33,30 @@ pub(crate) fn is_anthropic(proof: &str) -> bool {
     !proof.contains(':')
 }
 
+/// Whether there is a string in `json` that begins so, quote included, as a member with one of these names.
+///
+/// A look at the bytes: what a client escapes is not found.
+pub(crate) fn is_given(json: &[u8], names: &[&str], beginning: &str) -> bool {
+    memmem::find_iter(json, beginning).any(|at| {
+        let name = json[..at].trim_ascii_end().strip_suffix(b":").map(<[u8]>::trim_ascii_end);
+        let name = name.and_then(|before| before.strip_suffix(b"\""));
+        name.is_some_and(|before| names.iter().any(|name| before.ends_with(name.as_bytes())))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proof_is_found_as_the_value_of_its_member_only() {
+        let is_given = |json: &str| is_given(json.as_bytes(), &["signature", "data"], "\"gemini:");
+
+        assert!(is_given(r#"{"signature":"gemini:U0lH"}"#));
+        assert!(is_given(r#"[{"text":"gemini:"},{"data" : "gemini:U0lH"}]"#));
+        assert!(!is_given(r#"{"text":"gemini:U0lH","signature":"EqoB"}"#));
+        assert!(!is_given(r#""gemini:"#));
+    }
 
     /// C68
     #[test]

@@ -18,7 +18,8 @@ pub(crate) fn adapted(
     to: &Target,
 ) -> (Payload, Vec<Box<str>>) {
     let source = payload.source().clone();
-    let nothing_to_do = deviations.rules.is_empty() && deviations.quirk.is_none();
+    let nothing_to_do =
+        deviations.quirk.is_none() && !deviations.rules.iter().any(|rule| has_sign(rule, &source));
     if nothing_to_do || deviations.dialect != payload.dialect().id() {
         return (payload, Vec::new());
     }
@@ -45,9 +46,12 @@ pub(crate) fn adapted(
 
 /// Whether a rule may find something, by the members of the request and a word that it has to have.
 fn may_concern(rule: &Rule, request: &Object<'_>, text: &str) -> bool {
-    let (name, rest) = step(rule.path);
-    request.get(name).is_some()
-        && (rest.is_none() || memchr::memmem::find(text.as_bytes(), rule.sign().as_bytes()).is_some())
+    request.get(step(rule.path).0).is_some() && has_sign(rule, text.as_bytes())
+}
+
+/// Whether a rule for something further in may find it, by a word that the request has to have.
+fn has_sign(rule: &Rule, text: &[u8]) -> bool {
+    step(rule.path).1.is_none() || memchr::memmem::find(text, rule.sign().as_bytes()).is_some()
 }
 
 /// The first name of a path, and what comes after it.

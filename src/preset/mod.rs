@@ -109,7 +109,7 @@ pub use self::{
     object::Object,
     quirk::Changes,
     rule::Rule,
-    table::PRESETS,
+    table::{OPENAI, PRESETS},
     vertex::{CLAUDE_AT_VERTEX, GEMINI_AT_VERTEX},
 };
 

@@ -15,6 +15,18 @@ const NO_DEVELOPER: Rule =
 
 const CHAT: &str = "openai-chat";
 
+/// What clients of OpenAI's chat completions bring along from other providers of a conversation, and OpenAI
+/// itself refuses.
+pub const OPENAI: Deviations = Deviations::new(
+    CHAT,
+    &[
+        Rule::omitted("messages[].thinking_blocks"),
+        Rule::omitted("messages[].reasoning_content"),
+        Rule::omitted("messages[].reasoning_details"),
+        Rule::omitted("messages[].tool_calls[].extra_content"),
+    ],
+);
+
 /// All presets.
 pub static PRESETS: &[Preset] = &[
     Preset {
@@ -330,6 +342,19 @@ mod tests {
 
         assert_eq!(text, expected, "{name}");
         assert_eq!(names, lost, "{name}");
+    }
+
+    #[test]
+    fn openai_is_not_shown_what_others_have_thought() {
+        let source = r#"{"messages":[{"role":"assistant","content":"a","reasoning_content":"t","thinking_blocks":[{}],"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"},"extra_content":{}}]}]}"#;
+
+        let (body, lost) = sent(source, &OPENAI, ModelFacts::default());
+
+        assert_eq!(
+            body,
+            r#"{"messages":[{"role":"assistant","content":"a","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}]}"#
+        );
+        assert!(lost.is_empty());
     }
 
     #[test]

@@ -54,7 +54,8 @@ where
 
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
         let dialect = req.body().dialect();
-        if self.config.spoken(req.body()).is_some_and(|spoken| spoken.id() == dialect.id()) {
+        let speaks = self.config.spoken(req.body()).is_some_and(|spoken| spoken.id() == dialect.id());
+        if speaks && !dialect.is_of_others(req.body(), &self.config.target) {
             let filter = dialect.usage_is_extra(req.body().head()).then_some(dialect);
             return match self.config.pass(req) {
                 Ok(req) => State::Native { inner: self.inner.call(req), filter }.into(),
@@ -139,7 +140,7 @@ impl TranslateLayer {
         let source = req.body().source().clone();
         let (Encoded { body, lost, .. }, back) =
             pair.request(&source, req.body().head().clone(), &self.target)?;
-        let stays = |name: &http::HeaderName| !is_of_dialect(name);
+        let stays = |name: &http::HeaderName| native.id() == from.id() || !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {
             req.headers_mut().remove(name);
@@ -222,7 +223,7 @@ mod tests {
     use crate::{
         Exchange, Target,
         body::{End, Observe, OnEnd},
-        dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
+        dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
         lock,
         payload::Head,
         preset::Preset,
@@ -410,6 +411,40 @@ mod tests {
         assert_eq!(asked(message(), "chat_tools_with_reasoning").await, "openai-responses");
         assert_eq!(asked(response(), "responses").await, "openai-chat");
         assert_eq!(asked(embeddings, "chat_completions").await, "openai-embeddings");
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_asked_for_although_the_body_does_not_say_so() {
+        let source = r#"{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}"#;
+        let path = Request::post("/v1beta/models/m:streamGenerateContent?alt=sse");
+        let (parts, ()) = path.body(()).unwrap().into_parts();
+        let head = GEMINI.peek(&parts, source).unwrap();
+        let payload = Payload::new(&GEMINI, head, source.into(), Exchange::default());
+        let service = layer(&[&ANTHROPIC]).layer(MustBeReady::new(|req: Request<Payload>| {
+            let body = String::from_utf8(req.body().to_bytes().into()).unwrap();
+            assert!(body.contains(r#""stream":true"#), "{body}");
+            Ending::Refused.answer()
+        }));
+
+        assert!(service.oneshot(Request::from_parts(parts, payload)).await.is_err());
+    }
+
+    /// C68
+    #[tokio::test]
+    async fn thoughts_of_another_provider_are_not_passed_on_in_the_own_dialect_either() {
+        let source = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"},{"role":"assistant",
+            "content":[{"type":"thinking","thinking":"t","signature":"gemini:U0lH"},{"type":"text","text":"Ho"}]},
+            {"role":"user","content":"Hm"}]}"#;
+        let mut req = request(&ANTHROPIC, source);
+        req.headers_mut().insert("anthropic-beta", "b".try_into().unwrap());
+        let service = layer(&[&ANTHROPIC]).layer(MustBeReady::new(|req: Request<Payload>| {
+            let body = String::from_utf8(req.body().to_bytes().into()).unwrap();
+            assert!(body.contains("Ho") && !body.contains("gemini"), "{body}");
+            assert!(req.headers().contains_key("anthropic-beta"));
+            Ending::Refused.answer()
+        }));
+
+        assert!(service.oneshot(req).await.is_err());
     }
 
     #[tokio::test]

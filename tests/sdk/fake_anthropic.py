@@ -7,7 +7,7 @@ import json
 import re
 
 from fake_openai import Refusal
-from scenario import SIGNATURE, Asked, Script, Text, Thinking, ToolCall, Usage
+from scenario import Asked, Script, Text, Thinking, ToolCall, Usage, is_seal, seal
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 ID = re.compile(r"[a-zA-Z0-9_-]+")
@@ -100,6 +100,8 @@ class Messages:
             forced_tool=choice.get("name"),
             thinks=(body.get("thinking") or {}).get("type") in ("enabled", "adaptive"),
             stop_sequences=body.get("stop_sequences") or [],
+            proofs=[block["signature"] for _, blocks in messages for block in blocks if block["type"] == "thinking"],
+            answered=sum(block["type"] == "tool_result" for _, blocks in messages for block in blocks),
         )
 
     def answer(self, script: Script, asked: Asked):
@@ -210,7 +212,7 @@ def validate_block(block, role, where):
         must(NAME.fullmatch(block.get("name") or ""), f"{where}.name: String should match pattern")
         must(isinstance(block.get("input"), dict), f"{where}.input: Input should be a valid dictionary")
     elif kind == "thinking":
-        must(block.get("signature") == SIGNATURE, f"{where}: Invalid `signature` in `thinking` block")
+        must(is_seal("anthropic", block.get("signature")), f"{where}: Invalid `signature` in `thinking` block")
     elif kind == "tool_result":
         for part in blocks_of(block.get("content") or []):
             must(part["type"] in ("text", "image", "document", "search_result"), f"{where}: invalid content")
@@ -285,6 +287,16 @@ def validate_thinking(body):
         must(type(budget) is int and budget >= 1024, "thinking.enabled.budget_tokens: Input should be >= 1024")
         must(budget < body["max_tokens"], "`max_tokens` must be greater than `thinking.budget_tokens`.")
         must(body.get("temperature") in (None, 1), "`temperature` may only be set to 1 when thinking is enabled.")
+        validate_thoughts_of_calls(body["messages"])
+
+
+def validate_thoughts_of_calls(messages):
+    """What called a tool and waits for the result has to begin with what it thought."""
+    if not any(block["type"] == "tool_result" for block in blocks_of(messages[-1]["content"])):
+        return
+    kind = blocks_of(messages[-2]["content"])[0]["type"]
+    must(kind in ("thinking", "redacted_thinking"),
+         f"messages.{len(messages) - 2}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{kind}`")
 
 
 def validate_settings(body, headers):
@@ -348,7 +360,7 @@ def block_of(block):
         case Text():
             return {"type": "text", "text": block.whole, "citations": None}
         case Thinking():
-            return {"type": "thinking", "thinking": block.text, "signature": block.signature}
+            return {"type": "thinking", "thinking": block.text, "signature": seal("anthropic", block.turn)}
         case ToolCall():
             return {"type": "tool_use", "id": f"toolu_{block.key}", "name": block.name, "input": block.arguments}
 
@@ -371,7 +383,7 @@ def deltas(block):
         case Thinking():
             for at in range(0, len(block.text), 10):
                 yield {"type": "thinking_delta", "thinking": block.text[at : at + 10]}
-            yield {"type": "signature_delta", "signature": block.signature}
+            yield {"type": "signature_delta", "signature": seal("anthropic", block.turn)}
         case ToolCall():
             yield {"type": "input_json_delta", "partial_json": ""}
             text = json.dumps(block.arguments) if block.arguments else ""

@@ -86,7 +86,8 @@ class Chat:
         must(isinstance(message, dict), f"Invalid type for '{where}'.", where, "invalid_type")
         role = message.get("role")
         must(role in ROLES, f"Invalid value: '{role}'.", f"{where}.role", "invalid_value")
-        allowed = MESSAGE_FIELDS[role] | ({"reasoning_content"} if self.is_compatible else set())
+        # Most servers that resemble OpenAI's read past what they don't know.
+        allowed = MESSAGE_FIELDS[role] | ({"reasoning_content", "thinking_blocks"} if self.is_compatible else set())
         known(message, allowed, f"{where}.")
         content = message.get("content")
         if role == "assistant":
@@ -99,7 +100,8 @@ class Chat:
                 must(isinstance(part, dict), f"Invalid type for '{where}.content'.", where)
                 validate_part(part, role, f"{where}.content")
         for call in message.get("tool_calls") or []:
-            known(call, {"id", "type", "function"}, f"{where}.tool_calls.")
+            more = {"extra_content"} if self.is_compatible else set()
+            known(call, {"id", "type", "function"} | more, f"{where}.tool_calls.")
             must(call["type"] == "function", "Invalid type", where)
             must(NAME.fullmatch(call["function"]["name"]), "Invalid function name", where)
             must(isinstance(call["function"]["arguments"], str), "arguments must be a string", where)
@@ -123,6 +125,7 @@ class Chat:
             thinks=body.get("reasoning_effort") not in (None, "none"),
             stop_sequences=[body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop") or [],
             include_usage=(body.get("stream_options") or {}).get("include_usage", False),
+            answered=sum(message["role"] == "tool" for message in messages),
         )
 
     def answer(self, script: Script, asked: Asked):
@@ -298,13 +301,16 @@ def images_of(content):
         return
     for part in content:
         if part["type"] == "image_url":
-            url = part["image_url"]["url"]
-            head, _, data = url.partition(";base64,")
-            if data:
-                digest = hashlib.sha1(base64.b64decode(data, validate=True)).hexdigest()[:8]
-                yield f"{head.removeprefix('data:')}:{digest}"
-            else:
-                yield url
+            yield from images_of_url(part["image_url"]["url"])
+
+
+def images_of_url(url):
+    head, _, data = url.partition(";base64,")
+    if data:
+        digest = hashlib.sha1(base64.b64decode(data, validate=True)).hexdigest()[:8]
+        yield f"{head.removeprefix('data:')}:{digest}"
+    else:
+        yield url
 
 
 def trailing_results(messages):

@@ -32,6 +32,7 @@ log: {{ format: json, level: "debug,hyper=info,h2=info", records: {{ file: {reco
 providers:
   openai: {{ kind: openai, api_key: "${{UPSTREAM_OPENAI}}", base_url: {url}/v1 }}
   anthropic: {{ kind: anthropic, api_key: "${{UPSTREAM_ANTHROPIC}}", base_url: {url} }}
+  gemini: {{ kind: gemini, api_key: "${{UPSTREAM_GEMINI}}", base_url: {url}/v1beta }}
   local:
     kind: openai-compatible
     api_key: "${{UPSTREAM_LOCAL}}"

@@ -16,10 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import scenario
 from fake_anthropic import Messages
+from fake_gemini import PATH, GenerateContent
 from fake_openai import Chat, Embeddings, Refusal
+from fake_responses import Responses
 
 APIS = {
     "/v1/chat/completions": ("openai", Chat()),
+    "/v1/responses": ("openai", Responses()),
     "/v1/embeddings": ("openai", Embeddings()),
     "/v1/messages": ("anthropic", Messages()),
     "/local/v1/chat/completions": ("local", Chat(is_compatible=True)),
@@ -27,12 +30,13 @@ APIS = {
 KEYS = {
     "openai": "sk-proj-upstream-openai-5f3a9c",
     "anthropic": "sk-ant-upstream-anthropic-7b2e1d",
+    "gemini": "AIza-upstream-gemini-3c4d5e6f",
     "local": "upstream-local-9d8c7b6a5e",
 }
 # Everything else of a client's headers is none of the provider's business.
 HEADERS = set(
     "host content-type content-length transfer-encoding connection accept accept-encoding user-agent "
-    "authorization x-api-key anthropic-version anthropic-beta openai-beta openai-organization "
+    "authorization x-api-key x-goog-api-key anthropic-version anthropic-beta openai-beta openai-organization "
     "openai-project idempotency-key traceparent tracestate x-team".split()
 )
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
@@ -119,10 +123,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         raw = self.read_body()
         path = self.path.partition("?")[0]
-        if path not in APIS:
+        found = APIS.get(path) or gemini(self.path)
+        if found is None:
             self.providers.violations.append(f"unknown path {self.path}")
             return self.send_body(404, b'{"error":{"message":"unknown path"}}')
-        self.provider, self.api = APIS[path]
+        self.provider, self.api = found
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.seen = Call(self.provider, path, headers, raw)
         try:
@@ -157,8 +162,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def is_signed(self, headers):
         key = KEYS[self.provider]
-        given = [headers.get("authorization"), headers.get("x-api-key")]
-        return given in ([f"Bearer {key}", None], [None, key])
+        given = [headers.get(name) for name in ("authorization", "x-api-key", "x-goog-api-key")]
+        if self.provider == "gemini":
+            return given == [None, None, key]
+        return given in ([f"Bearer {key}", None, None], [None, key, None])
 
     def check_hygiene(self, headers, raw):
         if self.providers.is_direct:
@@ -180,10 +187,13 @@ class Handler(BaseHTTPRequestHandler):
             complain(f"anthropic-version arrived at {self.provider}")
         if "x-api-key" in headers and self.provider != "anthropic":
             complain(f"x-api-key arrived at {self.provider}")
+        if "x-goog-api-key" in headers and self.provider != "gemini":
+            complain(f"x-goog-api-key arrived at {self.provider}")
 
     def play(self, script, asked):
         """Answers as the script says, faults included."""
-        quoted = f"Incorrect API key provided: {self.headers.get('authorization')} {self.headers.get('x-api-key')}"
+        given = [self.headers.get(name) for name in ("authorization", "x-api-key", "x-goog-api-key")]
+        quoted = f"Incorrect API key provided: {given}"
         match script.fault:
             case "status":
                 self.send_error_body(script.status, f"the provider says {script.status}")
@@ -258,7 +268,9 @@ class Handler(BaseHTTPRequestHandler):
     def send_error_body(self, status, message, refusal=None):
         self.seen.outcome = f"refused: {message}" if refusal else "failed"
         self.seen.ended = time.monotonic()
-        self.send_json(status, self.api.error(status, message, refusal))
+        body = self.api.error(status, message, refusal)
+        # Gemini has statuses of its own, which its body repeats.
+        self.send_json(body["error"].get("code") if self.provider == "gemini" else status, body)
 
     def send_body(self, status, body, kind="application/json"):
         self.send_response(status)
@@ -267,7 +279,7 @@ class Handler(BaseHTTPRequestHandler):
             body = gzip.compress(body)
             self.send_header("content-encoding", "gzip")
         self.send_header("content-length", str(len(body)))
-        if status == 429:
+        if status == 429 and self.provider != "gemini":
             self.send_header("retry-after", "7")
             self.send_header("x-ratelimit-remaining-requests", "0")
         self.send_header("set-cookie", "__cf_bm=provider; path=/")
@@ -317,6 +329,13 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         self.rfile.readline()
         return b"".join(chunks)
+
+
+def gemini(path):
+    """The method of a model; its name is part of the path."""
+    found = PATH.fullmatch(path)
+    is_stream = found and found[2] == "streamGenerateContent"
+    return ("gemini", GenerateContent(found[1], is_stream)) if found and bool(found[3]) == is_stream else None
 
 
 def once(pairs):

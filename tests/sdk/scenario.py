@@ -4,6 +4,7 @@ The last text of the user chooses: "say hello", "call two tools", "error 429", "
 `SCENARIOS` turn what was asked into a `Script`, which each dialect writes down in its own way.
 """
 
+import base64
 import itertools
 import json
 import re
@@ -12,8 +13,20 @@ from dataclasses import dataclass, field
 
 GREETING = "Hello there! Grüße, 世界 🌍 – how are you?"
 REASONING = "The user greets; a greeting is due."
-SIGNATURE = "EqoBCkgIARABGAIiQL9fake+signature/0123456789=="
+CITIES = ["Paris", "Rome"]
 WEATHER = {"city": "Paris", "degrees": 21}
+
+
+def seal(family: str, turn: int = 0) -> str:
+    """A proof of what was thought in a turn, which only this family takes back."""
+    return base64.b64encode(f"{family} has thought about turn {turn}?>".encode()).decode()
+
+
+def is_seal(family: str, proof: object) -> bool:
+    return proof in [seal(family, turn) for turn in range(9)]
+
+
+SIGNATURE = seal("anthropic")
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class Text:
 @dataclass(frozen=True)
 class Thinking:
     text: str
-    signature: str = SIGNATURE
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,10 @@ class Asked:
     thinks: bool
     stop_sequences: list[str]
     include_usage: bool = True
+    # The proofs of thoughts that came back, in their order.
+    proofs: list[str] = field(default_factory=list)
+    # How many results the whole conversation has.
+    answered: int = 0
 
 
 def split(text: str) -> list[str]:
@@ -134,6 +151,16 @@ def thinking_then_tool(asked: Asked) -> Script:
     return Script([*blocks, call], stop="calls", usage=Usage(30, 25, reasoning=16))
 
 
+def thinking_in_turns(asked: Asked) -> Script:
+    """A call, when that is answered another one, and then a text; thoughts before each."""
+    turn = asked.answered
+    blocks = [Thinking(f"{REASONING} {turn}", turn)] if asked.thinks else []
+    if turn < len(CITIES):
+        call = ToolCall(CITIES[turn], "get_weather", {"city": CITIES[turn]})
+        return Script([*blocks, call], stop="calls", usage=Usage(30, 25, reasoning=16))
+    return Script([*blocks, Text(split(GREETING))], usage=Usage(30, 25, reasoning=16))
+
+
 def stop_sequence(asked: Asked) -> Script:
     return saying("before ", stop="sequence", stop_sequence=asked.stop_sequences[0])
 
@@ -150,6 +177,8 @@ SCENARIOS: dict[str, Callable[[Asked], Script]] = {
     "json": formatted,
     "think": thinking,
     "think and call a tool": thinking_then_tool,
+    "think in turns": thinking_in_turns,
+    "name the proofs": lambda asked: saying(" ".join(asked.proofs)),
     "use the cache": lambda _: saying("cached", usage=Usage(2560, 300, cached=2048, reasoning=120)),
     "write the cache": lambda _: saying("written", usage=Usage(2560, 300, cached=2048, written=412)),
     "go on for long": lambda _: saying("on and on", stop="length"),
@@ -187,9 +216,9 @@ def write(asked: Asked, earlier_calls: int) -> Script:
         return Script(fault="status", status=503)
     if asked.model.startswith("fault-"):
         return saying(GREETING, fault=asked.model.removeprefix("fault-"))
-    if asked.results:
-        return results(asked)
     text = asked.text.strip()
+    if asked.results and text != "think in turns":
+        return results(asked)
     if failing := re.fullmatch(r"error (\d{3})", text):
         return Script(fault="status", status=int(failing[1]))
     if text in FAULTS:

@@ -1,11 +1,15 @@
 """The fake providers alone: the official SDKs understand them, and they refuse what the real ones refuse."""
 
 import anthropic
+import httpx2
 import openai
 import pytest
 from asking import BROKEN, IMAGE, TOOLS_ANTHROPIC, TOOLS_OPENAI, ask_anthropic, ask_openai, weather_results
+from google import genai
 from providers import KEYS, Providers
-from scenario import GREETING, REASONING
+from scenario import GREETING, REASONING, seal
+from sdks import raw
+from speakers import GenerateContent, Responses, Wish
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +174,121 @@ def test_a_cut_stream_breaks(openai_client, anthropic_client):
         ask_openai(openai_client, "gpt-4o-mini", "cut", stream=True)
     with pytest.raises(BROKEN):
         ask_anthropic(anthropic_client, "claude-sonnet-4-5", "cut", stream=True)
+
+
+@pytest.fixture
+def gemini(fakes):
+    options = {"base_url": fakes.url, "api_version": "v1beta", "timeout": 10_000}
+    with genai.Client(api_key=KEYS["gemini"], http_options=options) as client:
+        yield client
+
+
+CALL = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "x"}
+THOUGHT = {"type": "reasoning", "id": "rs_0", "summary": [], "encrypted_content": seal("openai")}
+LOOSE = {"type": "object", "properties": {"a": {"type": "string"}}}
+RESPONSES_REFUSE = {
+    "a field of chat completions": {"max_tokens": 50},
+    "stop texts": {"stop": ["x"]},
+    "a small limit": {"max_output_tokens": 3},
+    "a message of the model in the user's form": {
+        "input": [{"role": "assistant", "content": [{"type": "input_text", "text": "x"}]}],
+    },
+    "an unknown field of an item": {"input": [{**CALL, "signature": "x"}, OUTPUT]},
+    "a call without an output": {"input": [CALL]},
+    "an output without a call": {"input": [OUTPUT]},
+    "thoughts without what follows": {"input": [THOUGHT]},
+    "thoughts without a proof": {
+        "input": [{**THOUGHT, "encrypted_content": None}, {"role": "assistant", "content": "x"}],
+        "store": False,
+    },
+    "thoughts of others": {
+        "input": [{**THOUGHT, "encrypted_content": "EqoB"}, {"role": "assistant", "content": "x"}],
+    },
+    "a call without the thoughts before it": {"input": [{**CALL, "id": "fc_1_after_rs_0"}, OUTPUT]},
+    "sampling of a model that thinks": {"temperature": 0.5},
+    "a nested function": {"tools": [{"type": "function", "function": {"name": "f"}}]},
+    "an open schema": {"text": {"format": {"type": "json_schema", "name": "s", "schema": LOOSE}}},
+    "what nobody has stored": {"previous_response_id": "resp_0"},
+}
+
+
+@pytest.mark.parametrize("wrong", RESPONSES_REFUSE.values(), ids=RESPONSES_REFUSE)
+def test_the_fake_of_responses_refuses(openai_client, wrong):
+    asked = {"input": "hi", **wrong}
+
+    with pytest.raises(openai.BadRequestError):
+        openai_client.responses.create(model="gpt-5.1-codex", input=asked.pop("input"), extra_body=asked)
+
+
+def turn(role, *parts):
+    return {"role": role, "parts": list(parts)}
+
+
+WHAT = turn("user", {"text": "hi"})
+CALLING = {"functionCall": {"name": "f", "args": {}}}
+RETURNED = {"functionResponse": {"name": "f", "response": {"output": "x"}}}
+GEMINI_REFUSES = {
+    "an unknown field": {"messages": []},
+    "an empty text": {"contents": [turn("user", {"text": ""})]},
+    "a content without parts": {"contents": [turn("user")]},
+    "a part with two things": {"contents": [turn("user", {"text": "x", **RETURNED})]},
+    "fewer results than calls": {"contents": [WHAT, turn("model", CALLING, CALLING), turn("user", RETURNED)]},
+    "a result of another function": {
+        "contents": [
+            WHAT,
+            turn("model", CALLING),
+            turn("user", {"functionResponse": {"name": "g", "response": {}}}),
+        ]
+    },
+    "a result without a call": {"contents": [WHAT, turn("model", {"text": "x"}), turn("user", RETURNED)]},
+    "a proof of others": {"contents": [WHAT, turn("model", {"text": "x", "thoughtSignature": "RXFvQg=="}), WHAT]},
+    "a keyword of JSON Schema": {
+        "tools": [
+            {"functionDeclarations": [{"name": "f", "parameters": {"type": "OBJECT", "$schema": "x"}}]},
+        ]
+    },
+    "a schema without JSON": {"generationConfig": {"responseSchema": {"type": "OBJECT"}}},
+    "two ways to think": {"generationConfig": {"thinkingConfig": {"thinkingBudget": 1, "thinkingLevel": "LOW"}}},
+    "a level where there are budgets": {"generationConfig": {"thinkingConfig": {"thinkingLevel": "LOW"}}},
+    "a choice without functions": {"toolConfig": {"functionCallingConfig": {"mode": "ANY"}}},
+}
+
+
+def generate(fakes, model, body):
+    headers = {"x-goog-api-key": KEYS["gemini"]}
+    url = f"{fakes.url}/v1beta/models/{model}:generateContent"
+    return httpx2.post(url, json={"contents": [WHAT], **body}, headers=headers)
+
+
+@pytest.mark.parametrize("wrong", GEMINI_REFUSES.values(), ids=GEMINI_REFUSES)
+def test_geminis_fake_refuses(fakes, wrong):
+    answer = generate(fakes, "gemini-2.5-flash", wrong)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["status"] == "INVALID_ARGUMENT"
+
+
+def test_geminis_third_generation_wants_its_proofs(fakes):
+    calls = {"contents": [WHAT, turn("model", CALLING), turn("user", RETURNED)]}
+
+    assert generate(fakes, "gemini-2.5-flash", calls).status_code == 200
+    assert "thought_signature" in generate(fakes, "gemini-3-flash-preview", calls).text
+    calls["contents"][1]["parts"] = [{**CALLING, "thoughtSignature": seal("google", 7)}]
+    assert generate(fakes, "gemini-3-flash-preview", calls).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_sdks_understand_the_fakes_of_responses_and_gemini(openai_client, gemini, stream):
+    responses = Responses(raw(openai_client.responses))
+    models = gemini.models
+    call = models.generate_content_stream if stream else models.generate_content
+    contents = GenerateContent(lambda body, _: (call(**body), {}))
+
+    for speaker, model in [(responses, "gpt-5.1-codex"), (contents, "gemini-3-flash-preview")]:
+        first = speaker.ask(model, speaker.user("think in turns"), Wish(stream, tools=True, thinks=True))
+        history = [*first.history, *speaker.results(first.calls)]
+        last = speaker.ask(model, history, Wish(stream, tools=True, thinks=True))
+
+        assert (first.thinking, first.finish) == (f"{REASONING} 0", "calls")
+        assert (last.calls[0].arguments, last.usage.reasoning) == ({"city": "Rome"}, 16)

@@ -238,7 +238,8 @@ fn reasoning(
     Ok(Some(match thinking.kind.as_deref() {
         Some("enabled") => {
             let budget = thinking.budget_tokens.ok_or_else(|| missing("thinking.budget_tokens"))?;
-            Reasoning { effort, budget: Some(budget), visible }
+            // The models that think by a budget show what they think.
+            Reasoning { effort, budget: Some(budget), visible: visible.or(Some(true)) }
         }
         Some("adaptive") => Reasoning { effort, budget: None, visible },
         // `between_tools` is as little as the models that have it will think.
@@ -407,7 +408,7 @@ mod tests {
 
         assert_eq!(
             reasoning(r#""thinking":{"type":"enabled","budget_tokens":2048}"#),
-            Some(Reasoning { effort: None, budget: Some(2048), visible: None })
+            Some(Reasoning { effort: None, budget: Some(2048), visible: Some(true) })
         );
         assert_eq!(
             reasoning(

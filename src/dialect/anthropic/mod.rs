@@ -37,11 +37,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::codec::AnthropicCodec;
+use super::proof;
 use super::{
     Closing, Codec, Dialect, GEMINI, LimitHeaders, Sent, gemini,
     json::{self, Member, span},
 };
-use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+use crate::{
+    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+};
 
 /// `POST /v1/messages`.
 pub static ANTHROPIC: Anthropic = Anthropic;
@@ -72,6 +75,14 @@ impl Dialect for Anthropic {
 
     fn speaks(&self, path: &str) -> bool {
         matches!(path, "/v1/messages" | "/messages")
+    }
+
+    fn is_of_others(&self, payload: &Payload, _: &Target) -> bool {
+        // Thoughts that nobody has proven have an empty signature.
+        let beginnings = ["\"openai:", "\"gemini:", "\"\""];
+        beginnings
+            .iter()
+            .any(|beginning| proof::is_given(payload.source(), &["signature", "data"], beginning))
     }
 
     fn path(&self, _: &Payload) -> Cow<'static, str> {

@@ -71,7 +71,7 @@ mod tests {
                 "parametersJsonSchema":{"type":"object","properties":{"a":{"type":"integer"}}}}]},{"googleSearch":{}}],
             "toolConfig":{"functionCallingConfig":{"mode":"ANY","allowedFunctionNames":["f"]}},
             "generationConfig":{"temperature":0.5,"topP":0.9,"topK":40,"maxOutputTokens":900,"stopSequences":["X"],
-                "seed":7,"responseMimeType":"application/json","responseJsonSchema":{"type":"object"},
+                "seed":7,
                 "thinkingConfig":{"includeThoughts":true,"thinkingBudget":2048},
                 "mediaResolution":"MEDIA_RESOLUTION_LOW"},
             "serviceTier":"flex","safetySettings":[{"category":"c","threshold":"OFF"}]}"#;

@@ -57,7 +57,11 @@ pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     lost.push_if(request.seed.is_some() && generation_config.seed.is_none(), "seed");
     lost.push_if(request.user.is_some(), "user");
     sample(request, &mut generation_config, facts, &mut lost);
-    form(request, &mut generation_config, &mut lost);
+    if traits.takes_form_with_tools || request.tools.is_empty() {
+        form(request, &mut generation_config, &mut lost);
+    } else {
+        lost.push_if(request.format.is_some(), "response_format");
+    }
     let extras = extras(request, &mut generation_config, &mut lost);
     let system = conversation.system;
     let body = Body {
@@ -153,7 +157,7 @@ fn extras<'a>(
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::testing::{encoded, hi, model, raw, text, user};
+    use super::super::testing::{encoded, hi, model, raw, text, tool, user};
     use super::*;
     use crate::dialect::canonical::{Effort, Extra, Reasoning};
 
@@ -235,6 +239,20 @@ mod tests {
         );
         assert_eq!(lost, ["response_format.schema.multipleOf"]);
         assert_eq!(any["generationConfig"], json!({"responseMimeType": "application/json"}));
+    }
+
+    #[test]
+    fn older_models_have_either_functions_or_a_form() {
+        let request = Request { format: Some(Format::Json), tools: vec![tool("f", None)], ..hi() };
+
+        let old = super::request(&request, &model("gemini-2.5-flash")).unwrap();
+        let new = super::request(&request, &model("gemini-3-flash")).unwrap();
+
+        let config = |encoded: &Encoded| -> Value {
+            serde_json::from_slice::<Value>(&encoded.body).unwrap()["generationConfig"].take()
+        };
+        assert_eq!((config(&old), &old.lost[..]), (json!({}), &["response_format".into()][..]));
+        assert_eq!(config(&new), json!({"responseMimeType": "application/json"}));
     }
 
     #[test]

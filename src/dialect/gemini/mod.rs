@@ -51,7 +51,7 @@ use super::{
     schema::Members,
     text::Str,
 };
-use crate::{Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+use crate::{Error, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
 
 /// `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`.
 pub static GEMINI: Gemini = Gemini;
@@ -84,6 +84,10 @@ struct ShallowConfig {
 impl Dialect for Gemini {
     fn id(&self) -> &'static str {
         codec::ID
+    }
+
+    fn is_of_others(&self, payload: &Payload, model: &Target) -> bool {
+        proof::are_missing(payload.source(), model) || proof::are_foreign(payload.source())
     }
 
     fn speaks(&self, path: &str) -> bool {

@@ -9,6 +9,8 @@ pub(super) struct Traits {
     pub(super) wants_signatures: bool,
     /// Whether pictures may be part of what a function returned.
     pub(super) takes_media_in_results: bool,
+    /// Whether the form of the answer can be given beside functions that may be called.
+    pub(super) takes_form_with_tools: bool,
     /// How the amount of thinking is said.
     pub(super) thinking: Thinking,
 }
@@ -38,6 +40,7 @@ impl Traits {
         Self {
             wants_signatures: is_new || facts.supports("thought_signatures"),
             takes_media_in_results: is_new,
+            takes_form_with_tools: is_new,
             thinking,
         }
     }

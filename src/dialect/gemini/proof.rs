@@ -7,7 +7,13 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
 
-use crate::dialect::{canonical::Text, proof};
+use memchr::memmem;
+
+use super::model::Traits;
+use crate::{
+    Target,
+    dialect::{canonical::Text, proof},
+};
 
 /// Before the proofs of other providers, inside of the base64.
 const FOREIGN: &str = "bartizan:proof:";
@@ -19,6 +25,9 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// How both marks begin in base64; what decodes to them can be told without decoding.
+const BEGINNING: &str = "YmFydGl6YW46";
 
 /// What a signature stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,9 +47,22 @@ pub(super) fn read<'a>(signature: &str) -> Proof<'a> {
     }
 }
 
+/// Whether a client's request has proofs that other providers have made.
+pub(super) fn are_foreign(json: &[u8]) -> bool {
+    let beginning = format!("\"{BEGINNING}");
+    proof::is_given(json, &["thoughtSignature", "thought_signature"], &beginning)
+}
+
+/// Whether a client's request has calls and no proof at all, although `model` wants them proven: another
+/// provider's model has called.
+pub(super) fn are_missing(json: &[u8], model: &Target) -> bool {
+    let has = |names: [&str; 2]| names.iter().any(|name| memmem::find(json, name.as_bytes()).is_some());
+    Traits::of(model).wants_signatures
+        && has(["\"functionCall\"", "\"function_call\""])
+        && !has(["\"thoughtSignature\"", "\"thought_signature\""])
+}
+
 fn foreign(signature: &str) -> Option<String> {
-    /// How both marks begin in base64; what decodes to them can be told without decoding.
-    const BEGINNING: &str = "YmFydGl6YW46";
     if !signature.starts_with(BEGINNING) {
         return None;
     }
@@ -82,6 +104,19 @@ mod tests {
             assert_eq!(read(&urlsafe), Proof::Signature(proof.into()));
         }
         assert_eq!(read(&write_redacted("d")), Proof::Redacted("d".into()));
+    }
+
+    /// C68, C72
+    #[test]
+    fn what_others_have_said_is_recognised() {
+        let call = r#"{"functionCall":{"name":"f"}}"#;
+        let signed =
+            |signature: &str| format!(r#"{{"functionCall":{{}},"thoughtSignature": "{signature}"}}"#);
+        let missing = |json: &str, model| are_missing(json.as_bytes(), &Target::new("gemini", model));
+
+        assert!(are_foreign(signed(&write("EqoB")).as_bytes()) && !are_foreign(signed("U0lH").as_bytes()));
+        assert!(missing(call, "gemini-3-flash") && !missing(call, "gemini-2.5-flash"));
+        assert!(!missing(&signed("U0lH"), "gemini-3-flash") && !missing("{}", "gemini-3-flash"));
     }
 
     /// C68

@@ -44,7 +44,8 @@ use super::{
     text::Str,
 };
 use crate::{
-    Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head, target::ModelFacts,
+    Error, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    target::ModelFacts,
 };
 
 /// `POST /v1/responses`.
@@ -80,6 +81,10 @@ impl Dialect for OpenAiResponses {
 
     fn takes(&self, _: &Payload, model: &ModelFacts) -> bool {
         !model.lacks("responses")
+    }
+
+    fn is_of_others(&self, payload: &Payload, _: &Target) -> bool {
+        reasoning::is_of_others(payload.source())
     }
 
     fn path(&self, _: &Payload) -> Cow<'static, str> {

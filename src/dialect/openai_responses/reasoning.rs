@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use memchr::{memchr, memmem};
+
 use super::wire;
 use crate::dialect::{
     canonical::{Content, Text},
@@ -45,7 +47,8 @@ pub(crate) fn proven<'a>(text: Text<'a>, id: &str, encrypted: Str<'a>) -> Conten
         // Somebody else's stands in front already.
         false => Text::from(encrypted),
     };
-    match text.is_empty() {
+    // Gemini proves what comes next, with or without thoughts that can be read.
+    match text.is_empty() && proof::gemini(&proof).is_none() {
         true => Content::RedactedReasoning(proof),
         false => Content::Reasoning { text, signature: Some(proof) },
     }
@@ -81,6 +84,19 @@ fn written<'a>(prefix: &str, proof: &'a str) -> Cow<'a, str> {
         None if proof::is_anthropic(proof) => Cow::Owned([prefix, proof].concat()),
         None => Cow::Borrowed(proof),
     }
+}
+
+/// Whether a conversation has items with thoughts that OpenAI doesn't know: with proofs of others, or without
+/// any and by an id that was made here.
+pub(crate) fn is_of_others(json: &[u8]) -> bool {
+    let prefixes = ["\"anthropic:", "\"anthropic-redacted:", "\"gemini:"];
+    prefixes.iter().any(|prefix| proof::is_given(json, &["encrypted_content"], prefix))
+        || memmem::find_iter(json, "\"rs_").any(|at| {
+            // OpenAI's have no other underscore.
+            let id = &json[at + 4..];
+            let end = memchr(b'"', id).unwrap_or(0);
+            memchr(b'_', &id[..end]).is_some()
+        })
 }
 
 /// The item for a provider; `None` if it is not OpenAI's.
@@ -133,6 +149,7 @@ mod tests {
             signed("t", "EqoB+/=="),
             signed("", "EqoB+/=="),
             signed("t", "gemini:U0lH"),
+            signed("", "gemini:U0lH"),
             signed("t", "openai:rs_1:gAAA"),
             Content::RedactedReasoning("Ekq=".into()),
             Content::RedactedReasoning("openai:rs_1:gAAA".into()),
@@ -154,6 +171,19 @@ mod tests {
             assert!(sent(&Content::RedactedReasoning(proof.into())).is_none());
         }
         assert!(sent(&Content::Reasoning { text: "t".into(), signature: None }).is_none());
+    }
+
+    #[test]
+    fn what_others_have_thought_is_recognised() {
+        // C68
+        let is_of_others = |json: &str| super::is_of_others(json.as_bytes());
+
+        assert!(is_of_others(r#"{"type":"reasoning","id":"rs_0c1d","encrypted_content": "gemini:U0lH"}"#));
+        assert!(is_of_others(r#"{"encrypted_content":"anthropic:EqoB"}"#));
+        assert!(is_of_others(r#"{"type":"reasoning","id":"rs_chatcmpl-x_0","summary":[]}"#));
+        assert!(!is_of_others(r#"{"type":"reasoning","id":"rs_0c1d","encrypted_content":"gAAA"}"#));
+        assert!(!is_of_others(r#"{"role":"user","content":"gemini: or anthropic:?"}"#));
+        assert!(!is_of_others("\"rs_"));
     }
 
     #[test]
