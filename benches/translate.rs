@@ -6,7 +6,7 @@ use std::{fmt::Write, hint::black_box};
 use bartizan::{
     Target, Tokens,
     body::sse::{Event, Splitter},
-    dialect::{ANTHROPIC, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
+    dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
     payload::Head,
     target::ModelFacts,
 };
@@ -48,11 +48,11 @@ fn target() -> Target {
     Target::new("provider", "model").facts(facts)
 }
 
-fn codec(dialect: &'static dyn Dialect) -> &'static dyn Codec {
-    dialect.codec().expect("all four are translated")
+fn codec(dialect: &'static dyn Dialect) -> &'static dyn ChatCodec {
+    dialect.codec().and_then(Codec::chat).expect("all four are translated")
 }
 
-fn request(criterion: &mut Criterion, name: &str, from: &dyn Codec, to: &dyn Codec, body: &[u8]) {
+fn request(criterion: &mut Criterion, name: &str, from: &dyn ChatCodec, to: &dyn ChatCodec, body: &[u8]) {
     let target = target();
     criterion.bench_function(&format!("request/{name}/{}B", body.len()), |bench| {
         bench.iter(|| to.encode_request(&from.decode_request(black_box(body)).unwrap(), &target).unwrap());
@@ -125,8 +125,8 @@ fn event(raw: Bytes) -> Event {
 fn one_event(
     criterion: &mut Criterion,
     name: &str,
-    from: &dyn Codec,
-    to: &dyn Codec,
+    from: &dyn ChatCodec,
+    to: &dyn ChatCodec,
     first: Event,
     next: Event,
 ) {

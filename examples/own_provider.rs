@@ -17,7 +17,7 @@ use bartizan::{
     auth::{AuthLayer, Caller, VirtualKey},
     demo::Demo,
     dialect::{
-        Codec, Dialects, OPENAI_CHAT,
+        ChatCodec, Codec, Dialects, OPENAI_CHAT,
         canonical::{Answer, Choice, Content, Event, Finish, Role},
     },
     dispatch::{Candidate, Dispatch, Retry, Route, Table},
@@ -131,8 +131,8 @@ impl Service<Request<Payload>> for Backwards {
 }
 
 fn answer(payload: &Payload) -> Result<Response<Full<Bytes>>, Error> {
-    let codec =
-        payload.dialect().codec().ok_or_else(|| Error::new(Kind::InvalidRequest, "the model only chats"))?;
+    let codec = payload.dialect().codec().and_then(Codec::chat);
+    let codec = codec.ok_or_else(|| Error::new(Kind::InvalidRequest, "the model only chats"))?;
     let question = question(codec, &payload.to_bytes())?;
     let text: String = question.chars().rev().collect();
     let tokens = Tokens { input: question.len() as u64, output: text.len() as u64, ..Tokens::default() };
@@ -147,7 +147,7 @@ fn answer(payload: &Payload) -> Result<Response<Full<Bytes>>, Error> {
 }
 
 /// The text of the user's last turn.
-fn question(codec: &dyn Codec, body: &[u8]) -> Result<String, Error> {
+fn question(codec: &dyn ChatCodec, body: &[u8]) -> Result<String, Error> {
     let request = codec.decode_request(body)?;
     let last = request.turns.iter().rfind(|turn| turn.role == Role::User);
     let texts = last.into_iter().flat_map(|turn| &turn.parts).filter_map(|part| match &part.content {
@@ -157,7 +157,7 @@ fn question(codec: &dyn Codec, body: &[u8]) -> Result<String, Error> {
     Ok(texts.collect())
 }
 
-fn whole(codec: &dyn Codec, payload: &Payload, text: &str, tokens: Tokens) -> Bytes {
+fn whole(codec: &dyn ChatCodec, payload: &Payload, text: &str, tokens: Tokens) -> Bytes {
     let parts = vec![Content::Text(text.into()).into()];
     codec.encode_answer(&Answer {
         id: payload.exchange().id().as_str().into(),
@@ -169,7 +169,7 @@ fn whole(codec: &dyn Codec, payload: &Payload, text: &str, tokens: Tokens) -> By
 }
 
 /// A model that writes word by word would send an event for each.
-fn stream(codec: &dyn Codec, payload: &Payload, text: &str, tokens: Tokens) -> Bytes {
+fn stream(codec: &dyn ChatCodec, payload: &Payload, text: &str, tokens: Tokens) -> Bytes {
     let (mut encoder, mut out) = (codec.encoder(payload.head()), BytesMut::new());
     let id = payload.exchange().id().as_str().into();
     for event in [

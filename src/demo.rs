@@ -21,7 +21,7 @@ use tower::Service;
 use crate::{
     BoxBody, Error, Kind, Payload, Tokens,
     dialect::{
-        Codec, Dialect, OPENAI_CHAT,
+        ChatCodec, Codec, Dialect, OPENAI_CHAT,
         canonical::{Answer, Choice, Content, Event, Finish, Request as Canonical, Role},
     },
 };
@@ -51,7 +51,8 @@ impl Demo {
     fn answer(self, payload: &Payload) -> Result<Response<BoxBody>, Error> {
         let codec = Some(payload.dialect())
             .filter(|dialect| dialect.id() == OPENAI_CHAT.id())
-            .and_then(Dialect::codec);
+            .and_then(Dialect::codec)
+            .and_then(Codec::chat);
         let codec = codec.ok_or_else(|| Error::new(Kind::InvalidRequest, "the demo answers chats only"))?;
         let bytes = payload.to_bytes();
         let text = reply(&codec.decode_request(&bytes)?);
@@ -82,7 +83,13 @@ impl Demo {
         ))
     }
 
-    fn stream(self, codec: &dyn Codec, payload: &Payload, text: &str, tokens: Tokens) -> Response<BoxBody> {
+    fn stream(
+        self,
+        codec: &dyn ChatCodec,
+        payload: &Payload,
+        text: &str,
+        tokens: Tokens,
+    ) -> Response<BoxBody> {
         let mut encoder = codec.encoder(payload.head());
         let mut write = |event: Event<'_>| {
             let mut out = BytesMut::new();

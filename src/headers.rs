@@ -26,6 +26,9 @@ pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
 /// The fields of the request that the provider's dialect could not express, separated by commas.
 pub const LOST: HeaderName = HeaderName::from_static("x-bartizan-lost");
 
+/// `true` if the tokens in an answer are the gateway's estimate, because the provider doesn't say.
+pub const ESTIMATED: HeaderName = HeaderName::from_static("x-bartizan-estimated");
+
 /// Set to `true` by a client that wants a refusal instead of a loss.
 pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");
 

@@ -143,6 +143,7 @@
 //!   A ledger has to pass the `ledger::conformance` suite of the feature `test-util`.
 //! - **A dialect** implements [`Dialect`], and [`Codec`](dialect::Codec) if it is to be translated;
 //!   [`dialect`] has a whole one. A provider that deviates from a dialect has a [`preset`].
+//! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated.
 //!
 //! # Features
 //!

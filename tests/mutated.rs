@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use bartizan::{
     Kind, Target, Tokens,
     body::sse::{Event, Splitter},
-    dialect::{ANTHROPIC, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
+    dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
     payload::Head,
 };
 use bytes::{Bytes, BytesMut};
@@ -21,8 +21,8 @@ use serde_json::Value;
 
 const ALL: [&dyn Dialect; 4] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &ANTHROPIC, &GEMINI];
 
-fn codec(dialect: &'static dyn Dialect) -> &'static dyn Codec {
-    dialect.codec().unwrap()
+fn codec(dialect: &'static dyn Dialect) -> &'static dyn ChatCodec {
+    dialect.codec().and_then(Codec::chat).unwrap()
 }
 
 /// The inputs and the expected outputs of the translation cases of one kind.

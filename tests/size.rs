@@ -10,7 +10,7 @@ use std::{
 use bartizan::{
     Error, Kind, Target,
     body::sse::{self, Splitter},
-    dialect::{ANTHROPIC, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
+    dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
     payload::Head,
 };
 use bytes::{Bytes, BytesMut};
@@ -20,23 +20,23 @@ const MANY: usize = 50_000;
 /// Several times what it takes unoptimized on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn chat() -> &'static dyn Codec {
-    OPENAI_CHAT.codec().unwrap()
+fn chat() -> &'static dyn ChatCodec {
+    OPENAI_CHAT.codec().and_then(Codec::chat).unwrap()
 }
 
-fn anthropic() -> &'static dyn Codec {
-    ANTHROPIC.codec().unwrap()
+fn anthropic() -> &'static dyn ChatCodec {
+    ANTHROPIC.codec().and_then(Codec::chat).unwrap()
 }
 
-fn responses() -> &'static dyn Codec {
-    OPENAI_RESPONSES.codec().unwrap()
+fn responses() -> &'static dyn ChatCodec {
+    OPENAI_RESPONSES.codec().and_then(Codec::chat).unwrap()
 }
 
-fn gemini() -> &'static dyn Codec {
-    GEMINI.codec().unwrap()
+fn gemini() -> &'static dyn ChatCodec {
+    GEMINI.codec().and_then(Codec::chat).unwrap()
 }
 
-fn all() -> [(&'static str, &'static dyn Codec); 4] {
+fn all() -> [(&'static str, &'static dyn ChatCodec); 4] {
     [("chat", chat()), ("responses", responses()), ("anthropic", anthropic()), ("gemini", gemini())]
 }
 
@@ -61,7 +61,7 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
 
 /// Reads a request and writes it for providers of all dialects.
 #[track_caller]
-fn request(from: &dyn Codec, body: &str) {
+fn request(from: &dyn ChatCodec, body: &str) {
     let request = timed("decoding", || from.decode_request(body.as_bytes())).unwrap();
     for (name, to) in all() {
         let target = Target::new("provider", "model");
@@ -327,7 +327,7 @@ fn calls_and_results_of_gemini_with_and_without_ids() {
 }
 
 #[track_caller]
-fn answer(from: &dyn Codec, body: &str) {
+fn answer(from: &dyn ChatCodec, body: &str) {
     let answer = timed("decoding", || from.decode_answer(body.as_bytes())).unwrap();
     for (name, to) in all() {
         timed(name, || to.encode_answer(&answer));
@@ -384,9 +384,9 @@ fn whole_answers_of_responses_and_gemini() {
 
 /// Reads a stream of these data and writes it for clients of all dialects.
 #[track_caller]
-fn stream(from: &dyn Codec, data: impl Iterator<Item = String> + Clone) -> Vec<Result<(), Error>> {
+fn stream(from: &dyn ChatCodec, data: impl Iterator<Item = String> + Clone) -> Vec<Result<(), Error>> {
     let head = Head { stream: true, choices: 1, ..Head::default() };
-    let through = |to: &dyn Codec| {
+    let through = |to: &dyn ChatCodec| {
         let (mut decoder, mut encoder, mut out) = (from.decoder(), to.encoder(&head), BytesMut::new());
         for data in data.clone() {
             let event = sse::Event { raw: Bytes::new(), name: Bytes::new(), data: data.into() };
@@ -595,7 +595,7 @@ fn read_everywhere(body: &str) {
     let body = Bytes::copy_from_slice(body.as_bytes());
     let event = sse::Event { raw: body.clone(), name: Bytes::new(), data: body.clone() };
     for dialect in [&OPENAI_CHAT as &dyn Dialect, &OPENAI_RESPONSES, &ANTHROPIC, &GEMINI] {
-        let codec = dialect.codec().unwrap();
+        let codec = dialect.codec().and_then(Codec::chat).unwrap();
         let _ = codec.decode_request(&body);
         if let Ok(answer) = codec.decode_answer(&body) {
             for (_, to) in all() {

@@ -10,7 +10,7 @@
 //!
 //! A dialect that is only passed through implements [`Dialect`]: where its requests come in, where the
 //! model stands in them, which counts an answer has, what an error looks like. One that is translated
-//! has a [`Codec`] too, which is both directions to and from the canonical form. This is all of one, in
+//! has a [`Codec`] too, which for chats is both directions to and from the canonical form. This is all of one, in
 //! which `POST /ask` with `{"model": …, "prompt": …}` is answered with `{"text": …}`, or with a stream of
 //! such events; with it a client of this dialect reaches a model that speaks chat completions:
 //!
@@ -22,7 +22,7 @@
 //!     body::sse,
 //!     demo::Demo,
 //!     dialect::{
-//!         Closing, Codec, Decode, Dialects, Emit, Encode, Encoded, OPENAI_CHAT, Sent,
+//!         ChatCodec, Closing, Codec, Decode, Dialects, Emit, Encode, Encoded, OPENAI_CHAT, Sent,
 //!         canonical::{Answer, Choice, Content, Event, Finish, Request, Role, Turn},
 //!     },
 //!     error::Reply,
@@ -98,12 +98,12 @@
 //!         format!("data: {}\n\n", json!({"error": error.message()})).into()
 //!     }
 //!
-//!     fn codec(&self) -> Option<&dyn Codec> {
-//!         Some(self)
+//!     fn codec(&self) -> Option<Codec> {
+//!         Some(Codec::Chat(&PLAIN))
 //!     }
 //! }
 //!
-//! impl Codec for Plain {
+//! impl ChatCodec for Plain {
 //!     fn decode_request<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Error> {
 //!         let json = object(body)?;
 //!         let prompt = Content::Text(text(&json, "prompt")?.to_owned().into());
@@ -201,10 +201,14 @@
 //! `tests/codecs` and `tests/mutated` its name in a list.
 
 pub mod canonical;
+pub mod embeddings;
 
 mod anthropic;
 pub(crate) mod arguments;
+mod bedrock;
+mod bedrock_embeddings;
 pub(crate) mod buffer;
+mod count;
 mod extent;
 mod extras;
 mod gemini;
@@ -218,13 +222,19 @@ mod openai_chat;
 mod openai_embeddings;
 mod openai_error;
 mod openai_responses;
+pub(crate) mod prefix;
 mod proof;
+mod rate_limits;
 mod retry_after;
 mod schema;
+mod sibling;
 mod status;
 mod streamed;
+mod task;
 pub(crate) mod text;
 mod text_or;
+mod turns;
+mod vertex_embeddings;
 
 use std::{
     borrow::Cow,
@@ -236,16 +246,27 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, request::Parts};
 
+use self::prefix::Vendor;
 pub(crate) use self::streamed::streamed;
 pub use self::{
-    anthropic::{ANTHROPIC, Anthropic},
-    gemini::{GEMINI, Gemini},
+    anthropic::{ANTHROPIC, ANTHROPIC_COUNT, Anthropic},
+    bedrock::{BEDROCK, Bedrock},
+    bedrock_embeddings::BEDROCK_EMBEDDINGS,
+    gemini::{GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
-    openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
+    openai_responses::{OPENAI_COUNT, OPENAI_RESPONSES, OpenAiResponses},
+    rate_limits::LimitHeaders,
+    sibling::Sibling,
+    task::{Codec, CountCodec, EmbeddingsCodec},
+    vertex_embeddings::VERTEX_EMBEDDINGS,
 };
 use crate::{
-    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    Error, Kind, Payload, Target, Tokens,
+    body::{Framing, sse},
+    error::Reply,
+    exchange::RequestId,
+    payload::Head,
     target::ModelFacts,
 };
 
@@ -256,7 +277,8 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// Names the dialect in logs and records, such as `openai-chat`.
     fn id(&self) -> &'static str;
 
-    /// Whether a request to this path is meant for this dialect; the method does not matter.
+    /// Whether a request to this path is meant for this dialect; the method does not matter. A vendor's
+    /// prefix has been taken off.
     fn speaks(&self, path: &str) -> bool;
 
     /// Whether a model that a provider of this dialect has can be asked for what `payload` wants in it.
@@ -265,13 +287,29 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// Whether what is asked for in this dialect is answered without a charge.
+    fn is_free(&self) -> bool {
+        false
+    }
+
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
     fn path(&self, payload: &Payload) -> Cow<'static, str>;
+
+    /// How the events of a stream are told apart.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
 
     /// Reads what the gateway needs from a request, shallowly and strictly: text that is not JSON, a
     /// member that stands twice, a wrong type in a field that is read are errors naming the field.
     /// `body` is known to be UTF-8 and not too deeply nested.
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error>;
+
+    /// Names the payload's model wherever the request repeats it; the first mention, and the one in the
+    /// path, are right already.
+    fn repeat_model(&self, payload: Payload) -> Payload {
+        payload
+    }
 
     /// Makes sure that the provider will say what a stream used, if that has to be asked for. Returns
     /// the request unchanged where the client asks already or the provider always says.
@@ -326,14 +364,19 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// How the headers are called in which a client reads what is left of its provider's limits.
+    fn limit_headers(&self) -> LimitHeaders {
+        LimitHeaders::OpenAi
+    }
+
     /// Whether this client expects its stream as one JSON array, written piece by piece, in place of
     /// events.
     fn stream_is_array(&self, _parts: &Parts) -> bool {
         false
     }
 
-    /// Translates this dialect; `None` if it can only be passed through.
-    fn codec(&self) -> Option<&dyn Codec> {
+    /// Translates this dialect to others of the same task; `None` if it can only be passed through.
+    fn codec(&self) -> Option<Codec> {
         None
     }
 }
@@ -358,8 +401,8 @@ pub enum Closing {
     Failed(Error),
 }
 
-/// Translates one dialect to and from the [`canonical`] form.
-pub trait Codec: fmt::Debug + Send + Sync + 'static {
+/// Translates chats of one dialect to and from the [`canonical`] form.
+pub trait ChatCodec: fmt::Debug + Send + Sync + 'static {
     /// Reads a client's request.
     fn decode_request<'a>(&self, body: &'a [u8]) -> Result<canonical::Request<'a>, Error>;
 
@@ -444,6 +487,11 @@ impl Default for Dialects {
             &ANTHROPIC,
             &GEMINI,
             &OPENAI_EMBEDDINGS,
+            &OPENAI_COUNT,
+            &ANTHROPIC_COUNT,
+            &GEMINI_COUNT,
+            &GEMINI_EMBED,
+            &GEMINI_BATCH_EMBED,
         ])
     }
 }
@@ -474,14 +522,23 @@ impl Dialects {
     pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
         let by_header =
             || parts.headers.contains_key("anthropic-version").then_some(&ANTHROPIC as &dyn Dialect);
-        let by_prefix = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
+        let by_path = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
+        let by_prefix = || -> Option<&'static dyn Dialect> {
+            match prefix::split(parts.uri.path()).0? {
+                Vendor::OpenAi => Some(&OPENAI_CHAT as &dyn Dialect),
+                Vendor::Anthropic => Some(&ANTHROPIC),
+                Vendor::Google => Some(&GEMINI),
+            }
+        };
         self.speaks(parts.uri.path())
-            .or_else(by_header)
             .or_else(by_prefix)
+            .or_else(by_header)
+            .or_else(by_path)
             .unwrap_or(self.0.first().copied().unwrap_or(&OPENAI_CHAT))
     }
 
     fn speaks(&self, path: &str) -> Option<&'static dyn Dialect> {
+        let (_, path) = prefix::split(path);
         self.0.iter().copied().find(|dialect| dialect.speaks(path))
     }
 }

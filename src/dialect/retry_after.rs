@@ -5,17 +5,20 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use serde::Deserialize;
 
+use super::rate_limits;
+
 /// The longest time that is believed.
 const MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Reads `retry-after-ms`, `retry-after` (seconds or a date), google's `RetryInfo`, and the words of
-/// OpenAI, Azure and Gemini in the message; the first valid one wins.
+/// Reads `retry-after-ms`, `retry-after` (seconds or a date), google's `RetryInfo`, the resets of limits that
+/// are used up, and the words of OpenAI, Azure and Gemini in the message; the first valid one wins.
 pub(crate) fn retry_after(headers: &HeaderMap, body: &[u8], message: &str) -> Option<Duration> {
     let header = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     header("retry-after-ms")
         .and_then(|text| seconds(text).map(|time| time / 1000))
         .or_else(|| header("retry-after").and_then(seconds_or_date))
         .or_else(|| retry_info(body))
+        .or_else(|| rate_limits::reset(headers))
         .or_else(|| in_words(message))
         .map(|time| time.min(MAX))
 }
@@ -63,7 +66,7 @@ fn in_words(message: &str) -> Option<Duration> {
 }
 
 /// `1h2m3.5s`, `120ms`, `20 seconds`; stops at what is neither number nor unit.
-fn in_units(text: &str) -> Option<Duration> {
+pub(super) fn in_units(text: &str) -> Option<Duration> {
     let (mut total, mut rest) = (None, text);
     loop {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    Codec, Encode,
+    ChatCodec, Encode,
     canonical::{Answer, Choice, Content, Event, Part},
 };
 use crate::{Error, payload::Head};
 
 /// The events of a provider's whole `answer`, in the provider's own dialect.
-pub(crate) fn streamed(codec: &dyn Codec, answer: &[u8]) -> Result<Bytes, Error> {
+pub(crate) fn streamed(codec: &dyn ChatCodec, answer: &[u8]) -> Result<Bytes, Error> {
     let Answer { id, model, created, choices, tokens, .. } = codec.decode_answer(answer)?;
     let head = Head { stream: true, include_usage: true, ..Head::default() };
     let mut writer = Writer { encoder: codec.encoder(&head), out: BytesMut::with_capacity(answer.len()) };

@@ -11,6 +11,9 @@ use crate::{
 /// The worst case of a route is its dearest target.
 impl Prices for Dispatch {
     fn worst_case(&self, payload: &Payload) -> Option<NanoUsd> {
+        if payload.dialect().is_free() {
+            return Some(NanoUsd(0));
+        }
         let Some(route) = self.table().find(payload.model()) else {
             // It will be refused, which costs nothing.
             return Some(NanoUsd(0));

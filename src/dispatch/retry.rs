@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use crate::{Error, Kind};
+use crate::{Error, Kind, headers};
 
-/// When a target is asked again before the next one is tried.
+/// When a target is asked again before the next one is tried. What a provider says of an error in
+/// `x-should-retry` goes before its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// What is worth asking again for.
@@ -47,7 +48,8 @@ impl Retry {
     /// How long to wait before asking the same target again, after `attempts` of them; `None` if that
     /// isn't worth it.
     pub(super) fn wait(&self, error: &Error, attempts: u32) -> Option<Duration> {
-        if attempts >= self.attempts || !error.is_retryable() || !self.is_on(error) {
+        let is_worth_it = said_by_provider(error).unwrap_or_else(|| self.is_on(error));
+        if attempts >= self.attempts || !error.is_retryable() || !is_worth_it {
             return None;
         }
         let (shortest, longest) = self.backoff;
@@ -74,6 +76,15 @@ impl Retry {
     }
 }
 
+/// OpenAI and Anthropic say of an error whether asking again is of use, whatever its status.
+fn said_by_provider(error: &Error) -> Option<bool> {
+    match error.reply()?.headers.get(headers::SHOULD_RETRY)?.as_bytes() {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
+    }
+}
+
 fn random_fraction() -> f64 {
     let bits = getrandom::u32().unwrap_or(u32::MAX / 2);
     f64::from(bits) / f64::from(u32::MAX)
@@ -81,7 +92,10 @@ fn random_fraction() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
     use super::*;
+    use crate::error::Reply;
 
     fn retry() -> Retry {
         let backoff = (Duration::from_millis(100), Duration::from_secs(2));
@@ -106,6 +120,19 @@ mod tests {
         assert_eq!(retry().wait(&after(1500), 1), Some(Duration::from_millis(1500)));
         assert_eq!(retry().wait(&after(0), 1), Some(Duration::from_millis(100)));
         assert_eq!(retry().wait(&after(60_000), 1), None);
+    }
+
+    #[test]
+    fn a_provider_that_says_whether_goes_before_its_status() {
+        let worth = |status, says| {
+            let headers = HeaderMap::from_iter([(headers::SHOULD_RETRY, HeaderValue::from_static(says))]);
+            let reply = Reply { status, headers, body: "{}".into(), dialect: "openai-chat" };
+            retry().wait(&Error::new(Kind::RateLimited, "").with_reply(reply), 1).is_some()
+        };
+
+        assert!(worth(StatusCode::CONFLICT, "true") && !worth(StatusCode::CONFLICT, "perhaps"));
+        assert!(worth(StatusCode::TOO_MANY_REQUESTS, "perhaps"));
+        assert!(!worth(StatusCode::TOO_MANY_REQUESTS, "false"));
     }
 
     #[test]

@@ -3,10 +3,7 @@ use std::sync::Arc;
 
 use crate::{
     Dialect, Error, Kind, Payload, Target, Tokens,
-    body::{
-        End, Observe, OnEnd,
-        sse::{Event, Splitter},
-    },
+    body::{End, Observe, OnEnd, Splitter, sse::Event},
     dialect::Closing,
     exchange::{AttemptHandle, Outcome},
 };
@@ -23,6 +20,8 @@ pub struct ReadUsage {
     sent: usize,
     /// The size of what the model wrote, likewise.
     written: usize,
+    /// Whether what is written is paid for; vectors aren't.
+    writes: bool,
     tokens: Tokens,
     reported: bool,
     answered: bool,
@@ -48,13 +47,15 @@ impl Answer {
 
 impl ReadUsage {
     pub(super) fn new(payload: &Payload, target: &Arc<Target>) -> Self {
+        let framing = payload.dialect().framing();
         let answer =
-            if payload.head().stream { Answer::Stream(Splitter::default()) } else { Answer::whole() };
+            if payload.head().stream { Answer::Stream(Splitter::new(framing)) } else { Answer::whole() };
         Self {
             attempt: payload.exchange().begin(target),
             dialect: payload.dialect(),
             sent: payload.source().len(),
             written: 0,
+            writes: payload.head().max_output != Some(0),
             tokens: Tokens::default(),
             reported: false,
             answered: false,
@@ -123,6 +124,9 @@ impl ReadUsage {
     /// Whether the provider will want money. One that refused, with whatever status, will not; one that
     /// was left in the middle will.
     fn is_charged(&self, end: End) -> bool {
+        if self.dialect.is_free() {
+            return false;
+        }
         let is_whole = matches!(self.answer, Answer::Whole { .. });
         let refused = self.failure.is_some() && (is_whole || self.written == 0) && !self.reported;
         !refused && (end == End::Aborted || self.answered && self.begun)
@@ -145,7 +149,7 @@ impl ReadUsage {
         // About four bytes make a token, in the languages and the code that models mostly read.
         let tokens = |bytes: usize| bytes.div_ceil(4) as u64;
         let input = if self.reported { self.tokens.input } else { tokens(self.sent) };
-        let output = self.tokens.output.max(tokens(self.written));
+        let output = self.tokens.output.max(if self.writes { tokens(self.written) } else { 0 });
         self.attempt.estimate(Tokens { input, output, ..self.tokens });
     }
 }
@@ -158,7 +162,7 @@ impl Observe for ReadUsage {
         }
         match &mut self.answer {
             Answer::Stream(events) => {
-                let mut events = std::mem::replace(events, Splitter::new(0));
+                let mut events = std::mem::take(events);
                 self.stream(&mut events, chunk.clone());
                 self.answer = Answer::Stream(events);
             }

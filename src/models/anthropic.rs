@@ -2,8 +2,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::Serialize;
 
-use crate::percent::decoded;
-use crate::{Error, Kind};
+use super::invalid;
+use crate::{Error, percent::decoded};
 
 #[derive(Serialize)]
 pub(super) struct Model<'a> {
@@ -100,13 +100,10 @@ fn limit(value: &str) -> Result<usize, Error> {
         .ok_or_else(|| invalid("limit", "limit is not a number from 1 to 1000"))
 }
 
-fn invalid(param: &str, message: impl Into<String>) -> Error {
-    Error::new(Kind::InvalidRequest, message).with_param(param)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Kind;
 
     fn page(query: &str) -> Result<(Vec<String>, bool), Error> {
         let models: Vec<Arc<str>> = ["a", "b", "p/c", "d", "e"].map(Into::into).into();

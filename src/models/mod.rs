@@ -1,12 +1,13 @@
 //! Which models there are, for clients that ask: `GET /v1/models` and `GET /v1/models/{id}`.
 //!
 //! [`ModelsLayer`] answers with the models of its [`Catalog`] that the caller's key may use, in the form
-//! of Anthropic for requests that carry `anthropic-version`, in that of OpenAI for all others. Both are
-//! served without `/v1` as well; `HEAD` is answered as `GET`, and everything else goes inwards. It
-//! stands behind auth.
+//! of the SDK that asks: by the prefix of the path (`/openai`, `/anthropic`, `/genai`), or in Google's for
+//! `/v1beta/models` and requests that carry `x-goog-api-key`, in Anthropic's for those with
+//! `anthropic-version`, in OpenAI's for all others. All are served without `/v1` as well; `HEAD` is
+//! answered as `GET`, other methods are refused, and other paths go inwards. It stands behind auth.
 //!
 //! - reads the extension [`Caller`](crate::auth::Caller); a request for models without one is refused
-//! - reads `anthropic-version`; writes `content-type`
+//! - reads `anthropic-version`, `x-goog-api-key`; writes `content-type`
 //!
 //! ```
 //! use std::{convert::Infallible, sync::Arc};
@@ -48,6 +49,7 @@
 //! ```
 
 mod anthropic;
+mod gemini;
 mod layer;
 mod openai;
 mod path;
@@ -64,6 +66,10 @@ use crate::{Error, Kind};
 pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// Their names as clients write them, in the order in which they are to be listed.
     fn models(&self) -> Vec<Arc<str>>;
+}
+
+fn invalid(param: &str, message: impl Into<String>) -> Error {
+    Error::new(Kind::InvalidRequest, message).with_param(param)
 }
 
 /// A model that is not there and one that may not be used look the same.

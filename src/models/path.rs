@@ -1,6 +1,9 @@
 use std::borrow::Cow;
 
-use crate::percent::decoded;
+use crate::{
+    dialect::prefix::{self, Vendor},
+    percent::decoded,
+};
 
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,14 +14,22 @@ pub(super) enum Asked<'a> {
     One(Cow<'a, str>),
 }
 
-/// What `path` asks for, if it is one of ours. An id may contain slashes, raw or percent-encoded.
-pub(super) fn asked(path: &str) -> Option<Asked<'_>> {
-    let rest = path.strip_prefix("/v1").unwrap_or(path).strip_prefix("/models")?;
-    match rest.strip_prefix('/') {
-        Some("") => Some(Asked::List),
-        Some(id) => Some(Asked::One(decoded(id))),
-        None => rest.is_empty().then_some(Asked::List),
-    }
+/// What `path` asks for, if it is one of ours, and the vendor whose form the path implies. An id may
+/// contain slashes, raw or percent-encoded.
+pub(super) fn asked(path: &str) -> Option<(Asked<'_>, Option<Vendor>)> {
+    let (vendor, path) = prefix::split(path);
+    let (vendor, rest) = match path.strip_prefix("/v1beta") {
+        Some(rest) if rest.starts_with('/') => (vendor.or(Some(Vendor::Google)), rest),
+        _ => (vendor, path.strip_prefix("/v1").unwrap_or(path)),
+    };
+    let rest = rest.strip_prefix("/models")?;
+    let asked = match rest.strip_prefix('/') {
+        Some("") => Asked::List,
+        Some(id) => Asked::One(decoded(id)),
+        None if rest.is_empty() => Asked::List,
+        None => return None,
+    };
+    Some((asked, vendor))
 }
 
 #[cfg(test)]
@@ -27,10 +38,15 @@ mod tests {
 
     #[test]
     fn an_id_may_contain_slashes_in_either_form() {
-        let one = |id: &'static str| Some(Asked::One(id.into()));
+        let one = |id: &'static str| Some((Asked::One(id.into()), None));
+        let list = |vendor| Some((Asked::List, vendor));
 
-        assert_eq!(asked("/v1/models"), Some(Asked::List));
-        assert_eq!(asked("/models/"), Some(Asked::List));
+        assert_eq!(asked("/v1/models"), list(None));
+        assert_eq!(asked("/models/"), list(None));
+        assert_eq!(asked("/v1beta/models"), list(Some(Vendor::Google)));
+        assert_eq!(asked("/anthropic/v1/models"), list(Some(Vendor::Anthropic)));
+        assert_eq!(asked("/openai/models"), list(Some(Vendor::OpenAi)));
+        assert_eq!(asked("/genai/v1/models"), list(Some(Vendor::Google)));
         assert_eq!(asked("/v1/models/openai/gpt-4o"), one("openai/gpt-4o"));
         assert_eq!(asked("/models/openai%2Fgpt-4o"), one("openai/gpt-4o"));
         assert_eq!(asked("/v1/models/llama3:8b"), one("llama3:8b"));
@@ -38,7 +54,16 @@ mod tests {
 
     #[test]
     fn other_paths_are_not_ours() {
-        for path in ["/", "/v1", "/v1/modelss", "/v1/messages", "/v2/models", "/v1/v1/models", "v1/models"] {
+        for path in [
+            "/",
+            "/v1",
+            "/v1/modelss",
+            "/v1/messages",
+            "/v2/models",
+            "/v1/v1/models",
+            "v1/models",
+            "/v1betamodels",
+        ] {
             assert_eq!(asked(path), None, "{path}");
         }
     }

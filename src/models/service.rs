@@ -4,16 +4,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use tower::Service;
 
 use super::{
-    Catalog, anthropic, json, openai,
+    Catalog, anthropic, gemini, json, openai,
     path::{Asked, asked},
     unknown,
 };
-use crate::{Error, auth::Caller, future::Answering};
+use crate::{Error, Kind, auth::Caller, dialect::prefix::Vendor, future::Answering};
 
 /// Answers which models there are; see the [module](super).
 #[derive(Clone, Debug)]
@@ -36,13 +36,15 @@ where
     }
 
     fn call(&mut self, req: Request<B>) -> Self::Future {
-        // Gemini generates with POST on paths that look the same.
         let is_head = req.method() == Method::HEAD;
-        let question = asked(req.uri().path()).filter(|_| is_head || req.method() == Method::GET);
-        let Some(question) = question else {
-            return Answering::called(self.inner.call(req));
+        let (question, vendor) = match asked(req.uri().path()) {
+            Some(asked) if is_head || req.method() == Method::GET => asked,
+            Some((asked, _)) if !may_be_called(&asked) => {
+                return Answering::refused(Error::new(Kind::MethodNotAllowed, "this endpoint takes GET"));
+            }
+            _ => return Answering::called(self.inner.call(req)),
         };
-        match answer(&*self.catalog, &req, &question) {
+        match answer(&*self.catalog, &req, &question, vendor) {
             Ok(_) if is_head => Answering::json(StatusCode::OK, Bytes::new()),
             Ok(text) => Answering::json(StatusCode::OK, text),
             Err(error) => Answering::refused(error),
@@ -50,18 +52,45 @@ where
     }
 }
 
-fn answer<B>(catalog: &dyn Catalog, req: &Request<B>, question: &Asked<'_>) -> Result<Vec<u8>, Error> {
+/// Whether a path that looks like a model's may be one of its methods, such as `m:generateContent`.
+fn may_be_called(asked: &Asked<'_>) -> bool {
+    matches!(asked, Asked::One(id) if id.contains(':'))
+}
+
+/// The vendor whose form the sender of a request expects, if nothing in the path says so.
+fn by_headers(headers: &HeaderMap) -> Vendor {
+    if headers.contains_key("anthropic-version") {
+        Vendor::Anthropic
+    } else if headers.contains_key("x-goog-api-key") {
+        Vendor::Google
+    } else {
+        Vendor::OpenAi
+    }
+}
+
+fn answer<B>(
+    catalog: &dyn Catalog,
+    req: &Request<B>,
+    question: &Asked<'_>,
+    vendor: Option<Vendor>,
+) -> Result<Vec<u8>, Error> {
     let caller = Caller::of(req)?;
     let mut models = catalog.models();
     models.retain(|id| caller.may_use(id));
-    let for_anthropic = req.headers().contains_key("anthropic-version");
-    match question {
-        Asked::List if for_anthropic => json(&anthropic::list(&models, req.uri().query().unwrap_or(""))?),
-        Asked::List => json(&openai::list(&models)),
-        Asked::One(id) => {
-            let id = models.iter().find(|model| ***model == **id).ok_or_else(|| unknown(id))?;
-            if for_anthropic { json(&anthropic::Model::new(id)) } else { json(&openai::Model::new(id)) }
-        }
+    let query = req.uri().query().unwrap_or("");
+    let vendor = vendor.unwrap_or_else(|| by_headers(req.headers()));
+    let Asked::One(id) = question else {
+        return match vendor {
+            Vendor::OpenAi => json(&openai::list(&models)),
+            Vendor::Anthropic => json(&anthropic::list(&models, query)?),
+            Vendor::Google => json(&gemini::list(&models, query)?),
+        };
+    };
+    let id = models.iter().find(|model| ***model == **id).ok_or_else(|| unknown(id))?;
+    match vendor {
+        Vendor::OpenAi => json(&openai::Model::new(id)),
+        Vendor::Anthropic => json(&anthropic::Model::new(id)),
+        Vendor::Google => json(&gemini::Model::new(id)),
     }
 }
 
@@ -72,7 +101,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        Kind,
         access::Pattern,
         auth::VirtualKey,
         models::ModelsLayer,
@@ -142,14 +170,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_methods_and_paths_go_inwards() {
-        for req in [
-            ask(Method::POST, "/v1/models/gemini-pro:generateContent"),
-            ask(Method::DELETE, "/v1/models/chat"),
-            ask(Method::GET, "/v1/messages"),
-        ] {
+    async fn methods_of_models_and_other_paths_go_inwards() {
+        for req in
+            [ask(Method::POST, "/v1/models/gemini-pro:generateContent"), ask(Method::GET, "/v1/messages")]
+        {
             assert_eq!(text(req).await.unwrap(), "inner");
         }
+    }
+
+    #[tokio::test]
+    async fn models_can_only_be_read() {
+        for (method, path) in [
+            (Method::POST, "/v1/models"),
+            (Method::POST, "/v1beta/models/"),
+            (Method::DELETE, "/v1/models/chat"),
+        ] {
+            assert_eq!(text(ask(method, path)).await.unwrap_err().kind(), Kind::MethodNotAllowed, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_prefix_goes_before_the_headers() {
+        let of_google = |text: &str| text.contains(r#""name":"models/chat""#);
+        let mut with_key = ask(Method::GET, "/v1/models/chat");
+        with_key.headers_mut().insert("x-goog-api-key", "vk".parse().unwrap());
+
+        assert!(of_google(&text(ask(Method::GET, "/v1beta/models")).await.unwrap()));
+        assert!(of_google(&text(ask(Method::GET, "/genai/v1beta/models/chat")).await.unwrap()));
+        assert!(of_google(&text(with_key).await.unwrap()));
+        assert_eq!(text(ask(Method::GET, "/anthropic/v1/models/chat")).await.unwrap(), CLAUDE_CHAT);
+        assert_eq!(text(for_anthropic(ask(Method::GET, "/openai/v1/models/chat"))).await.unwrap(), CHAT);
     }
 
     #[tokio::test]

@@ -117,6 +117,7 @@ where
                 render(*this.dialect, &error, this.exchange.id()).map(Rendered::error)
             }
         };
+        this.dialect.limit_headers().rename(res.headers_mut());
         name(res.headers_mut(), this.exchange.id());
         Poll::Ready(Ok(res))
     }

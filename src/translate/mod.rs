@@ -5,12 +5,18 @@
 //! request in another dialect is translated to the provider's first one, and the answer back, whole or
 //! event by event.
 //!
+//! Only dialects of one task are translated to each other: chats, counts of tokens, embeddings. A
+//! question for the number of tokens to a provider that doesn't count is answered with an estimate, and
+//! an answer with estimated tokens says so in `x-bartizan-estimated`.
+//!
 //! What the provider's dialect cannot express is noted in the exchange, from where it reaches the
 //! answer's `x-bartizan-lost` header and the record. In strict mode, set for the layer or by a client's
 //! `x-bartizan-strict: true`, such a request is refused.
 
 mod body;
+mod estimate;
 mod layer;
+mod pair;
 mod service;
 mod undo;
 

@@ -5,16 +5,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
-use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{TranslateLayer, body::Translated, undo::UndoStream};
+use super::{
+    TranslateLayer,
+    body::Translated,
+    estimate,
+    pair::{Back, Pair},
+};
 use crate::{
     BoxError, BoxFuture, Dialect, Error, Kind, Payload,
-    dialect::{Codec, Encoded, Undo},
+    dialect::{Codec, Encoded},
     headers,
     preset::adapted,
 };
@@ -54,12 +58,19 @@ where
             let filter = dialect.usage_is_extra(req.body().head()).then_some(dialect);
             return match self.config.pass(req) {
                 Ok(req) => State::Native { inner: self.inner.call(req), filter }.into(),
-                Err(error) => State::Refused { error: Some(error) }.into(),
+                Err(error) => State::Own { answer: Some(Err(error)) }.into(),
             };
         }
+        if let Some(estimate) = self.config.estimate(req.body()) {
+            return State::Own { answer: Some(estimate) }.into();
+        }
         match self.config.translate(req) {
-            Ok((req, back)) => State::Foreign { answer: Box::pin(back.answer(self.inner.call(req))) }.into(),
-            Err(error) => State::Refused { error: Some(error) }.into(),
+            Ok((req, back)) => {
+                let (exchange, target) = (req.body().exchange().clone(), self.config.target.clone());
+                let answer = back.answer(self.inner.call(req), exchange, target);
+                State::Foreign { answer: Box::pin(answer) }.into()
+            }
+            Err(error) => State::Own { answer: Some(Err(error)) }.into(),
         }
     }
 }
@@ -69,24 +80,27 @@ impl TranslateLayer {
     /// that can be translated to. One in which the model doesn't take such a request is the last resort.
     fn spoken(&self, payload: &Payload) -> Option<&'static dyn Dialect> {
         let own = self.natives.iter().filter(|native| native.id() == payload.dialect().id());
-        let others = self.natives.iter().filter(|native| native.codec().is_some());
-        let can_translate = payload.dialect().codec().is_some();
-        let mut fitting = own.clone().chain(others.clone().filter(|_| can_translate)).copied();
+        let others = self.natives.iter().filter(|native| Pair::of(payload.dialect(), **native).is_some());
+        let mut fitting = own.chain(others).copied();
+        let last_resort = fitting.clone().next();
         let facts = self.target.known_facts();
-        fitting.find(|native| native.takes(payload, facts)).or_else(|| own.chain(others).next().copied())
+        fitting.find(|native| native.takes(payload, facts)).or(last_resort)
     }
 
     /// A request in the target's own dialect.
     fn pass(&self, req: Request<Payload>) -> Result<Request<Payload>, Error> {
         let asks = !self.target.known_facts().lacks("stream_options");
-        let req = req.map(|payload| if asks { payload.dialect().ask_for_usage(payload) } else { payload });
+        let req = req.map(|payload| {
+            let payload = payload.dialect().repeat_model(payload);
+            if asks { payload.dialect().ask_for_usage(payload) } else { payload }
+        });
         self.adapt(req, Vec::new())
     }
 
     /// A request as the target takes it, where `lost` is what was lost before.
     fn adapt(&self, req: Request<Payload>, mut lost: Vec<Box<str>>) -> Result<Request<Payload>, Error> {
         let (parts, payload) = req.into_parts();
-        let (payload, more) = adapted(payload, &self.deviations, &self.target);
+        let (payload, more) = adapted(payload, &parts.headers, &self.deviations, &self.target);
         lost.extend(more.into_iter().filter(|field| !lost.contains(field)).collect::<Vec<_>>());
         let req = Request::from_parts(parts, payload);
         if !lost.is_empty() && (self.strict || asks_for_strictness(&req)) {
@@ -97,19 +111,34 @@ impl TranslateLayer {
         Ok(req)
     }
 
+    /// The number of tokens, if that is asked for and the target doesn't count.
+    fn estimate<R>(&self, payload: &Payload) -> Option<Result<Response<Translated<R>>, Error>> {
+        let Some(Codec::Count(codec)) = payload.dialect().codec() else { return None };
+        if self.spoken(payload).is_some() {
+            return None;
+        }
+        payload.exchange().learn(|learnt| learnt.lost.clear());
+        let answer = |tokens| {
+            let mut res = Response::new(Translated::whole(codec.encode_answer(tokens)));
+            let json = HeaderValue::from_static("application/json");
+            res.headers_mut().insert(header::CONTENT_TYPE, json);
+            res.headers_mut().insert(headers::ESTIMATED, HeaderValue::from_static("true"));
+            res
+        };
+        let request = codec.decode_request(payload.source());
+        Some(request.map(|request| answer(estimate::tokens(&request))))
+    }
+
     fn translate(&self, mut req: Request<Payload>) -> Result<(Request<Payload>, Back), Error> {
         let from = req.body().dialect();
         let native = self.spoken(req.body());
-        let (Some(client), Some((native, provider))) =
-            (from.codec(), native.and_then(|native| Some((native, native.codec()?))))
-        else {
+        let Some((native, pair)) = native.and_then(|native| Some((native, Pair::of(from, native)?))) else {
             let message = format!("the model `{}` is not served at this endpoint", req.body().head().model);
             return Err(Error::new(Kind::InvalidRequest, message).with_param("model"));
         };
         let source = req.body().source().clone();
-        let canonical = client.decode_request(&source)?;
-        let Encoded { body, lost, undo } = provider.encode_request(&canonical, &self.target)?;
-        let back = Back { client, provider, undo, head: req.body().head().clone() };
+        let (Encoded { body, lost, .. }, back) =
+            pair.request(&source, req.body().head().clone(), &self.target)?;
         let stays = |name: &http::HeaderName| !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {
@@ -129,36 +158,6 @@ fn is_of_dialect(name: &http::HeaderName) -> bool {
     name.as_str().starts_with("anthropic-") || name.as_str().starts_with("openai-")
 }
 
-/// What the way back needs.
-struct Back {
-    client: &'static dyn Codec,
-    provider: &'static dyn Codec,
-    undo: Undo,
-    head: crate::payload::Head,
-}
-
-impl Back {
-    async fn answer<F, R, E>(self, call: F) -> Result<Response<Translated<R>>, Error>
-    where
-        F: Future<Output = Result<Response<R>, E>>,
-        E: Into<Error>,
-        R: Body<Data = Bytes>,
-        R::Error: Into<BoxError>,
-    {
-        let (mut parts, inner) = call.await.map_err(Into::into)?.into_parts();
-        parts.headers.remove(header::CONTENT_LENGTH);
-        if self.head.stream {
-            let stream = UndoStream::new(self.provider.decoder(), self.client.encoder(&self.head), self.undo);
-            return Ok(Response::from_parts(parts, Translated::stream(inner, stream)));
-        }
-        let whole = inner.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();
-        let mut answer = self.provider.decode_answer(&whole)?;
-        self.undo.answer(&mut answer);
-        let body = self.client.encode_answer(&answer);
-        Ok(Response::from_parts(parts, Translated::whole(body)))
-    }
-}
-
 pin_project! {
     /// Response future of [`Translate`].
     pub struct ResponseFuture<F, R> {
@@ -172,7 +171,7 @@ pin_project! {
     enum State<F, R> {
         Native { #[pin] inner: F, filter: Option<&'static dyn Dialect> },
         Foreign { answer: BoxFuture<'static, Result<Response<Translated<R>>, Error>> },
-        Refused { error: Option<Error> },
+        Own { answer: Option<Result<Response<Translated<R>>, Error>> },
     }
 }
 
@@ -205,8 +204,8 @@ where
                 })))
             }
             StateProj::Foreign { answer } => answer.as_mut().poll(cx),
-            StateProj::Refused { error } => {
-                Poll::Ready(Err(error.take().expect("a future is not polled after it is ready")))
+            StateProj::Own { answer } => {
+                Poll::Ready(answer.take().expect("a future is not polled after it is ready"))
             }
         }
     }
@@ -216,6 +215,7 @@ where
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use http_body_util::BodyExt;
     use tower::{Layer, ServiceExt};
 
     use super::*;

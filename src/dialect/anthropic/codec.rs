@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{answer, decode, encode, stream_in::Decoder, stream_out::Encoder};
 use crate::{
     Error, Target,
-    dialect::{Codec, Decode, Encode, Encoded, canonical},
+    dialect::{ChatCodec, Decode, Encode, Encoded, canonical},
     payload::Head,
 };
 
@@ -16,7 +16,7 @@ pub(super) const ID: &str = "anthropic-messages";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnthropicCodec;
 
-impl Codec for AnthropicCodec {
+impl ChatCodec for AnthropicCodec {
     fn decode_request<'a>(&self, body: &'a [u8]) -> Result<canonical::Request<'a>, Error> {
         decode::request(body)
     }

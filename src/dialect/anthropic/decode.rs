@@ -22,6 +22,12 @@ use crate::{
 
 /// Reads the body of a request.
 pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Error> {
+    let request = counted(body)?;
+    request.max_output.is_some().then_some(request).ok_or_else(|| missing("max_tokens"))
+}
+
+/// The same where only its tokens are asked for: how long the answer may be does not matter.
+pub(super) fn counted(body: &[u8]) -> Result<Request<'_>, Error> {
     let body = std::str::from_utf8(body)
         .map_err(|error| Error::new(Kind::InvalidRequest, "the body is not UTF-8").with_source(error))?;
     let wire: wire::Request<'_> = read(body, &String::new)?;
@@ -34,7 +40,7 @@ pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Error> {
         tools: tools(wire.tools.unwrap_or_default(), &mut reader, &again)?,
         tool_choice,
         parallel_tools: parallel_tools.flatten(),
-        max_output: Some(wire.max_tokens.ok_or_else(|| missing("max_tokens"))?),
+        max_output: wire.max_tokens,
         temperature: wire.temperature,
         top_p: wire.top_p,
         top_k: wire.top_k,

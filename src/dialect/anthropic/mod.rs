@@ -6,18 +6,18 @@ mod answer;
 mod cache;
 mod codec;
 mod content;
+mod count;
 mod decode;
 mod encode;
 mod error;
 pub(super) mod error_kind;
 mod finish;
 mod format;
-mod ids;
 mod parts;
-mod schema;
+pub(super) mod schema;
 mod stream_in;
 mod stream_out;
-mod thinking;
+pub(super) mod thinking;
 mod tools;
 mod turns;
 mod usage;
@@ -25,6 +25,8 @@ mod wire;
 
 #[cfg(test)]
 mod testing;
+
+pub use self::count::ANTHROPIC_COUNT;
 
 use std::borrow::Cow;
 
@@ -36,7 +38,7 @@ use serde_json::value::RawValue;
 
 use self::codec::AnthropicCodec;
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, GEMINI, LimitHeaders, Sent, gemini,
     json::{self, Member, span},
 };
 use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
@@ -69,7 +71,7 @@ impl Dialect for Anthropic {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        matches!(path, "/v1/messages" | "/messages" | "/anthropic/v1/messages")
+        matches!(path, "/v1/messages" | "/messages")
     }
 
     fn path(&self, _: &Payload) -> Cow<'static, str> {
@@ -136,7 +138,11 @@ impl Dialect for Anthropic {
     }
 
     fn read_error(&self, reply: Reply) -> Error {
-        error::read(reply)
+        // Where Google serves this dialect, its platform has errors of its own.
+        match gemini::is_error(&reply.body) {
+            true => GEMINI.read_error(Reply { dialect: GEMINI.id(), ..reply }),
+            false => error::read(reply),
+        }
     }
 
     fn render_error(&self, error: &Error, id: &RequestId) -> (StatusCode, Bytes) {
@@ -147,8 +153,12 @@ impl Dialect for Anthropic {
         error::event(error, id)
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
-        Some(&AnthropicCodec)
+    fn limit_headers(&self) -> LimitHeaders {
+        LimitHeaders::Anthropic
+    }
+
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Chat(&AnthropicCodec))
     }
 }
 

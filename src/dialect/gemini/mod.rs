@@ -6,7 +6,9 @@ mod answer;
 mod calls;
 mod codec;
 mod content;
+mod count;
 mod decode;
+pub(super) mod embed;
 mod encode;
 mod error;
 mod finish;
@@ -16,6 +18,7 @@ mod openapi;
 mod parts;
 pub(super) mod path;
 mod proof;
+mod repeat;
 mod schema;
 mod stream_in;
 mod stream_out;
@@ -28,6 +31,11 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
+pub use self::{
+    count::GEMINI_COUNT,
+    embed::{GEMINI_BATCH_EMBED, GEMINI_EMBED},
+};
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -35,14 +43,15 @@ use http::{StatusCode, request::Parts};
 use memchr::memmem::Finder;
 use serde::{Deserialize, de::IgnoredAny};
 
+pub(super) use self::error::is_error;
 use self::{codec::GeminiCodec, path::Method, wire::read::Whole};
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, LimitHeaders, Sent,
     json::{self, Member},
     schema::Members,
     text::Str,
 };
-use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+use crate::{Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
 
 /// `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`.
 pub static GEMINI: Gemini = Gemini;
@@ -78,24 +87,21 @@ impl Dialect for Gemini {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        path::asked(path).is_some()
+        path::asked(path).is_some_and(|asked| matches!(asked.method, Method::Generate | Method::Stream))
     }
 
     fn path(&self, payload: &Payload) -> Cow<'static, str> {
-        path::of(payload.model(), payload.head().stream).into()
+        let method = if payload.head().stream { Method::Stream } else { Method::Generate };
+        path::of(payload.model(), method).into()
     }
 
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
-        let missing = || Error::new(Kind::NotFound, "there is no such endpoint").with_param(parts.uri.path());
-        let asked = path::asked(parts.uri.path()).ok_or_else(missing)?;
-        if asked.model.len() > 256 {
-            return Err(Error::new(Kind::InvalidRequest, "model: expected a name").with_param("model"));
-        }
+        let model = path::model(parts)?;
         let shallow: Shallow = json::read(body)?;
         let config = shallow.generation_config.unwrap_or_default();
         Ok(Head {
-            model: asked.model.into(),
-            stream: asked.method == Method::Stream,
+            model,
+            stream: is_stream(parts),
             include_usage: true,
             max_output: config.max_output_tokens.and_then(Whole::count),
             choices: config.candidate_count.and_then(|count| count.0.try_into().ok()).unwrap_or(1),
@@ -163,12 +169,20 @@ impl Dialect for Gemini {
 
     fn stream_is_array(&self, parts: &Parts) -> bool {
         let is_sse = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
-        !is_sse && path::asked(parts.uri.path()).is_some_and(|asked| asked.method == Method::Stream)
+        !is_sse && is_stream(parts)
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
-        Some(&GeminiCodec)
+    fn limit_headers(&self) -> LimitHeaders {
+        LimitHeaders::None
     }
+
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Chat(&GeminiCodec))
+    }
+}
+
+fn is_stream(parts: &Parts) -> bool {
+    path::asked(parts.uri.path()).is_some_and(|asked| asked.method == Method::Stream)
 }
 
 /// As much of a chunk as tells whether it says something.
@@ -232,7 +246,7 @@ impl ChunkCandidate<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Exchange;
+    use crate::{Exchange, Kind};
 
     fn peek(path: &str, body: &str) -> Result<Head, Error> {
         let (parts, ()) = http::Request::post(path).body(()).unwrap().into_parts();

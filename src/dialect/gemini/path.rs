@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::percent;
+use http::request::Parts;
+
+use crate::{Error, Kind, dialect::prefix, percent};
 
 /// What a client asks for: a method of a model.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,10 +18,11 @@ pub(super) struct Asked<'a> {
 pub(super) enum Method {
     Generate,
     Stream,
+    Count,
+    Embed,
+    BatchEmbed,
 }
 
-/// Before the version: where the vendor's SDK is given an address with a path of its own.
-const PREFIX: &str = "/genai";
 const VERSIONS: [&str; 4] = ["/v1beta", "/v1", "/v1beta1", "/v1alpha"];
 
 /// What `path` asks for, if it is one of this dialect. A model's name may have slashes and colons, raw or
@@ -30,9 +33,12 @@ pub(super) fn asked(path: &str) -> Option<Asked<'_>> {
     let method = match method {
         "generateContent" => Method::Generate,
         "streamGenerateContent" => Method::Stream,
+        "countTokens" => Method::Count,
+        "embedContent" => Method::Embed,
+        "batchEmbedContents" => Method::BatchEmbed,
         _ => return None,
     };
-    let path = path.strip_prefix(PREFIX).unwrap_or(path);
+    let (_, path) = prefix::split(path);
     let models = VERSIONS.iter().find_map(|version| path.strip_prefix(version)?.strip_prefix("/models/"))?;
     let model = percent::decoded(models);
     (!model.is_empty()).then_some(Asked { model, method })
@@ -40,18 +46,34 @@ pub(super) fn asked(path: &str) -> Option<Asked<'_>> {
 
 /// Whether a client that asks for `path` speaks this dialect, whatever it asks for.
 pub(in crate::dialect) fn is_ours(path: &str) -> bool {
-    let is_below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-    is_below(PREFIX) || is_below("/v1beta")
+    path.strip_prefix("/v1beta").is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The model that a request is for.
+pub(super) fn model(parts: &Parts) -> Result<Box<str>, Error> {
+    let path = parts.uri.path();
+    let missing = || Error::new(Kind::NotFound, "there is no such endpoint").with_param(path);
+    let asked = asked(path).ok_or_else(missing)?;
+    if asked.model.len() > 256 {
+        return Err(Error::new(Kind::InvalidRequest, "model: expected a name").with_param("model"));
+    }
+    Ok(asked.model.into())
 }
 
 /// Where a provider has a method of `model`, below its version.
-pub(super) fn of(model: &str, stream: bool) -> String {
+pub(super) fn of(model: &str, method: Method) -> String {
     // A tuned model's name says so itself.
     let (kind, model) = match model.split_once('/') {
         Some((kind @ ("models" | "tunedModels"), name)) => (kind, name),
         _ => ("models", model),
     };
-    let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    let method = match method {
+        Method::Generate => "generateContent",
+        Method::Stream => "streamGenerateContent?alt=sse",
+        Method::Count => "countTokens",
+        Method::Embed => "embedContent",
+        Method::BatchEmbed => "batchEmbedContents",
+    };
     format!("/{kind}/{}:{method}", percent::segment(model))
 }
 
@@ -96,15 +118,21 @@ mod tests {
         ] {
             assert_eq!(asked(path), None, "{path}");
         }
-        assert!(is_ours("/v1beta/models") && is_ours("/genai/v1/models") && !is_ours("/v1/models"));
+        assert!(is_ours("/v1beta/models") && !is_ours("/v1/models") && !is_ours("/v1betas/models"));
     }
 
     #[test]
     fn a_provider_is_asked_for_one_segment() {
-        assert_eq!(of("gemini-2.5-pro", false), "/models/gemini-2.5-pro:generateContent");
-        assert_eq!(of("gemini-2.5-pro", true), "/models/gemini-2.5-pro:streamGenerateContent?alt=sse");
-        assert_eq!(of("../files?key=x#y", false), "/models/..%2Ffiles%3Fkey%3Dx%23y:generateContent");
-        assert_eq!(of("tunedModels/mine", false), "/tunedModels/mine:generateContent");
-        assert_eq!(of("models/m", false), "/models/m:generateContent");
+        assert_eq!(of("gemini-2.5-pro", Method::Generate), "/models/gemini-2.5-pro:generateContent");
+        assert_eq!(
+            of("gemini-2.5-pro", Method::Stream),
+            "/models/gemini-2.5-pro:streamGenerateContent?alt=sse"
+        );
+        assert_eq!(
+            of("../files?key=x#y", Method::Generate),
+            "/models/..%2Ffiles%3Fkey%3Dx%23y:generateContent"
+        );
+        assert_eq!(of("tunedModels/mine", Method::Generate), "/tunedModels/mine:generateContent");
+        assert_eq!(of("models/m", Method::Generate), "/models/m:generateContent");
     }
 }

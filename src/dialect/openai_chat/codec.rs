@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{answer, decode, decoder::Decoder, encode, encoder::Encoder};
 use crate::{
     Error, Target,
-    dialect::{Codec, Decode, Encode, Encoded, canonical},
+    dialect::{ChatCodec, Decode, Encode, Encoded, canonical},
     payload::Head,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenAiChatCodec;
 
-impl Codec for OpenAiChatCodec {
+impl ChatCodec for OpenAiChatCodec {
     fn decode_request<'a>(&self, body: &'a [u8]) -> Result<canonical::Request<'a>, Error> {
         decode::request(body)
     }

@@ -81,8 +81,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        path.ends_with("/chat/completions")
-            && matches!(path, "/v1/chat/completions" | "/chat/completions" | "/openai/v1/chat/completions")
+        matches!(path, "/v1/chat/completions" | "/chat/completions")
     }
 
     fn takes(&self, payload: &Payload, model: &ModelFacts) -> bool {
@@ -191,8 +190,8 @@ impl Dialect for OpenAiChat {
         openai_error::event(error)
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
-        Some(&codec::OpenAiChatCodec)
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Chat(&codec::OpenAiChatCodec))
     }
 }
 

@@ -162,7 +162,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::dialect::{Dialect, OPENAI_CHAT};
+    use crate::dialect::{Codec, Dialect, OPENAI_CHAT};
 
     fn from_chat(members: Value, facts: ModelFacts) -> (Value, Vec<Box<str>>) {
         let mut body = members;
@@ -171,7 +171,8 @@ mod tests {
             body["messages"] = json!([{"role": "user", "content": "hi"}]);
         }
         let body = body.to_string();
-        let chat = OPENAI_CHAT.codec().unwrap().decode_request(body.as_bytes()).unwrap();
+        let chat =
+            OPENAI_CHAT.codec().and_then(Codec::chat).unwrap().decode_request(body.as_bytes()).unwrap();
         let encoded = request(&chat, &Target::new("openai", "gpt-x").facts(facts)).unwrap();
         (serde_json::from_slice(&encoded.body).unwrap(), encoded.lost)
     }

@@ -237,11 +237,11 @@ mod tests {
 
     use crate::{
         Kind, Target,
-        dialect::{ANTHROPIC, Codec, Dialect, OPENAI_CHAT, OPENAI_RESPONSES},
+        dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, OPENAI_CHAT, OPENAI_RESPONSES},
     };
 
-    fn codec(dialect: &dyn Dialect) -> &dyn Codec {
-        dialect.codec().unwrap()
+    fn codec(dialect: &dyn Dialect) -> &'static dyn ChatCodec {
+        dialect.codec().and_then(Codec::chat).unwrap()
     }
 
     /// The items of a conversation of Anthropic's, in short.

@@ -9,6 +9,7 @@
 mod answer;
 mod codec;
 mod conversation;
+mod count;
 mod decode;
 mod decoder;
 mod encode;
@@ -25,6 +26,8 @@ mod testing;
 mod tools;
 mod usage;
 mod wire;
+
+pub use self::count::OPENAI_COUNT;
 
 use std::borrow::Cow;
 
@@ -72,7 +75,7 @@ impl Dialect for OpenAiResponses {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        matches!(path, "/v1/responses" | "/responses" | "/openai/v1/responses")
+        matches!(path, "/v1/responses" | "/responses")
     }
 
     fn takes(&self, _: &Payload, model: &ModelFacts) -> bool {
@@ -159,8 +162,8 @@ impl Dialect for OpenAiResponses {
         true
     }
 
-    fn codec(&self) -> Option<&dyn Codec> {
-        Some(&codec::OpenAiResponsesCodec)
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Chat(&codec::OpenAiResponsesCodec))
     }
 }
 

@@ -216,11 +216,11 @@ mod tests {
     use super::*;
     use crate::{
         Target,
-        dialect::{Codec, Dialect, OPENAI_CHAT},
+        dialect::{ChatCodec, Codec, Dialect, OPENAI_CHAT},
     };
 
-    fn codec(dialect: &dyn Dialect) -> &dyn Codec {
-        dialect.codec().unwrap()
+    fn codec(dialect: &dyn Dialect) -> &'static dyn ChatCodec {
+        dialect.codec().and_then(Codec::chat).unwrap()
     }
 
     /// What becomes of the tools and the choice in a chat, and what is lost.

@@ -1,6 +1,8 @@
-//! OpenAI embeddings: passed through, counted and charged, never translated.
+//! OpenAI embeddings.
 //!
 //! Source: OpenAI's API description, `CreateEmbeddingRequest`.
+
+mod codec;
 
 use std::borrow::Cow;
 
@@ -10,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Dialect, OPENAI_CHAT, Sent,
+    Closing, Codec, Dialect, OPENAI_CHAT, Sent,
     json::{self, span},
     openai_chat, openai_error,
 };
@@ -35,7 +37,7 @@ impl Dialect for OpenAiEmbeddings {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        matches!(path, "/v1/embeddings" | "/embeddings" | "/openai/v1/embeddings")
+        matches!(path, "/v1/embeddings" | "/embeddings")
     }
 
     fn path(&self, _: &Payload) -> Cow<'static, str> {
@@ -79,5 +81,9 @@ impl Dialect for OpenAiEmbeddings {
 
     fn error_event(&self, error: &Error, _: &RequestId, _: &Sent) -> Bytes {
         openai_error::event(error)
+    }
+
+    fn codec(&self) -> Option<Codec> {
+        Some(Codec::Embeddings(&codec::OpenAiEmbeddingsCodec))
     }
 }

@@ -1,0 +1,138 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use super::{body::Translated, undo::UndoStream};
+use crate::{
+    BoxError, Dialect, Error, Exchange, Target,
+    body::Framing,
+    dialect::{ChatCodec, Codec, CountCodec, EmbeddingsCodec, Encoded, Undo, embeddings::Form},
+    headers,
+    payload::Head,
+};
+
+/// The way from a client's dialect to a provider's of the same task.
+#[derive(Clone, Copy)]
+pub(super) enum Pair {
+    Chat { client: &'static dyn ChatCodec, provider: &'static dyn ChatCodec, framing: Framing },
+    Count { client: &'static dyn CountCodec, provider: &'static dyn CountCodec },
+    Embeddings { client: &'static dyn EmbeddingsCodec, provider: &'static dyn EmbeddingsCodec },
+}
+
+impl Pair {
+    /// `None` where there is no way.
+    pub(super) fn of(client: &dyn Dialect, provider: &dyn Dialect) -> Option<Self> {
+        match (client.codec()?, provider.codec()?) {
+            (Codec::Chat(client), Codec::Chat(answers)) => {
+                Some(Self::Chat { client, provider: answers, framing: provider.framing() })
+            }
+            (Codec::Count(client), Codec::Count(provider)) => Some(Self::Count { client, provider }),
+            (Codec::Embeddings(client), Codec::Embeddings(provider)) => {
+                Some(Self::Embeddings { client, provider })
+            }
+            _ => None,
+        }
+    }
+
+    /// The request for the provider, and the way back.
+    pub(super) fn request(self, source: &[u8], head: Head, to: &Target) -> Result<(Encoded, Back), Error> {
+        match self {
+            Self::Chat { client, provider, framing } => {
+                let mut encoded = provider.encode_request(&client.decode_request(source)?, to)?;
+                let undo = std::mem::take(&mut encoded.undo);
+                Ok((encoded, Back::Chat { client, provider, framing, undo, head }))
+            }
+            Self::Count { client, provider } => {
+                let encoded = provider.encode_request(&client.decode_request(source)?, to)?;
+                Ok((encoded, Back::Count { client, provider }))
+            }
+            Self::Embeddings { client, provider } => {
+                let request = client.decode_request(source)?;
+                let encoded = provider.encode_request(&request, to)?;
+                Ok((encoded, Back::Embeddings { client, provider, form: request.form }))
+            }
+        }
+    }
+}
+
+/// What the way back needs.
+pub(super) enum Back {
+    Chat {
+        client: &'static dyn ChatCodec,
+        provider: &'static dyn ChatCodec,
+        framing: Framing,
+        undo: Undo,
+        head: Head,
+    },
+    Count {
+        client: &'static dyn CountCodec,
+        provider: &'static dyn CountCodec,
+    },
+    Embeddings {
+        client: &'static dyn EmbeddingsCodec,
+        provider: &'static dyn EmbeddingsCodec,
+        form: Form,
+    },
+}
+
+impl Back {
+    pub(super) async fn answer<F, R, E>(
+        self,
+        call: F,
+        exchange: Exchange,
+        target: Arc<Target>,
+    ) -> Result<Response<Translated<R>>, Error>
+    where
+        F: Future<Output = Result<Response<R>, E>>,
+        E: Into<Error>,
+        R: Body<Data = Bytes>,
+        R::Error: Into<BoxError>,
+    {
+        let (mut parts, inner) = call.await.map_err(Into::into)?.into_parts();
+        parts.headers.remove(header::CONTENT_LENGTH);
+        if let Self::Chat { client, provider, framing, undo, head } = &self
+            && head.stream
+        {
+            let (decoder, encoder) = (provider.decoder(), client.encoder(head));
+            let stream = UndoStream::new(decoder, encoder, undo.clone(), target.model().into());
+            return Ok(Response::from_parts(parts, Translated::stream(inner, *framing, stream)));
+        }
+        let whole = inner.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();
+        let body = self.whole(&whole, &exchange, &target)?;
+        if matches!(self, Self::Embeddings { .. }) && is_estimated(&exchange) {
+            parts.headers.insert(headers::ESTIMATED, HeaderValue::from_static("true"));
+        }
+        Ok(Response::from_parts(parts, Translated::whole(body)))
+    }
+
+    fn whole(&self, whole: &[u8], exchange: &Exchange, target: &Target) -> Result<Bytes, Error> {
+        match self {
+            Self::Chat { client, provider, undo, .. } => {
+                let mut answer = provider.decode_answer(whole)?;
+                if answer.model.is_empty() {
+                    answer.model = target.model().into();
+                }
+                undo.answer(&mut answer);
+                Ok(client.encode_answer(&answer))
+            }
+            Self::Count { client, provider } => Ok(client.encode_answer(provider.decode_answer(whole)?)),
+            Self::Embeddings { client, provider, form } => {
+                let mut answer = provider.decode_answer(whole)?;
+                if answer.model.is_empty() {
+                    answer.model = target.model().into();
+                }
+                // The meter has heard the whole answer by now, and made an estimate if need be.
+                let metered = || exchange.learn(|learnt| Some(learnt.attempts.last()?.tokens.input));
+                answer.tokens = answer.tokens.or_else(metered);
+                Ok(client.encode_answer(&answer, *form))
+            }
+        }
+    }
+}
+
+fn is_estimated(exchange: &Exchange) -> bool {
+    exchange.learn(|learnt| learnt.attempts.last().is_some_and(|attempt| attempt.estimated))
+}
