@@ -141,9 +141,9 @@
 //!   [`Ledger`](ledger::Ledger) for money, [`Sink`](record::Sink) for records,
 //!   [`Prices`](budget::Prices) for the worst case, [`Catalog`](models::Catalog) for the list of models.
 //!   A ledger has to pass the `ledger::conformance` suite of the feature `test-util`.
-//! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated.
 //! - **A dialect** implements [`Dialect`], and [`Codec`](dialect::Codec) if it is to be translated;
 //!   [`dialect`] has a whole one. A provider that deviates from a dialect has a [`preset`].
+//! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated.
 //!
 //! # Features
 //!

@@ -10,7 +10,7 @@
 //!
 //! A dialect that is only passed through implements [`Dialect`]: where its requests come in, where the
 //! model stands in them, which counts an answer has, what an error looks like. One that is translated
-//! has a [`Codec`] too, which is both directions to and from the canonical form. This is all of one, in
+//! has a [`Codec`] too, which for chats is both directions to and from the canonical form. This is all of one, in
 //! which `POST /ask` with `{"model": …, "prompt": …}` is answered with `{"text": …}`, or with a stream of
 //! such events; with it a client of this dialect reaches a model that speaks chat completions:
 //!

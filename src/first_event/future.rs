@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     BoxError, Dialect, Error, Kind,
+    body::Framing,
     dialect::{Codec, streamed},
     headers,
 };
@@ -192,7 +193,8 @@ where
                 if let Some(error) = dialect.error_in_answer(&held) {
                     return Err(error);
                 }
-                let Some(Codec::Chat(codec)) = dialect.codec() else {
+                let codec = dialect.codec().filter(|_| dialect.framing() == Framing::Sse);
+                let Some(codec) = codec.and_then(Codec::chat) else {
                     let message = "the provider answered a stream with a single body";
                     return Err(Error::new(Kind::Upstream, message));
                 };

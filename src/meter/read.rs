@@ -47,11 +47,9 @@ impl Answer {
 
 impl ReadUsage {
     pub(super) fn new(payload: &Payload, target: &Arc<Target>) -> Self {
-        let answer = if payload.head().stream {
-            Answer::Stream(Splitter::new(payload.dialect().framing()))
-        } else {
-            Answer::whole()
-        };
+        let framing = payload.dialect().framing();
+        let answer =
+            if payload.head().stream { Answer::Stream(Splitter::new(framing)) } else { Answer::whole() };
         Self {
             attempt: payload.exchange().begin(target),
             dialect: payload.dialect(),

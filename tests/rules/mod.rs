@@ -70,7 +70,8 @@ fn anthropic_messages(messages: &[Value]) {
     }
     assert!(open.is_empty(), "{messages:?}");
     let last = messages.last().unwrap();
-    let end = list(last, "content").last().and_then(|block| block["text"].as_str()).unwrap_or_default();
+    let end = list(last, "content").last().filter(|block| block["type"] == "text");
+    let end = end.and_then(|block| block["text"].as_str()).unwrap_or_default();
     assert!(last["role"] == "user" || !end.ends_with(char::is_whitespace), "{last}");
 }
 
