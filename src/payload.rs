@@ -75,6 +75,14 @@ struct Edit {
     with: Bytes,
 }
 
+impl Edit {
+    /// What is put in at either end of a place stays beside it.
+    fn is_covered_by(&self, at: &Range<usize>) -> bool {
+        let is_beside = self.at.is_empty() && (self.at.start == at.start || self.at.start == at.end);
+        at.start <= self.at.start && self.at.end <= at.end && !is_beside
+    }
+}
+
 impl Payload {
     /// A request in `dialect`, where `head` was read from `source`.
     pub fn new(dialect: &'static dyn Dialect, head: Head, source: Bytes, exchange: Exchange) -> Self {
@@ -162,10 +170,18 @@ impl Payload {
         self
     }
 
-    /// The same request with other bytes in one place. Edits must not overlap; what is put in at the
-    /// beginning of something that is replaced comes before it.
+    /// The same request with other bytes in one place. Edits must not overlap, but one that covers earlier
+    /// ones takes their place; what is put in at the beginning of something that is replaced comes before it.
     #[must_use]
     pub fn edited(mut self, at: Range<usize>, with: impl Into<Bytes>) -> Self {
+        let mut next = self.edits.partition_point(|edit| edit.at.start < at.start);
+        while let Some(edit) = self.edits.get(next).filter(|edit| edit.at.start <= at.end) {
+            if edit.is_covered_by(&at) {
+                self.edits.remove(next);
+            } else {
+                next += 1;
+            }
+        }
         let place = |at: &Range<usize>| (at.start, at.end);
         let index = self.edits.partition_point(|edit| place(&edit.at) < place(&at));
         self.edits.insert(index, Edit { at, with: with.into() });
@@ -302,6 +318,17 @@ mod tests {
         let other = payload.edited(1..1, "a").edited(1..14, "b").to_bytes();
 
         assert_eq!((&*one, &*other), (&b"{ab}"[..], &b"{ab}"[..]));
+    }
+
+    #[test]
+    fn a_later_edit_takes_the_place_of_those_it_covers() {
+        let named = payload(r#"{"model":"old","n":1}"#).with_model(&ModelName::new("new"));
+
+        let rewritten = named.clone().edited(9..14, "1").edited(1..1, "a").edited(1..8, "b");
+        let removed = named.edited(1..1, "c").edited(9..9, "d").edited(1..15, "");
+
+        assert_eq!(rewritten.to_bytes(), r#"{ab:1,"n":1}"#);
+        assert_eq!(removed.to_bytes(), r#"{c"n":1}"#);
     }
 
     #[test]

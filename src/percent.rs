@@ -16,7 +16,6 @@ pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 /// `text` with everything but letters, digits, `-`, `_`, `.` and `~` encoded.
-#[cfg(feature = "client")]
 pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }

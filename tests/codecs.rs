@@ -10,7 +10,7 @@ use bartizan::{
     Kind, Target, Tokens,
     body::sse::Event as Sse,
     dialect::{
-        ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES,
+        ANTHROPIC, BEDROCK, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES,
         canonical::{Content, Event, Finish, Request},
     },
     payload::Head,
@@ -51,6 +51,7 @@ fn check_request(from: &'static dyn Dialect, to: &'static dyn Dialect, body: &st
         "openai-chat" => rules::chat(&written),
         "openai-responses" => rules::responses(&written),
         "gemini" => rules::gemini(&written),
+        "bedrock-converse" => rules::bedrock(&written),
         _ => rules::anthropic(&written),
     }
 }
@@ -284,7 +285,7 @@ proptest! {
     fn requests_are_written_by_the_rules_or_refused(bytes in vec(any::<u8>(), 0..400), odd in 0usize..60) {
         for from in ALL {
             let body = random_request(from, &mut Tape::new(&bytes, odd)).to_string();
-            for to in ALL {
+            for to in ALL.into_iter().chain([&BEDROCK as &dyn Dialect]) {
                 check_request(from, to, &body);
             }
         }

@@ -3,6 +3,8 @@
 //!
 //! `PROPTEST_CASES` says how many inputs each test makes; it is short without it.
 
+// Only its streams are of use here.
+#[allow(dead_code)]
 mod random;
 
 use std::sync::LazyLock;
@@ -10,7 +12,7 @@ use std::sync::LazyLock;
 use bartizan::{
     Kind, Target, Tokens,
     body::sse::{Event, Splitter},
-    dialect::{ANTHROPIC, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
+    dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
     payload::Head,
 };
 use bytes::{Bytes, BytesMut};
@@ -20,8 +22,8 @@ use serde_json::Value;
 
 const ALL: [&dyn Dialect; 4] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &ANTHROPIC, &GEMINI];
 
-fn codec(dialect: &'static dyn Dialect) -> &'static dyn Codec {
-    dialect.codec().unwrap()
+fn codec(dialect: &'static dyn Dialect) -> &'static dyn ChatCodec {
+    dialect.codec().and_then(Codec::chat).unwrap()
 }
 
 /// The inputs and the expected outputs of the translation cases of one kind.

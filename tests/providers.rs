@@ -149,46 +149,23 @@ async fn vertex_is_asked_with_one_token_for_all_requests() {
     });
     std::fs::write(&file, credentials.to_string()).unwrap();
     let gateway = gateway(&format!(
-        "{{ v: {{ kind: vertex, base_url: {url}/openapi, credentials: {{ file: {} }} }} }}",
+        "{{ v: {{ kind: vertex, project: p, base_url: \"{url}\", credentials: {{ file: {} }} }} }}",
         file.display()
     ));
     std::fs::remove_file(&file).unwrap();
 
     let (one, other) =
-        tokio::join!(ask(&gateway, chat("v/google/gemini")), ask(&gateway, chat("v/google/gemini")));
+        tokio::join!(ask(&gateway, chat("v/meta/llama-maas")), ask(&gateway, chat("v/meta/llama-maas")));
 
     assert_eq!((one.0, other.0), (StatusCode::OK, StatusCode::OK), "{} {}", one.1, other.1);
     assert_eq!(server.at("/token").len(), 1);
-    let asked = server.at("/openapi/chat/completions");
+    let asked = server.at("/projects/p/locations/global/endpoints/openapi/chat/completions");
     assert_eq!(asked.len(), 2);
     for seen in asked {
         assert_eq!(seen.headers["authorization"], "Bearer token-1");
         assert_eq!(seen.headers["x-goog-user-project"], "q");
-        assert!(seen.body.contains(r#""model":"google/gemini""#), "{}", seen.body);
+        assert!(seen.body.contains(r#""model":"meta/llama-maas""#), "{}", seen.body);
     }
-}
-
-#[tokio::test]
-async fn bedrock_gets_a_signature_or_a_key() {
-    let server = Server::default();
-    let url = server.start().await;
-    let gateway = gateway(&format!(
-        "{{ s: {{ kind: bedrock, base_url: {url}/s, region: eu-west-1,
-                  credentials: {{ access_key_id: AKIDEXAMPLE, secret_access_key: secret, session_token: session }} }},
-           k: {{ kind: bedrock, base_url: {url}/k, region: eu-west-1, api_key: bedrock-key }} }}"
-    ));
-
-    let signed = ask(&gateway, chat("s/model")).await;
-    let with_key = ask(&gateway, chat("k/model")).await;
-
-    assert_eq!((signed.0, with_key.0), (StatusCode::OK, StatusCode::OK), "{} {}", signed.1, with_key.1);
-    let headers = &server.at("/s/")[0].headers;
-    let proof = headers["authorization"].to_str().unwrap();
-    assert!(proof.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), "{proof}");
-    assert!(proof.contains("/eu-west-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, "), "{proof}");
-    assert_eq!(headers["x-amz-security-token"], "session");
-    assert!(headers.contains_key("x-amz-date"));
-    assert_eq!(server.at("/k/")[0].headers["authorization"], "Bearer bedrock-key");
 }
 
 #[tokio::test]
@@ -202,12 +179,12 @@ async fn a_provider_without_a_token_is_not_asked() {
     });
     std::fs::write(&file, credentials.to_string()).unwrap();
     let gateway = gateway(&format!(
-        "{{ v: {{ kind: vertex, base_url: {url}/openapi, credentials: {{ file: {} }} }} }}",
+        "{{ v: {{ kind: vertex, project: p, base_url: \"{url}\", credentials: {{ file: {} }} }} }}",
         file.display()
     ));
     std::fs::remove_file(&file).unwrap();
 
-    let (status, said) = ask(&gateway, chat("v/google/gemini")).await;
+    let (status, said) = ask(&gateway, chat("v/meta/llama-maas")).await;
 
     assert_eq!(status, 502, "{said}");
     assert!(

@@ -110,6 +110,32 @@ fn a_configuration_can_be_checked_without_starting() {
 }
 
 #[test]
+fn the_clouds_of_the_readme_can_be_used() {
+    let readme = include_str!("../README.md");
+    let yaml = readme.split("```yaml\n").find(|block| block.contains("kind: vertex")).unwrap();
+    let (yaml, _) = yaml.split_once("```").unwrap();
+    let config = file(&format!("auth: open\n{yaml}"));
+    let login = r#"{"type":"authorized_user","client_id":"c","client_secret":"s","refresh_token":"r"}"#;
+    let login = file(login);
+    let check = |login: &str| {
+        let mut command = command();
+        command.args(["--check", "--config", config.to_str().unwrap()]).env("GOOGLE_KEY_FILE", login);
+        for name in ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"] {
+            command.env(name, "x");
+        }
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let said = [stdout, stderr].concat();
+        (status.code(), String::from_utf8(said).unwrap())
+    };
+
+    let (code, said) = check(login.to_str().unwrap());
+    assert_eq!((code, said.trim()), (Some(0), "the configuration can be used"));
+
+    let (code, said) = check("/nowhere/key.json");
+    assert!(code == Some(1) && said.contains("providers.vertex: /nowhere/key.json"), "{said}");
+}
+
+#[test]
 fn it_explains_itself() {
     let (code, help, _) = run(&["--help"]);
     let (_, schema, _) = run(&["--schema"]);

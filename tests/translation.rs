@@ -4,7 +4,7 @@ mod gateway;
 
 use bartizan::{
     Target,
-    dialect::{ANTHROPIC, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
+    dialect::{ANTHROPIC, BEDROCK, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
     target::ModelFacts,
 };
 use bytes::Bytes;
@@ -50,6 +50,7 @@ fn dialect(name: &str) -> &'static dyn Dialect {
         "chat" => &OPENAI_CHAT,
         "responses" => &OPENAI_RESPONSES,
         "anthropic" => &ANTHROPIC,
+        "bedrock" => &BEDROCK,
         "gemini" => &GEMINI,
         other => panic!("{other}"),
     }

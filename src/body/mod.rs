@@ -5,10 +5,15 @@
 //! [`OnEnd::follow`], and tells it exactly once how the exchange ended: completed, failed, or
 //! abandoned by the client.
 
+pub mod event_stream;
 mod follow;
+mod framing;
 pub mod sse;
 
-pub use self::follow::{End, Followed, Observe, OnEnd};
+pub use self::{
+    follow::{End, Followed, Observe, OnEnd},
+    framing::{Framing, Splitter},
+};
 
 use crate::BoxError;
 

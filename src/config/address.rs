@@ -2,31 +2,30 @@
 
 use std::borrow::Cow;
 
-use super::{Provider, ProviderKind};
+use super::{Provider, ProviderKind, place::is_inference};
 use crate::{BoxError, percent, upstream::Address};
 
 /// The address before the version and the path.
 pub(super) fn base_url(provider: &Provider) -> Cow<'_, str> {
-    if let Some(url) = provider.base_url.as_deref() {
-        return url.into();
-    }
     let given = |field: &Option<String>| percent::encoded(field.as_deref().unwrap_or_default());
     match provider.kind {
+        ProviderKind::Vertex => {
+            let location = provider.location.as_deref().unwrap_or("global");
+            let base = provider.base_url.as_deref().map(|url| url.trim_end_matches('/').into());
+            let base: Cow<'_, str> = base.unwrap_or_else(|| vertex_base(location).into());
+            let (project, location) = (given(&provider.project), percent::encoded(location));
+            format!("{base}/projects/{project}/locations/{location}").into()
+        }
+        _ if provider.base_url.is_some() => provider.base_url.as_deref().unwrap_or_default().into(),
         ProviderKind::OpenAi => "https://api.openai.com/v1".into(),
         ProviderKind::Anthropic => "https://api.anthropic.com".into(),
         ProviderKind::Gemini => "https://generativelanguage.googleapis.com/v1beta".into(),
         ProviderKind::Preset(preset) => preset.base_url.into(),
         ProviderKind::Azure => format!("https://{}.openai.azure.com", given(&provider.resource)).into(),
-        ProviderKind::Vertex => {
-            let location = provider.location.as_deref().unwrap_or("global");
-            let (host, project) = (vertex_host(location), given(&provider.project));
-            let location = percent::encoded(location);
-            format!("https://{host}/v1/projects/{project}/locations/{location}/endpoints/openapi").into()
-        }
         ProviderKind::Bedrock => {
             let region = given(&provider.region);
             let china = if region.starts_with("cn-") { ".cn" } else { "" };
-            format!("https://bedrock-runtime.{region}.amazonaws.com{china}/openai/v1").into()
+            format!("https://bedrock-runtime.{region}.amazonaws.com{china}").into()
         }
         ProviderKind::OpenAiCompatible | ProviderKind::Demo => "".into(),
     }
@@ -36,32 +35,53 @@ pub(super) fn base_url(provider: &Provider) -> Cow<'_, str> {
 pub(super) fn address(provider: &Provider) -> Result<Address, BoxError> {
     let base = base_url(provider);
     let address = match provider.kind {
+        ProviderKind::Azure if is_inference(provider) => {
+            let version = provider.api_version.as_deref().unwrap_or("2024-05-01-preview");
+            Address::new(&base).map(|address| address.query(version_query(version)))
+        }
         ProviderKind::Azure => azure(&base, provider.api_version.as_deref()),
         _ => Address::new(&base),
     };
     address.map_err(|error| format!("base_url: {error}").into())
 }
 
-/// A dated version belongs to the form with deployments; the others to the one without.
-fn azure(base: &str, version: Option<&str>) -> Result<Address, BoxError> {
+/// Where Azure has the models of Anthropic.
+pub(super) fn foundry(provider: &Provider) -> Result<Address, BoxError> {
+    let base = match (&provider.base_url, &provider.resource) {
+        (None, Some(resource)) => format!("https://{}.services.ai.azure.com", percent::encoded(resource)),
+        _ => azure_root(&base_url(provider)).to_owned(),
+    };
+    Address::new(&format!("{base}/anthropic")).map_err(|error| format!("base_url: {error}").into())
+}
+
+/// The address of a resource without the path to the models of OpenAI.
+fn azure_root(base: &str) -> &str {
     let base = base.trim_end_matches('/');
     let base = base.strip_suffix("/v1").unwrap_or(base);
-    let base = base.strip_suffix("/openai").unwrap_or(base);
-    let query = |version| format!("api-version={}", percent::encoded(version));
+    base.strip_suffix("/openai").unwrap_or(base)
+}
+
+fn version_query(version: &str) -> String {
+    format!("api-version={}", percent::encoded(version))
+}
+
+/// A dated version belongs to the form with deployments; the others to the one without.
+fn azure(base: &str, version: Option<&str>) -> Result<Address, BoxError> {
+    let base = azure_root(base);
     Ok(match version {
         None => Address::new(&format!("{base}/openai/v1"))?,
         Some(version) if version.starts_with(|c: char| c.is_ascii_digit()) => {
-            Address::new(&format!("{base}/openai"))?.deployments().query(query(version))
+            Address::new(&format!("{base}/openai"))?.deployments().query(version_query(version))
         }
-        Some(version) => Address::new(&format!("{base}/openai/v1"))?.query(query(version)),
+        Some(version) => Address::new(&format!("{base}/openai/v1"))?.query(version_query(version)),
     })
 }
 
-fn vertex_host(location: &str) -> String {
+fn vertex_base(location: &str) -> String {
     match location {
-        "global" => "aiplatform.googleapis.com".to_owned(),
-        "us" | "eu" => format!("aiplatform.{location}.rep.googleapis.com"),
-        region => format!("{}-aiplatform.googleapis.com", percent::encoded(region)),
+        "global" => "https://aiplatform.googleapis.com/v1".to_owned(),
+        "us" | "eu" => format!("https://aiplatform.{location}.rep.googleapis.com/v1"),
+        region => format!("https://{}-aiplatform.googleapis.com/v1", percent::encoded(region)),
     }
 }
 
@@ -93,12 +113,23 @@ mod tests {
     }
 
     #[test]
+    fn azure_has_a_place_for_the_models_of_others() {
+        let mut azure = Provider::new(ProviderKind::Azure);
+        azure.base_url = Some("https://r.services.ai.azure.com/models/".to_owned());
+        let models = "https://r.services.ai.azure.com/models/chat/completions?api-version=";
+
+        assert_eq!(url(&azure), format!("{models}2024-05-01-preview"));
+        azure.api_version = Some("2025-05-01".to_owned());
+        assert_eq!(url(&azure), format!("{models}2025-05-01"));
+    }
+
+    #[test]
     fn clouds_have_hosts_for_places() {
         let mut vertex = Provider::new(ProviderKind::Vertex);
         vertex.project = Some("p".to_owned());
         assert_eq!(
             url(&vertex),
-            "https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpoints/openapi/chat/completions"
+            "https://aiplatform.googleapis.com/v1/projects/p/locations/global/chat/completions"
         );
         vertex.location = Some("eu".to_owned());
         assert!(
@@ -106,9 +137,13 @@ mod tests {
         );
         vertex.location = Some("us-central1".to_owned());
         assert!(url(&vertex).starts_with("https://us-central1-aiplatform.googleapis.com/v1/projects/p/"));
+        vertex.base_url = Some("https://proxy.example.org/v1beta1/".to_owned());
+        assert!(
+            url(&vertex).starts_with("https://proxy.example.org/v1beta1/projects/p/locations/us-central1/")
+        );
 
         let mut bedrock = Provider::new(ProviderKind::Bedrock);
         bedrock.region = Some("cn-north-1".to_owned());
-        assert!(url(&bedrock).starts_with("https://bedrock-runtime.cn-north-1.amazonaws.com.cn/openai/v1/"));
+        assert!(url(&bedrock).starts_with("https://bedrock-runtime.cn-north-1.amazonaws.com.cn/"));
     }
 }

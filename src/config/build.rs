@@ -11,6 +11,7 @@ use super::{
     Config, Model, Provider, ProviderKind, RetryOn, Target as Place, UnknownPrice,
     address::{address, base_url},
     credentials::credential,
+    place::{names_at_vertex, place},
     resolve::Models,
 };
 use crate::{
@@ -18,8 +19,8 @@ use crate::{
     access::Pattern,
     demo::Demo,
     dialect::{
-        ANTHROPIC, ANTHROPIC_COUNT, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED, OPENAI_CHAT,
-        OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
+        ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, BEDROCK_EMBEDDINGS, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT,
+        GEMINI_EMBED, OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
     },
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
@@ -28,6 +29,7 @@ use crate::{
     preset::Deviations,
     price::{Listing, Price, PriceBook},
     sign::SignLayer,
+    target::ModelFacts,
     translate::TranslateLayer,
     upstream::{Address, HttpClient, Upstream},
 };
@@ -83,6 +85,7 @@ impl Builder {
         Ok(Stack {
             name: name.to_owned(),
             kind: provider.kind,
+            provider: provider.clone(),
             connect,
             clients: clients.collect(),
             sign: sign(provider, address.as_ref())?,
@@ -120,10 +123,6 @@ fn sign(provider: &Provider, address: Option<&Address>) -> Result<SignLayer, Box
     let (credential, charged) = credential(provider, address)?;
     let mut sign =
         SignLayer::new(credential).map_err(|_| "api_key: has characters that a header can't have")?;
-    if provider.kind == ProviderKind::Anthropic {
-        sign =
-            sign.header(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
-    }
     let project = if provider.kind == ProviderKind::Vertex { &None } else { &provider.project };
     let named = [
         ("openai-organization", &provider.organization),
@@ -141,6 +140,11 @@ fn sign(provider: &Provider, address: Option<&Address>) -> Result<SignLayer, Box
     Ok(sign)
 }
 
+/// The API of Anthropic wants to be told its version.
+fn versioned(sign: SignLayer) -> SignLayer {
+    sign.header(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"))
+}
+
 fn route(
     name: &str,
     model: &Model,
@@ -151,7 +155,9 @@ fn route(
         let wrong = |what: &str| BoxError::from(format!("models.{name}.targets[{index}].use: {what}"));
         let (provider, upstream_model) = place.parts().ok_or_else(|| wrong("expected provider/model"))?;
         let stack = providers.get(provider).ok_or_else(|| wrong("there is no such provider"))?;
-        stack.candidate(upstream_model, model, config).map_err(|error| wrong(&error.to_string()))
+        stack
+            .candidate(upstream_model, place.known_as(), model, config)
+            .map_err(|error| wrong(&error.to_string()))
     };
     let candidates = model.targets.iter().enumerate().map(candidate).collect::<Result<Vec<_>, _>>()?;
     Ok(settings(Route::new(name, candidates), model, config))
@@ -183,6 +189,7 @@ pub(super) fn settings(route: Route, model: &Model, config: &Config) -> Route {
 pub(super) struct Stack {
     name: String,
     pub(super) kind: ProviderKind,
+    provider: Provider,
     connect: Duration,
     clients: HashMap<Duration, HttpClient>,
     /// Where the provider is; the demo is nowhere.
@@ -194,20 +201,26 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    /// One model of the provider behind its own stack.
+    /// One model of the provider, which is `known_as` another if that is said, behind its own stack.
     pub(super) fn candidate(
         &self,
         model: &str,
+        known_as: Option<&str>,
         settings: &Model,
         config: &Config,
     ) -> Result<Candidate, BoxError> {
         let timeouts = settings.timeouts.or(&config.defaults.timeouts);
-        let target = self.target(model);
+        let target = self.target(model, known_as);
+        let place = place(&self.provider, self.address.as_ref(), model, known_as.unwrap_or(model))?;
+        let sign = match place.is_anthropics() {
+            true => versioned(self.sign.clone()),
+            false => self.sign.clone(),
+        };
         // The route gets its own way of connecting, unless the provider insists on one.
         let connect = settings.timeouts.connect.map_or(self.connect, |time| *time);
-        let translate = TranslateLayer::new(target.clone(), natives(self.kind))
+        let translate = TranslateLayer::new(target.clone(), place.natives)
             .strict(settings.strict.unwrap_or(config.server.strict))
-            .deviations(deviations(self.kind));
+            .deviations(place.deviations);
         let stack = ServiceBuilder::new()
             // Full is an error, so that the route can go on to the next target.
             .layer(self.in_flight.clone())
@@ -219,18 +232,24 @@ impl Stack {
             .layer(FirstEventLayer::new(timeouts.first_event()))
             // Sees what the provider really sent, and all of it.
             .layer(MeterLayer::new(target.clone()));
-        let Some(address) = &self.address else {
+        let Some(address) = place.address else {
             return Ok(Candidate::new(target, stack.service(Demo::default())));
         };
         let client = self.clients.get(&connect).cloned().unwrap_or_else(|| HttpClient::new(connect));
-        let upstream =
-            Upstream::at(client, address.clone()).first_byte(timeouts.first_byte()).idle(timeouts.idle());
+        let upstream = Upstream::at(client, address).first_byte(timeouts.first_byte()).idle(timeouts.idle());
         // Last, so that the credential passes through no other layer.
-        Ok(Candidate::new(target, stack.layer(self.sign.clone()).service(upstream)))
+        let service = stack.layer(sign).service(upstream);
+        Ok(Candidate::new(target, service).asked_for(place.model))
     }
 
-    fn target(&self, model: &str) -> Arc<Target> {
-        let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, model);
+    fn target(&self, model: &str, known_as: Option<&str>) -> Arc<Target> {
+        let names: &[&str] = match known_as {
+            Some(known_as) => &[model, known_as],
+            // The list leaves the makers out of most names.
+            None if self.kind == ProviderKind::Vertex => &names_at_vertex(model),
+            None => &[model],
+        };
+        let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, names);
         let price = self.own_prices.get(model).copied().or(price).or(self.prices.unknown);
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
@@ -245,7 +264,7 @@ impl Stack {
     }
 }
 
-fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
+pub(super) fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
     match kind {
         ProviderKind::OpenAi | ProviderKind::Azure => {
             let counting = (kind == ProviderKind::OpenAi).then_some(&OPENAI_COUNT as &dyn Dialect);
@@ -263,11 +282,12 @@ fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
         }
         ProviderKind::Anthropic => vec![&ANTHROPIC, &ANTHROPIC_COUNT],
         ProviderKind::Gemini => vec![&GEMINI, &GEMINI_COUNT, &GEMINI_BATCH_EMBED, &GEMINI_EMBED],
-        ProviderKind::Vertex | ProviderKind::Bedrock | ProviderKind::Demo => vec![&OPENAI_CHAT],
+        ProviderKind::Bedrock => vec![&BEDROCK, &BEDROCK_EMBEDDINGS],
+        ProviderKind::Vertex | ProviderKind::Demo => vec![&OPENAI_CHAT],
     }
 }
 
-fn deviations(kind: ProviderKind) -> Deviations {
+pub(super) fn deviations(kind: ProviderKind) -> Deviations {
     match kind {
         ProviderKind::Preset(preset) => preset.deviations,
         _ => Deviations::new("", &[]),
@@ -305,22 +325,30 @@ impl Prices {
         Self { book: PriceBook::builtin().with_overrides(overrides), unknown }
     }
 
-    /// By the provider's name in the configuration, and then by what kind it is.
-    fn lookup(&self, name: &str, kind: ProviderKind, model: &str) -> Listing {
+    /// By the provider's name in the configuration, and then by what kind it is; a model may have several
+    /// names.
+    fn lookup(&self, name: &str, kind: ProviderKind, models: &[&str]) -> Listing {
         if kind == ProviderKind::Demo {
             return Listing { price: Some(Price::default()), ..Listing::default() };
         }
-        // The chat completions of Vertex want the maker's name in front, which the list leaves out.
-        let model = match kind {
-            ProviderKind::Vertex => model.strip_prefix("google/").unwrap_or(model),
-            _ => model,
-        };
-        let named = self.book.lookup(name, model).unwrap_or_default();
-        let listed =
-            list_name(kind).filter(|list| *list != name).and_then(|list| self.book.lookup(list, model));
-        match listed {
+        let named = self.listing(name, models).unwrap_or_default();
+        let others = (kind == ProviderKind::Azure).then_some("azure_ai");
+        let mut lists = list_name(kind).into_iter().chain(others).filter(|list| *list != name);
+        match lists.find_map(|list| self.listing(list, models)) {
             Some(listed) => Listing { price: named.price.or(listed.price), facts: listed.facts },
             None => named,
         }
+    }
+
+    /// What one list says of a model, by the first of its names that it has.
+    fn listing(&self, list: &str, models: &[&str]) -> Option<Listing> {
+        let mut found = models.iter().filter_map(|model| self.book.lookup(list, model));
+        let first = found.next()?;
+        if first.facts.is_known() {
+            return Some(first);
+        }
+        // A price of the configuration comes without facts.
+        let facts = found.map(|listing| listing.facts).find(ModelFacts::is_known);
+        Some(Listing { facts: facts.unwrap_or_default(), ..first })
     }
 }

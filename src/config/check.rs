@@ -158,7 +158,7 @@ fn missing(provider: &Provider) -> Vec<(&'static str, &'static str)> {
             need(has_proof, ".api_key", "is missing; or give `credentials`");
         }
         ProviderKind::Vertex => {
-            need(provider.project.is_some() || has_url, ".project", "is missing; name the project at Google");
+            need(provider.project.is_some(), ".project", "is missing; name the project at Google");
         }
         ProviderKind::Bedrock => {
             need(provider.region.is_some(), ".region", "is missing; such as us-east-1");

@@ -1,4 +1,4 @@
-use std::{env, path::Path, sync::Arc};
+use std::{env, path::Path, sync::Arc, time::Duration};
 
 use http::HeaderName;
 use schemars::JsonSchema;
@@ -33,6 +33,8 @@ pub struct Credentials {
     pub token_file: Option<String>,
     /// `azure`: whether to be the identity of the machine or the app.
     pub managed_identity: bool,
+    /// `azure`: what the tokens are for; `https://cognitiveservices.azure.com` if it isn't given.
+    pub resource: Option<String>,
     /// `bedrock`: the id of an access key.
     pub access_key_id: Option<String>,
     /// `bedrock`: the secret of the access key.
@@ -48,6 +50,7 @@ impl Credentials {
             || self.client_id.is_some()
             || self.client_secret.is_some()
             || self.token_file.is_some()
+            || self.resource.is_some()
             || self.managed_identity;
         let of_bedrock =
             self.access_key_id.is_some() || self.secret_access_key.is_some() || self.session_token.is_some();
@@ -100,9 +103,13 @@ pub(super) fn credential(
             (signed(BearerToken::new(google)), charged)
         }
         (None, ProviderKind::Bedrock) => {
+            // As AWS has it, a key of Bedrock's own goes before the keys of an account.
+            if let (None, Some(key)) = (given, bedrock_key()) {
+                return Ok((Credential::Bearer(key), None));
+            }
             let address = address.ok_or("base_url: is missing")?;
             let region = provider.region.as_deref().ok_or("region: is missing")?;
-            let keys = aws(given).ok_or("credentials: there are none, and AWS_ACCESS_KEY_ID isn't set")?;
+            let keys = aws(given).ok_or("credentials: there are none, and neither AWS_BEARER_TOKEN_BEDROCK nor AWS_ACCESS_KEY_ID is set")?;
             let signer = SigV4::bedrock(address.clone(), region, keys);
             (Credential::Signed(Arc::new(signer)), None)
         }
@@ -119,8 +126,16 @@ fn signed(token: BearerToken) -> Credential {
 }
 
 fn azure(given: Credentials) -> Result<BearerToken, BoxError> {
+    /// As Azure's own libraries do.
+    const EARLY: Duration = Duration::from_secs(300);
+
     if given.managed_identity {
-        return Ok(BearerToken::new(ManagedIdentity::new(given.client_id.as_deref())));
+        let identity = ManagedIdentity::new(given.client_id.as_deref());
+        let token = match &given.resource {
+            Some(resource) => BearerToken::new(identity.resource(resource)),
+            None => BearerToken::new(identity),
+        };
+        return Ok(token.early(EARLY));
     }
     let (Some(tenant), Some(client)) = (given.tenant_id, given.client_id) else {
         return Err("credentials: there are none, and no api_key".into());
@@ -130,11 +145,15 @@ fn azure(given: Credentials) -> Result<BearerToken, BoxError> {
         (None, Some(file)) => Entra::federated(&tenant, &client, file),
         (None, None) => return Err("credentials: client_secret is missing".into()),
     };
+    let entra = given.resource.iter().fold(entra, |entra, resource| entra.resource(resource));
     let authority = env::var("AZURE_AUTHORITY_HOST").ok().filter(|authority| !authority.is_empty());
-    Ok(BearerToken::new(match authority {
-        Some(authority) => entra.authority(&authority),
-        None => entra,
-    }))
+    let entra = authority.iter().fold(entra, |entra, authority| entra.authority(authority));
+    Ok(BearerToken::new(entra).early(EARLY))
+}
+
+/// The key in `AWS_BEARER_TOKEN_BEDROCK`.
+fn bedrock_key() -> Option<Secret> {
+    env::var("AWS_BEARER_TOKEN_BEDROCK").ok().filter(|key| !key.is_empty()).map(Secret::new)
 }
 
 fn aws(given: Option<&Credentials>) -> Option<AwsKeys> {

@@ -65,6 +65,8 @@ fn from_variables(lookup: &dyn Fn(&str) -> Option<String>) -> (Config, Vec<&'sta
         config.providers.insert(name.to_owned(), provider);
     }
     azure(&lookup, &mut config, &mut found);
+    bedrock(&lookup, &mut config, &mut found);
+    vertex(&lookup, &mut config, &mut found);
     config.providers.insert("demo".to_owned(), Provider::new(ProviderKind::Demo));
     (config, found)
 }
@@ -81,6 +83,36 @@ fn azure(lookup: &dyn Fn(&str) -> Option<String>, config: &mut Config, found: &m
         provider.base_url = Some(url);
         provider.api_version = lookup(VERSION).inspect(|_| found.push(VERSION));
         config.providers.insert("azure".to_owned(), provider);
+    }
+}
+
+/// Bedrock is in a region. The keys of an account may be there for something else: only one of Bedrock's own
+/// says that it is meant.
+fn bedrock(lookup: &dyn Fn(&str) -> Option<String>, config: &mut Config, found: &mut Vec<&'static str>) {
+    const KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
+    const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+    let region = REGIONS.into_iter().find_map(|name| Some((name, lookup(name)?)));
+    if let (Some(key), Some((name, region))) = (lookup(KEY), region) {
+        found.extend([KEY, name]);
+        let mut provider = Provider::new(ProviderKind::Bedrock);
+        provider.api_key = Some(Secret::new(key));
+        provider.region = Some(region);
+        config.providers.insert("bedrock".to_owned(), provider);
+    }
+}
+
+/// A project may be there for something else: Google's SDKs have a switch that says that Vertex is meant.
+fn vertex(lookup: &dyn Fn(&str) -> Option<String>, config: &mut Config, found: &mut Vec<&'static str>) {
+    const SWITCHES: [&str; 2] = ["GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_ENTERPRISE"];
+    const PROJECT: &str = "GOOGLE_CLOUD_PROJECT";
+    const LOCATION: &str = "GOOGLE_CLOUD_LOCATION";
+    let is_on = |name: &&str| lookup(name).is_some_and(|value| matches!(&*value, "true" | "True" | "1"));
+    if let (Some(switch), Some(project)) = (SWITCHES.into_iter().find(is_on), lookup(PROJECT)) {
+        found.extend([switch, PROJECT]);
+        let mut provider = Provider::new(ProviderKind::Vertex);
+        provider.project = Some(project);
+        provider.location = lookup(LOCATION).inspect(|_| found.push(LOCATION));
+        config.providers.insert("vertex".to_owned(), provider);
     }
 }
 
@@ -121,11 +153,47 @@ mod tests {
     }
 
     #[test]
+    fn vertex_is_there_if_it_is_meant() {
+        let with = |switch: &'static str| {
+            from_variables(&move |name| match name {
+                "GOOGLE_GENAI_USE_VERTEXAI" => Some(switch.to_owned()),
+                "GOOGLE_CLOUD_PROJECT" => Some("p".to_owned()),
+                "GOOGLE_CLOUD_LOCATION" => Some("eu".to_owned()),
+                _ => None,
+            })
+        };
+
+        let (config, found) = with("true");
+
+        assert_eq!(found, ["GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"]);
+        let vertex = &config.providers["vertex"];
+        assert_eq!((vertex.project.as_deref(), vertex.location.as_deref()), (Some("p"), Some("eu")));
+        assert!(!with("false").0.providers.contains_key("vertex"));
+    }
+
+    #[test]
     fn without_keys_there_is_the_demo() {
         let (config, found) = from_variables(&|_| None);
 
         assert!(found.is_empty());
         assert_eq!(config.providers["demo"].kind, ProviderKind::Demo);
         assert_eq!(config.server, Config::default().server);
+    }
+
+    #[test]
+    fn a_key_of_bedrock_needs_a_region() {
+        let with = |region: Option<&'static str>| {
+            from_variables(&|name| match name {
+                "AWS_BEARER_TOKEN_BEDROCK" => Some("key".to_owned()),
+                "AWS_DEFAULT_REGION" => region.map(str::to_owned),
+                _ => None,
+            })
+        };
+
+        let (config, found) = with(Some("eu-west-1"));
+
+        assert_eq!(found, ["AWS_BEARER_TOKEN_BEDROCK", "AWS_DEFAULT_REGION"]);
+        assert_eq!(config.providers["bedrock"].region.as_deref(), Some("eu-west-1"));
+        assert!(!with(None).0.providers.contains_key("bedrock"));
     }
 }

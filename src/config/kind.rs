@@ -20,11 +20,11 @@ pub enum ProviderKind {
     OpenAiCompatible,
     /// The same by someone whose address and deviations are known.
     Preset(&'static Preset),
-    /// OpenAI's models at Azure.
+    /// The models at Azure: OpenAI's and others.
     Azure,
-    /// The chat completions of Google's Vertex AI.
+    /// The models of Google's Vertex AI: Gemini, Claude and others.
     Vertex,
-    /// The chat completions of Amazon Bedrock.
+    /// Amazon Bedrock: the models of all makers there, through Converse.
     Bedrock,
     /// Built in: answers by itself, without a network.
     Demo,
@@ -39,9 +39,9 @@ const OWN: [(ProviderKind, &str); 8] = [
         ProviderKind::OpenAiCompatible,
         "The chat completions of OpenAI, offered by someone else at `base_url`.",
     ),
-    (ProviderKind::Azure, "OpenAI's models at Azure."),
-    (ProviderKind::Vertex, "The chat completions of Google's Vertex AI."),
-    (ProviderKind::Bedrock, "The chat completions of Amazon Bedrock."),
+    (ProviderKind::Azure, "The models at Azure: OpenAI's and others."),
+    (ProviderKind::Vertex, "The models of Google's Vertex AI: Gemini, Claude and others."),
+    (ProviderKind::Bedrock, "Amazon Bedrock: the models of all makers there, through Converse."),
     (ProviderKind::Demo, "Built in: answers by itself, without a network."),
 ];
 

@@ -60,6 +60,7 @@ mod keys;
 mod kind;
 mod model;
 mod money;
+mod place;
 mod problem;
 mod provider;
 mod read;

@@ -43,12 +43,21 @@ pub struct Target {
     /// `provider/model`: a name under `providers`, and the model's name there.
     #[serde(rename = "use")]
     pub name: String,
+    /// What the model is, by its name in the list of prices, where its name at the provider doesn't say:
+    /// `gpt-4o`, for a deployment at Azure. Its price and its abilities are those.
+    #[serde(default)]
+    pub model: Option<String>,
 }
 
 impl Target {
     /// The target named `provider/model`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+        Self { name: name.into(), model: None }
+    }
+
+    /// What the model is, if its own name doesn't say.
+    pub fn known_as(&self) -> Option<&str> {
+        self.model.as_deref()
     }
 
     /// The provider's name and the model's; `None` if there is no `/`.

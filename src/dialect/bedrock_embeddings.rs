@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Codec, EmbeddingsCodec, Encoded, OPENAI_CHAT, Sibling,
+    BEDROCK, Codec, EmbeddingsCodec, Encoded, Sibling,
     embeddings::{self, Answer, Form, Request, Task},
     json,
     lost::Lost,
@@ -20,7 +20,7 @@ use crate::{Error, Kind, Target, percent};
 /// `POST /model/{model}/invoke` with texts.
 pub static BEDROCK_EMBEDDINGS: Sibling = Sibling {
     id: "bedrock-embeddings",
-    chat: &OPENAI_CHAT,
+    chat: &BEDROCK,
     speaks: |_| false,
     path: |payload| format!("/model/{}/invoke", percent::segment(payload.model()).replace(':', "%3A")).into(),
     peek: never_asked,

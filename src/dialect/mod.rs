@@ -11,6 +11,7 @@ pub mod embeddings;
 
 mod anthropic;
 pub(crate) mod arguments;
+mod bedrock;
 mod bedrock_embeddings;
 pub(crate) mod buffer;
 mod count;
@@ -38,6 +39,7 @@ mod status;
 mod task;
 pub(crate) mod text;
 mod text_or;
+mod turns;
 mod vertex_embeddings;
 
 use std::{
@@ -53,6 +55,7 @@ use http::{Method, StatusCode, request::Parts};
 use self::prefix::Vendor;
 pub use self::{
     anthropic::{ANTHROPIC, ANTHROPIC_COUNT, Anthropic},
+    bedrock::{BEDROCK, Bedrock},
     bedrock_embeddings::BEDROCK_EMBEDDINGS,
     gemini::{GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
@@ -65,7 +68,11 @@ pub use self::{
     vertex_embeddings::VERTEX_EMBEDDINGS,
 };
 use crate::{
-    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    Error, Kind, Payload, Target, Tokens,
+    body::{Framing, sse},
+    error::Reply,
+    exchange::RequestId,
+    payload::Head,
     target::ModelFacts,
 };
 
@@ -93,6 +100,11 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
 
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
     fn path(&self, payload: &Payload) -> Cow<'static, str>;
+
+    /// How the events of a stream are told apart.
+    fn framing(&self) -> Framing {
+        Framing::Sse
+    }
 
     /// Reads what the gateway needs from a request, shallowly and strictly: text that is not JSON, a
     /// member that stands twice, a wrong type in a field that is read are errors naming the field.

@@ -22,7 +22,7 @@ impl Rule {
         Self { longest, allows: |_, byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') }
     }
 
-    fn takes(&self, name: &str) -> bool {
+    pub(crate) fn takes(&self, name: &str) -> bool {
         let is_allowed = |(position, byte)| (self.allows)(position, byte);
         (1..=self.longest).contains(&name.len()) && name.bytes().enumerate().all(is_allowed)
     }

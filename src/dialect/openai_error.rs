@@ -35,6 +35,7 @@ enum Said<'a> {
         kind: Option<String>,
         param: Option<String>,
         code: Option<Code>,
+        innererror: Option<serde_json::Value>,
     },
     Text(std::borrow::Cow<'a, str>),
 }
@@ -139,16 +140,22 @@ impl From<Body<'_>> for Described {
         let kind = body.kind.and_then(Words::text).unwrap_or_default();
         let code = body.code.map(Code::text).unwrap_or_default();
         match body.error {
-            Some(Said::Detailed { message, kind, param, code }) => Self {
+            Some(Said::Detailed { message, kind, param, code, innererror }) => Self {
                 message: message.or(elsewhere),
                 kind: kind.unwrap_or_default(),
                 param,
-                code: code.map(Code::text).unwrap_or_default(),
+                code: cause(innererror.as_ref())
+                    .map_or_else(|| code.map(Code::text).unwrap_or_default(), str::to_owned),
             },
             Some(Said::Text(text)) => Self { message: Some(text.into_owned()), kind, param: None, code },
             None => Self { message: elsewhere, kind, param: None, code },
         }
     }
+}
+
+/// What Azure says inside of an error, where that tells more than its code.
+fn cause(inner: Option<&serde_json::Value>) -> Option<&str> {
+    inner?.get("code")?.as_str().filter(|code| *code == "ResponsibleAIPolicyViolation")
 }
 
 /// The beginning of a body that is not JSON; pages of proxies are not worth showing.
@@ -258,6 +265,34 @@ mod tests {
         assert_eq!(reply(502, "<html>").message(), "the provider answered 502 Bad Gateway");
         assert_eq!(reply(500, "upstream connect error").message(), "upstream connect error");
         assert_eq!(reply(503, "").kind(), Kind::Overloaded);
+    }
+
+    #[test]
+    fn the_error_bodies_of_azure_are_understood() {
+        let kind = |status, body: &'static str| reply(status, body).kind();
+        let policy = r#"{"error":{"message":"filtered","type":null,"param":"prompt","code":"CODE","status":400,"innererror":{"code":"ResponsibleAIPolicyViolation","content_filter_result":{"jailbreak":{"filtered":true,"detected":true}}}}}"#;
+        let unknown = r#"{"error":{"message":"The API deployment for this resource does not exist.","type":"invalid_request_error","code":"DeploymentNotFound","innererror":"x"}}"#;
+
+        assert_eq!((kind(400, policy), reply(400, policy).param()), (Kind::ContentFiltered, Some("prompt")));
+        assert_eq!(kind(404, unknown), Kind::NoRoute);
+        assert_eq!(kind(404, r#"{"error":{"code":"404","message":"Resource not found"}}"#), Kind::NoRoute);
+        assert_eq!(kind(401, r#"{"error":{"code":"401","message":"Access denied"}}"#), Kind::UpstreamAuth);
+        assert_eq!(
+            kind(403, r#"{"error":{"code":"AuthenticationTypeDisabled","message":"x"}}"#),
+            Kind::UpstreamAuth
+        );
+        assert_eq!(
+            kind(408, r#"{"error":{"code":"Timeout","message":"The operation was timeout."}}"#),
+            Kind::Timeout
+        );
+        assert_eq!(kind(424, r#"{"error":{"code":"DependencyFailed","message":"x"}}"#), Kind::Upstream);
+        assert_eq!(kind(429, r#"{"error":{"code":"too_many_requests","message":"x"}}"#), Kind::RateLimited);
+        assert_eq!(kind(503, r#"{"error":{"code":"no_capacity","message":"x"}}"#), Kind::Overloaded);
+        assert_eq!(
+            kind(400, r#"{"error":{"code":"OperationNotSupported","message":"x"}}"#),
+            Kind::InvalidRequest
+        );
+        assert_eq!(reply(401, r#"{"statusCode":401,"message":"Unauthorized."}"#).message(), "Unauthorized.");
     }
 
     #[test]

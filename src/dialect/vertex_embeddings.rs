@@ -15,16 +15,12 @@ use super::{
 };
 use crate::{Error, Kind, Target, percent};
 
-/// `:predict` of a model of Google's, below `…/locations/{location}`.
+/// `:predict` of a model of Google's, below `…/locations/{location}/publishers/google`.
 pub static VERTEX_EMBEDDINGS: Sibling = Sibling {
     id: "vertex-embeddings",
     chat: &GEMINI,
     speaks: |_| false,
-    path: |payload| {
-        let model = payload.model();
-        let model = model.strip_prefix("google/").unwrap_or(model);
-        format!("/publishers/google/models/{}:predict", percent::segment(model)).into()
-    },
+    path: |payload| format!("/models/{}:predict", percent::segment(payload.model())).into(),
     peek: never_asked,
     repeat_model: |payload| payload,
     read_usage: |json, tokens| {

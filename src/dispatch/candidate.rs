@@ -43,12 +43,18 @@ impl Candidate {
         }
     }
 
+    /// Sets the name by which the provider is asked, where the target has another one.
+    #[must_use]
+    pub fn asked_for(self, model: &str) -> Self {
+        Self { model: ModelName::new(model), ..self }
+    }
+
     /// Who answers.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
     }
 
-    /// Asks the target, under its own name for the model.
+    /// Asks the target, under its name for the model.
     pub(super) fn call(&self, req: Request<Payload>) -> BoxFuture<'static, Result<Response<BoxBody>, Error>> {
         self.stack.call(req.map(|payload| payload.for_model(&self.model)))
     }

@@ -3,7 +3,7 @@ use serde::de::IgnoredAny;
 
 use crate::{
     Dialect, Error, Kind,
-    body::sse::{Event, Splitter},
+    body::{Splitter, sse::Event},
     dialect::Closing,
 };
 
@@ -22,7 +22,7 @@ impl Guard {
     pub(super) fn new(dialect: &'static dyn Dialect) -> Self {
         Self {
             dialect,
-            events: Splitter::default(),
+            events: Splitter::new(dialect.framing()),
             committed: false,
             ended: false,
             last: false,
@@ -38,11 +38,14 @@ impl Guard {
     /// Takes a chunk and returns the whole events up to here, without what follows an error.
     pub(super) fn chunk(&mut self, chunk: Bytes) -> Bytes {
         if let Err(error) = self.events.push(chunk) {
-            self.failure = Some(Error::new(Kind::Upstream, error.to_string()));
+            self.failure = Some(error);
             return Bytes::new();
         }
-        let mut events = std::mem::replace(&mut self.events, Splitter::new(0));
+        let mut events = std::mem::take(&mut self.events);
         let whole = events.visit_events(|event| self.look(event));
+        if self.failure.is_none() {
+            self.failure = events.check().err();
+        }
         self.events = events;
         whole
     }

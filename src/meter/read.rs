@@ -3,10 +3,7 @@ use std::sync::Arc;
 
 use crate::{
     Dialect, Error, Kind, Payload, Target, Tokens,
-    body::{
-        End, Observe, OnEnd,
-        sse::{Event, Splitter},
-    },
+    body::{End, Observe, OnEnd, Splitter, sse::Event},
     dialect::Closing,
     exchange::{AttemptHandle, Outcome},
 };
@@ -45,7 +42,7 @@ enum Answer {
 impl ReadUsage {
     pub(super) fn new(payload: &Payload, target: &Arc<Target>) -> Self {
         let answer = if payload.head().stream {
-            Answer::Stream(Splitter::default())
+            Answer::Stream(Splitter::new(payload.dialect().framing()))
         } else {
             Answer::Whole { first: Bytes::new(), more: BytesMut::new() }
         };
@@ -154,7 +151,7 @@ impl Observe for ReadUsage {
         }
         match &mut self.answer {
             Answer::Stream(events) => {
-                let mut events = std::mem::replace(events, Splitter::new(0));
+                let mut events = std::mem::take(events);
                 self.stream(&mut events, chunk.clone());
                 self.answer = Answer::Stream(events);
             }

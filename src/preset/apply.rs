@@ -1,5 +1,7 @@
 //! Applies the rules of a preset to a request.
 
+use http::HeaderMap;
+
 use super::{
     Deviations,
     object::{Member, Object, items},
@@ -8,8 +10,13 @@ use super::{
 };
 use crate::{Payload, Target};
 
-/// A request as the provider takes it, and the fields that are lost by that.
-pub(crate) fn adapted(payload: Payload, deviations: &Deviations, to: &Target) -> (Payload, Vec<Box<str>>) {
+/// A request with these headers as the provider takes it, and the fields that are lost by that.
+pub(crate) fn adapted(
+    payload: Payload,
+    headers: &HeaderMap,
+    deviations: &Deviations,
+    to: &Target,
+) -> (Payload, Vec<Box<str>>) {
     let source = payload.source().clone();
     let nothing_to_do = deviations.rules.is_empty() && deviations.quirk.is_none();
     if nothing_to_do || deviations.dialect != payload.dialect().id() {
@@ -20,7 +27,7 @@ pub(crate) fn adapted(payload: Payload, deviations: &Deviations, to: &Target) ->
     else {
         return (payload, Vec::new());
     };
-    let mut changes = Changes::new(text);
+    let mut changes = Changes::new(text, headers);
     let rules: Vec<_> = deviations
         .rules
         .iter()
@@ -204,7 +211,8 @@ pub(super) mod tests {
     ) -> (String, Vec<String>) {
         let payload =
             Payload::new(&OPENAI_CHAT, Head::default(), source.to_owned().into(), Exchange::default());
-        let (payload, lost) = adapted(payload, deviations, &Target::new("p", "m").facts(facts));
+        let (payload, lost) =
+            adapted(payload, &HeaderMap::new(), deviations, &Target::new("p", "m").facts(facts));
         let text = String::from_utf8(payload.to_bytes().into()).unwrap();
         (text, lost.iter().map(ToString::to_string).collect())
     }
@@ -279,7 +287,12 @@ pub(super) mod tests {
             bytes::Bytes::from(r#"{"model":"m","messages":[{"role":"user","content":"developer"}]}"#);
         let payload = Payload::new(&OPENAI_CHAT, Head::default(), source.clone(), Exchange::default());
 
-        let (same, lost) = adapted(payload, &Deviations::new("openai-chat", RULES), &Target::new("p", "m"));
+        let (same, lost) = adapted(
+            payload,
+            &HeaderMap::new(),
+            &Deviations::new("openai-chat", RULES),
+            &Target::new("p", "m"),
+        );
 
         assert_eq!(same.to_bytes().as_ptr(), source.as_ptr());
         assert!(lost.is_empty());
@@ -303,7 +316,12 @@ pub(super) mod tests {
         let payload = Payload::new(&OPENAI_CHAT, head, source.into(), Exchange::default());
         let payload = OPENAI_CHAT.ask_for_usage(payload.with_model(&ModelName::new("new")));
 
-        let (payload, _) = adapted(payload, &Deviations::new("openai-chat", RULES), &Target::new("p", "m"));
+        let (payload, _) = adapted(
+            payload,
+            &HeaderMap::new(),
+            &Deviations::new("openai-chat", RULES),
+            &Target::new("p", "m"),
+        );
 
         let text = r#"{"stream_options":{"include_usage":true},"model":"new","stream":true}"#;
         assert_eq!(payload.to_bytes(), text);

@@ -24,11 +24,18 @@ mod object;
 mod quirk;
 mod rule;
 mod table;
+mod vertex;
 
 use crate::target::ModelFacts;
 
 pub(crate) use self::apply::adapted;
-pub use self::{object::Object, quirk::Changes, rule::Rule, table::PRESETS};
+pub use self::{
+    object::Object,
+    quirk::Changes,
+    rule::Rule,
+    table::PRESETS,
+    vertex::{CLAUDE_AT_VERTEX, GEMINI_AT_VERTEX},
+};
 
 /// A provider that is known by its name.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 use std::ops::Range;
 
+use http::HeaderMap;
+
 use super::object::Object;
 use crate::dialect::lost::Lost;
 
@@ -10,13 +12,19 @@ pub(super) type Edit = (Range<usize>, String);
 #[derive(Debug)]
 pub struct Changes<'a> {
     text: &'a str,
+    headers: &'a HeaderMap,
     edits: Vec<Edit>,
     pub(super) lost: Lost,
 }
 
 impl<'a> Changes<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text, edits: Vec::new(), lost: Lost::default() }
+    pub(super) fn new(text: &'a str, headers: &'a HeaderMap) -> Self {
+        Self { text, headers, edits: Vec::new(), lost: Lost::default() }
+    }
+
+    /// The value of a header of the request.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     /// Writes `with` in the place of `part`, which is a slice of the request.
@@ -80,7 +88,8 @@ mod tests {
     fn two_edits_never_meet_in_one_place() {
         let text = r#"{"a":1,"b":2}"#;
         let object = Object::read(text).unwrap();
-        let mut changes = Changes::new(text);
+        let headers = HeaderMap::new();
+        let mut changes = Changes::new(text, &headers);
 
         changes.edit(1..7, "");
         changes.replace(object.get("a").unwrap(), "3");

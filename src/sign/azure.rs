@@ -11,7 +11,7 @@ use crate::{BoxFuture, Error, Kind, percent, secret::Secret};
 /// Where Entra is, unless a cloud has one of its own.
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 
-/// What tokens for models are for.
+/// What tokens for models are for, unless a cloud or a resource wants another one.
 const RESOURCE: &str = "https://cognitiveservices.azure.com";
 
 /// An application that is registered with Entra.
@@ -20,6 +20,7 @@ pub struct Entra {
     endpoint: Endpoint,
     url: String,
     client_id: String,
+    resource: String,
     proof: Proof,
 }
 
@@ -48,13 +49,20 @@ impl Entra {
         Self { url: format!("{}/{path}", authority.trim_end_matches('/')), ..self }
     }
 
+    /// Sets what the tokens are for, such as `https://ai.azure.com`.
+    #[must_use]
+    pub fn resource(self, resource: &str) -> Self {
+        Self { resource: resource.trim_end_matches('/').to_owned(), ..self }
+    }
+
     fn build(tenant: &str, client_id: &str, proof: Proof) -> Self {
         let url = format!("{AUTHORITY}/{}/oauth2/v2.0/token", percent::encoded(tenant));
-        Self { endpoint: Endpoint::default(), url, client_id: client_id.to_owned(), proof }
+        let (client_id, resource) = (client_id.to_owned(), RESOURCE.to_owned());
+        Self { endpoint: Endpoint::default(), url, client_id, resource, proof }
     }
 
     async fn token(&self) -> Result<Token, Error> {
-        let scope = format!("{RESOURCE}/.default");
+        let scope = format!("{}/.default", self.resource);
         let common =
             [("grant_type", "client_credentials"), ("client_id", &*self.client_id), ("scope", &*scope)];
         let granted: Granted = match &self.proof {
@@ -87,6 +95,9 @@ impl TokenSource for Entra {
 pub struct ManagedIdentity {
     endpoint: Endpoint,
     url: String,
+    version: &'static str,
+    resource: String,
+    client_id: Option<String>,
     header: (&'static str, Secret),
 }
 
@@ -106,19 +117,35 @@ impl ManagedIdentity {
         }
     }
 
-    fn at(url: &str, version: &str, client_id: Option<&str>, header: (&'static str, Secret)) -> Self {
-        let mut query = vec![("api-version", version), ("resource", RESOURCE)];
-        query.extend(client_id.map(|id| ("client_id", id)));
-        Self { endpoint: Endpoint::local(), url: format!("{url}?{}", percent::form(&query)), header }
+    /// Sets what the tokens are for, such as `https://ai.azure.com`.
+    #[must_use]
+    pub fn resource(self, resource: &str) -> Self {
+        Self { resource: resource.trim_end_matches('/').to_owned(), ..self }
+    }
+
+    fn at(url: &str, version: &'static str, client_id: Option<&str>, header: (&'static str, Secret)) -> Self {
+        Self {
+            endpoint: Endpoint::local(),
+            url: url.to_owned(),
+            version,
+            resource: RESOURCE.to_owned(),
+            client_id: client_id.map(str::to_owned),
+            header,
+        }
+    }
+
+    async fn token(&self) -> Result<Token, Error> {
+        let mut query = vec![("api-version", self.version), ("resource", &*self.resource)];
+        query.extend(self.client_id.as_deref().map(|id| ("client_id", id)));
+        let url = format!("{}?{}", self.url, percent::form(&query));
+        let header = (self.header.0, self.header.1.expose());
+        Ok(self.endpoint.get::<Granted>(&url, &[header]).await?.into())
     }
 }
 
 impl TokenSource for ManagedIdentity {
     fn fetch(&self) -> BoxFuture<'_, Result<Token, Error>> {
-        Box::pin(async {
-            let header = (self.header.0, self.header.1.expose());
-            Ok(self.endpoint.get::<Granted>(&self.url, &[header]).await?.into())
-        })
+        Box::pin(self.token())
     }
 }
 
@@ -181,8 +208,16 @@ mod tests {
             ManagedIdentity::at(&url, "2018-02-01", Some("app"), ("metadata", Secret::new("true")));
 
         let token = identity.fetch().await.unwrap();
+        let of_app = ("x-identity-header", Secret::new("proof"));
+        let app = ManagedIdentity::at(&format!("{}/msi", server.url), "2019-08-01", None, of_app);
+        app.resource("https://ai.azure.com/").fetch().await.unwrap();
 
         assert_eq!(token.lifetime.as_secs(), 86399);
+        let of_app = &server.asked()[1];
+        assert!(
+            of_app.starts_with("GET /msi?api-version=2019-08-01&resource=https%3A%2F%2Fai.azure.com HTTP")
+        );
+        assert!(of_app.contains("x-identity-header: proof\r\n"), "{of_app}");
         let asked = &server.asked()[0];
         assert!(asked.starts_with(
             "GET /metadata/identity/oauth2/token?api-version=2018-02-01\

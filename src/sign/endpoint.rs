@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -12,6 +12,9 @@ use crate::{Error, Kind, percent, secret::Secret, upstream::SmallClient};
 
 /// How long such a server may take.
 const WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a token is good at least, where it isn't said.
+pub(super) const USUAL: Duration = Duration::from_secs(300);
 
 /// Asks servers that hand out tokens.
 #[derive(Clone, Debug)]
@@ -37,13 +40,27 @@ impl Endpoint {
     where
         T: DeserializeOwned,
     {
-        read(&self.send(Method::GET, url, headers, Bytes::new()).await?)
+        read(self.send(Method::GET, url, headers, Bytes::new()).await?.body())
+    }
+
+    /// Asks with a header that the answer has to have too: what answers in the place of a machine's own
+    /// server doesn't.
+    #[cfg(feature = "vertex")]
+    pub(super) async fn get_of<T>(&self, url: &str, mark: (&str, &str)) -> Result<T, Error>
+    where
+        T: DeserializeOwned,
+    {
+        let answer = self.send(Method::GET, url, &[mark], Bytes::new()).await?;
+        if answer.headers().get(mark.0).is_none_or(|value| value != mark.1) {
+            return Err(unknown_answer());
+        }
+        read(answer.body())
     }
 
     /// The same where the answer may be anything.
     #[cfg(feature = "vertex")]
     pub(super) async fn text(&self, url: &str, headers: &[(&str, &str)]) -> Result<Bytes, Error> {
-        self.send(Method::GET, url, headers, Bytes::new()).await
+        Ok(self.send(Method::GET, url, headers, Bytes::new()).await?.into_body())
     }
 
     pub(super) async fn post_form<T>(&self, url: &str, fields: &[(&str, &str)]) -> Result<T, Error>
@@ -51,7 +68,7 @@ impl Endpoint {
         T: DeserializeOwned,
     {
         let headers = [("content-type", "application/x-www-form-urlencoded")];
-        read(&self.send(Method::POST, url, &headers, percent::form(fields).into()).await?)
+        read(self.send(Method::POST, url, &headers, percent::form(fields).into()).await?.body())
     }
 
     #[cfg(feature = "vertex")]
@@ -61,7 +78,7 @@ impl Endpoint {
     {
         let bearer = format!("Bearer {}", bearer.expose());
         let headers = [("content-type", "application/json"), ("authorization", &bearer)];
-        read(&self.send(Method::POST, url, &headers, json.into()).await?)
+        read(self.send(Method::POST, url, &headers, json.into()).await?.body())
     }
 
     async fn send(
@@ -70,20 +87,20 @@ impl Endpoint {
         url: &str,
         headers: &[(&str, &str)],
         body: Bytes,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Response<Bytes>, Error> {
         let mut req = Request::new(Full::new(body));
         *req.method_mut() = method;
         *req.uri_mut() = url.parse().map_err(|error| unusable("address").with_source(error))?;
         *req.headers_mut() = written(headers)?;
-        let (status, body) = self.client.send(req, self.within).await.map_err(|error| {
+        let answer = self.client.send(req, self.within).await.map_err(|error| {
             Error::new(Kind::Unreachable, "the server that hands out tokens could not be reached")
                 .with_source(error)
         })?;
-        match status.as_u16() {
-            200..300 => Ok(body),
-            429 => Err(refusal(Kind::RateLimited, &body)),
-            400..500 => Err(refusal(Kind::UpstreamAuth, &body)),
-            _ => Err(refusal(Kind::Upstream, &body)),
+        match answer.status().as_u16() {
+            200..300 => Ok(answer),
+            429 => Err(refusal(Kind::RateLimited, answer.body())),
+            400..500 => Err(refusal(Kind::UpstreamAuth, answer.body())),
+            _ => Err(refusal(Kind::Upstream, answer.body())),
         }
     }
 }
@@ -106,8 +123,12 @@ fn unusable(what: &str) -> Error {
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|_| {
         // What serde says may quote a token.
-        Error::new(Kind::Upstream, "the server that hands out tokens answered something else")
+        unknown_answer()
     })
+}
+
+fn unknown_answer() -> Error {
+    Error::new(Kind::Upstream, "the server that hands out tokens answered something else")
 }
 
 /// Clients see the name of the error; its description, with names of the operator's account in it, is
@@ -122,13 +143,26 @@ fn refusal(kind: Kind, body: &[u8]) -> Error {
     }
     let said: Refusal = serde_json::from_slice(body).unwrap_or_default();
     let name = said.error.as_str().or(said.error["status"].as_str()).unwrap_or_default();
+    let kind = match name {
+        // Google has these with a status that blames the client.
+        "internal_failure" | "temporarily_unavailable" | "server_error" => Kind::Upstream,
+        _ => kind,
+    };
     let is_name = |name: &str| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
     let error = match name {
         "" => Error::new(kind, "the gateway got no token"),
         name if is_name(name) => Error::new(kind, format!("the gateway got no token: {name}")),
         _ => Error::new(kind, "the gateway got no token"),
     };
-    error.with_source(said.error_description)
+    error.with_source(without_tokens(&said.error_description))
+}
+
+/// What a server says, without words that are as long as tokens and secrets are: it may quote what it was
+/// asked with.
+fn without_tokens(text: &str) -> String {
+    const LONGEST: usize = 40;
+    let words = text.split(' ').map(|word| if word.len() > LONGEST { "***" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A token as OAuth servers and the metadata services of clouds write it.
@@ -156,12 +190,10 @@ impl TryFrom<serde_json::Value> for Seconds {
 
 impl From<Granted> for Token {
     fn from(granted: Granted) -> Self {
-        /// The least that all servers grant, where one doesn't say.
-        const USUAL: Duration = Duration::from_secs(300);
-
+        // One that seems to have ended is new all the same: then the clock of this machine is wrong.
         let until = |at: Seconds| {
             let end = UNIX_EPOCH + Duration::from_secs(at.0.min(u64::from(u32::MAX)));
-            end.duration_since(SystemTime::now()).unwrap_or_default()
+            end.duration_since(SystemTime::now()).unwrap_or(USUAL)
         };
         let lifetime = granted.expires_in.map(|seconds| Duration::from_secs(seconds.0));
         let lifetime = lifetime.or(granted.expires_on.map(until)).unwrap_or(USUAL);
@@ -181,7 +213,7 @@ pub(super) mod testing {
 
     use crate::lock;
 
-    /// Where the server is, and what it was asked.
+    /// Where the server is, and what it was asked. All of its answers bear the mark of Google's metadata.
     pub(in crate::sign) struct Server {
         pub(in crate::sign) url: String,
         asked: Arc<Mutex<Vec<String>>>,
@@ -209,7 +241,8 @@ pub(super) mod testing {
                     lock(&seen).push(request);
                     let length = body.len();
                     let text = format!(
-                        "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                        "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\
+                         metadata-flavor: Google\r\n\r\n{body}"
                     );
                     socket.write_all(text.as_bytes()).await.unwrap();
                 }
@@ -257,6 +290,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_failure_of_the_server_is_no_refusal_whatever_its_status() {
+        assert_eq!(refused(400, r#"{"error":"internal_failure"}"#).await.kind(), Kind::Upstream);
+        assert_eq!(refused(400, r#"{"error":"temporarily_unavailable"}"#).await.kind(), Kind::Upstream);
+        assert_eq!(refused(400, r#"{"error":"invalid_grant"}"#).await.kind(), Kind::UpstreamAuth);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_quotes_a_token_is_not_quoted() {
+        let quotes = r#"{"error":"invalid_grant","error_description":"bad token eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJzYSJ9.c2lnbmF0dXJl of app 42"}"#;
+
+        let error = refused(400, quotes).await;
+
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(source, "bad token *** of app 42");
+        assert!(!format!("{error:?}").contains("eyJ"));
+    }
+
+    #[cfg(feature = "vertex")]
+    #[tokio::test]
+    async fn whoever_answers_for_the_machine_has_to_know_its_mark() {
+        let server = Server::start(|_| (200, r#"{"access_token":"t"}"#.to_owned())).await;
+        let endpoint = Endpoint::local();
+
+        let own: Result<Granted, Error> = endpoint.get_of(&server.url, ("metadata-flavor", "Google")).await;
+        let other: Result<Granted, Error> = endpoint.get_of(&server.url, ("metadata-flavor", "Other")).await;
+
+        assert!(own.is_ok());
+        assert_eq!(other.err().unwrap().kind(), Kind::Upstream);
+    }
+
+    #[tokio::test]
     async fn a_server_that_is_not_there_is_unreachable() {
         let endpoint = Endpoint::default();
         let answer: Result<Granted, Error> = endpoint.get("http://127.0.0.1:1/token", &[]).await;
@@ -274,6 +338,6 @@ mod tests {
         assert_eq!(lifetime(r#"{"access_token":"t"}"#), 300);
         let on = lifetime(&format!(r#"{{"access_token":"t","expires_on":"{}"}}"#, now + 1000));
         assert!((990..=1000).contains(&on), "{on}");
-        assert_eq!(lifetime(r#"{"access_token":"t","expires_on":"1"}"#), 0);
+        assert_eq!(lifetime(r#"{"access_token":"t","expires_on":"1"}"#), 300);
     }
 }

@@ -12,8 +12,12 @@ use tokio::time::Instant;
 use super::Authorize;
 use crate::{BoxFuture, Error, Kind, Payload, lock, secret::Secret};
 
-/// How long before its end a token is renewed, unless it lives for less than twice that.
+/// How long before its end a token is renewed if nothing else is set: less than the time before which Google's
+/// machines go on handing out the old one.
 const EARLY: Duration = Duration::from_secs(225);
+
+/// How long to wait before a server that failed is asked once more.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// How long to go on with an old token before the next attempt to renew it.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -71,6 +75,7 @@ pub struct Token {
 #[derive(Debug)]
 pub struct BearerToken {
     source: Arc<dyn TokenSource>,
+    early: Duration,
     state: Mutex<State>,
     renewing: tokio::sync::Mutex<()>,
 }
@@ -78,6 +83,8 @@ pub struct BearerToken {
 #[derive(Debug, Default)]
 struct State {
     current: Option<Current>,
+    /// The one before, which answers that are still under way may quote.
+    previous: Option<Secret>,
     /// When the last attempt failed, and why.
     failed: Option<(Instant, Kind, String)>,
 }
@@ -94,7 +101,19 @@ struct Current {
 impl BearerToken {
     /// Fetches tokens from `source`.
     pub fn new(source: impl TokenSource) -> Self {
-        Self { source: Arc::new(source), state: Mutex::default(), renewing: tokio::sync::Mutex::default() }
+        Self {
+            source: Arc::new(source),
+            early: EARLY,
+            state: Mutex::default(),
+            renewing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Sets how long before its end a token is renewed, unless it lives for less than twice that: three
+    /// minutes and three quarters if it isn't set.
+    #[must_use]
+    pub fn early(self, early: Duration) -> Self {
+        Self { early, ..self }
     }
 
     /// The value of the header.
@@ -105,6 +124,10 @@ impl BearerToken {
             return Ok(old.header);
         }
         let Ok(_only_one) = self.renewing.try_lock() else { return Ok(old.header) };
+        // Another one may have been quicker.
+        if let Some(new) = self.good(asked).filter(|current| current.renew > asked) {
+            return Ok(new.header);
+        }
         match self.fetch().await {
             Ok(header) => Ok(header),
             Err(error) => {
@@ -142,12 +165,19 @@ impl BearerToken {
     }
 
     async fn fetch(&self) -> Result<HeaderValue, Error> {
-        let fetched = self.source.fetch().await.and_then(Current::new);
+        let mut fetched = self.source.fetch().await;
+        if fetched.as_ref().is_err_and(|error| error.kind() == Kind::Upstream) {
+            tokio::time::sleep(AGAIN).await;
+            fetched = self.source.fetch().await;
+        }
+        let fetched = fetched.and_then(|token| Current::new(token, self.early));
         let mut state = lock(&self.state);
         match fetched {
             Ok(current) => {
                 let header = current.header.clone();
-                *state = State { current: Some(current), failed: None };
+                let before = state.current.take().map(|current| current.secret);
+                let previous = before.or(state.previous.take());
+                *state = State { current: Some(current), previous, failed: None };
                 Ok(header)
             }
             Err(error) => {
@@ -159,7 +189,7 @@ impl BearerToken {
 }
 
 impl Current {
-    fn new(token: Token) -> Result<Self, Error> {
+    fn new(token: Token, early: Duration) -> Result<Self, Error> {
         /// No token is trusted for longer, whatever it says.
         const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -168,7 +198,7 @@ impl Current {
         header.set_sensitive(true);
         let now = Instant::now();
         let lifetime = token.lifetime.min(LONGEST);
-        let renew = now + lifetime - EARLY.min(lifetime / 2);
+        let renew = now + lifetime - early.min(lifetime / 2);
         Ok(Self { secret: token.secret, header, fetched: now, renew, ends: now + lifetime })
     }
 }
@@ -183,15 +213,17 @@ impl Authorize for BearerToken {
     }
 
     fn secrets(&self) -> Vec<Secret> {
-        lock(&self.state).current.iter().map(|current| current.secret.clone()).collect()
+        let state = lock(&self.state);
+        let current = state.current.as_ref().map(|current| &current.secret);
+        current.into_iter().chain(&state.previous).cloned().collect()
     }
 
     fn refused(&self) -> bool {
         let mut state = lock(&self.state);
         // None is there if another request has found out first.
         let is_old = state.current.as_ref().is_none_or(|current| current.fetched.elapsed() > YOUNG);
-        if is_old {
-            state.current = None;
+        if is_old && let Some(current) = state.current.take() {
+            state.previous = Some(current.secret);
         }
         is_old
     }
@@ -210,7 +242,7 @@ mod tests {
     struct Office {
         count: AtomicU64,
         lifetime: Duration,
-        fails: Mutex<bool>,
+        fails: Mutex<Option<Kind>>,
     }
 
     #[derive(Clone, Debug)]
@@ -219,7 +251,7 @@ mod tests {
     impl Counter {
         fn new(lifetime: u64) -> Self {
             let lifetime = Duration::from_secs(lifetime);
-            Self(Arc::new(Office { count: AtomicU64::new(0), lifetime, fails: Mutex::new(false) }))
+            Self(Arc::new(Office { count: AtomicU64::new(0), lifetime, fails: Mutex::new(None) }))
         }
 
         fn count(&self) -> u64 {
@@ -227,7 +259,7 @@ mod tests {
         }
 
         fn fails(&self, fails: bool) {
-            *lock(&self.0.fails) = fails;
+            *lock(&self.0.fails) = fails.then_some(Kind::Unreachable);
         }
     }
 
@@ -236,8 +268,8 @@ mod tests {
             let number = self.0.count.fetch_add(1, Ordering::SeqCst);
             Box::pin(async move {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                if *lock(&self.0.fails) {
-                    return Err(Error::new(Kind::Unreachable, "the office is closed"));
+                if let Some(kind) = *lock(&self.0.fails) {
+                    return Err(Error::new(kind, "the office is closed"));
                 }
                 Ok(Token { secret: Secret::new(format!("t{number}")), lifetime: self.0.lifetime })
             })
@@ -344,6 +376,30 @@ mod tests {
         assert_eq!(token.secrets(), [Secret::new("t0")]);
         wait(61).await;
         assert!(token.refused());
+        assert_eq!(token.secrets(), [Secret::new("t0")]);
+        assert_eq!(token.header().await.unwrap(), "Bearer t1");
+        assert_eq!(token.secrets(), [Secret::new("t1"), Secret::new("t0")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_failed_is_asked_once_more() {
+        let (counter, token) = office(3600);
+        *lock(&counter.0.fails) = Some(Kind::Upstream);
+
+        let error = token.header().await.unwrap_err();
+
+        assert_eq!((error.kind(), counter.count()), (Kind::Upstream, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_early_a_token_is_renewed_can_be_set() {
+        let counter = Counter::new(3600);
+        let token = BearerToken::new(counter.clone()).early(Duration::from_secs(300));
+        token.header().await.unwrap();
+
+        wait(3600 - 301).await;
+        assert_eq!(token.header().await.unwrap(), "Bearer t0");
+        wait(1).await;
         assert_eq!(token.header().await.unwrap(), "Bearer t1");
     }
 }

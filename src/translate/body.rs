@@ -10,8 +10,8 @@ use pin_project_lite::pin_project;
 
 use super::undo::UndoStream;
 use crate::{
-    BoxError, Dialect, Error, Kind,
-    body::sse::{Event, Splitter},
+    BoxError, Dialect, Error,
+    body::{Framing, Splitter, sse::Event},
 };
 
 pin_project! {
@@ -56,7 +56,7 @@ impl<R> Translated<R> {
     }
 
     pub(super) fn filtered(inner: R, dialect: &'static dyn Dialect) -> Self {
-        let (events, out) = (Splitter::default(), BytesMut::new());
+        let (events, out) = (Splitter::new(dialect.framing()), BytesMut::new());
         Self {
             state: State::Filtered {
                 inner: Some(inner),
@@ -72,8 +72,8 @@ impl<R> Translated<R> {
         Self { state: State::Whole { body: Full::new(body) } }
     }
 
-    pub(super) fn stream(inner: R, stream: UndoStream) -> Self {
-        let (events, out) = (Splitter::default(), BytesMut::new());
+    pub(super) fn stream(inner: R, framing: Framing, stream: UndoStream) -> Self {
+        let (events, out) = (Splitter::new(framing), BytesMut::new());
         Self { state: State::Stream { inner: Some(inner), events, stream, out, rest: Rest::More } }
     }
 }
@@ -157,11 +157,11 @@ fn rewrite_chunk(
     rewrite: &mut impl Rewrite,
     out: &mut BytesMut,
 ) -> Result<(), Error> {
-    events.push(chunk).map_err(|error| Error::new(Kind::Upstream, error.to_string()))?;
+    events.push(chunk)?;
     while let Some(event) = events.next_event() {
         rewrite.event(&event, out)?;
     }
-    Ok(())
+    events.check()
 }
 
 impl<R> Body for Translated<R>

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use super::{body::Translated, undo::UndoStream};
 use crate::{
     BoxError, Dialect, Error, Exchange, Target,
+    body::Framing,
     dialect::{ChatCodec, Codec, CountCodec, EmbeddingsCodec, Encoded, Undo, embeddings::Form},
     headers,
     payload::Head,
@@ -16,7 +17,7 @@ use crate::{
 /// The way from a client's dialect to a provider's of the same task.
 #[derive(Clone, Copy)]
 pub(super) enum Pair {
-    Chat { client: &'static dyn ChatCodec, provider: &'static dyn ChatCodec },
+    Chat { client: &'static dyn ChatCodec, provider: &'static dyn ChatCodec, framing: Framing },
     Count { client: &'static dyn CountCodec, provider: &'static dyn CountCodec },
     Embeddings { client: &'static dyn EmbeddingsCodec, provider: &'static dyn EmbeddingsCodec },
 }
@@ -25,7 +26,9 @@ impl Pair {
     /// `None` where there is no way.
     pub(super) fn of(client: &dyn Dialect, provider: &dyn Dialect) -> Option<Self> {
         match (client.codec()?, provider.codec()?) {
-            (Codec::Chat(client), Codec::Chat(provider)) => Some(Self::Chat { client, provider }),
+            (Codec::Chat(client), Codec::Chat(answers)) => {
+                Some(Self::Chat { client, provider: answers, framing: provider.framing() })
+            }
             (Codec::Count(client), Codec::Count(provider)) => Some(Self::Count { client, provider }),
             (Codec::Embeddings(client), Codec::Embeddings(provider)) => {
                 Some(Self::Embeddings { client, provider })
@@ -37,10 +40,10 @@ impl Pair {
     /// The request for the provider, and the way back.
     pub(super) fn request(self, source: &[u8], head: Head, to: &Target) -> Result<(Encoded, Back), Error> {
         match self {
-            Self::Chat { client, provider } => {
+            Self::Chat { client, provider, framing } => {
                 let mut encoded = provider.encode_request(&client.decode_request(source)?, to)?;
                 let undo = std::mem::take(&mut encoded.undo);
-                Ok((encoded, Back::Chat { client, provider, undo, head }))
+                Ok((encoded, Back::Chat { client, provider, framing, undo, head }))
             }
             Self::Count { client, provider } => {
                 let encoded = provider.encode_request(&client.decode_request(source)?, to)?;
@@ -57,9 +60,22 @@ impl Pair {
 
 /// What the way back needs.
 pub(super) enum Back {
-    Chat { client: &'static dyn ChatCodec, provider: &'static dyn ChatCodec, undo: Undo, head: Head },
-    Count { client: &'static dyn CountCodec, provider: &'static dyn CountCodec },
-    Embeddings { client: &'static dyn EmbeddingsCodec, provider: &'static dyn EmbeddingsCodec, form: Form },
+    Chat {
+        client: &'static dyn ChatCodec,
+        provider: &'static dyn ChatCodec,
+        framing: Framing,
+        undo: Undo,
+        head: Head,
+    },
+    Count {
+        client: &'static dyn CountCodec,
+        provider: &'static dyn CountCodec,
+    },
+    Embeddings {
+        client: &'static dyn EmbeddingsCodec,
+        provider: &'static dyn EmbeddingsCodec,
+        form: Form,
+    },
 }
 
 impl Back {
@@ -77,11 +93,12 @@ impl Back {
     {
         let (mut parts, inner) = call.await.map_err(Into::into)?.into_parts();
         parts.headers.remove(header::CONTENT_LENGTH);
-        if let Self::Chat { client, provider, undo, head } = &self
+        if let Self::Chat { client, provider, framing, undo, head } = &self
             && head.stream
         {
-            let stream = UndoStream::new(provider.decoder(), client.encoder(head), undo.clone());
-            return Ok(Response::from_parts(parts, Translated::stream(inner, stream)));
+            let (decoder, encoder) = (provider.decoder(), client.encoder(head));
+            let stream = UndoStream::new(decoder, encoder, undo.clone(), target.model().into());
+            return Ok(Response::from_parts(parts, Translated::stream(inner, *framing, stream)));
         }
         let whole = inner.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();
         let body = self.whole(&whole, &exchange, &target)?;
@@ -95,6 +112,9 @@ impl Back {
         match self {
             Self::Chat { client, provider, undo, .. } => {
                 let mut answer = provider.decode_answer(whole)?;
+                if answer.model.is_empty() {
+                    answer.model = target.model().into();
+                }
                 undo.answer(&mut answer);
                 Ok(client.encode_answer(&answer))
             }

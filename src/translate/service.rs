@@ -100,7 +100,7 @@ impl TranslateLayer {
     /// A request as the target takes it, where `lost` is what was lost before.
     fn adapt(&self, req: Request<Payload>, mut lost: Vec<Box<str>>) -> Result<Request<Payload>, Error> {
         let (parts, payload) = req.into_parts();
-        let (payload, more) = adapted(payload, &self.deviations, &self.target);
+        let (payload, more) = adapted(payload, &parts.headers, &self.deviations, &self.target);
         lost.extend(more.into_iter().filter(|field| !lost.contains(field)).collect::<Vec<_>>());
         let req = Request::from_parts(parts, payload);
         if !lost.is_empty() && (self.strict || asks_for_strictness(&req)) {

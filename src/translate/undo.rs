@@ -57,6 +57,8 @@ pub(super) struct UndoStream {
 struct PutRight {
     encode: Box<dyn Encode>,
     undo: Undo,
+    /// What answers, where the provider doesn't say.
+    model: Box<str>,
     /// Which call of which choice is the answer itself.
     answer_call: Option<(u32, u32)>,
     /// Calls of free-text tools, by choice and number: their arguments make sense as a whole only.
@@ -67,10 +69,11 @@ struct PutRight {
 }
 
 impl UndoStream {
-    pub(super) fn new(decode: Box<dyn Decode>, encode: Box<dyn Encode>, undo: Undo) -> Self {
+    pub(super) fn new(decode: Box<dyn Decode>, encode: Box<dyn Encode>, undo: Undo, model: Box<str>) -> Self {
         let put_right = PutRight {
             encode,
             undo,
+            model,
             answer_call: None,
             wrapped: BTreeMap::new(),
             buffered: Buffered::default(),
@@ -93,6 +96,12 @@ impl UndoStream {
 
 impl PutRight {
     fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
+        let event = match event {
+            Event::Start { id, model, created } if model.is_empty() => {
+                Event::Start { id, model: self.model.to_string().into(), created }
+            }
+            other => other,
+        };
         if self.undo.is_empty() {
             return self.encode.event(event, out);
         }
@@ -184,7 +193,7 @@ mod tests {
         let text: String = all.map(|data| format!("data: {data}\n\n")).collect();
 
         let head = Head { stream: true, ..Head::default() };
-        let mut stream = UndoStream::new(codec().decoder(), codec().encoder(&head), undo());
+        let mut stream = UndoStream::new(codec().decoder(), codec().encoder(&head), undo(), "m".into());
         let (mut splitter, mut out) = (sse::Splitter::default(), BytesMut::new());
         splitter.push(text.into()).unwrap();
         while let Some(event) = splitter.next_event() {

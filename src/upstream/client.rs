@@ -1,7 +1,6 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::StatusCode;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{
     client::legacy::{Client, ResponseFuture, connect::HttpConnector},
@@ -68,18 +67,17 @@ impl SmallClient {
         Self(pool(connect, Speaks::Http1))
     }
 
-    /// The status and the body of a small answer that comes `within` a time.
+    /// A small answer that comes `within` a time.
     pub(crate) async fn send(
         &self,
         req: http::Request<Full<Bytes>>,
         within: Duration,
-    ) -> Result<(StatusCode, Bytes), BoxError> {
+    ) -> Result<http::Response<Bytes>, BoxError> {
         const MAX_ANSWER: usize = 1 << 20;
         let answer = async {
-            let res = self.0.request(req).await?;
-            let status = res.status();
-            let body = Limited::new(res.into_body(), MAX_ANSWER).collect().await?.to_bytes();
-            Ok((status, body))
+            let (parts, body) = self.0.request(req).await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
+            Ok(http::Response::from_parts(parts, body))
         };
         tokio::time::timeout(within, answer).await?
     }

@@ -103,6 +103,7 @@ pub fn schema() -> Value {
 
 /// A text in two pieces, as streams have it; it may be cut anywhere but in a character.
 pub fn halves(text: &str) -> [&str; 2] {
-    let (begin, end) = text.split_at(text.floor_char_boundary(text.len() / 2));
+    let middle = (0..=text.len() / 2).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let (begin, end) = text.split_at(middle);
     [begin, end]
 }

@@ -1,5 +1,8 @@
 //! What providers document of requests, checked as strictly as they check it.
 
+// Each suite needs another part of it.
+#![allow(dead_code)]
+
 use std::collections::HashSet;
 
 use serde_json::Value;
@@ -347,5 +350,85 @@ fn gemini_schema(schema: &Value) {
     }
     for name in ["anyOf", "prefixItems"] {
         list(schema, name).iter().for_each(gemini_schema);
+    }
+}
+
+/// `POST /model/{model}/converse`, for a model of which nothing is known.
+pub fn bedrock(request: &Value) {
+    let config = &request["toolConfig"];
+    let specs: Vec<_> = list(config, "tools").iter().filter_map(|tool| tool.get("toolSpec")).collect();
+    let names: HashSet<_> = specs.iter().map(|spec| text(spec, "name")).collect();
+    assert!(request.get("toolConfig").is_none() || !names.is_empty(), "{config}");
+    for spec in specs {
+        assert!(is_name(text(spec, "name"), 64) && spec["description"] != "", "{spec}");
+        assert_eq!(spec["inputSchema"]["json"]["type"], "object", "{spec}");
+    }
+    if let Some(tool) = config["toolChoice"].get("tool") {
+        assert!(names.contains(text(tool, "name")), "{tool}");
+    }
+    for stop in list(&request["inferenceConfig"], "stopSequences") {
+        assert!(!stop.as_str().unwrap().trim().is_empty());
+    }
+    if let Some(temperature) = request["inferenceConfig"]["temperature"].as_f64() {
+        assert!((0.0..=1.0).contains(&temperature));
+    }
+    list(request, "system").iter().for_each(bedrock_block);
+    bedrock_messages(list(request, "messages"), &names);
+    assert!(request.to_string().matches("{\"cachePoint\":{").count() <= 4, "{request}");
+}
+
+fn bedrock_messages(messages: &[Value], tools: &HashSet<&str>) {
+    assert!(!messages.is_empty());
+    let (mut open, mut ids, mut documents) = (Vec::new(), HashSet::new(), HashSet::new());
+    for (index, message) in messages.iter().enumerate() {
+        assert_eq!(message["role"], ["user", "assistant"][index % 2], "{messages:?}");
+        let blocks = list(message, "content");
+        assert!(blocks.iter().any(|block| block.get("cachePoint").is_none()), "{messages:?}");
+        blocks.iter().for_each(bedrock_block);
+        let results = blocks.iter().filter_map(|block| block.get("toolResult"));
+        let answered: Vec<_> = results.map(|result| text(result, "toolUseId")).collect();
+        assert_eq!(answered, open, "each call is answered right after it: {messages:?}");
+        let calls = blocks.iter().filter_map(|block| block.get("toolUse"));
+        open = calls.map(|call| text(call, "toolUseId")).collect();
+        assert!(open.is_empty() || message["role"] == "assistant" && !tools.is_empty(), "{messages:?}");
+        assert!(open.iter().all(|id| ids.insert(*id)), "ids are unique: {messages:?}");
+        for document in blocks.iter().filter_map(|block| block.get("document")) {
+            assert!(documents.insert(text(document, "name")), "{messages:?}");
+            assert!(blocks.iter().any(|block| block.get("text").is_some()), "{messages:?}");
+        }
+    }
+    assert!(open.is_empty(), "{messages:?}");
+}
+
+fn bedrock_block(block: &Value) {
+    let is_id = |id: &str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b))
+    };
+    let members = block.as_object().unwrap();
+    assert_eq!(members.len(), 1, "{block}");
+    let (kind, content) = members.iter().next().unwrap();
+    match kind.as_str() {
+        "text" => assert!(!content.as_str().unwrap().trim().is_empty(), "{block}"),
+        "toolUse" => {
+            assert!(is_id(text(content, "toolUseId")) && is_name(text(content, "name"), 64), "{block}");
+            assert!(content["input"].is_object(), "{block}");
+        }
+        "toolResult" => {
+            assert!(is_id(text(content, "toolUseId")), "{block}");
+            for inner in list(content, "content") {
+                assert!(
+                    ["text", "image", "document"].iter().any(|kind| inner.get(kind).is_some()),
+                    "{block}"
+                );
+                bedrock_block(inner);
+            }
+        }
+        "image" => assert!(["jpeg", "png", "gif", "webp"].contains(&text(content, "format")), "{block}"),
+        "document" => assert!(!text(content, "name").is_empty(), "{block}"),
+        "reasoningContent" => {
+            let thought = &content["reasoningText"];
+            assert!(thought.is_null() || !text(thought, "signature").is_empty(), "{block}");
+        }
+        other => assert_eq!(other, "cachePoint", "{block}"),
     }
 }

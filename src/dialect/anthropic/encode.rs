@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use super::{
     cache,
     format::{self, Plan},
+    parts::Writer,
     thinking,
     tools::{self, Toolbox},
-    turns,
     wire::write::{Block, Metadata, OutputConfig, Request as Body},
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
         json,
         lost::Lost,
         names::{Names, Rule},
+        turns,
     },
 };
 
@@ -53,7 +54,8 @@ pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     if let Plan::Forced(tool) = &form {
         tool.force(&mut toolbox);
     }
-    let mut conversation = turns::conversation(request, facts, &names, &mut lost)?;
+    let mut writer = Writer { names: &names, lost: &mut lost };
+    let mut conversation = turns::conversation(request, facts, &mut writer)?;
     conversation.system.extend(instructions(&form, &toolbox).map(Block::text));
     // Thoughts that are there must be followed by thinking, and what lacks them can't be.
     let resumes_thinking = conversation.has_thinking() || !conversation.resumes_without_thinking();

@@ -13,12 +13,11 @@ mod error;
 pub(super) mod error_kind;
 mod finish;
 mod format;
-mod ids;
 mod parts;
-mod schema;
+pub(super) mod schema;
 mod stream_in;
 mod stream_out;
-mod thinking;
+pub(super) mod thinking;
 mod tools;
 mod turns;
 mod usage;
@@ -39,7 +38,7 @@ use serde_json::value::RawValue;
 
 use self::codec::AnthropicCodec;
 use super::{
-    Closing, Codec, Dialect, LimitHeaders, Sent,
+    Closing, Codec, Dialect, GEMINI, LimitHeaders, Sent, gemini,
     json::{self, Member, span},
 };
 use crate::{Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
@@ -139,7 +138,11 @@ impl Dialect for Anthropic {
     }
 
     fn read_error(&self, reply: Reply) -> Error {
-        error::read(reply)
+        // Where Google serves this dialect, its platform has errors of its own.
+        match gemini::is_error(&reply.body) {
+            true => GEMINI.read_error(Reply { dialect: GEMINI.id(), ..reply }),
+            false => error::read(reply),
+        }
     }
 
     fn render_error(&self, error: &Error, id: &RequestId) -> (StatusCode, Bytes) {

@@ -7,7 +7,6 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::{
     cache,
     codec::ID,
-    ids,
     wire::write::{Block, Source},
 };
 use crate::{
@@ -15,15 +14,19 @@ use crate::{
     dialect::{
         arguments,
         canonical::{Content, Media, Part, ToolCall},
+        ids,
         lost::Lost,
         media,
-        names::Names,
+        names::{Names, Rule},
         proof,
     },
 };
 
 const LOST_IMAGE: &str = "messages[].content[].image_url";
 const LOST_FILE: &str = "messages[].content[].file";
+
+/// What Anthropic takes for the id of a call.
+const IDS: Rule = Rule::simple(usize::MAX);
 
 /// Writes parts, noting what can't be expressed.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl<'a> Writer<'a, '_> {
             Content::Document { media, title } => self.document(media, title.as_deref())?,
             Content::ToolCall(call) => Some(self.tool_use(call)),
             Content::ToolResult { id, parts, is_error } => Some(Block::ToolResult {
-                tool_use_id: ids::sendable(id),
+                tool_use_id: ids::sendable(id, &IDS),
                 content: self.blocks(parts)?,
                 is_error: *is_error,
                 cache_control: None,
@@ -83,7 +86,7 @@ impl<'a> Writer<'a, '_> {
             true => Cow::Owned(arguments::free_text(&call.arguments)),
             false => arguments::object(&call.arguments).0,
         };
-        let (id, name) = (ids::sendable(&call.id), self.names.sent(&call.name));
+        let (id, name) = (ids::sendable(&call.id, &IDS), self.names.sent(&call.name));
         Block::ToolUse { id, name, input, cache_control: None }
     }
 

@@ -48,7 +48,7 @@ const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
 
 /// The schema for a tool's input; `strict` ones are closed.
-pub(super) fn of_tool(schema: Option<&RawValue>, strict: bool) -> Cow<'_, RawValue> {
+pub(crate) fn of_tool(schema: Option<&RawValue>, strict: bool) -> Cow<'_, RawValue> {
     let Some(schema) = schema.filter(|schema| schema.get() != "null") else {
         return Cow::Borrowed(any_object());
     };
@@ -60,13 +60,13 @@ pub(super) fn of_tool(schema: Option<&RawValue>, strict: bool) -> Cow<'_, RawVal
 }
 
 /// The schema for the input of a tool that takes free text.
-pub(super) fn of_free_text() -> Cow<'static, RawValue> {
+pub(crate) fn of_free_text() -> Cow<'static, RawValue> {
     const SCHEMA: &str = r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}"#;
     Cow::Borrowed(serde_json::from_str(SCHEMA).unwrap_or(arguments::empty()))
 }
 
 /// `schema` with every object closed and nothing in it that Anthropic refuses.
-pub(super) fn closed(schema: &RawValue) -> Box<RawValue> {
+pub(crate) fn closed(schema: &RawValue) -> Box<RawValue> {
     // Ingest refuses such requests; what is written here goes as deep as what is read.
     if json::is_too_deep(schema.get().as_bytes()) {
         return schema.to_owned();

@@ -17,22 +17,22 @@ const DEFAULT_CAP: u64 = 4096;
 
 /// How much to think, and the cap that leaves room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub(super) thinking: Option<Thinking>,
-    pub(super) effort: Option<&'static str>,
-    pub(super) max_tokens: u64,
+pub(crate) struct Plan {
+    pub(crate) thinking: Option<Thinking>,
+    pub(crate) effort: Option<&'static str>,
+    pub(crate) max_tokens: u64,
 }
 
 impl Plan {
     /// Whether the model will think, which narrows what may be sampled.
-    pub(super) fn thinks(&self) -> bool {
+    pub(crate) fn thinks(&self) -> bool {
         matches!(self.thinking, Some(Thinking::Adaptive { .. } | Thinking::Enabled { .. }))
     }
 }
 
 /// The plan for `request`; `may_budget` says whether the rest of the request goes together with
 /// thinking in the older form.
-pub(super) fn plan(request: &Request<'_>, facts: &ModelFacts, may_budget: bool, lost: &mut Lost) -> Plan {
+pub(crate) fn plan(request: &Request<'_>, facts: &ModelFacts, may_budget: bool, lost: &mut Lost) -> Plan {
     let most = facts.max_output.unwrap_or(u64::MAX);
     let cap = request.max_output.or(facts.max_output).unwrap_or(DEFAULT_CAP).min(most);
     let plain = Plan { thinking: None, effort: None, max_tokens: cap };
@@ -77,7 +77,7 @@ fn without(plain: Plan, facts: &ModelFacts, lost: &mut Lost) -> Plan {
 }
 
 /// The effort that is closest to what is asked for.
-fn effort(reasoning: &Reasoning, facts: &ModelFacts) -> Option<&'static str> {
+pub(crate) fn effort(reasoning: &Reasoning, facts: &ModelFacts) -> Option<&'static str> {
     let by_budget = || {
         reasoning.budget.map(|budget| match budget {
             0..=1024 => Effort::Low,

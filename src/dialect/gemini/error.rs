@@ -41,6 +41,11 @@ struct Violation {
     quota_id: Option<String>,
 }
 
+/// Whether a body is an error as Google writes it, and nobody else.
+pub(in crate::dialect) fn is_error(body: &[u8]) -> bool {
+    said(&unwrapped(body)).is_some_and(|said| said.code.is_some() && said.status.is_some())
+}
+
 /// What a provider said instead of success.
 pub(super) fn read(reply: Reply) -> Error {
     let body = unwrapped(&reply.body);
@@ -104,9 +109,9 @@ fn kind_of(status: u16, said: &Said, message: &str) -> Kind {
     }
 }
 
-/// `The input token count (N) exceeds the maximum number of tokens allowed (M).`
+/// `The input token count (N) exceeds the maximum number of tokens allowed (M).`, and what Claude says.
 fn is_too_long(message: &str) -> bool {
-    message.contains("exceeds the maximum number of tokens")
+    message.contains("exceeds the maximum number of tokens") || message.contains("prompt is too long")
 }
 
 /// A quota per day is not worth waiting for.

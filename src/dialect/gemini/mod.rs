@@ -43,6 +43,7 @@ use http::{StatusCode, request::Parts};
 use memchr::memmem::Finder;
 use serde::{Deserialize, de::IgnoredAny};
 
+pub(super) use self::error::is_error;
 use self::{codec::GeminiCodec, path::Method, wire::read::Whole};
 use super::{
     Closing, Codec, Dialect, LimitHeaders, Sent,

@@ -18,6 +18,7 @@ fn by_name(name: &str) -> Option<Kind> {
         "context_length_exceeded" => Kind::ContextTooLong,
         "content_filter"
         | "content_policy_violation"
+        | "ResponsibleAIPolicyViolation"
         | "data_inspection_failed"
         | "invalid_prompt"
         | "bio_policy"

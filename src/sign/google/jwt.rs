@@ -19,6 +19,10 @@ use crate::{BoxError, Error, Kind, secret::Secret};
 /// The longest that Google accepts, in seconds.
 const LIFETIME: u64 = 3600;
 
+/// By how many seconds the clock of this machine may be ahead of Google's, which refuses what is said to come
+/// from the future.
+const AHEAD: u64 = 10;
+
 /// The key by which a service account proves who it is.
 pub(super) struct Key {
     pair: RsaKeyPair,
@@ -53,7 +57,8 @@ impl Key {
             iat: u64,
             exp: u64,
         }
-        let iat = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let iat = now.saturating_sub(AHEAD);
         let header = Header { alg: "RS256", typ: "JWT", kid: self.id.as_deref() };
         let claims = Claims { iss: email, scope: SCOPE, aud: audience, iat, exp: iat + LIFETIME };
         let text = format!("{}.{}", part(&header)?, part(&claims)?);
@@ -124,7 +129,7 @@ TucpdnTug71MbEoZORkBzAXxCRDJuxCT4TntHQp7vpbPhKeTpD9Dl8T8jYxGwAzZFGdA6NVeS0q_AGlf
     #[test]
     fn an_assertion_is_what_openssl_would_sign() {
         let key = Key::new(&Secret::new(PEM), Some("0123abcd".to_owned())).unwrap();
-        let now = UNIX_EPOCH + Duration::from_secs(1_763_689_000);
+        let now = UNIX_EPOCH + Duration::from_secs(1_763_689_010);
 
         let assertion = key.assertion("sa@p.iam.gserviceaccount.com", super::super::TOKEN_URI, now).unwrap();
 

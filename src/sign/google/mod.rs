@@ -6,7 +6,7 @@ mod jwt;
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::{external::External, jwt::Key};
 use super::{
     Token, TokenSource,
-    endpoint::{Endpoint, Granted},
+    endpoint::{Endpoint, Granted, USUAL},
 };
 use crate::{BoxError, BoxFuture, Error, Kind, secret::Secret};
 
@@ -89,7 +89,11 @@ impl GoogleCredentials {
     pub fn from_json(json: &str) -> Result<Self, BoxError> {
         // What serde says may quote the file.
         let file: File = serde_json::from_str(json).map_err(|error| {
-            format!("not a credentials file of Google Cloud that is known: line {}", error.line())
+            let line = error.line();
+            format!(
+                "not a credentials file of Google Cloud of type service_account, authorized_user, \
+                 external_account or impersonated_service_account: line {line}"
+            )
         })?;
         Self::from_file(file)
     }
@@ -107,7 +111,8 @@ impl GoogleCredentials {
         }
         let folder = variable("CLOUDSDK_CONFIG")
             .map(PathBuf::from)
-            .or_else(|| Some(Path::new(&variable("HOME")?).join(".config/gcloud")));
+            .or_else(|| Some(Path::new(&variable("HOME")?).join(".config/gcloud")))
+            .or_else(|| Some(Path::new(&variable("APPDATA")?).join("gcloud")));
         let file = folder.map(|folder| folder.join("application_default_credentials.json"));
         match file.filter(|file| file.exists()) {
             Some(file) => Self::read(&file),
@@ -217,7 +222,7 @@ impl GoogleCredentials {
                 let own = source.fetch().await?;
                 return impersonated(endpoint, url, &own.secret, delegates).await;
             }
-            Identity::Machine { url } => endpoint.get(url, &[("metadata-flavor", "Google")]).await?,
+            Identity::Machine { url } => endpoint.get_of(url, ("metadata-flavor", "Google")).await?,
         };
         Ok(granted.into())
     }
@@ -262,7 +267,8 @@ async fn impersonated(
     let granted: Impersonation = endpoint.post_json(url, own, wish).await?;
     let end: Option<jiff::Timestamp> = granted.expire_time.parse().ok();
     let left = end.and_then(|end| SystemTime::from(end).duration_since(SystemTime::now()).ok());
-    Ok(Token { secret: granted.access_token, lifetime: left.unwrap_or(Duration::ZERO) })
+    // It has just been granted: if it seems to have ended, it is the clock of this machine that is wrong.
+    Ok(Token { secret: granted.access_token, lifetime: left.unwrap_or(USUAL) })
 }
 
 #[cfg(test)]
@@ -364,7 +370,8 @@ mod tests {
 
         assert_eq!(
             wrong(r#"{"type":"gdch_secret"}"#),
-            "not a credentials file of Google Cloud that is known: line 1"
+            "not a credentials file of Google Cloud of type service_account, authorized_user, \
+             external_account or impersonated_service_account: line 1"
         );
         let key = wrong(r#"{"type":"service_account","client_email":"e","private_key":"secret"}"#);
         assert!(key.starts_with("private_key: ") && !key.contains("secret"), "{key}");

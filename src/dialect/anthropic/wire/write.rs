@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::dialect::turns;
+
 /// The body of `POST /v1/messages`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Request<'a> {
@@ -45,11 +47,7 @@ fn members<S: serde::Serializer>(members: &[(&str, &RawValue)], serializer: S) -
 }
 
 /// One entry of `messages`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Message<'a> {
-    pub(crate) role: &'static str,
-    pub(crate) content: Vec<Block<'a>>,
-}
+pub(crate) type Message<'a> = turns::Message<Block<'a>>;
 
 /// A block of content.
 #[derive(Debug, Serialize)]
