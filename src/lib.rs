@@ -160,9 +160,8 @@
 //!
 //! # What is not here
 //!
-//! Limits on tokens per minute, caches of answers, stores other than memory, and dialects other than
-//! chat completions, messages and embeddings. Budgets are therefore those of one process, and begin
-//! anew with it.
+//! Limits on tokens per minute, caches of answers, and stores other than memory. Budgets are therefore
+//! those of one process, and begin anew with it.
 //!
 //! [`AccessLayer`]: access::AccessLayer
 //! [`AuthLayer`]: auth::AuthLayer
