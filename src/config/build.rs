@@ -267,10 +267,11 @@ impl Stack {
 pub(super) fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
     match kind {
         ProviderKind::OpenAi | ProviderKind::Azure => {
-            let counting = (kind == ProviderKind::OpenAi).then_some(&OPENAI_COUNT as &dyn Dialect);
-            let others: [&dyn Dialect; 4] =
-                [&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS, &OPENAI_COMPLETIONS];
-            others.into_iter().chain(counting).collect()
+            let others: [&dyn Dialect; 3] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS];
+            // The name of a deployment doesn't say whether it is of a model that takes completions.
+            let own: &[&dyn Dialect] =
+                if kind == ProviderKind::OpenAi { &[&OPENAI_COMPLETIONS, &OPENAI_COUNT] } else { &[] };
+            others.into_iter().chain(own.iter().copied()).collect()
         }
         ProviderKind::OpenAiCompatible => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS, &OPENAI_COMPLETIONS],
         ProviderKind::Preset(preset) => {
