@@ -20,7 +20,7 @@ use crate::{
     demo::Demo,
     dialect::{
         ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, BEDROCK_EMBEDDINGS, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT,
-        GEMINI_EMBED, OPENAI_CHAT, OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
+        GEMINI_EMBED, OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
     },
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
@@ -276,11 +276,20 @@ impl Stack {
 pub(super) fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
     match kind {
         ProviderKind::OpenAi | ProviderKind::Azure => {
-            let counting = (kind == ProviderKind::OpenAi).then_some(&OPENAI_COUNT as &dyn Dialect);
             let others: [&dyn Dialect; 3] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS];
-            others.into_iter().chain(counting).collect()
+            // The name of a deployment doesn't say whether it is of a model that takes completions.
+            let own: &[&dyn Dialect] =
+                if kind == ProviderKind::OpenAi { &[&OPENAI_COMPLETIONS, &OPENAI_COUNT] } else { &[] };
+            others.into_iter().chain(own.iter().copied()).collect()
         }
-        ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
+        ProviderKind::OpenAiCompatible => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS, &OPENAI_COMPLETIONS],
+        ProviderKind::Preset(preset) => {
+            // The others have chats only, or say nothing of the old endpoint.
+            let completes = matches!(preset.name, "ollama" | "vllm");
+            let completions = completes.then_some(&OPENAI_COMPLETIONS as &dyn Dialect);
+            let others: [&dyn Dialect; 2] = [&OPENAI_CHAT, &OPENAI_EMBEDDINGS];
+            others.into_iter().chain(completions).collect()
+        }
         ProviderKind::Anthropic => vec![&ANTHROPIC, &ANTHROPIC_COUNT],
         ProviderKind::Gemini => vec![&GEMINI, &GEMINI_COUNT, &GEMINI_BATCH_EMBED, &GEMINI_EMBED],
         ProviderKind::Bedrock => vec![&BEDROCK, &BEDROCK_EMBEDDINGS],

@@ -157,9 +157,9 @@ mod tests {
         let openapi = "/endpoints/openapi/chat/completions";
 
         let cases = [
-            ("gemini-2.5-flash", "gemini", gemini),
-            ("google/gemini-2.5-flash", "gemini", gemini),
-            ("publishers/google/models/gemini-2.5-flash", "gemini", gemini),
+            ("gemini-2.5-flash", "gemini vertex-embeddings", gemini),
+            ("google/gemini-2.5-flash", "gemini vertex-embeddings", gemini),
+            ("publishers/google/models/gemini-2.5-flash", "gemini vertex-embeddings", gemini),
             ("claude-opus-4-5@20251101", "anthropic-messages anthropic-count", claude),
             ("anthropic/claude-opus-4-5@20251101", "anthropic-messages anthropic-count", claude),
             ("codestral-2", "openai-chat", codestral),

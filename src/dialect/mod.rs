@@ -219,6 +219,7 @@ mod media;
 mod names;
 mod object;
 mod openai_chat;
+mod openai_completions;
 mod openai_embeddings;
 mod openai_error;
 mod openai_responses;
@@ -254,6 +255,7 @@ pub use self::{
     bedrock_embeddings::BEDROCK_EMBEDDINGS,
     gemini::{GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
+    openai_completions::{OPENAI_COMPLETIONS, OpenAiCompletions},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
     openai_responses::{OPENAI_COUNT, OPENAI_RESPONSES, OpenAiResponses},
     rate_limits::LimitHeaders,
@@ -493,6 +495,7 @@ impl Default for Dialects {
             &ANTHROPIC,
             &GEMINI,
             &OPENAI_EMBEDDINGS,
+            &OPENAI_COMPLETIONS,
             &OPENAI_COUNT,
             &ANTHROPIC_COUNT,
             &GEMINI_COUNT,

@@ -2,7 +2,7 @@
 //!
 //! Source: OpenAI's API description, `CreateChatCompletionRequest`.
 
-mod answer;
+pub(super) mod answer;
 mod calls;
 mod codec;
 mod conversation;
@@ -12,10 +12,10 @@ pub(super) mod effort;
 mod encode;
 mod encoder;
 pub(super) mod error_kind;
-mod finish;
+pub(super) mod finish;
 mod history;
 mod message;
-mod usage;
+pub(super) mod usage;
 mod wire;
 
 use std::{borrow::Cow, fmt, sync::LazyLock};
