@@ -224,6 +224,7 @@ pub mod target;
 mod testing;
 pub mod tokens;
 pub mod translate;
+pub mod units;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod upstream;
@@ -242,6 +243,7 @@ pub use self::{
     payload::{Ingested, Payload},
     target::Target,
     tokens::Tokens,
+    units::{Units, Work},
 };
 
 /// An error of any type.

@@ -17,7 +17,7 @@ use crate::{
     BoxError, Dialect, Target,
     access::Pattern,
     demo::Demo,
-    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
+    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES, endpoints},
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
@@ -245,9 +245,13 @@ impl Stack {
 fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
     match kind {
         ProviderKind::OpenAi | ProviderKind::Azure => {
-            vec![&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS]
+            let own: [&dyn Dialect; 3] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS];
+            own.into_iter().chain(endpoints()).collect()
         }
-        ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS],
+        ProviderKind::OpenAiCompatible | ProviderKind::Preset(_) => {
+            let own: [&dyn Dialect; 2] = [&OPENAI_CHAT, &OPENAI_EMBEDDINGS];
+            own.into_iter().chain(endpoints()).collect()
+        }
         ProviderKind::Anthropic => vec![&ANTHROPIC],
         ProviderKind::Gemini => vec![&GEMINI],
         ProviderKind::Vertex | ProviderKind::Bedrock | ProviderKind::Demo => vec![&OPENAI_CHAT],

@@ -22,6 +22,7 @@ mod names;
 mod object;
 mod openai_chat;
 mod openai_embeddings;
+mod openai_endpoints;
 mod openai_error;
 mod openai_responses;
 mod proof;
@@ -39,17 +40,21 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode, request::Parts};
+use http::{HeaderValue, Method, StatusCode, request::Parts};
 
 pub use self::{
     anthropic::{ANTHROPIC, Anthropic},
     gemini::{GEMINI, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
+    openai_endpoints::{
+        OPENAI_IMAGE_EDITS, OPENAI_IMAGES, OPENAI_MODERATIONS, OPENAI_RERANK, OPENAI_SPEECH,
+        OPENAI_TRANSCRIPTIONS, OPENAI_TRANSLATIONS, OpenAiEndpoint,
+    },
     openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
 };
 use crate::{
-    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    Error, Kind, Payload, Target, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head,
     target::ModelFacts,
 };
 
@@ -77,6 +82,22 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// `body` is known to be UTF-8 and not too deeply nested.
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error>;
 
+    /// Whether a request may be JSON.
+    fn takes_json(&self) -> bool {
+        true
+    }
+
+    /// Whether a request may be a form (`multipart/form-data`).
+    fn takes_forms(&self) -> bool {
+        false
+    }
+
+    /// Reads from a form what [`peek`](Self::peek) reads from JSON. Called only where
+    /// [`takes_forms`](Self::takes_forms) is true.
+    fn peek_form(&self, _content_type: &HeaderValue, _body: &[u8]) -> Result<Head, Error> {
+        Err(Error::new(Kind::UnsupportedMediaType, "content-type: expected application/json"))
+    }
+
     /// Makes sure that the provider will say what a stream used, if that has to be asked for. Returns
     /// the request unchanged where the client asks already or the provider always says.
     fn ask_for_usage(&self, payload: Payload) -> Payload {
@@ -98,6 +119,11 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// Merges the counts of one whole answer or of one event's data into `tokens`; says whether there
     /// were any.
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool;
+
+    /// The same for all that was used, in dialects where that is more than tokens.
+    fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
+        self.read_usage(json, &mut work.tokens)
+    }
 
     /// About how many bytes of what the model wrote an event carries: what an estimate is made of when
     /// the stream breaks off before its counts.
@@ -235,6 +261,11 @@ pub trait Encode: Send {
     fn event(&mut self, event: canonical::Event<'_>, out: &mut BytesMut);
 }
 
+/// The endpoints of OpenAI's API that are passed through and not translated.
+pub fn endpoints() -> impl Iterator<Item = &'static dyn Dialect> {
+    openai_endpoints::ALL.iter().map(|endpoint| *endpoint as &'static dyn Dialect)
+}
+
 /// The dialects that a gateway's clients may speak.
 #[derive(Clone, Debug)]
 pub struct Dialects(Arc<[&'static dyn Dialect]>);
@@ -242,13 +273,9 @@ pub struct Dialects(Arc<[&'static dyn Dialect]>);
 impl Default for Dialects {
     /// All that the crate knows.
     fn default() -> Self {
-        Self::new([
-            &OPENAI_CHAT as &'static dyn Dialect,
-            &OPENAI_RESPONSES,
-            &ANTHROPIC,
-            &GEMINI,
-            &OPENAI_EMBEDDINGS,
-        ])
+        let conversing: [&'static dyn Dialect; 5] =
+            [&OPENAI_CHAT, &OPENAI_RESPONSES, &ANTHROPIC, &GEMINI, &OPENAI_EMBEDDINGS];
+        Self::new(conversing.into_iter().chain(endpoints()))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     Payload,
     budget::Prices,
     models::Catalog,
-    price::{NanoUsd, estimate},
+    price::{NanoUsd, worst_case},
 };
 
 /// The worst case of a route is its dearest target.
@@ -17,8 +17,8 @@ impl Prices for Dispatch {
         };
         let cost = |target: &crate::Target| {
             let size = payload.source().len();
-            let tokens = estimate(payload.head(), size, target.known_facts(), route.assume_output);
-            target.known_price().map(|price| price.cost(&tokens))
+            let work = worst_case(payload.head(), size, target.known_facts(), route.assume_output);
+            target.known_price().and_then(|price| price.cost_of(&work))
         };
         route
             .candidates

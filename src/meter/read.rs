@@ -1,8 +1,9 @@
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
 
 use crate::{
-    Dialect, Error, Kind, Payload, Target, Tokens,
+    Dialect, Error, Kind, Payload, Target, Tokens, Work,
     body::{
         End, Observe, OnEnd,
         sse::{Event, Splitter},
@@ -23,7 +24,9 @@ pub struct ReadUsage {
     sent: usize,
     /// The size of what the model wrote, likewise.
     written: usize,
-    tokens: Tokens,
+    work: Work,
+    /// The most that was asked for, where the dialect could tell.
+    asked: Option<Work>,
     reported: bool,
     answered: bool,
     /// Whether an answer in the provider's dialect has begun, and not just any bytes.
@@ -37,12 +40,20 @@ pub struct ReadUsage {
 #[derive(Debug)]
 enum Answer {
     Stream(Splitter),
-    Whole { first: Bytes, more: BytesMut },
+    Whole {
+        first: Bytes,
+        more: BytesMut,
+    },
+    /// Sound or text, in which there are no counts.
+    Opaque,
 }
 
 impl ReadUsage {
     pub(super) fn new(payload: &Payload, target: &Arc<Target>) -> Self {
-        let answer = if payload.head().stream {
+        let head = payload.head();
+        let answer = if head.is_opaque {
+            Answer::Opaque
+        } else if head.stream {
             Answer::Stream(Splitter::default())
         } else {
             Answer::Whole { first: Bytes::new(), more: BytesMut::new() }
@@ -52,13 +63,23 @@ impl ReadUsage {
             dialect: payload.dialect(),
             sent: payload.source().len(),
             written: 0,
-            tokens: Tokens::default(),
+            // What the answer doesn't speak of stays as it was asked for.
+            work: Work { units: head.work.unwrap_or_default().units, ..Work::default() },
+            asked: head.work,
             reported: false,
             answered: false,
             begun: false,
             closed: false,
             failure: None,
             answer,
+        }
+    }
+
+    /// Where sound or text was asked for, JSON may hold an error.
+    pub(super) fn head(&mut self, headers: &HeaderMap) {
+        let is_json = |value: &HeaderValue| value.as_bytes().starts_with(b"application/json");
+        if matches!(self.answer, Answer::Opaque) && headers.get(header::CONTENT_TYPE).is_some_and(is_json) {
+            self.answer = Answer::Whole { first: Bytes::new(), more: BytesMut::new() };
         }
     }
 
@@ -70,10 +91,10 @@ impl ReadUsage {
     }
 
     fn read(&mut self, json: &[u8]) {
-        let known = self.tokens;
-        if self.dialect.read_usage(json, &mut self.tokens) {
-            if !self.reported || self.tokens != known {
-                self.attempt.report(self.tokens);
+        let known = self.work;
+        if self.dialect.read_work(json, &mut self.work) {
+            if !self.reported || self.work != known {
+                self.attempt.report(self.work);
             }
             self.reported = true;
         }
@@ -115,7 +136,9 @@ impl ReadUsage {
     fn is_charged(&self, end: End) -> bool {
         let is_whole = matches!(self.answer, Answer::Whole { .. });
         let refused = self.failure.is_some() && (is_whole || self.written == 0) && !self.reported;
-        !refused && (end == End::Aborted || self.answered && self.begun)
+        // A text may be empty.
+        let is_over = matches!(self.answer, Answer::Opaque) && end == End::Complete;
+        !refused && (end == End::Aborted || is_over || self.answered && self.begun)
     }
 
     fn outcome(&self, end: End) -> Outcome {
@@ -132,11 +155,14 @@ impl ReadUsage {
     }
 
     fn estimate(&mut self) {
+        if let Some(asked) = self.asked {
+            return self.attempt.estimate(if self.reported { self.work } else { asked });
+        }
         // About four bytes make a token, in the languages and the code that models mostly read.
         let tokens = |bytes: usize| bytes.div_ceil(4) as u64;
-        let input = if self.reported { self.tokens.input } else { tokens(self.sent) };
-        let output = self.tokens.output.max(tokens(self.written));
-        self.attempt.estimate(Tokens { input, output, ..self.tokens });
+        let input = if self.reported { self.work.tokens.input } else { tokens(self.sent) };
+        let output = self.work.tokens.output.max(tokens(self.written));
+        self.attempt.estimate(Tokens { input, output, ..self.work.tokens });
     }
 }
 
@@ -160,6 +186,7 @@ impl Observe for ReadUsage {
                     more.extend_from_slice(chunk);
                 }
             }
+            Answer::Opaque => self.begun = true,
         }
     }
 
@@ -175,6 +202,7 @@ impl Observe for ReadUsage {
                     if more.is_empty() { std::mem::take(first) } else { std::mem::take(more).freeze() };
                 self.whole(&whole, end);
             }
+            Answer::Opaque => self.closed = end == End::Complete,
         }
         // Counts that came before the end may not be the last word.
         if self.is_charged(end) && !(self.closed && self.reported) {

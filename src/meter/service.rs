@@ -72,9 +72,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.inner.poll(cx)).map_err(Into::into);
-        let watch = this.watch.take().expect("a future is not polled after it is ready");
+        let mut watch = this.watch.take().expect("a future is not polled after it is ready");
         Poll::Ready(match result {
-            Ok(res) => Ok(res.map(|body| watch.follow(body))),
+            Ok(res) => {
+                if let Some(read) = watch.get_mut() {
+                    read.head(res.headers());
+                }
+                Ok(res.map(|body| watch.follow(body)))
+            }
             Err(error) => {
                 ReadUsage::failed(watch, &error);
                 Err(error)
