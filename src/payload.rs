@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -40,6 +40,21 @@ pub struct Head {
     pub content_type: Option<HeaderValue>,
     /// Whether the answer is sound or plain text, which is passed on without being looked into.
     pub is_opaque: bool,
+    /// Whether asking twice makes two of what is paid for: what may have been begun is not tried again.
+    pub is_once: bool,
+    /// What is asked for, if it is something that a provider keeps.
+    pub resource: Option<Resource>,
+}
+
+/// Something that one provider keeps, and what is to be done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// How it is asked for.
+    pub method: Method,
+    /// Where the provider has it, relative to its base URL and with a leading slash.
+    pub path: Box<str>,
+    /// `provider/model`: the only target that has it.
+    pub target: Box<str>,
 }
 
 /// How a model's name is written into the bytes of a request.

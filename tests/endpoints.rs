@@ -214,6 +214,19 @@ async fn a_request_goes_to_its_target_as_the_client_wrote_it_but_for_the_model()
     }
 }
 
+#[tokio::test]
+async fn batches_and_their_files_are_refused_with_the_reason() {
+    for path in ["/v1/batches", "/v1/files", "/openai/v1/files/file-1/content", "/batches/batch_1/cancel"] {
+        let gateway = Gateway::new(price(""));
+
+        let answer = gateway.ask(KEY, Method::POST, path, form(&[("purpose", "batch")], &[])).await;
+
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert!(message.contains("batch") && message.contains("budget"), "{path}: {message}");
+    }
+}
+
 /// The body with `model-a` as its model.
 fn replaced(body: &[u8]) -> Bytes {
     let text = String::from_utf8_lossy(body);
@@ -300,7 +313,7 @@ async fn what_breaks_off_is_told_and_charged() {
 
     let answer = gateway.ask(KEY, Method::POST, "/v1/audio/speech", request).await;
 
-    assert!(answer.broke && &*answer.body == [1, 2, 3]);
+    assert!(answer.broke && *answer.body == [1, 2, 3]);
     let record = gateway.records.last();
     assert_eq!((record.cost, record.error), (usd("0.000075"), Some(Kind::Unreachable)));
 }
@@ -367,5 +380,149 @@ async fn a_request_that_is_not_understood_is_refused() {
         let said = answer.json()["error"]["message"].as_str().unwrap().to_owned();
         assert_eq!(answer.status.as_u16(), status, "{path}: {said}");
         assert!(said.contains(message) && gateway.first.sent().is_empty(), "{path}: {said}");
+    }
+}
+
+const FILM: &str = r#"{"id":"video_of_provider","object":"video","model":"model-a","status":"queued","seconds":"8","size":"720x1280","error":null}"#;
+const ASK_FOR_FILM: &str = r#"{"model":"m","prompt":"a cat","seconds":"8","size":"720x1280"}"#;
+
+fn nothing() -> Asked {
+    Asked { content_type: "application/json".to_owned(), body: Bytes::new() }
+}
+
+/// A gateway at which the app has had a film made, and the film's id.
+async fn with_film() -> (Gateway, String) {
+    let gateway = Gateway::new(price("video=100000"));
+    gateway.first.will(Answered::json(FILM));
+    let answer = gateway.ask(KEY, Method::POST, "/v1/videos", json(ASK_FOR_FILM)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    (gateway, id)
+}
+
+#[tokio::test]
+async fn a_film_is_paid_for_when_it_is_submitted_and_then_never_again() {
+    for request in [
+        json(ASK_FOR_FILM),
+        form(&[("model", "m"), ("prompt", "a cat"), ("seconds", "8")], &[("input_reference", b"png")]),
+    ] {
+        let gateway = Gateway::new(price("video=100000"));
+        gateway.first.will(Answered::json(FILM));
+
+        let answer = gateway.ask(KEY, Method::POST, "/v1/videos", request).await;
+
+        let record = gateway.records.last();
+        assert_eq!((record.cost, record.estimated), (usd("0.8"), false));
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        let failed = FILM.replace("null", r#"{"code":"moderation","message":"no"}"#);
+        for (method, path, content) in [
+            (Method::GET, format!("/v1/videos/{id}"), Answered::json(FILM)),
+            (Method::GET, format!("/openai/v1/videos/{id}"), Answered::json(&failed)),
+            (Method::GET, format!("/v1/videos/{id}/content"), Answered::bytes("video/mp4", &[0, 0xff, 1])),
+            (
+                Method::DELETE,
+                format!("/v1/videos/{id}"),
+                Answered::json(r#"{"id":"video_of_provider","object":"video.deleted","deleted":true}"#),
+            ),
+        ] {
+            gateway.first.will(content.clone());
+
+            let answer = gateway.ask(KEY, method.clone(), &path, nothing()).await;
+
+            assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+            match content.content_type {
+                "video/mp4" => assert_eq!(answer.body, content.body),
+                _ => assert_eq!(answer.json()["id"], id),
+            }
+            let record = gateway.records.last();
+            assert_eq!(
+                (record.cost, record.estimated, record.unpriced),
+                (NanoUsd(0), false, false),
+                "{path}"
+            );
+            let sent = gateway.first.sent().pop().unwrap();
+            assert_eq!(sent.method, method);
+            assert!(sent.path.starts_with("/videos/video_of_provider"), "{}", sent.path);
+        }
+        assert_eq!(gateway.balance("key:app"), (NanoUsd(0), usd("0.8")));
+    }
+}
+
+#[tokio::test]
+async fn a_film_is_asked_for_where_it_was_made() {
+    let gateway = Gateway::new(price("video=100000"));
+    gateway.first.will(Answered::refusal(429, r#"{"error":{"message":"slow"}}"#));
+    gateway.second.will(Answered::json(FILM));
+    let made = gateway.ask(KEY, Method::POST, "/v1/videos", json(ASK_FOR_FILM)).await;
+    let path = format!("/v1/videos/{}", made.json()["id"].as_str().unwrap());
+    gateway.second.will(Answered::json(FILM));
+
+    let answer = gateway.ask(KEY, Method::GET, &path, nothing()).await;
+
+    assert_eq!(
+        (answer.status, gateway.first.sent().len(), gateway.second.sent().len()),
+        (StatusCode::OK, 1, 2)
+    );
+}
+
+#[tokio::test]
+async fn a_film_of_another_key_does_not_exist() {
+    let (gateway, id) = with_film().await;
+    let of_provider = "video_of_provider".to_owned();
+    for (key, id) in [("vk-other", &id), (KEY, &of_provider), (KEY, &format!("{id}A"))] {
+        for (method, what) in
+            [(Method::GET, ""), (Method::GET, "/content"), (Method::DELETE, ""), (Method::POST, "/remix")]
+        {
+            let path = format!("/v1/videos/{id}{what}");
+
+            let answer = gateway.ask(key, method, &path, json(r#"{"prompt":"x"}"#)).await;
+
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{key} {path}");
+        }
+    }
+    assert_eq!(gateway.first.sent().len(), 1);
+    for (method, path) in
+        [(Method::GET, "/v1/videos"), (Method::PUT, "/v1/videos/x"), (Method::GET, "/v1/videos/x/remix")]
+    {
+        let answer = gateway.ask(KEY, method, path, nothing()).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_remix_is_paid_for_like_a_film() {
+    let (gateway, id) = with_film().await;
+    let remix = FILM.replace(r#""error""#, r#""remixed_from_video_id":"video_of_provider","error""#);
+    gateway.first.will(Answered::json(&remix.replace("\"video_of", "\"video_two_of").replacen(
+        "video_two_of",
+        "video_new_of",
+        1,
+    )));
+
+    let answer =
+        gateway.ask(KEY, Method::POST, &format!("/v1/videos/{id}/remix"), json(r#"{"prompt":"x"}"#)).await;
+
+    assert_eq!(gateway.records.last().cost, usd("0.8"));
+    assert!(!answer.body.windows(9).any(|part| part == b"_of_provi"), "{answer:?}");
+    assert_eq!(gateway.first.sent()[1].path, "/videos/video_of_provider/remix");
+    let poor = gateway.ask("vk-poor", Method::POST, "/v1/videos", json(ASK_FOR_FILM)).await;
+    assert_eq!((poor.status, gateway.first.sent().len()), (StatusCode::TOO_MANY_REQUESTS, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_film_that_may_have_been_begun_is_not_begun_again() {
+    for (failure, again) in [
+        (Answered::nothing(), 0),
+        (Answered::refusal(500, r#"{"error":{"message":"down"}}"#), 0),
+        (Answered::refusal(504, r#"{"error":{"message":"late"}}"#), 0),
+        (Answered::refusal(429, r#"{"error":{"message":"slow"}}"#), 1),
+    ] {
+        let gateway = Gateway::new(price("video=100000"));
+        gateway.first.will(failure);
+        gateway.second.will(Answered::json(FILM));
+
+        let answer = gateway.ask(KEY, Method::POST, "/v1/videos", json(ASK_FOR_FILM)).await;
+
+        assert_eq!((answer.status.is_success(), gateway.second.sent().len()), (again == 1, again));
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
     meter::MeterLayer,
+    own_ids::OwnIdsLayer,
     preset::Deviations,
     price::{Listing, Price, PriceBook},
     sign::SignLayer,
@@ -210,6 +211,8 @@ impl Stack {
             .layer(self.in_flight.clone())
             // Sees all errors that are made of the provider's words, which may quote the credential.
             .layer(self.sign.scrub())
+            // Further in are the provider's ids, further out the client's.
+            .layer(OwnIdsLayer::new(target.clone()))
             // Everything further in speaks the provider's dialect.
             .layer(translate)
             // Until there is content, or the whole answer, another target can still be tried.

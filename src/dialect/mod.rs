@@ -49,7 +49,7 @@ pub use self::{
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
     openai_endpoints::{
         OPENAI_IMAGE_EDITS, OPENAI_IMAGES, OPENAI_MODERATIONS, OPENAI_RERANK, OPENAI_SPEECH,
-        OPENAI_TRANSCRIPTIONS, OPENAI_TRANSLATIONS, OpenAiEndpoint,
+        OPENAI_TRANSCRIPTIONS, OPENAI_TRANSLATIONS, OPENAI_VIDEOS, OpenAiEndpoint,
     },
     openai_responses::{OPENAI_RESPONSES, OpenAiResponses},
 };
@@ -72,6 +72,16 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// Nothing is held against a model of which nothing is known.
     fn takes(&self, _payload: &Payload, _model: &ModelFacts) -> bool {
         true
+    }
+
+    /// Whether a request with this method can be meant for the dialect, once its path is.
+    fn allows(&self, parts: &Parts) -> bool {
+        parts.method == Method::POST
+    }
+
+    /// What the ids of things begin with that a provider of this dialect keeps for a client, if it does.
+    fn prefix_of_ids(&self) -> Option<&'static str> {
+        None
     }
 
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
@@ -261,6 +271,18 @@ pub trait Encode: Send {
     fn event(&mut self, event: canonical::Event<'_>, out: &mut BytesMut);
 }
 
+/// Why a path leads nowhere.
+fn why_not(path: &str) -> &'static str {
+    let rest = path.strip_prefix("/openai").unwrap_or(path);
+    let first = rest.strip_prefix("/v1").unwrap_or(rest).split('/').nth(1);
+    match first {
+        Some("batches" | "files") => {
+            "files and batches are not passed on: what the requests of a batch cost could not be held to a budget"
+        }
+        _ => "there is no such endpoint",
+    }
+}
+
 /// The endpoints of OpenAI's API that are passed through and not translated.
 pub fn endpoints() -> impl Iterator<Item = &'static dyn Dialect> {
     openai_endpoints::ALL.iter().map(|endpoint| *endpoint as &'static dyn Dialect)
@@ -289,13 +311,13 @@ impl Dialects {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`] for a path that none of them has, [`Kind::MethodNotAllowed`] for anything but
-    /// POST.
+    /// [`Kind::NotFound`] for a path that none of them has, [`Kind::MethodNotAllowed`] for a method that the
+    /// dialect doesn't [allow](Dialect::allows).
     pub fn detect(&self, parts: &Parts) -> Result<&'static dyn Dialect, Error> {
         let Some(dialect) = self.speaks(parts.uri.path()) else {
-            return Err(Error::new(Kind::NotFound, "there is no such endpoint").with_param(parts.uri.path()));
+            return Err(Error::new(Kind::NotFound, why_not(parts.uri.path())).with_param(parts.uri.path()));
         };
-        if parts.method != Method::POST {
+        if !dialect.allows(parts) {
             return Err(Error::new(Kind::MethodNotAllowed, "this endpoint takes POST"));
         }
         Ok(dialect)

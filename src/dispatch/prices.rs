@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::Dispatch;
 use crate::{
-    Payload,
+    Payload, Work,
     budget::Prices,
     models::Catalog,
     price::{NanoUsd, worst_case},
@@ -15,6 +15,9 @@ impl Prices for Dispatch {
             // It will be refused, which costs nothing.
             return Some(NanoUsd(0));
         };
+        if payload.head().work == Some(Work::default()) {
+            return Some(NanoUsd(0));
+        }
         let cost = |target: &crate::Target| {
             let size = payload.source().len();
             let work = worst_case(payload.head(), size, target.known_facts(), route.assume_output);

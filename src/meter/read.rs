@@ -91,6 +91,10 @@ impl ReadUsage {
     }
 
     fn read(&mut self, json: &[u8]) {
+        // What costs nothing may speak of what something else has cost.
+        if self.asked == Some(Work::default()) {
+            return;
+        }
         let known = self.work;
         if self.dialect.read_work(json, &mut self.work) {
             if !self.reported || self.work != known {
@@ -156,7 +160,11 @@ impl ReadUsage {
 
     fn estimate(&mut self) {
         if let Some(asked) = self.asked {
-            return self.attempt.estimate(if self.reported { self.work } else { asked });
+            let is_free = asked == Work::default();
+            return match if self.reported { self.work } else { asked } {
+                nothing if is_free => self.attempt.report(nothing),
+                work => self.attempt.estimate(work),
+            };
         }
         // About four bytes make a token, in the languages and the code that models mostly read.
         let tokens = |bytes: usize| bytes.div_ceil(4) as u64;

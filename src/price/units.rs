@@ -75,9 +75,9 @@ impl UnitRates {
     fn second_of_video(&self, lines: u32) -> NanoUsd {
         match lines {
             0 => self.video.into_iter().max().unwrap_or_default(),
-            ..=480 => self.video[0],
-            ..=768 => self.video[1],
-            ..=1088 => self.video[2],
+            1..=480 => self.video[0],
+            481..=768 => self.video[1],
+            769..=1088 => self.video[2],
             _ => self.video[3],
         }
     }

@@ -72,7 +72,9 @@ impl Service<Request<Payload>> for Upstream {
         };
         let deadline = req.extensions().get::<Deadline>().map(|deadline| deadline.0);
         *req.uri_mut() = uri;
-        *req.method_mut() = Method::POST;
+        let resource = req.body().head().resource.as_ref();
+        let method = resource.map_or(Method::POST, |resource| resource.method.clone());
+        *req.method_mut() = method;
         *req.version_mut() = Version::HTTP_11;
         let is_opaque = req.body().head().is_opaque;
         let Self { first_byte, idle, .. } = *self;

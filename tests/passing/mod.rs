@@ -20,6 +20,7 @@ use bartizan::{
     ingest::IngestLayer,
     ledger::{self, Ledger, MemoryLedger, Period},
     meter::MeterLayer,
+    own_ids::OwnIdsLayer,
     price::{NanoUsd, Price},
     record::{Record, RecordLayer, Sink},
     render_errors::RenderErrorsLayer,
@@ -149,7 +150,7 @@ impl Provider {
         let dialect = req.body().dialect();
         let header = |name| req.headers().get(name).map_or(Vec::new(), |value| value.as_bytes().to_vec());
         let sent = Sent {
-            method: Method::POST,
+            method: req.body().head().resource.as_ref().map_or(Method::POST, |kept| kept.method.clone()),
             path: dialect.path(req.body()).into_owned(),
             content_type: String::from_utf8(header(header::CONTENT_TYPE)).unwrap(),
             authorization: header(header::AUTHORIZATION),
@@ -291,6 +292,7 @@ fn candidate(owner: &str, model: &str, provider: &Provider, price: Price) -> Can
     let provider = provider.clone();
     let stack = ServiceBuilder::new()
         .layer(sign.scrub())
+        .layer(OwnIdsLayer::new(target.clone()))
         .layer(TranslateLayer::new(target.clone(), natives))
         .layer(FirstEventLayer::new(Duration::from_secs(20)))
         .layer(MeterLayer::new(target.clone()))

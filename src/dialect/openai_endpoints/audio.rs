@@ -11,6 +11,7 @@ pub(super) const SPEECH: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Json,
     makes: Makes::Media,
+    keeps: None,
     ask: speak,
 };
 
@@ -20,6 +21,7 @@ pub(super) const TRANSCRIPTIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Form,
     makes: Makes::Text,
+    keeps: None,
     ask: listen,
 };
 
@@ -29,6 +31,7 @@ pub(super) const TRANSLATIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Form,
     makes: Makes::Text,
+    keeps: None,
     ask: listen,
 };
 

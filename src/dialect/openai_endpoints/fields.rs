@@ -55,7 +55,7 @@ impl<'a> Fields<'a> {
     fn get(&self, name: &str) -> Result<Option<Value<'a>>, Error> {
         let value = match &self.all {
             All::Json(members) => members.get(name).map(|raw| Value::Json(raw.get())),
-            All::Form(parts) => match self.part(parts, name)? {
+            All::Form(parts) => match Self::part(parts, name)? {
                 Some(part) => Some(Value::Text(self.text_at(part)?)),
                 None => None,
             },
@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
         Ok(value.filter(|value| !matches!(value, Value::Json("null"))))
     }
 
-    fn part<'p>(&self, parts: &'p [Part<'a>], name: &str) -> Result<Option<&'p Part<'a>>, Error> {
+    fn part<'p>(parts: &'p [Part<'a>], name: &str) -> Result<Option<&'p Part<'a>>, Error> {
         let mut named = parts.iter().filter(|part| part.name == name);
         match (named.next(), named.next()) {
             (Some(_), Some(_)) => Err(wrong(name, "one value")),
@@ -161,7 +161,7 @@ impl<'a> Fields<'a> {
                 (None, None) => return Err(missing("model")),
             },
             All::Form(parts) => {
-                let part = self.part(parts, "model")?.ok_or_else(|| missing("model"))?;
+                let part = Self::part(parts, "model")?.ok_or_else(|| missing("model"))?;
                 let model = self.text_at(part)?;
                 if model.is_empty() || model.len() > 256 {
                     return Err(wrong("model", "a name"));

@@ -12,16 +12,19 @@ mod form;
 mod images;
 mod simple;
 mod usage;
+mod videos;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, request::Parts};
+use http::{HeaderValue, Method, StatusCode, request::Parts};
 use serde::Deserialize;
 
 use self::fields::Fields;
 use super::{Closing, Dialect, OPENAI_CHAT, Sent, json, openai_chat, openai_error, text::Str};
-use crate::{Error, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head};
+use crate::{
+    Error, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head, preset::Object,
+};
 
 /// `POST /v1/moderations`.
 pub static OPENAI_MODERATIONS: OpenAiEndpoint = simple::MODERATIONS;
@@ -38,8 +41,11 @@ pub static OPENAI_TRANSCRIPTIONS: OpenAiEndpoint = audio::TRANSCRIPTIONS;
 /// `POST /v1/audio/translations`.
 pub static OPENAI_TRANSLATIONS: OpenAiEndpoint = audio::TRANSLATIONS;
 
+/// `POST /v1/videos`, and what is made by it: `/v1/videos/{id}`, `…/content`, `…/remix`.
+pub static OPENAI_VIDEOS: OpenAiEndpoint = videos::VIDEOS;
+
 /// All of them.
-pub(super) static ALL: [&OpenAiEndpoint; 7] = [
+pub(super) static ALL: [&OpenAiEndpoint; 8] = [
     &OPENAI_MODERATIONS,
     &OPENAI_RERANK,
     &OPENAI_IMAGES,
@@ -47,6 +53,7 @@ pub(super) static ALL: [&OpenAiEndpoint; 7] = [
     &OPENAI_SPEECH,
     &OPENAI_TRANSCRIPTIONS,
     &OPENAI_TRANSLATIONS,
+    &OPENAI_VIDEOS,
 ];
 
 /// An endpoint that is passed through: the dialect of its requests and answers.
@@ -60,6 +67,8 @@ pub struct OpenAiEndpoint {
     takes: Takes,
     /// What the tokens of the output are.
     makes: Makes,
+    /// What the ids begin with of what is made and kept.
+    keeps: Option<&'static str>,
     /// Reads what is asked for; the model has been read.
     ask: fn(&Fields<'_>, &mut Head) -> Result<Work, Error>,
 }
@@ -86,6 +95,13 @@ impl OpenAiEndpoint {
         head.work = Some((self.ask)(fields, &mut head)?);
         Ok(head)
     }
+
+    /// What comes behind the path of the endpoint, without the slash; empty for the endpoint itself.
+    fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let of = |prefix| path.strip_prefix(prefix)?.strip_prefix(self.path);
+        let rest = ["/v1", "/openai/v1", ""].into_iter().find_map(of)?;
+        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/').filter(|_| self.keeps.is_some()) }
+    }
 }
 
 impl Dialect for OpenAiEndpoint {
@@ -94,12 +110,25 @@ impl Dialect for OpenAiEndpoint {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        let prefixes = ["/v1", "/openai/v1", ""];
-        prefixes.iter().any(|prefix| path.strip_prefix(prefix) == Some(self.path))
+        self.rest(path).is_some()
     }
 
-    fn path(&self, _: &Payload) -> Cow<'static, str> {
-        self.path.into()
+    fn allows(&self, parts: &Parts) -> bool {
+        match self.rest(parts.uri.path()) {
+            None | Some("") => parts.method == Method::POST,
+            Some(rest) => videos::allows(&parts.method, rest),
+        }
+    }
+
+    fn prefix_of_ids(&self) -> Option<&'static str> {
+        self.keeps
+    }
+
+    fn path(&self, payload: &Payload) -> Cow<'static, str> {
+        match &payload.head().resource {
+            Some(resource) => resource.path.to_string().into(),
+            None => self.path.into(),
+        }
     }
 
     fn takes_json(&self) -> bool {
@@ -110,8 +139,11 @@ impl Dialect for OpenAiEndpoint {
         self.takes != Takes::Json
     }
 
-    fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        self.head(&Fields::of_json(body)?)
+    fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
+        match (self.rest(parts.uri.path()), self.keeps) {
+            (Some(rest), Some(prefix)) if !rest.is_empty() => videos::kept(parts, rest, prefix, body),
+            _ => self.head(&Fields::of_json(body)?),
+        }
     }
 
     fn peek_form(&self, content_type: &HeaderValue, body: &[u8]) -> Result<Head, Error> {
@@ -151,7 +183,9 @@ impl Dialect for OpenAiEndpoint {
     }
 
     fn error_in_answer(&self, body: &Bytes) -> Option<Error> {
-        openai_chat::error_in_answer(body)
+        // A film that could not be made says so; that is a good answer.
+        let is_thing = || Object::read(std::str::from_utf8(body).ok()?.trim_ascii())?.get("id");
+        openai_chat::error_in_answer(body).filter(|_| self.keeps.is_none() || is_thing().is_none())
     }
 
     fn read_error(&self, reply: Reply) -> Error {

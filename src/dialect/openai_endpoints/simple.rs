@@ -9,6 +9,7 @@ pub(super) const MODERATIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: Some("omni-moderation-latest"),
     takes: Takes::Json,
     makes: Makes::Text,
+    keeps: None,
     ask: moderate,
 };
 
@@ -18,6 +19,7 @@ pub(super) const RERANK: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Json,
     makes: Makes::Text,
+    keeps: None,
     ask: rank,
 };
 

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::Makes;
+use super::{
+    Makes,
+    videos::{duration, lines},
+};
 use crate::{Work, dialect::json};
 
 /// An answer, or an event's data.
@@ -14,6 +18,13 @@ struct Answer {
     usage: Option<Usage>,
     #[serde(default)]
     meta: Option<Meta>,
+    /// What has been made or is being made.
+    #[serde(default)]
+    object: Option<Value>,
+    #[serde(default)]
+    seconds: Option<Value>,
+    #[serde(default)]
+    size: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -61,7 +72,20 @@ pub(super) fn read(json: &[u8], makes: Makes, work: &mut Work) -> bool {
     let Ok(answer) = json::parse::<Answer>(json) else { return false };
     let usage = answer.usage.is_some_and(|usage| usage.merge(makes, work));
     let meta = answer.meta.is_some_and(|meta| meta.merge(work));
-    usage || meta
+    let is_film = answer.object == Some(Value::from("video"));
+    let film = is_film && film(&answer.seconds, &answer.size, work);
+    usage || meta || film
+}
+
+/// How long a film becomes, and how large.
+fn film(seconds: &Option<Value>, size: &Option<Value>, work: &mut Work) -> bool {
+    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
+    let Some(seconds) = seconds.as_ref().and_then(number).and_then(duration) else { return false };
+    work.units.video = seconds;
+    if let Some(lines) = size.as_ref().and_then(Value::as_str).map(lines).filter(|lines| *lines > 0) {
+        work.units.lines = lines;
+    }
+    true
 }
 
 impl Usage {
