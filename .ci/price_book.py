@@ -1,9 +1,10 @@
 """Writes src/price/book.tsv: python3 .ci/price_book.py model_prices.json > src/price/book.tsv
 
 The input is a JSON array of models with prices in USD per token; numbers are read as text and
-become nano-dollars per million tokens exactly, or the script fails. A model that is not paid by the
-token (or for which only a part of the tokens has a price) is left out: it has no price here, rather
-than a wrong one. Sets of features repeat, so each is written once, above the models.
+become nano-dollars per million tokens exactly, or the script fails. A model for which a part of what
+is paid for has no price is left out: it has no price here, rather than a wrong one. Sets of features
+repeat, so each is written once, above the models. What images, sound, film and searches cost stands
+in a last column, by the names of `UnitRates`.
 """
 
 import json
@@ -12,6 +13,12 @@ import sys
 from decimal import Decimal
 
 MODES = {"chat", "responses", "completion", "embedding", None}
+# Modes in which something else than text is made, or paid for.
+IMAGES, SPEECH, HEARING = {"image_generation", "image_edit"}, "audio_speech", "audio_transcription"
+FILM, RANKING, MODERATION = "video_generation", "rerank", "moderation"
+OTHER_MODES = {*IMAGES, SPEECH, HEARING, FILM, RANKING, MODERATION}
+# A price for one size or quality of a model that is listed by its own name.
+VARIANT = re.compile(r"(^|/)(\d+|max)-x-(\d+|max)/|-high-res$")
 RATES = ["input", "output", "cache_read", "cache_write", "cache_write_1h", "output_reasoning"]
 FEATURES = {
     "function_calling", "tool_choice", "vision", "pdf_input", "response_schema", "native_structured_output",
@@ -28,20 +35,84 @@ def nanos_per_million(usd):
     return str(int(amount))
 
 
+def units(model, prices):
+    """What a model is paid for beside text: a name of `UnitRates` and a price in USD for each."""
+    price, mode = model.get("price", {}), model.get("mode")
+    if mode in IMAGES:
+        # Where the tokens of an image have a price, one for the image is the same money again.
+        if "output_image_token" in price:
+            yield from media(price, "input_image_token", "output_image_token")
+        elif "output_per_image" in price or "input_per_image" in price:
+            yield "image", price.get("output_per_image") or price["input_per_image"]
+    elif mode == SPEECH:
+        yield from media(price, "input_audio", "output_audio")
+        if "output" not in price and "input_per_character" in price:
+            yield "character", price["input_per_character"]
+    elif mode == HEARING:
+        yield from media(price, "input_audio", "output_audio")
+        if "output" not in price and "input_per_second" in price:
+            yield "audio", price["input_per_second"]
+    elif mode == RANKING and "input_per_query" in price:
+        yield "search", price["input_per_query"]
+    elif mode == FILM:
+        yield from film(model, price, prices)
+
+
+def media(price, read, written):
+    if read in price:
+        yield "media_input", price[read]
+    if written in price:
+        yield "media_output", price[written]
+
+
+def film(model, price, prices):
+    """A second of film by the lines of its picture; what isn't listed costs what the next smaller does."""
+    base = price.get("output_per_second") or price.get("output_per_video_per_second")
+    if base is None:
+        return
+    finest = prices.get((model["provider"], model["model"] + "-high-res"), {}).get("output_per_video_per_second")
+    yield "video_480", price.get("output_per_second_480p", base)
+    middle = price.get("output_per_second_720p", price.get("output_per_second_768p", base))
+    yield "video_768", middle
+    fine = price.get("output_per_second_1080p", finest or max(base, middle, key=Decimal))
+    yield "video_1088", fine
+    yield "video", price.get("output_per_second_4k", max(fine, middle, base, key=Decimal))
+    if "input_per_image" in price:
+        yield "image", price["input_per_image"]
+
+
 def rates(price):
-    price = {**price}
+    price = {"input": price.get("input_audio", "0"), **price}
     if "output" not in price:
         price["output"] = "0"  # embeddings have no output
     return [nanos_per_million(price[key]) if key in price else "" for key in RATES]
 
 
-def is_listed(model):
+def is_listed(model, prices):
     price = model.get("price", {})
+    if model.get("mode") in OTHER_MODES:
+        return is_complete(model, price, dict(units(model, prices)))
     complete = "input" in price and ("output" in price or model.get("mode") == "embedding")
     # Zero for every token and a price for something else: the tokens are not what is paid for.
     tokens = [Decimal(price[key]) for key in ("input", "output") if key in price]
     others = [Decimal(price[key]) for key in price if key not in RATES]
     return model.get("mode") in MODES and complete and (any(tokens) or not any(others))
+
+
+def is_complete(model, price, paid):
+    """Whether all has a price that a model is paid for which makes or reads something else than text."""
+    # Google and Amazon make these in dialects of their own, whose counts don't tell images from text.
+    if VARIANT.search(model["model"]) or model["provider"] in ("gemini", "vertex", "bedrock"):
+        return False
+    if model["mode"] == MODERATION:
+        return "input" in price
+    if model["mode"] in IMAGES:
+        return "image" in paid or "media_output" in paid
+    # Zero for everything means that what is paid for isn't listed.
+    by_token = "input" in price or "media_input" in paid
+    is_priced = any(Decimal(price.get(key, "0")) for key in ("input", "output"))
+    by_unit = any(Decimal(paid.get(unit, "0")) for unit in ("character", "audio", "search", "video"))
+    return by_unit or (by_token and "output" in price and is_priced)
 
 
 def features(model, list_name):
@@ -67,7 +138,7 @@ def missing_dialects(model):
         yield "chat_tools_with_reasoning"
 
 
-def line(model, sets):
+def line(model, sets, prices):
     price, above = model["price"], model.get("above", {})
     threshold = min(above, key=int, default="")
     over = above.get(threshold, {}).get("standard")
@@ -75,14 +146,17 @@ def line(model, sets):
     facts = [model.get("max_input_tokens", ""), model.get("max_output_tokens", "")]
     flags = sets.setdefault((features(model, "supports"), features(model, "lacks")), len(sets))
     name = f"{model['provider']}/{model['model']}"
-    return "\t".join([name, *rates(price), threshold if over else "", *dearer, *facts, str(flags)])
+    paid = ",".join(f"{unit}={nanos_per_million(usd)}" for unit, usd in units(model, prices))
+    columns = [name, *rates(price), threshold if over else "", *dearer, *facts, str(flags)]
+    return "\t".join([*columns, paid] if paid else columns)
 
 
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         models = json.load(file, parse_float=str, parse_int=str)
     sets = {}
-    lines = sorted(line(model, sets) for model in models if is_listed(model))
+    prices = {(model["provider"], model["model"]): model.get("price", {}) for model in models}
+    lines = sorted(line(model, sets, prices) for model in models if is_listed(model, prices))
     for supports, lacks in sets:
         print(f"{supports}\t{lacks}")
     print()

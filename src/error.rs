@@ -209,6 +209,13 @@ impl Error {
         )
     }
 
+    /// Whether the target has certainly not begun with what it was asked for.
+    pub fn has_begun_nothing(&self) -> bool {
+        let refusals =
+            [Kind::RateLimited, Kind::Overloaded, Kind::UpstreamAuth, Kind::Billing, Kind::NoRoute];
+        refusals.contains(&self.0.kind)
+    }
+
     /// Whether another target may answer although this one did not.
     pub fn is_failover(&self) -> bool {
         self.is_retryable() || matches!(self.0.kind, Kind::UpstreamAuth | Kind::Billing | Kind::NoRoute)

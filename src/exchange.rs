@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{Error, Kind, Target, Tokens, auth::Caller, lock, price::NanoUsd};
+use crate::{Error, Kind, Target, Tokens, Units, Work, auth::Caller, lock, price::NanoUsd};
 
 /// What is learnt about one client request while it is served.
 ///
@@ -90,7 +90,9 @@ pub struct Attempt {
     pub ended: Option<Duration>,
     /// What it used.
     pub tokens: Tokens,
-    /// Whether `tokens` is the gateway's estimate, because the provider never said.
+    /// What it used beside tokens.
+    pub units: Units,
+    /// Whether `tokens` and `units` are the gateway's estimate, because the provider never said.
     pub estimated: bool,
     /// How it came out.
     pub outcome: Outcome,
@@ -100,8 +102,8 @@ impl Attempt {
     /// What it cost; `None` if the price is not known.
     pub fn cost(&self) -> Option<NanoUsd> {
         match self.target.known_price() {
-            Some(price) => Some(price.cost(&self.tokens)),
-            None => self.tokens.is_zero().then_some(NanoUsd(0)),
+            Some(price) => price.cost_of(&Work { tokens: self.tokens, units: self.units }),
+            None => (self.tokens.is_zero() && self.units.is_zero()).then_some(NanoUsd(0)),
         }
     }
 }
@@ -179,6 +181,7 @@ impl Exchange {
                 first_byte: None,
                 ended: None,
                 tokens: Tokens::default(),
+                units: Units::default(),
                 estimated: false,
                 outcome: Outcome::Running,
             });
@@ -191,6 +194,13 @@ impl Exchange {
     pub fn tokens(&self) -> Tokens {
         self.learn(|learnt| {
             learnt.attempts.iter().map(|attempt| attempt.tokens).fold(Tokens::default(), |a, b| a + b)
+        })
+    }
+
+    /// What all attempts together used beside tokens.
+    pub fn units(&self) -> Units {
+        self.learn(|learnt| {
+            learnt.attempts.iter().map(|attempt| attempt.units).fold(Units::default(), |a, b| a + b)
         })
     }
 
@@ -217,13 +227,19 @@ impl AttemptHandle {
     }
 
     /// Notes what the provider says was used; it repeats its counts, the last report wins.
-    pub fn report(&self, tokens: Tokens) {
-        self.update(|attempt| (attempt.tokens, attempt.estimated) = (tokens, false));
+    pub fn report(&self, work: impl Into<Work>) {
+        let Work { tokens, units } = work.into();
+        self.update(|attempt| {
+            (attempt.tokens, attempt.units, attempt.estimated) = (tokens, units, false);
+        });
     }
 
     /// Notes the gateway's own reckoning, where the provider never says.
-    pub fn estimate(&self, tokens: Tokens) {
-        self.update(|attempt| (attempt.tokens, attempt.estimated) = (tokens, true));
+    pub fn estimate(&self, work: impl Into<Work>) {
+        let Work { tokens, units } = work.into();
+        self.update(|attempt| {
+            (attempt.tokens, attempt.units, attempt.estimated) = (tokens, units, true);
+        });
     }
 
     /// Notes that the attempt is over; the first outcome stays.

@@ -95,7 +95,7 @@
 //! | [`AuthLayer`] | takes the client's key out and looks it up in a [`KeyStore`](auth::KeyStore) | a key in the headers | the extension [`Caller`](auth::Caller); [`Unauthenticated`](Kind::Unauthenticated) |
 //! | [`RequestLimitLayer`] | requests per window and key | the caller | [`RateLimited`](Kind::RateLimited) |
 //! | [`ModelsLayer`] | answers `GET /v1/models` with what the key may use | the caller | |
-//! | [`IngestLayer`] | reads the body once, within limits, and looks into it | POST, JSON, a known path | the body [`Payload`]; [`InvalidRequest`](Kind::InvalidRequest), [`TooLarge`](Kind::TooLarge), … |
+//! | [`IngestLayer`] | reads the body once, within limits, and looks into it | POST, JSON or a form, a known path | the body [`Payload`]; [`InvalidRequest`](Kind::InvalidRequest), [`TooLarge`](Kind::TooLarge), … |
 //! | [`AccessLayer`] | which models a key may ask for | the caller, the payload | [`Forbidden`](Kind::Forbidden) |
 //! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted) |
 //! | [`Dispatch`] | asks the targets of a route, again or one after the other | the payload | `x-bartizan-*`; [`NoRoute`](Kind::NoRoute) |
@@ -211,6 +211,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod meter;
 pub mod models;
+pub mod own_ids;
 pub mod payload;
 mod percent;
 pub mod preset;
@@ -225,6 +226,7 @@ pub mod target;
 mod testing;
 pub mod tokens;
 pub mod translate;
+pub mod units;
 #[cfg(feature = "client")]
 #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod upstream;
@@ -243,6 +245,7 @@ pub use self::{
     payload::{Ingested, Payload},
     target::Target,
     tokens::Tokens,
+    units::{Units, Work},
 };
 
 /// An error of any type.

@@ -9,10 +9,11 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{dialect::Dialect, exchange::Exchange};
+use crate::{Work, dialect::Dialect, exchange::Exchange};
 
 /// What the gateway reads from a request without decoding all of it.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +30,44 @@ pub struct Head {
     pub choices: u32,
     /// Where the model's name stands in the bytes, quotes included.
     pub model_at: Option<Range<usize>>,
+    /// How the model's name stands there.
+    pub model_form: ModelForm,
     /// Where the object that asks for token counts in streams stands in the bytes.
     pub usage_at: Option<Range<usize>>,
+    /// The most that the request uses, where that can't be told from its size and `max_output`.
+    pub work: Option<Work>,
+    /// The type of the body with its boundary, if it isn't JSON.
+    pub content_type: Option<HeaderValue>,
+    /// Whether the answer is sound or plain text, which is passed on without being looked into.
+    pub is_opaque: bool,
+    /// Whether asking twice makes two of what is paid for: what may have been begun is not tried again.
+    pub is_once: bool,
+    /// What is asked for, if it is something that a provider keeps.
+    pub resource: Option<Resource>,
+}
+
+/// Something that one provider keeps, and what is to be done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// How it is asked for.
+    pub method: Method,
+    /// Where the provider has it, relative to its base URL and with a leading slash.
+    pub path: Box<str>,
+    /// `provider/model`: the only target that has it.
+    pub target: Box<str>,
+}
+
+/// How a model's name is written into the bytes of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelForm {
+    /// As a JSON string.
+    #[default]
+    Json,
+    /// As it is, in a field of a form.
+    Raw,
+    /// As a whole member of a JSON object, with a comma behind it: the client has named no model.
+    Member,
 }
 
 /// A model's name, ready to be spliced into a request.
@@ -44,6 +81,14 @@ impl ModelName {
     /// Prepares `name`.
     pub fn new(name: &str) -> Self {
         Self { name: name.into(), json: serde_json::Value::from(name).to_string().into() }
+    }
+
+    fn written(&self, form: ModelForm) -> Bytes {
+        match form {
+            ModelForm::Json => self.json.clone(),
+            ModelForm::Raw => Bytes::copy_from_slice(self.name.as_bytes()),
+            ModelForm::Member => [br#""model":"#, &*self.json, b","].concat().into(),
+        }
     }
 
     /// The name itself.
@@ -159,12 +204,13 @@ impl Payload {
     }
 
     pub(crate) fn for_model(mut self, model: &ModelName) -> Self {
-        if *self.model() == *model.name {
+        let form = self.head.model_form;
+        if *self.model() == *model.name && form != ModelForm::Member {
             return self;
         }
         if let Some(at) = self.head.model_at.clone() {
             self.edits.retain(|edit| edit.at != at);
-            self = self.edited(at, model.json.clone());
+            self = self.edited(at, model.written(form));
         }
         self.model = Some(model.clone());
         self

@@ -8,8 +8,8 @@ use std::{
 use http::Request;
 use tower::Service;
 
-use super::{Caller, Lookup, VirtualKey, credentials, layer::Gate};
-use crate::{BoxFuture, Error, Exchange, Kind, future::Admission};
+use super::{Caller, KeyDigest, Lookup, VirtualKey, credentials, layer::Gate};
+use crate::{BoxFuture, Error, Exchange, Kind, future::Admission, own_ids::Seal};
 
 /// Puts the [`Caller`] in the place of the client's key; see the [module](super).
 #[derive(Clone, Debug)]
@@ -39,11 +39,13 @@ where
         credentials::strip(req.headers_mut(), &mut uri);
         *req.uri_mut() = uri;
         match lookup {
-            Ok(Found::Caller(caller)) => Admission::called(self.inner.call(introduced(req, caller))),
-            Ok(Found::Waiting(key)) => {
+            Ok((Found::Caller(caller), seal)) => {
+                Admission::called(self.inner.call(introduced(req, caller, seal)))
+            }
+            Ok((Found::Waiting(key), seal)) => {
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
-                Admission::waiting(Box::pin(admit(ready, key, req)))
+                Admission::waiting(Box::pin(admit(ready, key, seal, req)))
             }
             Err(error) => Admission::refused(error),
         }
@@ -56,23 +58,28 @@ enum Found {
 }
 
 impl Gate {
-    fn lookup<B>(&self, req: &Request<B>) -> Result<Found, Error> {
+    fn lookup<B>(&self, req: &Request<B>) -> Result<(Found, Seal), Error> {
         let keys = match self {
-            Self::Open(caller) => return Ok(Found::Caller(caller.clone())),
+            // Whoever comes in is the same caller.
+            Self::Open(caller) => {
+                return Ok((Found::Caller(caller.clone()), Seal::new(&KeyDigest::of("everybody"))));
+            }
             Self::Keys(keys) => keys,
         };
         let digest =
             credentials::digest(req.headers(), req.uri())?.ok_or_else(|| denied("the key is missing"))?;
-        match keys.find(&digest) {
-            Lookup::Known(key) => valid(key).map(Found::Caller),
-            Lookup::Waiting(key) => Ok(Found::Waiting(key)),
-        }
+        let found = match keys.find(&digest) {
+            Lookup::Known(key) => Found::Caller(valid(key)?),
+            Lookup::Waiting(key) => Found::Waiting(key),
+        };
+        Ok((found, Seal::new(&digest)))
     }
 }
 
 async fn admit<S, B>(
     mut ready: S,
     key: BoxFuture<'static, Result<Option<Arc<VirtualKey>>, Error>>,
+    seal: Seal,
     req: Request<B>,
 ) -> Result<S::Response, Error>
 where
@@ -80,7 +87,7 @@ where
     S::Error: Into<Error>,
 {
     let caller = valid(key.await?)?;
-    ready.call(introduced(req, caller)).await.map_err(Into::into)
+    ready.call(introduced(req, caller, seal)).await.map_err(Into::into)
 }
 
 fn valid(key: Option<Arc<VirtualKey>>) -> Result<Caller, Error> {
@@ -98,9 +105,10 @@ fn denied(message: &str) -> Error {
     Error::new(Kind::Unauthenticated, message)
 }
 
-fn introduced<B>(mut req: Request<B>, caller: Caller) -> Request<B> {
+fn introduced<B>(mut req: Request<B>, caller: Caller, seal: Seal) -> Request<B> {
     Exchange::open(&mut req).learn(|learnt| learnt.caller = Some(caller.clone()));
     req.extensions_mut().insert(caller);
+    req.extensions_mut().insert(seal);
     req
 }
 
@@ -113,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        auth::{AuthLayer, KeyDigest, KeyStore, MemoryKeys},
+        auth::{AuthLayer, KeyStore, MemoryKeys},
         testing::{MustBeReady, is_shared},
     };
 

@@ -21,11 +21,13 @@ use crate::{
     dialect::{
         ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, BEDROCK_EMBEDDINGS, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT,
         GEMINI_EMBED, OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
+        endpoints,
     },
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
     meter::MeterLayer,
+    own_ids::OwnIdsLayer,
     preset::{Deviations, OPENAI},
     price::{Listing, Price, PriceBook},
     sign::SignLayer,
@@ -235,6 +237,8 @@ impl Stack {
             .layer(self.in_flight.clone())
             // Sees all errors that are made of the provider's words, which may quote the credential.
             .layer(self.sign.scrub())
+            // Further in are the provider's ids, further out the client's.
+            .layer(OwnIdsLayer::new(target.clone()))
             // Everything further in speaks the provider's dialect.
             .layer(translate)
             // Until there is content, or the whole answer, another target can still be tried.
@@ -280,15 +284,18 @@ pub(super) fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
             // The name of a deployment doesn't say whether it is of a model that takes completions.
             let own: &[&dyn Dialect] =
                 if kind == ProviderKind::OpenAi { &[&OPENAI_COMPLETIONS, &OPENAI_COUNT] } else { &[] };
-            others.into_iter().chain(own.iter().copied()).collect()
+            others.into_iter().chain(own.iter().copied()).chain(endpoints()).collect()
         }
-        ProviderKind::OpenAiCompatible => vec![&OPENAI_CHAT, &OPENAI_EMBEDDINGS, &OPENAI_COMPLETIONS],
+        ProviderKind::OpenAiCompatible => {
+            let own: [&dyn Dialect; 3] = [&OPENAI_CHAT, &OPENAI_EMBEDDINGS, &OPENAI_COMPLETIONS];
+            own.into_iter().chain(endpoints()).collect()
+        }
         ProviderKind::Preset(preset) => {
             // The others have chats only, or say nothing of the old endpoint.
             let completes = matches!(preset.name, "ollama" | "vllm");
             let completions = completes.then_some(&OPENAI_COMPLETIONS as &dyn Dialect);
             let others: [&dyn Dialect; 2] = [&OPENAI_CHAT, &OPENAI_EMBEDDINGS];
-            others.into_iter().chain(completions).collect()
+            others.into_iter().chain(completions).chain(endpoints()).collect()
         }
         ProviderKind::Anthropic => vec![&ANTHROPIC, &ANTHROPIC_COUNT],
         ProviderKind::Gemini => vec![&GEMINI, &GEMINI_COUNT, &GEMINI_BATCH_EMBED, &GEMINI_EMBED],

@@ -221,6 +221,7 @@ mod object;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
+mod openai_endpoints;
 mod openai_error;
 mod openai_responses;
 pub(crate) mod prefix;
@@ -245,7 +246,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode, request::Parts};
+use http::{HeaderValue, Method, StatusCode, request::Parts};
 
 use self::prefix::Vendor;
 pub(crate) use self::streamed::streamed;
@@ -257,6 +258,10 @@ pub use self::{
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_completions::{OPENAI_COMPLETIONS, OpenAiCompletions},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
+    openai_endpoints::{
+        OPENAI_IMAGE_EDITS, OPENAI_IMAGES, OPENAI_MODERATIONS, OPENAI_RERANK, OPENAI_SPEECH,
+        OPENAI_TRANSCRIPTIONS, OPENAI_TRANSLATIONS, OPENAI_VIDEOS, OpenAiEndpoint,
+    },
     openai_responses::{OPENAI_COUNT, OPENAI_RESPONSES, OpenAiResponses},
     rate_limits::LimitHeaders,
     sibling::Sibling,
@@ -264,7 +269,7 @@ pub use self::{
     vertex_embeddings::VERTEX_EMBEDDINGS,
 };
 use crate::{
-    Error, Kind, Payload, Target, Tokens,
+    Error, Kind, Payload, Target, Tokens, Work,
     body::{Framing, sse},
     error::Reply,
     exchange::RequestId,
@@ -300,6 +305,16 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether a request with this method can be meant for the dialect, once its path is.
+    fn allows(&self, parts: &Parts) -> bool {
+        parts.method == Method::POST
+    }
+
+    /// What the ids of things begin with that a provider of this dialect keeps for a client, if it does.
+    fn prefix_of_ids(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
     fn path(&self, payload: &Payload) -> Cow<'static, str>;
 
@@ -317,6 +332,22 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// path, are right already.
     fn repeat_model(&self, payload: Payload) -> Payload {
         payload
+    }
+
+    /// Whether a request may be JSON.
+    fn takes_json(&self) -> bool {
+        true
+    }
+
+    /// Whether a request may be a form (`multipart/form-data`).
+    fn takes_forms(&self) -> bool {
+        false
+    }
+
+    /// Reads from a form what [`peek`](Self::peek) reads from JSON. Called only where
+    /// [`takes_forms`](Self::takes_forms) is true.
+    fn peek_form(&self, _content_type: &HeaderValue, _body: &[u8]) -> Result<Head, Error> {
+        Err(Error::new(Kind::UnsupportedMediaType, "content-type: expected application/json"))
     }
 
     /// Makes sure that the provider will say what a stream used, if that has to be asked for. Returns
@@ -340,6 +371,11 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// Merges the counts of one whole answer or of one event's data into `tokens`; says whether there
     /// were any.
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool;
+
+    /// The same for all that was used, in dialects where that is more than tokens.
+    fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
+        self.read_usage(json, &mut work.tokens)
+    }
 
     /// About how many bytes of what the model wrote an event carries: what an estimate is made of when
     /// the stream breaks off before its counts.
@@ -482,6 +518,23 @@ pub trait Encode: Send {
     fn event(&mut self, event: canonical::Event<'_>, out: &mut BytesMut);
 }
 
+/// Why a path leads nowhere.
+fn why_not(path: &str) -> &'static str {
+    let rest = path.strip_prefix("/openai").unwrap_or(path);
+    let first = rest.strip_prefix("/v1").unwrap_or(rest).split('/').nth(1);
+    match first {
+        Some("batches" | "files") => {
+            "files and batches are not passed on: what the requests of a batch cost could not be held to a budget"
+        }
+        _ => "there is no such endpoint",
+    }
+}
+
+/// The endpoints of OpenAI's API that are passed through and not translated.
+pub fn endpoints() -> impl Iterator<Item = &'static dyn Dialect> {
+    openai_endpoints::ALL.iter().map(|endpoint| *endpoint as &'static dyn Dialect)
+}
+
 /// The dialects that a gateway's clients may speak.
 #[derive(Clone, Debug)]
 pub struct Dialects(Arc<[&'static dyn Dialect]>);
@@ -489,8 +542,8 @@ pub struct Dialects(Arc<[&'static dyn Dialect]>);
 impl Default for Dialects {
     /// All that the crate knows.
     fn default() -> Self {
-        Self::new([
-            &OPENAI_CHAT as &'static dyn Dialect,
+        let conversing: [&'static dyn Dialect; 11] = [
+            &OPENAI_CHAT,
             &OPENAI_RESPONSES,
             &ANTHROPIC,
             &GEMINI,
@@ -501,7 +554,8 @@ impl Default for Dialects {
             &GEMINI_COUNT,
             &GEMINI_EMBED,
             &GEMINI_BATCH_EMBED,
-        ])
+        ];
+        Self::new(conversing.into_iter().chain(endpoints()))
     }
 }
 
@@ -515,13 +569,13 @@ impl Dialects {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`] for a path that none of them has, [`Kind::MethodNotAllowed`] for anything but
-    /// POST.
+    /// [`Kind::NotFound`] for a path that none of them has, [`Kind::MethodNotAllowed`] for a method that the
+    /// dialect doesn't [allow](Dialect::allows).
     pub fn detect(&self, parts: &Parts) -> Result<&'static dyn Dialect, Error> {
         let Some(dialect) = self.speaks(parts.uri.path()) else {
-            return Err(Error::new(Kind::NotFound, "there is no such endpoint").with_param(parts.uri.path()));
+            return Err(Error::new(Kind::NotFound, why_not(parts.uri.path())).with_param(parts.uri.path()));
         };
-        if parts.method != Method::POST {
+        if !dialect.allows(parts) {
             return Err(Error::new(Kind::MethodNotAllowed, "this endpoint takes POST"));
         }
         Ok(dialect)

@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use super::Dispatch;
 use crate::{
-    Payload,
+    Payload, Work,
     budget::Prices,
     models::Catalog,
-    price::{NanoUsd, estimate},
+    price::{NanoUsd, worst_case},
 };
 
 /// The worst case of a route is its dearest target.
@@ -18,10 +18,13 @@ impl Prices for Dispatch {
             // It will be refused, which costs nothing.
             return Some(NanoUsd(0));
         };
+        if payload.head().work == Some(Work::default()) {
+            return Some(NanoUsd(0));
+        }
         let cost = |target: &crate::Target| {
             let size = payload.source().len();
-            let tokens = estimate(payload.head(), size, target.known_facts(), route.assume_output);
-            target.known_price().map(|price| price.cost(&tokens))
+            let work = worst_case(payload.head(), size, target.known_facts(), route.assume_output);
+            target.known_price().and_then(|price| price.cost_of(&work))
         };
         route
             .candidates

@@ -75,14 +75,19 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
         exchange.learn(|learnt| learnt.drain = true);
     }
     let mut failure = None;
-    for candidate in &route.candidates {
+    let resource = req.body().head().resource.as_ref();
+    let only = resource.map(|resource| resource.target.clone());
+    let has_it =
+        |candidate: &&Candidate| only.as_ref().is_none_or(|only| **only == **candidate.target().name());
+    let is_once = req.body().head().is_once;
+    for candidate in route.candidates.iter().filter(has_it) {
         match ask(candidate, &route, &req, &exchange, deadline).await {
             Ok(mut res) => {
                 candidate.sign(&mut res);
                 describe(&exchange, &mut res);
                 return Ok(res);
             }
-            Err(error) if error.is_failover() && !is_past(deadline) => failure = Some(error),
+            Err(error) if may_go_on(&error, is_once) && !is_past(deadline) => failure = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -97,6 +102,7 @@ async fn ask(
     exchange: &Exchange,
     deadline: Option<Deadline>,
 ) -> Result<Response<BoxBody>, Error> {
+    let is_once = req.body().head().is_once;
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -106,7 +112,8 @@ async fn ask(
             Err(error) => error,
         };
         note(exchange, begun, &error);
-        let Some(wait) = route.retry.wait(&error, attempts) else { return Err(error) };
+        let again = route.retry.wait(&error, attempts).filter(|_| may_go_on(&error, is_once));
+        let Some(wait) = again else { return Err(error) };
         if deadline.is_some_and(|deadline| Instant::now() + wait >= deadline.0) {
             return Err(error);
         }
@@ -125,6 +132,11 @@ async fn attempt(
             .await
             .unwrap_or_else(|_| Err(Error::new(Kind::Timeout, "the deadline of the request passed"))),
     }
+}
+
+/// Whether the next attempt may help, and does no harm.
+fn may_go_on(error: &Error, is_once: bool) -> bool {
+    error.is_failover() && (!is_once || error.has_begun_nothing())
 }
 
 fn is_past(deadline: Option<Deadline>) -> bool {

@@ -34,6 +34,7 @@ pin_project! {
     #[derive(Debug)]
     pub(super) enum State<R> {
         Whole { #[pin] body: Full<Bytes> },
+        Opaque { held: Bytes, inner: Option<Pin<Box<R>>> },
         /// `None` as soon as it is over: what is further in has ended, and said so, before an error goes
         /// outwards.
         Stream { held: Bytes, guard: Guard, inner: Option<Pin<Box<R>>> },
@@ -44,6 +45,26 @@ impl<R> From<State<R>> for Proven<R> {
     fn from(state: State<R>) -> Self {
         Self { state }
     }
+}
+
+fn poll_opaque<R>(
+    held: &mut Bytes,
+    inner: &mut Option<Pin<Box<R>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    if !held.is_empty() {
+        return Poll::Ready(Some(Ok(Frame::data(std::mem::take(held)))));
+    }
+    let Some(body) = inner else { return Poll::Ready(None) };
+    let frame = ready!(body.as_mut().poll_frame(cx));
+    if !matches!(frame, Some(Ok(_))) {
+        *inner = None;
+    }
+    Poll::Ready(frame.map(|frame| frame.map_err(|error| broken(error.into()).into())))
 }
 
 impl<R> Body for Proven<R>
@@ -60,6 +81,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let (held, guard, inner) = match self.project().state.project() {
             StateProj::Whole { body } => return body.poll_frame(cx).map_err(|never| match never {}),
+            StateProj::Opaque { held, inner } => return poll_opaque(held, inner, cx),
             StateProj::Stream { held, guard, inner } => (held, guard, inner),
         };
         let mut events = std::mem::take(held);
@@ -94,6 +116,9 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.state {
             State::Whole { body } => body.is_end_stream(),
+            State::Opaque { held, inner } => {
+                held.is_empty() && inner.as_ref().is_none_or(|body| body.is_end_stream())
+            }
             // A failure may still have to be told.
             State::Stream { .. } => false,
         }
@@ -102,7 +127,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.state {
             State::Whole { body } => body.size_hint(),
-            State::Stream { .. } => SizeHint::default(),
+            State::Opaque { .. } | State::Stream { .. } => SizeHint::default(),
         }
     }
 }

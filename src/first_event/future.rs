@@ -34,6 +34,7 @@ pin_project! {
         proof: Option<Proof<R>>,
         dialect: &'static dyn Dialect,
         limit: usize,
+        is_opaque: bool,
         // For streams only: a whole answer may take as long as what is further out allows.
         until: Option<Until>,
     }
@@ -61,6 +62,8 @@ struct Proof<R> {
 #[derive(Debug)]
 enum Kinds {
     Whole,
+    /// Sound or text, of which nothing can be told but that it is there.
+    Opaque,
     Stream(Guard),
     /// A single body where a stream was asked for, which becomes one.
     NotAStream,
@@ -71,11 +74,12 @@ impl<F, R> ResponseFuture<F, R> {
         answer: F,
         dialect: &'static dyn Dialect,
         stream: bool,
+        is_opaque: bool,
         layer: &FirstEventLayer,
     ) -> Self {
         let FirstEventLayer { within, limit } = *layer;
         let until = stream.then(|| Until { within, at: Instant::now() + within, alarm: None });
-        Self { answer, proof: None, dialect, limit, until }
+        Self { answer, proof: None, dialect, limit, is_opaque, until }
     }
 }
 
@@ -95,6 +99,8 @@ where
             let Poll::Ready(answer) = this.answer.poll(cx) else { return wait(until, cx) };
             let (parts, body) = answer.map_err(Into::into)?.into_parts();
             let kind = match until {
+                // Whatever was asked for, JSON may hold an error.
+                None if *this.is_opaque && !headers::is_json(&parts.headers) => Kinds::Opaque,
                 None => Kinds::Whole,
                 Some(_) if headers::is_json(&parts.headers) => Kinds::NotAStream,
                 Some(_) => Kinds::Stream(Guard::new(*this.dialect)),
@@ -144,6 +150,14 @@ where
             let over = chunk.is_none();
             match &mut self.kind {
                 Kinds::Whole | Kinds::NotAStream => self.held.push(chunk.unwrap_or_default(), limit)?,
+                Kinds::Opaque => {
+                    let chunk = chunk.unwrap_or_default();
+                    let has_begun = !chunk.is_empty();
+                    self.held.push(chunk, limit)?;
+                    if has_begun {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
                 Kinds::Stream(guard) => {
                     let events = match chunk {
                         Some(chunk) => guard.chunk(chunk),
@@ -182,6 +196,7 @@ where
                 }
                 State::Stream { held, guard, inner: Some(body) }
             }
+            Kinds::Opaque => State::Opaque { held, inner: Some(body) },
             Kinds::Whole => {
                 if let Some(error) = dialect.error_in_answer(&held) {
                     return Err(error);

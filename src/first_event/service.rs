@@ -37,8 +37,10 @@ where
     }
 
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
-        let (dialect, stream) = (req.body().dialect(), req.body().head().stream);
-        ResponseFuture::new(self.inner.call(req), dialect, stream, &self.config)
+        let (dialect, head) = (req.body().dialect(), req.body().head());
+        let (stream, is_opaque) = (head.stream, head.is_opaque);
+        let answer = self.inner.call(req);
+        ResponseFuture::new(answer, dialect, stream, is_opaque, &self.config)
     }
 }
 

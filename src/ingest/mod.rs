@@ -3,10 +3,10 @@
 //! Outside of it a request is `Request<B>`, inside it is `Request<Payload>`: layers that need the model
 //! ask for a body that is [`Ingested`](crate::Ingested), and leaving ingest out doesn't compile.
 //!
-//! What is refused here never reaches a provider: a path no dialect has, another method than POST, a
-//! body that isn't JSON by its content type or is compressed, one that is too large, too slow, not
-//! UTF-8, nested deeper than 128, or in which a field the gateway reads is missing, doubled or of the
-//! wrong type.
+//! What is refused here never reaches a provider: a path no dialect has, a method that the dialect
+//! doesn't know, a body that isn't JSON (or a form, where the dialect takes forms) by its content type
+//! or is compressed, one that is too large, too slow, not UTF-8, nested deeper than 128, or in which a
+//! field the gateway reads is missing, doubled or of the wrong type.
 //!
 //! ```
 //! use bartizan::{dialect::Dialects, ingest::IngestLayer, Error, Payload};

@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
 use http_body::Body;
 use tower::Service;
 
@@ -14,6 +14,7 @@ use crate::{
     BoxError, BoxFuture, Error, Exchange, Kind, Payload,
     dialect::{Dialect, json},
     exchange::Asked,
+    payload::Head,
 };
 
 /// Middleware of [`IngestLayer`].
@@ -65,47 +66,62 @@ where
     let exchange = Exchange::of(&req);
     let (mut parts, body) = req.into_parts();
     let dialect = config.dialects.detect(&parts)?;
-    accept(&parts.headers)?;
+    let form = accept(&parts.headers, dialect)?;
     let (bytes, place) = collect(body, config).await?;
-    let payload = read(dialect, &parts, bytes, exchange)?.occupying(place);
+    let payload = read(dialect, &parts, form, bytes, exchange)?.occupying(place);
     // The body's length is its own from now on.
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::TRANSFER_ENCODING);
     Ok(Request::from_parts(parts, payload))
 }
 
-fn accept(headers: &HeaderMap) -> Result<(), Error> {
+/// The type of the body, if it is a form.
+fn accept(headers: &HeaderMap, dialect: &dyn Dialect) -> Result<Option<HeaderValue>, Error> {
     let unsupported = |message| Err(Error::new(Kind::UnsupportedMediaType, message));
     let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if value(header::CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
         return unsupported("content-encoding: compressed requests are not accepted");
     }
-    let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    if essence.trim_ascii().eq_ignore_ascii_case(b"application/json") {
-        Ok(())
-    } else {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let essence = content_type.map_or(&b"application/json"[..], |value| {
+        value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
+    });
+    if dialect.takes_forms() && essence.eq_ignore_ascii_case(b"multipart/form-data") {
+        Ok(content_type.cloned())
+    } else if dialect.takes_json() && essence.eq_ignore_ascii_case(b"application/json") {
+        Ok(None)
+    } else if dialect.takes_json() {
         unsupported("content-type: expected application/json")
+    } else {
+        unsupported("content-type: expected multipart/form-data")
     }
 }
 
 fn read(
     dialect: &'static dyn Dialect,
     parts: &Parts,
+    form: Option<HeaderValue>,
     bytes: Bytes,
     exchange: Exchange,
 ) -> Result<Payload, Error> {
-    let invalid = |message| Error::new(Kind::InvalidRequest, message);
-    // Checked once, so that what follows may skip it: half the price of a shallow read.
-    let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not valid UTF-8"))?;
-    if json::is_too_deep(text.as_bytes()) {
-        return Err(invalid("the body is nested deeper than 128 levels"));
-    }
-    let head = dialect.peek(parts, text)?;
+    let head = match form {
+        Some(content_type) => dialect.peek_form(&content_type, &bytes)?,
+        None => read_json(dialect, parts, &bytes)?,
+    };
     exchange.learn(|learnt| {
         learnt.asked = Some(Asked { dialect: dialect.id(), model: head.model.clone(), stream: head.stream });
     });
     Ok(Payload::new(dialect, head, bytes, exchange))
+}
+
+fn read_json(dialect: &dyn Dialect, parts: &Parts, bytes: &[u8]) -> Result<Head, Error> {
+    let invalid = |message| Error::new(Kind::InvalidRequest, message);
+    // Checked once, so that what follows may skip it: half the price of a shallow read.
+    let text = std::str::from_utf8(bytes).map_err(|_| invalid("the body is not valid UTF-8"))?;
+    if json::is_too_deep(text.as_bytes()) {
+        return Err(invalid("the body is nested deeper than 128 levels"));
+    }
+    dialect.peek(parts, text)
 }
 
 #[cfg(test)]

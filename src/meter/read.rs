@@ -1,11 +1,14 @@
-use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
 use crate::{
-    Dialect, Error, Kind, Payload, Target, Tokens,
+    Dialect, Error, Kind, Payload, Target, Tokens, Work,
     body::{End, Observe, OnEnd, Splitter, sse::Event},
     dialect::Closing,
     exchange::{AttemptHandle, Outcome},
+    headers,
 };
 
 /// A whole answer beyond this is not searched for its counts.
@@ -22,7 +25,9 @@ pub struct ReadUsage {
     written: usize,
     /// Whether what is written is paid for; vectors aren't.
     writes: bool,
-    tokens: Tokens,
+    work: Work,
+    /// The most that was asked for, where the dialect could tell.
+    asked: Option<Work>,
     reported: bool,
     answered: bool,
     /// Whether an answer in the provider's dialect has begun, and not just any bytes.
@@ -36,7 +41,12 @@ pub struct ReadUsage {
 #[derive(Debug)]
 enum Answer {
     Stream(Splitter),
-    Whole { first: Bytes, more: BytesMut },
+    Whole {
+        first: Bytes,
+        more: BytesMut,
+    },
+    /// Sound or text, in which there are no counts.
+    Opaque,
 }
 
 impl Answer {
@@ -47,16 +57,23 @@ impl Answer {
 
 impl ReadUsage {
     pub(super) fn new(payload: &Payload, target: &Arc<Target>) -> Self {
-        let framing = payload.dialect().framing();
-        let answer =
-            if payload.head().stream { Answer::Stream(Splitter::new(framing)) } else { Answer::whole() };
+        let head = payload.head();
+        let answer = if head.is_opaque {
+            Answer::Opaque
+        } else if head.stream {
+            Answer::Stream(Splitter::new(payload.dialect().framing()))
+        } else {
+            Answer::whole()
+        };
         Self {
             attempt: payload.exchange().begin(target),
             dialect: payload.dialect(),
             sent: payload.source().len(),
             written: 0,
-            writes: payload.head().max_output != Some(0),
-            tokens: Tokens::default(),
+            writes: head.max_output != Some(0),
+            // What the answer doesn't speak of stays as it was asked for.
+            work: Work { units: head.work.unwrap_or_default().units, ..Work::default() },
+            asked: head.work,
             reported: false,
             answered: false,
             begun: false,
@@ -66,10 +83,10 @@ impl ReadUsage {
         }
     }
 
-    /// The answer will be a single body, whatever was asked for.
-    pub(super) fn expect_whole(watch: &mut OnEnd<Self>) {
-        if let Some(read) = watch.get_mut() {
-            read.answer = Answer::whole();
+    /// An answer in JSON is a single body, whatever was asked for; where it was sound, it may hold an error.
+    pub(super) fn head(&mut self, headers: &HeaderMap) {
+        if headers::is_json(headers) {
+            self.answer = Answer::whole();
         }
     }
 
@@ -81,10 +98,14 @@ impl ReadUsage {
     }
 
     fn read(&mut self, json: &[u8]) {
-        let known = self.tokens;
-        if self.dialect.read_usage(json, &mut self.tokens) {
-            if !self.reported || self.tokens != known {
-                self.attempt.report(self.tokens);
+        // What costs nothing may speak of what something else has cost.
+        if self.asked == Some(Work::default()) {
+            return;
+        }
+        let known = self.work;
+        if self.dialect.read_work(json, &mut self.work) {
+            if !self.reported || self.work != known {
+                self.attempt.report(self.work);
             }
             self.reported = true;
         }
@@ -129,7 +150,9 @@ impl ReadUsage {
         }
         let is_whole = matches!(self.answer, Answer::Whole { .. });
         let refused = self.failure.is_some() && (is_whole || self.written == 0) && !self.reported;
-        !refused && (end == End::Aborted || self.answered && self.begun)
+        // A text may be empty.
+        let is_over = matches!(self.answer, Answer::Opaque) && end == End::Complete;
+        !refused && (end == End::Aborted || is_over || self.answered && self.begun)
     }
 
     fn outcome(&self, end: End) -> Outcome {
@@ -146,11 +169,19 @@ impl ReadUsage {
     }
 
     fn estimate(&mut self) {
+        if let Some(asked) = self.asked {
+            let is_free = asked == Work::default();
+            return match if self.reported { self.work } else { asked } {
+                nothing if is_free => self.attempt.report(nothing),
+                work => self.attempt.estimate(work),
+            };
+        }
         // About four bytes make a token, in the languages and the code that models mostly read.
         let tokens = |bytes: usize| bytes.div_ceil(4) as u64;
-        let input = if self.reported { self.tokens.input } else { tokens(self.sent) };
-        let output = self.tokens.output.max(if self.writes { tokens(self.written) } else { 0 });
-        self.attempt.estimate(Tokens { input, output, ..self.tokens });
+        let input = if self.reported { self.work.tokens.input } else { tokens(self.sent) };
+        let written = if self.writes { tokens(self.written) } else { 0 };
+        let output = self.work.tokens.output.max(written);
+        self.attempt.estimate(Tokens { input, output, ..self.work.tokens });
     }
 }
 
@@ -174,6 +205,7 @@ impl Observe for ReadUsage {
                     more.extend_from_slice(chunk);
                 }
             }
+            Answer::Opaque => self.begun = true,
         }
     }
 
@@ -189,6 +221,7 @@ impl Observe for ReadUsage {
                     if more.is_empty() { std::mem::take(first) } else { std::mem::take(more).freeze() };
                 self.whole(&whole, end);
             }
+            Answer::Opaque => self.closed = end == End::Complete,
         }
         // Counts that came before the end may not be the last word.
         if self.is_charged(end) && !(self.closed && self.reported) {

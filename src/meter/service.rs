@@ -15,7 +15,6 @@ use super::ReadUsage;
 use crate::{
     Error, Payload, Target,
     body::{Followed, OnEnd},
-    headers,
 };
 
 /// Middleware of [`MeterLayer`](super::MeterLayer).
@@ -76,8 +75,8 @@ where
         let mut watch = this.watch.take().expect("a future is not polled after it is ready");
         Poll::Ready(match result {
             Ok(res) => {
-                if headers::is_json(res.headers()) {
-                    ReadUsage::expect_whole(&mut watch);
+                if let Some(read) = watch.get_mut() {
+                    read.head(res.headers());
                 }
                 Ok(res.map(|body| watch.follow(body)))
             }

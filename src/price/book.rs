@@ -1,6 +1,6 @@
 use std::cmp::{Ordering, Reverse};
 
-use super::{NanoUsd, Price, Rates};
+use super::{NanoUsd, Price, Rates, UnitRates};
 use crate::{access::Pattern, target::ModelFacts};
 
 /// Written by `.ci/price_book.py` from public price facts as compiled in the LiteLLM project's model
@@ -10,8 +10,12 @@ use crate::{access::Pattern, target::ModelFacts};
 /// First one line per set of features: what is supported, what is lacking, comma separated. After an
 /// empty line one line per model, sorted by name: name; input, output, cached, cache write, cache
 /// write for an hour, reasoning in nano-dollars per million tokens; a threshold of input tokens and
-/// the six rates above it; the most input and output; the number of its set of features.
+/// the six rates above it; the most input and output; the number of its set of features; and, where
+/// more is paid for than text, the names of [`UnitRates`] with nano-dollars per million of them.
 const BUILT_IN: &str = include_str!("book.tsv");
+
+/// The column of what is paid for beside text.
+const UNITS: usize = 17;
 
 /// What models cost and what is known of them: a built-in list, and prices of one's own that go
 /// before it.
@@ -64,7 +68,7 @@ impl PriceBook {
         self
     }
 
-    /// The models of a provider in the built-in list that converse, by the provider's name there.
+    /// The models of a provider in the built-in list, by the provider's name there.
     pub fn names(provider: &str) -> impl Iterator<Item = &'static str> {
         let prefix = format!("{provider}/");
         let models = BUILT_IN.split_once("\n\n").map_or("", |(_, models)| models);
@@ -110,6 +114,7 @@ fn find<'a>(mut lines: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn read(line: &str, features: &str) -> Option<Listing> {
+    let units = line.split('\t').nth(UNITS).map(UnitRates::read).unwrap_or_default();
     let mut columns = line.split('\t').skip(1).map(|column| column.parse::<u64>().ok());
     let rates = read_rates(&mut columns)?;
     let threshold = columns.next()?;
@@ -119,7 +124,7 @@ fn read(line: &str, features: &str) -> Option<Listing> {
     let mut facts = ModelFacts::new(names(supports), names(lacks));
     facts.max_input = max_input;
     facts.max_output = max_output;
-    Some(Listing { price: Some(Price { rates, above: threshold.zip(above) }), facts })
+    Some(Listing { price: Some(Price { rates, above: threshold.zip(above), units }), facts })
 }
 
 fn names(list: &str) -> impl Iterator<Item = &str> {
@@ -196,6 +201,17 @@ mod tests {
 
         let embedding = rates("openai", "text-embedding-3-small");
         assert_eq!((embedding.input, embedding.output), (usd("0.02"), usd("0")));
+    }
+
+    #[test]
+    fn images_sound_and_film_have_their_prices() {
+        let units = |model| PriceBook::builtin().lookup("openai", model).unwrap().price.unwrap().units;
+
+        assert_eq!(units("whisper-1").audio, usd("100"));
+        assert_eq!(units("tts-1-hd").character, usd("30"));
+        assert_eq!(units("gpt-image-1").media_output, Some(usd("40")));
+        assert_eq!(units("sora-2-pro").video, [usd("300000"), usd("300000"), usd("500000"), usd("500000")]);
+        assert_eq!(units("gpt-4o"), UnitRates::default());
     }
 
     #[test]

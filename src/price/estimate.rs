@@ -1,4 +1,4 @@
-use crate::{Tokens, payload::Head, target::ModelFacts};
+use crate::{Tokens, Work, payload::Head, target::ModelFacts};
 
 /// The output to reckon with where neither the client nor the model has a smaller cap.
 pub const ASSUMED_OUTPUT: u64 = 4_096;
@@ -24,6 +24,11 @@ pub fn estimate(head: &Head, input_bytes: usize, facts: &ModelFacts, assume_outp
         output: output.saturating_mul(u64::from(head.choices.max(1))),
         ..Tokens::default()
     }
+}
+
+/// All that a request may come to: what its dialect has read from it, or else its tokens.
+pub fn worst_case(head: &Head, input_bytes: usize, facts: &ModelFacts, assume_output: u64) -> Work {
+    head.work.unwrap_or_else(|| estimate(head, input_bytes, facts, assume_output).into())
 }
 
 #[cfg(test)]

@@ -1,18 +1,20 @@
-//! What tokens cost: integer money, prices, and a book of the list prices of many models.
+//! What tokens and other units cost: integer money, prices, and a book of the list prices of many models.
 //!
-//! Prices are nano-dollars per million tokens, so that every list price is a whole number, and a
+//! Prices are nano-dollars per million tokens (or images, characters, seconds), so that every list price is a whole number, and a
 //! cost is rounded once, upwards, to the nano-dollar.
 
 mod book;
 mod estimate;
 mod money;
+mod units;
 
 pub use self::{
     book::{Listing, PriceBook},
-    estimate::{ASSUMED_OUTPUT, estimate},
+    estimate::{ASSUMED_OUTPUT, estimate, worst_case},
     money::{NanoUsd, NotAnAmount},
+    units::UnitRates,
 };
-use crate::Tokens;
+use crate::{Tokens, Work};
 
 /// What a million tokens of each kind cost, in billionths of a dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,17 +39,23 @@ impl Rates {
         Self { input, cached: input, cache_write: input, cache_write_1h: input, output, reasoning: output }
     }
 
-    fn cost(&self, tokens: &Tokens) -> NanoUsd {
+    /// What the tokens cost, in millionths of a nano-dollar.
+    fn tokens(&self, work: &Work, units: &UnitRates) -> u128 {
+        let Work { tokens, units: used } = work;
+        let fresh = tokens.fresh();
+        let written = tokens.output.saturating_sub(tokens.reasoning);
+        let (seen, shown) = (used.media_input.min(fresh), used.media_output.min(written));
         let parts = [
-            (tokens.fresh(), self.input),
+            (fresh - seen, self.input),
+            (seen, units.media_input.unwrap_or(self.input)),
             (tokens.cached, self.cached),
             (tokens.cache_write, self.cache_write),
             (tokens.cache_write_1h, self.cache_write_1h),
-            (tokens.output.saturating_sub(tokens.reasoning), self.output),
+            (written - shown, self.output),
+            (shown, units.media_output.unwrap_or(self.output)),
             (tokens.reasoning, self.reasoning),
         ];
-        let millionths: u128 = parts.iter().map(|(n, rate)| u128::from(*n) * u128::from(rate.0)).sum();
-        NanoUsd(u64::try_from(millionths.div_ceil(1_000_000)).unwrap_or(u64::MAX))
+        parts.iter().map(|(n, rate)| u128::from(*n) * u128::from(rate.0)).fold(0, u128::saturating_add)
     }
 }
 
@@ -58,6 +66,8 @@ pub struct Price {
     pub rates: Rates,
     /// Other rates for the whole request when its input has more tokens than the number.
     pub above: Option<(u64, Rates)>,
+    /// What is paid for beside text.
+    pub units: UnitRates,
 }
 
 impl Price {
@@ -72,15 +82,33 @@ impl Price {
     /// assert_eq!(price.cost(&tokens).to_string(), "0.0045");
     /// ```
     pub fn cost(&self, tokens: &Tokens) -> NanoUsd {
-        match &self.above {
-            Some((threshold, rates)) if tokens.input > *threshold => rates.cost(tokens),
-            _ => self.rates.cost(tokens),
-        }
+        self.total(&Work::from(*tokens))
+    }
+
+    /// What all of `work` costs, rounded up once; `None` if the model is paid for something, but what
+    /// it is used for here has no price.
+    pub fn cost_of(&self, work: &Work) -> Option<NanoUsd> {
+        (self.is_free() || self.units.pay_for(&work.units, &self.rates)).then(|| self.total(work))
+    }
+
+    fn is_free(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn total(&self, work: &Work) -> NanoUsd {
+        let rates = match &self.above {
+            Some((threshold, rates)) if work.tokens.input > *threshold => rates,
+            _ => &self.rates,
+        };
+        // Thousandths of millionths, because times are counted in milliseconds.
+        let parts = rates.tokens(work, &self.units).saturating_mul(1_000);
+        let parts = parts.saturating_add(self.units.cost(&work.units));
+        NanoUsd(u64::try_from(parts.div_ceil(1_000_000_000)).unwrap_or(u64::MAX))
     }
 }
 
 impl From<Rates> for Price {
     fn from(rates: Rates) -> Self {
-        Self { rates, above: None }
+        Self { rates, ..Self::default() }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 use serde::{Serialize, Serializer};
 
 use crate::{
-    Exchange, Kind, Tokens,
+    Exchange, Kind, Tokens, Units,
     body::End,
     exchange::{Attempt, Outcome},
     price::NanoUsd,
@@ -52,6 +52,9 @@ pub struct Record {
     pub attempts: Vec<AttemptRecord>,
     /// What all attempts together used.
     pub tokens: Tokens,
+    /// What all attempts together used beside tokens; left out of the JSON if that is nothing.
+    #[serde(skip_serializing_if = "Units::is_zero")]
+    pub units: Units,
     /// What all attempts with a known price together cost.
     pub cost: NanoUsd,
     /// Whether a part of `tokens` and `cost` is an estimate, because a provider never said.
@@ -81,6 +84,9 @@ pub struct AttemptRecord {
     pub outcome: Cow<'static, str>,
     /// What it used.
     pub tokens: Tokens,
+    /// What it used beside tokens; left out of the JSON if that is nothing.
+    #[serde(skip_serializing_if = "Units::is_zero")]
+    pub units: Units,
     /// What it cost; `None` if the price is not known.
     pub cost: Option<NanoUsd>,
     /// Whether `tokens` is an estimate.
@@ -119,6 +125,7 @@ impl Record {
             model,
             stream,
             tokens: attempts.iter().map(|attempt| attempt.tokens).fold(Tokens::default(), |a, b| a + b),
+            units: attempts.iter().map(|attempt| attempt.units).fold(Units::default(), |a, b| a + b),
             cost: attempts.iter().filter_map(|attempt| attempt.cost).sum(),
             estimated: attempts.iter().any(|attempt| attempt.estimated),
             unpriced: attempts.iter().any(|attempt| attempt.cost.is_none()),
@@ -142,6 +149,7 @@ impl AttemptRecord {
                 Outcome::Failed(kind) => kind.as_str().into(),
             },
             tokens: attempt.tokens,
+            units: attempt.units,
             cost: attempt.cost(),
             estimated: attempt.estimated,
         }

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 use super::stream::Stream;
-use crate::{BoxError, Error};
+use crate::{BoxError, Error, Exchange};
 
 pin_project! {
     /// A response whose errors are written for the client.
@@ -25,7 +25,7 @@ pin_project! {
     #[derive(Debug)]
     enum State<R> {
         /// Its length is known or it isn't a stream: a break shows as one.
-        Whole { #[pin] inner: R },
+        Whole { #[pin] inner: R, exchange: Exchange },
         /// A break has to be said in an event.
         Stream { #[pin] inner: R, stream: Stream, over: bool },
         /// An error from the first.
@@ -34,8 +34,8 @@ pin_project! {
 }
 
 impl<R> Rendered<R> {
-    pub(super) fn whole(inner: R) -> Self {
-        Self { state: State::Whole { inner } }
+    pub(super) fn whole(inner: R, exchange: Exchange) -> Self {
+        Self { state: State::Whole { inner, exchange } }
     }
 
     pub(super) fn stream(inner: R, stream: Stream) -> Self {
@@ -60,7 +60,11 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().state.project() {
-            StateProj::Whole { inner } => inner.poll_frame(cx).map_err(Into::into),
+            StateProj::Whole { inner, exchange } => inner.poll_frame(cx).map_err(|error| {
+                let error = Error::from(error.into());
+                exchange.fail(&error);
+                error.into()
+            }),
             StateProj::Error { body } => body.poll_frame(cx).map_err(|never| match never {}),
             StateProj::Stream { over: true, .. } => Poll::Ready(None),
             StateProj::Stream { mut inner, stream, over } => loop {
@@ -88,7 +92,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
-            State::Whole { inner } => inner.is_end_stream(),
+            State::Whole { inner, .. } => inner.is_end_stream(),
             // The end of an array has to be written.
             State::Stream { inner, over, stream } => *over || !stream.is_array() && inner.is_end_stream(),
             State::Error { body } => body.is_end_stream(),
@@ -97,7 +101,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.state {
-            State::Whole { inner } => inner.size_hint(),
+            State::Whole { inner, .. } => inner.size_hint(),
             State::Stream { .. } => SizeHint::default(),
             State::Error { body } => body.size_hint(),
         }

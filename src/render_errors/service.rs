@@ -111,7 +111,7 @@ where
                     Rendered::stream(body, Stream::new(*this.dialect, this.exchange.clone(), *this.is_array))
                 })
             }
-            Ok(res) => res.map(Rendered::whole),
+            Ok(res) => res.map(|body| Rendered::whole(body, this.exchange.clone())),
             Err(error) => {
                 this.exchange.fail(&error);
                 render(*this.dialect, &error, this.exchange.id()).map(Rendered::error)

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response, header};
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
@@ -57,7 +57,11 @@ where
     }
 
     fn call(&mut self, mut req: Request<Payload>) -> Self::Future {
-        let headers = outbound(&self.signature, req.headers());
+        let mut headers = outbound(&self.signature, req.headers());
+        // A form can't be read without the boundary that its type names.
+        if let Some(content_type) = &req.body().head().content_type {
+            headers.insert(header::CONTENT_TYPE, content_type.clone());
+        }
         *req.headers_mut() = headers;
         let signature = self.signature.clone();
         let state = match &signature.credential {

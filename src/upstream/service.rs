@@ -72,8 +72,11 @@ impl Service<Request<Payload>> for Upstream {
         };
         let deadline = req.extensions().get::<Deadline>().map(|deadline| deadline.0);
         *req.uri_mut() = uri;
-        *req.method_mut() = Method::POST;
+        let resource = req.body().head().resource.as_ref();
+        let method = resource.map_or(Method::POST, |resource| resource.method.clone());
+        *req.method_mut() = method;
         *req.version_mut() = Version::HTTP_11;
+        let is_opaque = req.body().head().is_opaque;
         let Self { first_byte, idle, .. } = *self;
         let answer = self.client.request(req);
         Box::pin(async move {
@@ -87,6 +90,10 @@ impl Service<Request<Payload>> for Upstream {
             }
             let (mut parts, body) = res.into_parts();
             parts.headers = for_clients(parts.headers);
+            if !is_opaque {
+                let json = HeaderValue::from_static("application/json");
+                parts.headers.entry(header::CONTENT_TYPE).or_insert(json);
+            }
             parts.version = Version::HTTP_11;
             parts.extensions.clear();
             Ok(Response::from_parts(parts, ProviderBody::new(body, idle, deadline)))
@@ -135,7 +142,6 @@ fn for_clients(headers: HeaderMap) -> HeaderMap {
             passed.append(name.clone(), value);
         }
     }
-    passed.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     passed
 }
 

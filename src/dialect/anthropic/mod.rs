@@ -98,7 +98,7 @@ impl Dialect for Anthropic {
             max_output: shallow.max_tokens,
             choices: 1,
             model_at: Some(span(body, shallow.model.get())),
-            usage_at: None,
+            ..Head::default()
         })
     }
 

@@ -112,6 +112,7 @@ impl Dialect for OpenAiChat {
             choices: shallow.n.unwrap_or(1),
             model_at: Some(span(body, shallow.model.get())),
             usage_at: options.map(|raw| span(body, raw)),
+            ..Head::default()
         })
     }
 

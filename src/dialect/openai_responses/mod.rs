@@ -100,7 +100,7 @@ impl Dialect for OpenAiResponses {
             max_output: shallow.max_output_tokens,
             choices: 1,
             model_at: Some(span(body, shallow.model.get())),
-            usage_at: None,
+            ..Head::default()
         })
     }
 

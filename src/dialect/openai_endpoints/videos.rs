@@ -1,0 +1,136 @@
+//! Film: submitted, asked for until it is ready, fetched.
+
+use std::time::Duration;
+
+use http::{Method, request::Parts};
+
+use super::{Makes, OpenAiEndpoint, Takes, fields::Fields, simple::tokens};
+use crate::{
+    Error, Kind, Tokens, Units, Work,
+    own_ids::{Place, Seal},
+    payload::{Head, Resource},
+    percent,
+};
+
+pub(super) const VIDEOS: OpenAiEndpoint = OpenAiEndpoint {
+    id: "openai-videos",
+    path: "/videos",
+    model: Some("sora-2"),
+    takes: Takes::Both,
+    makes: Makes::Media,
+    keeps: Some("video_"),
+    ask: submit,
+};
+
+/// The longest film that a model makes of its own accord.
+const LONGEST: Duration = Duration::from_secs(15);
+
+fn submit(fields: &Fields<'_>, head: &mut Head) -> Result<Work, Error> {
+    fields.require("prompt")?;
+    // Whoever asks again gets, and pays for, another film.
+    head.is_once = true;
+    let seconds = match fields.number("seconds")? {
+        None => fields.number("duration")?,
+        seconds => seconds,
+    };
+    let video = match seconds {
+        Some(seconds) => duration(seconds).ok_or_else(|| {
+            Error::new(Kind::InvalidRequest, "seconds: expected the length of a film").with_param("seconds")
+        })?,
+        None => LONGEST,
+    };
+    let size = match fields.text("size")? {
+        None => fields.text("resolution")?,
+        size => size,
+    };
+    let references = ["input_reference", "image", "images"];
+    let images = references.iter().filter(|name| fields.require(name).is_ok()).count() as u64;
+    Ok(Work {
+        tokens: Tokens {
+            input: tokens(fields.text("prompt")?.unwrap_or_default().len()),
+            ..Tokens::default()
+        },
+        units: Units { video, images, lines: lines(size.as_deref().unwrap_or_default()), ..Units::default() },
+    })
+}
+
+/// A length that a film can have: more than nothing, and no more than an hour.
+pub(super) fn duration(seconds: f64) -> Option<Duration> {
+    (seconds > 0.0 && seconds <= 3_600.0).then(|| Duration::from_secs_f64(seconds))
+}
+
+/// The shorter side of `1280x720`, or the lines of `720p` and `4k`; 0 if that isn't said.
+pub(super) fn lines(size: &str) -> u32 {
+    let size = size.to_ascii_lowercase();
+    if let Some((width, height)) = size.split_once(['x', '*']) {
+        return width.parse().unwrap_or(0).min(height.parse().unwrap_or(0));
+    }
+    match &*size {
+        "2k" => 1_440,
+        "4k" => 2_160,
+        size => size.strip_suffix('p').and_then(|lines| lines.parse().ok()).unwrap_or(0),
+    }
+}
+
+/// What stands in a path behind `/videos/`: an id, and what is wanted of it.
+pub(super) fn parts_of(rest: &str) -> (&str, Option<&str>) {
+    match rest.split_once('/') {
+        Some((id, what)) => (id, Some(what)),
+        None => (rest, None),
+    }
+}
+
+/// Whether something that is kept can be asked for in this way.
+pub(super) fn allows(method: &Method, rest: &str) -> bool {
+    match parts_of(rest).1 {
+        None => method == Method::GET || method == Method::DELETE,
+        Some("content") => method == Method::GET,
+        Some(_) => method == Method::POST,
+    }
+}
+
+/// A request for something that is kept at the place to which its id leads.
+pub(super) fn kept(parts: &Parts, rest: &str, prefix: &str, body: &str) -> Result<Head, Error> {
+    let (id, what) = parts_of(rest);
+    let place = Place::open(id, prefix, Seal::of(&parts.extensions)?)?;
+    let work = match what {
+        None | Some("content") => Work::default(),
+        // As long as the first one, which is said in the answer.
+        Some("remix") => {
+            Fields::of_json(body)?.require("prompt")?;
+            Work { units: Units { video: LONGEST, ..Units::default() }, ..Work::default() }
+        }
+        Some(_) => return Err(Error::new(Kind::NotFound, "there is no such endpoint")),
+    };
+    let mut path = format!("/videos/{}", percent::segment(&place.id));
+    if let Some(what) = what {
+        path.extend(["/", what]);
+    }
+    let variant = parts.uri.query().into_iter().flat_map(|query| query.split('&'));
+    if let Some(variant) = variant.into_iter().find_map(|pair| pair.strip_prefix("variant=")) {
+        path.extend(["?variant=", &*percent::segment(&percent::decoded(variant))]);
+    }
+    let resource = Resource { method: parts.method.clone(), path: path.into(), target: place.target };
+    Ok(Head {
+        model: place.model,
+        max_output: Some(0),
+        choices: 1,
+        is_opaque: what == Some("content"),
+        is_once: what == Some("remix"),
+        work: Some(work),
+        resource: Some(resource),
+        ..Head::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_picture_are_those_of_its_shorter_side() {
+        let sizes = ["1280x720", "720x1280", "1024*1792", "480p", "1080P", "4k", "", "auto", "x", "p"];
+
+        assert_eq!(sizes.map(lines), [720, 720, 1024, 480, 1080, 2160, 0, 0, 0, 0]);
+    }
+}

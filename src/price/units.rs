@@ -1,0 +1,166 @@
+use super::{NanoUsd, Rates};
+use crate::Units;
+
+/// What a million of each kind of unit costs, in billionths of a dollar; what has no price of its own
+/// costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnitRates {
+    /// Tokens of images or sound that are read; like other input if it is `None`.
+    pub media_input: Option<NanoUsd>,
+    /// Tokens of images or sound that are made; like other output if it is `None`.
+    pub media_output: Option<NanoUsd>,
+    /// Images.
+    pub image: NanoUsd,
+    /// Searches of a reranker.
+    pub search: NanoUsd,
+    /// Characters that are read aloud.
+    pub character: NanoUsd,
+    /// Seconds of sound that is listened to.
+    pub audio: NanoUsd,
+    /// Seconds of film with up to 480, 768, 1088 and any number of lines.
+    pub video: [NanoUsd; 4],
+}
+
+impl UnitRates {
+    /// Reads `image=40000000000000,search=2000000000000`; names it doesn't know are passed over.
+    pub(super) fn read(text: &str) -> Self {
+        let mut rates = Self::default();
+        for (name, rate) in text.split(',').filter_map(|pair| pair.split_once('=')) {
+            let Ok(rate) = rate.parse().map(NanoUsd) else { continue };
+            match name {
+                "media_input" => rates.media_input = Some(rate),
+                "media_output" => rates.media_output = Some(rate),
+                "image" => rates.image = rate,
+                "search" => rates.search = rate,
+                "character" => rates.character = rate,
+                "audio" => rates.audio = rate,
+                "video_480" => rates.video[0] = rate,
+                "video_768" => rates.video[1] = rate,
+                "video_1088" => rates.video[2] = rate,
+                "video" => rates.video[3] = rate,
+                _ => {}
+            }
+        }
+        rates
+    }
+
+    /// Whether everything in `units` has a price, of its own or as the tokens that it also comes to.
+    pub(super) fn pay_for(&self, units: &Units, rates: &Rates) -> bool {
+        let read = rates.input.max(self.media_input.unwrap_or_default());
+        let made = rates.output.max(self.media_output.unwrap_or_default());
+        let is_film = !units.video.is_zero();
+        let needed = [
+            (is_film, self.video.into_iter().max().unwrap_or_default()),
+            (!is_film && units.images > 0, self.image.max(made)),
+            (units.searches > 0, self.search.max(read)),
+            (units.characters > 0, self.character.max(made)),
+            (!units.audio.is_zero(), self.audio.max(read)),
+        ];
+        needed.into_iter().all(|(is_used, rate)| !is_used || rate > NanoUsd(0))
+    }
+
+    /// What `units` cost, in thousandths of millionths of a nano-dollar.
+    pub(super) fn cost(&self, units: &Units) -> u128 {
+        let counted =
+            [(units.images, self.image), (units.searches, self.search), (units.characters, self.character)];
+        let timed = [(units.audio, self.audio), (units.video, self.second_of_video(units.lines))];
+        let counted = counted.map(|(n, rate)| (u128::from(n).saturating_mul(1_000), rate));
+        let timed = timed.map(|(time, rate)| (time.as_nanos().div_ceil(1_000_000), rate));
+        let parts = counted.into_iter().chain(timed);
+        parts.map(|(n, rate)| n.saturating_mul(rate.0.into())).fold(0, u128::saturating_add)
+    }
+
+    /// The rate of a picture with so many lines; the dearest if that is not known.
+    fn second_of_video(&self, lines: u32) -> NanoUsd {
+        match lines {
+            0 => self.video.into_iter().max().unwrap_or_default(),
+            1..=480 => self.video[0],
+            481..=768 => self.video[1],
+            769..=1088 => self.video[2],
+            _ => self.video[3],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        Tokens, Work,
+        price::{Price, Rates},
+    };
+
+    fn cost(rates: &str, units: Units) -> String {
+        let price = Price { units: UnitRates::read(rates), ..Price::default() };
+        price.cost_of(&Work { units, ..Work::default() }).unwrap().to_string()
+    }
+
+    #[test]
+    fn each_unit_has_its_price_and_the_sum_is_rounded_once() {
+        let second = Duration::from_millis(1_001);
+
+        assert_eq!(cost("image=40000000000000", Units { images: 3, ..Units::default() }), "0.12");
+        assert_eq!(cost("search=2000000000000", Units { searches: 2, ..Units::default() }), "0.004");
+        assert_eq!(cost("character=15000000000", Units { characters: 11, ..Units::default() }), "0.000165");
+        assert_eq!(cost("audio=100000000000", Units { audio: second, ..Units::default() }), "0.0001001");
+        assert_eq!(cost("audio=1", Units { audio: second, ..Units::default() }), "0.000000001");
+        let both = Units { audio: second, characters: 1, ..Units::default() };
+        assert_eq!(cost("audio=1,character=1", both), "0.000000001");
+    }
+
+    #[test]
+    fn the_price_of_film_depends_on_its_lines() {
+        let rates = "video_480=1000000,video_768=2000000,video_1088=9000000,video=4000000";
+        let cost = |lines| {
+            cost(rates, Units { video: Duration::from_secs(2), lines, ..Units::default() })
+                .parse::<NanoUsd>()
+                .unwrap()
+                .0
+        };
+
+        assert_eq!([480, 720, 1080, 2160, 0].map(cost), [2, 4, 18, 8, 18]);
+    }
+
+    #[test]
+    fn tokens_of_images_and_sound_have_a_price_of_their_own_or_that_of_text() {
+        let tokens = Tokens { input: 10, output: 10, ..Tokens::default() };
+        let units = Units { media_input: 4, media_output: 99, ..Units::default() };
+        let rates = Rates::flat(NanoUsd(1_000_000), NanoUsd(2_000_000));
+        let of = |units: &str| Price { rates, units: UnitRates::read(units), ..Price::default() };
+        let cost = |price: Price| price.cost_of(&Work { tokens, units }).unwrap().0;
+
+        assert_eq!(cost(of("")), 10 + 20);
+        assert_eq!(cost(of("media_input=5000000,media_output=7000000")), 6 + 20 + 70);
+    }
+
+    #[test]
+    fn what_has_no_price_is_not_taken_for_free_unless_all_is() {
+        let chat = Price::from(Rates::flat(NanoUsd(1), NanoUsd(1)));
+        let reads_aloud = Price { units: UnitRates::read("character=1"), ..Price::default() };
+        let film = Units { video: Duration::from_secs(1), ..Units::default() };
+        let (image, speech) =
+            (Units { images: 1, ..Units::default() }, Units { characters: 1, ..Units::default() });
+        let is_known = |price: Price, units| price.cost_of(&Work { units, ..Work::default() }).is_some();
+
+        assert!(!is_known(chat, film) && is_known(chat, image) && is_known(chat, speech));
+        assert!(is_known(reads_aloud, speech) && !is_known(reads_aloud, image));
+        assert!(is_known(Price::default(), film) && is_known(reads_aloud, Units::default()));
+    }
+
+    #[test]
+    fn absurd_counts_do_not_overflow() {
+        let units = Units {
+            images: u64::MAX,
+            audio: Duration::MAX,
+            video: Duration::MAX,
+            characters: u64::MAX,
+            ..Units::default()
+        };
+        let all = format!("image={0},audio={0},video={0},character={0}", u64::MAX);
+
+        assert_eq!(cost(&all, units), NanoUsd(u64::MAX).to_string());
+    }
+}

@@ -1,0 +1,73 @@
+//! [`Units`]: what a request uses beside tokens, and [`Work`], which is both.
+
+use std::{ops::Add, time::Duration};
+
+use serde::{Serialize, Serializer};
+
+use crate::Tokens;
+
+/// What a request uses beside text: images, sound, film, and what else providers have prices for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Units {
+    /// The part of the [input tokens](Tokens::input) that is images or sound.
+    pub media_input: u64,
+    /// The part of the [output tokens](Tokens::output) that is images or sound.
+    pub media_output: u64,
+    /// Images that are made, or, for film, that it is made of.
+    pub images: u64,
+    /// What a reranker counts as one search.
+    pub searches: u64,
+    /// Characters of a text that is read aloud.
+    pub characters: u64,
+    /// Sound that is listened to.
+    #[serde(rename = "audio_ms", serialize_with = "as_milliseconds")]
+    pub audio: Duration,
+    /// Film that is made.
+    #[serde(rename = "video_ms", serialize_with = "as_milliseconds")]
+    pub video: Duration,
+    /// How many lines the film's picture has, by its shorter side; 0 if that is not known.
+    pub lines: u32,
+}
+
+impl Units {
+    /// Whether nothing was counted.
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Add for Units {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            media_input: self.media_input.saturating_add(other.media_input),
+            media_output: self.media_output.saturating_add(other.media_output),
+            images: self.images.saturating_add(other.images),
+            searches: self.searches.saturating_add(other.searches),
+            characters: self.characters.saturating_add(other.characters),
+            audio: self.audio.saturating_add(other.audio),
+            video: self.video.saturating_add(other.video),
+            lines: self.lines.max(other.lines),
+        }
+    }
+}
+
+/// All that a request uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Tokens of all kinds.
+    pub tokens: Tokens,
+    /// Everything else.
+    pub units: Units,
+}
+
+impl From<Tokens> for Work {
+    fn from(tokens: Tokens) -> Self {
+        Self { tokens, units: Units::default() }
+    }
+}
+
+fn as_milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
