@@ -115,7 +115,12 @@ fn vertex<'a>(location: &Address, model: &'a str) -> Result<Place<'a>, BoxError>
 /// Deployments may be of other makers too.
 fn azure<'a>(provider: &Provider, usual: Place<'a>, known_as: &str) -> Result<Place<'a>, BoxError> {
     if known_as.starts_with("claude") {
-        return Ok(Place { natives: vec![&ANTHROPIC], address: Some(foundry(provider)?), ..usual });
+        return Ok(Place {
+            natives: vec![&ANTHROPIC],
+            address: Some(foundry(provider)?),
+            deviations: NONE,
+            ..usual
+        });
     }
     let version = provider.api_version.as_deref().unwrap_or_default();
     let is_old = version.starts_with(|c: char| c.is_ascii_digit()) && version < FIRST_RESPONSES;
