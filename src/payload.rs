@@ -165,6 +165,11 @@ impl Payload {
         &self.head
     }
 
+    /// The same for whoever outlives the request.
+    pub(crate) fn shared_head(&self) -> Arc<Head> {
+        self.head.clone()
+    }
+
     /// The model this request is for: the client's, or the one a route has put in its place.
     pub fn model(&self) -> &str {
         self.model.as_ref().map_or(&*self.head.model, ModelName::as_str)

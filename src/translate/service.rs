@@ -139,7 +139,7 @@ impl TranslateLayer {
         };
         let source = req.body().source().clone();
         let (Encoded { body, lost, .. }, back) =
-            pair.request(&source, req.body().head().clone(), &self.target)?;
+            pair.request(&source, req.body().shared_head(), &self.target)?;
         let stays = |name: &http::HeaderName| native.id() == from.id() || !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {
