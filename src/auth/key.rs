@@ -2,6 +2,7 @@ use std::{ops::Deref, sync::Arc, time::SystemTime};
 
 use http::Request;
 
+use super::KeyDigest;
 use crate::{
     Error, Kind,
     access::Pattern,
@@ -97,12 +98,27 @@ impl VirtualKey {
 
 /// Who asks: put into the request's extensions by [`Auth`](super::Auth).
 #[derive(Clone, Debug)]
-pub struct Caller(Arc<VirtualKey>);
+pub struct Caller {
+    key: Arc<VirtualKey>,
+    /// Of what it presented.
+    digest: Option<KeyDigest>,
+}
 
 impl Caller {
-    /// The caller that presented `key`.
+    /// The caller whose key is `key`. What is [sealed](crate::own_ids) for it is sealed with its name, until
+    /// there is [something better](Self::presented).
     pub fn new(key: impl Into<Arc<VirtualKey>>) -> Self {
-        Self(key.into())
+        Self { key: key.into(), digest: None }
+    }
+
+    /// The same caller, by the digest of what it presented, which nobody else knows.
+    #[must_use]
+    pub fn presented(self, digest: KeyDigest) -> Self {
+        Self { digest: Some(digest), ..self }
+    }
+
+    pub(crate) fn digest(&self) -> KeyDigest {
+        self.digest.unwrap_or_else(|| KeyDigest::of(&*self.key.name))
     }
 
     /// The caller of `req`.
@@ -122,6 +138,6 @@ impl Deref for Caller {
     type Target = VirtualKey;
 
     fn deref(&self) -> &VirtualKey {
-        &self.0
+        &self.key
     }
 }

@@ -9,7 +9,7 @@ use http::Request;
 use tower::Service;
 
 use super::{Caller, KeyDigest, Lookup, VirtualKey, credentials, layer::Gate};
-use crate::{BoxFuture, Error, Exchange, Kind, future::Admission, own_ids::Seal};
+use crate::{BoxFuture, Error, Exchange, Kind, future::Admission};
 
 /// Puts the [`Caller`] in the place of the client's key; see the [module](super).
 #[derive(Clone, Debug)]
@@ -39,13 +39,11 @@ where
         credentials::strip(req.headers_mut(), &mut uri);
         *req.uri_mut() = uri;
         match lookup {
-            Ok((Found::Caller(caller), seal)) => {
-                Admission::called(self.inner.call(introduced(req, caller, seal)))
-            }
-            Ok((Found::Waiting(key), seal)) => {
+            Ok(Found::Caller(caller)) => Admission::called(self.inner.call(introduced(req, caller))),
+            Ok(Found::Waiting(key, digest)) => {
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
-                Admission::waiting(Box::pin(admit(ready, key, seal, req)))
+                Admission::waiting(Box::pin(admit(ready, key, digest, req)))
             }
             Err(error) => Admission::refused(error),
         }
@@ -54,40 +52,37 @@ where
 
 enum Found {
     Caller(Caller),
-    Waiting(BoxFuture<'static, Result<Option<Arc<VirtualKey>>, Error>>),
+    Waiting(BoxFuture<'static, Result<Option<Arc<VirtualKey>>, Error>>, KeyDigest),
 }
 
 impl Gate {
-    fn lookup<B>(&self, req: &Request<B>) -> Result<(Found, Seal), Error> {
+    fn lookup<B>(&self, req: &Request<B>) -> Result<Found, Error> {
         let keys = match self {
             // Whoever comes in is the same caller.
-            Self::Open(caller) => {
-                return Ok((Found::Caller(caller.clone()), Seal::new(&KeyDigest::of("everybody"))));
-            }
+            Self::Open(caller) => return Ok(Found::Caller(caller.clone())),
             Self::Keys(keys) => keys,
         };
         let digest =
             credentials::digest(req.headers(), req.uri())?.ok_or_else(|| denied("the key is missing"))?;
-        let found = match keys.find(&digest) {
-            Lookup::Known(key) => Found::Caller(valid(key)?),
-            Lookup::Waiting(key) => Found::Waiting(key),
-        };
-        Ok((found, Seal::new(&digest)))
+        Ok(match keys.find(&digest) {
+            Lookup::Known(key) => Found::Caller(valid(key)?.presented(digest)),
+            Lookup::Waiting(key) => Found::Waiting(key, digest),
+        })
     }
 }
 
 async fn admit<S, B>(
     mut ready: S,
     key: BoxFuture<'static, Result<Option<Arc<VirtualKey>>, Error>>,
-    seal: Seal,
+    digest: KeyDigest,
     req: Request<B>,
 ) -> Result<S::Response, Error>
 where
     S: Service<Request<B>>,
     S::Error: Into<Error>,
 {
-    let caller = valid(key.await?)?;
-    ready.call(introduced(req, caller, seal)).await.map_err(Into::into)
+    let caller = valid(key.await?)?.presented(digest);
+    ready.call(introduced(req, caller)).await.map_err(Into::into)
 }
 
 fn valid(key: Option<Arc<VirtualKey>>) -> Result<Caller, Error> {
@@ -105,10 +100,9 @@ fn denied(message: &str) -> Error {
     Error::new(Kind::Unauthenticated, message)
 }
 
-fn introduced<B>(mut req: Request<B>, caller: Caller, seal: Seal) -> Request<B> {
+fn introduced<B>(mut req: Request<B>, caller: Caller) -> Request<B> {
     Exchange::open(&mut req).learn(|learnt| learnt.caller = Some(caller.clone()));
     req.extensions_mut().insert(caller);
-    req.extensions_mut().insert(seal);
     req
 }
 

@@ -9,6 +9,7 @@ use crate::{
     dialect::Closing,
     exchange::{AttemptHandle, Outcome},
     headers,
+    payload::Head,
 };
 
 /// A whole answer beyond this is not searched for its counts.
@@ -23,11 +24,9 @@ pub struct ReadUsage {
     sent: usize,
     /// The size of what the model wrote, likewise.
     written: usize,
-    /// Whether what is written is paid for; vectors aren't.
-    writes: bool,
+    /// What was asked for.
+    head: Arc<Head>,
     work: Work,
-    /// The most that was asked for, where the dialect could tell.
-    asked: Option<Work>,
     reported: bool,
     answered: bool,
     /// Whether an answer in the provider's dialect has begun, and not just any bytes.
@@ -70,10 +69,9 @@ impl ReadUsage {
             dialect: payload.dialect(),
             sent: payload.source().len(),
             written: 0,
-            writes: head.max_output != Some(0),
             // What the answer doesn't speak of stays as it was asked for.
             work: Work { units: head.work.unwrap_or_default().units, ..Work::default() },
-            asked: head.work,
+            head: payload.shared_head(),
             reported: false,
             answered: false,
             begun: false,
@@ -99,7 +97,7 @@ impl ReadUsage {
 
     fn read(&mut self, json: &[u8]) {
         // What costs nothing may speak of what something else has cost.
-        if self.asked == Some(Work::default()) {
+        if self.head.work == Some(Work::default()) {
             return;
         }
         let known = self.work;
@@ -169,7 +167,8 @@ impl ReadUsage {
     }
 
     fn estimate(&mut self) {
-        if let Some(asked) = self.asked {
+        // The most that was asked for, where the dialect could tell.
+        if let Some(asked) = self.head.work {
             let is_free = asked == Work::default();
             return match if self.reported { self.work } else { asked } {
                 nothing if is_free => self.attempt.report(nothing),
@@ -179,7 +178,8 @@ impl ReadUsage {
         // About four bytes make a token, in the languages and the code that models mostly read.
         let tokens = |bytes: usize| bytes.div_ceil(4) as u64;
         let input = if self.reported { self.work.tokens.input } else { tokens(self.sent) };
-        let written = if self.writes { tokens(self.written) } else { 0 };
+        // What is written is not always paid for: vectors aren't.
+        let written = if self.head.max_output == Some(0) { 0 } else { tokens(self.written) };
         let output = self.work.tokens.output.max(written);
         self.attempt.estimate(Tokens { input, output, ..self.work.tokens });
     }

@@ -53,7 +53,7 @@ where
             return ResponseFuture { state: State::Called { inner: self.inner.call(req) } };
         };
         let seal = match Seal::of(req.extensions()) {
-            Ok(seal) => seal.clone(),
+            Ok(seal) => seal,
             Err(error) => return ResponseFuture { state: State::Refused { error: Some(error) } },
         };
         let model = req.body().head().model.clone();

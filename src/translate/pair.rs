@@ -38,7 +38,12 @@ impl Pair {
     }
 
     /// The request for the provider, and the way back.
-    pub(super) fn request(self, source: &[u8], head: Arc<Head>, to: &Target) -> Result<(Encoded, Back), Error> {
+    pub(super) fn request(
+        self,
+        source: &[u8],
+        head: Arc<Head>,
+        to: &Target,
+    ) -> Result<(Encoded, Back), Error> {
         match self {
             Self::Chat { client, provider, framing } => {
                 let mut request = client.decode_request(source)?;

@@ -92,7 +92,7 @@ pub(super) fn allows(method: &Method, rest: &str) -> bool {
 /// A request for something that is kept at the place to which its id leads.
 pub(super) fn kept(parts: &Parts, rest: &str, prefix: &str, body: &str) -> Result<Head, Error> {
     let (id, what) = parts_of(rest);
-    let place = Place::open(id, prefix, Seal::of(&parts.extensions)?)?;
+    let place = Place::open(id, prefix, &Seal::of(&parts.extensions)?)?;
     let work = match what {
         None | Some("content") => Work::default(),
         // As long as the first one, which is said in the answer.
