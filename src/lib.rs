@@ -1,7 +1,7 @@
 //! An LLM gateway made of tower layers.
 //!
-//! Applications ask one address in the API they know, OpenAI's or Anthropic's; the gateway checks their
-//! keys, limits and budgets, asks one provider or the next, translates where they speak different APIs,
+//! Applications ask one address in the API they know, OpenAI's, Anthropic's or Google's; the gateway checks
+//! their keys, limits and budgets, asks one provider or the next, translates where they speak different APIs,
 //! streams the answer back and writes down what it cost. Every one of these steps is a
 //! [`tower::Layer`] of its own, to be used together or one by one: in axum, in hyper, around a service
 //! of one's own. The example `proxy` is all of them as one program.
@@ -106,6 +106,7 @@
 //! |---|---|---|---|
 //! | [`InFlightLayer`] | bounds what one provider is sent | nothing | [`Overloaded`](Kind::Overloaded), so the next target is asked |
 //! | [`TranslateLayer`] | speaks the provider's dialect inwards, the client's outwards | the payload | what was lost; in strict mode [`InvalidRequest`](Kind::InvalidRequest) |
+//! | [`OwnIdsLayer`] | seals the ids of what a provider keeps with the client's key | the caller, the payload | ids that lead back to the target |
 //! | [`FirstEventLayer`] | holds an answer back until it has content | the payload | [`Timeout`](Kind::Timeout), errors inside of a success |
 //! | [`MeterLayer`] | reads the usage out of what passes | the payload | an [`Attempt`](exchange::Attempt) of the exchange |
 //! | [`SignLayer`] | the provider's credential, and only the headers it may see | | |
@@ -141,9 +142,8 @@
 //!   [`Ledger`](ledger::Ledger) for money, [`Sink`](record::Sink) for records,
 //!   [`Prices`](budget::Prices) for the worst case, [`Catalog`](models::Catalog) for the list of models.
 //!   A ledger has to pass the `ledger::conformance` suite of the feature `test-util`.
-//! - **A dialect** implements [`Dialect`], and [`Codec`](dialect::Codec) if it is to be translated;
+//! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated;
 //!   [`dialect`] has a whole one. A provider that deviates from a dialect has a [`preset`].
-//! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated.
 //!
 //! # Features
 //!
@@ -163,7 +163,8 @@
 //! # What is not here
 //!
 //! Limits on tokens per minute, caches of answers, and stores other than memory. Budgets are therefore
-//! those of one process, and begin anew with it.
+//! those of one process, and begin anew with it. `/v1/files` and `/v1/batches` are refused: what a batch will
+//! cost can't be held to a budget yet.
 //!
 //! [`AccessLayer`]: access::AccessLayer
 //! [`AuthLayer`]: auth::AuthLayer
@@ -176,6 +177,7 @@
 //! [`IngestLayer`]: ingest::IngestLayer
 //! [`MeterLayer`]: meter::MeterLayer
 //! [`ModelsLayer`]: models::ModelsLayer
+//! [`OwnIdsLayer`]: own_ids::OwnIdsLayer
 //! [`RecordLayer`]: record::RecordLayer
 //! [`RenderErrorsLayer`]: render_errors::RenderErrorsLayer
 //! [`RequestLimitLayer`]: request_limit::RequestLimitLayer
