@@ -195,7 +195,7 @@
 //!
 //! One that is to be part of this crate has a folder here with the same files as the others: `wire` for
 //! the structs as they are documented, `decode` and `encode` for requests, `answer` for whole answers,
-//! a decoder and an encoder for streams, `error`, `finish`, `usage`, and `codec`, where they meet. It joins
+//! `stream_in` and `stream_out` for streams, `error`, `finish`, `usage`, and `codec`, where they meet. It joins
 //! [`Dialects::default`], and the tests that hold all dialects against each other: `tests/matrix` wants
 //! its wire format once more, written without the codec, `tests/rules` what its provider refuses,
 //! `tests/codecs` and `tests/mutated` its name in a list.

@@ -208,14 +208,20 @@ where
                 if let Some(error) = dialect.error_in_answer(&held) {
                     return Err(error);
                 }
-                let codec = dialect.codec().filter(|_| dialect.framing() == Framing::Sse);
-                let Some(codec) = codec.and_then(Codec::chat) else {
-                    let message = "the provider answered a stream with a single body";
-                    return Err(Error::new(Kind::Upstream, message));
-                };
-                parts.headers.remove(header::CONTENT_LENGTH);
-                parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-                State::Whole { body: Full::new(streamed(codec, &held)?) }
+                match dialect.codec() {
+                    Some(Codec::Chat(codec)) if dialect.framing() == Framing::Sse => {
+                        parts.headers.remove(header::CONTENT_LENGTH);
+                        let events = HeaderValue::from_static("text/event-stream");
+                        parts.headers.insert(header::CONTENT_TYPE, events);
+                        State::Whole { body: Full::new(streamed(codec, &held)?) }
+                    }
+                    // Some models take no notice of the wish, and clients of such endpoints know them.
+                    None => State::Whole { body: Full::new(held) },
+                    Some(_) => {
+                        let message = "the provider answered a stream with a single body";
+                        return Err(Error::new(Kind::Upstream, message));
+                    }
+                }
             }
         };
         Ok(Response::from_parts(parts, state.into()))

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::{
         Dialect, Exchange, Kind,
-        dialect::{ANTHROPIC, OPENAI_CHAT},
+        dialect::{ANTHROPIC, OPENAI_CHAT, OPENAI_TRANSCRIPTIONS},
         lock,
         payload::Head,
     };
@@ -105,6 +105,24 @@ mod tests {
         let payload = Payload::new(&OPENAI_CHAT, Head::default(), Bytes::new(), Exchange::default());
         let res = svc.oneshot(Request::new(payload)).await?;
         Ok(res.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    #[tokio::test]
+    async fn what_cannot_become_a_stream_passes_as_the_single_body_that_it_is() {
+        let said = r#"{"text":"hello"}"#;
+        let svc =
+            FirstEventLayer::new(Duration::from_secs(20)).layer(service_fn(async |_: Request<Payload>| {
+                let mut res = Response::new(Full::<Bytes>::from(said));
+                res.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                Ok::<_, Infallible>(res)
+            }));
+        let head = Head { stream: true, ..Head::default() };
+        let payload = Payload::new(&OPENAI_TRANSCRIPTIONS, head, Bytes::new(), Exchange::default());
+
+        let res = svc.oneshot(Request::new(payload)).await.unwrap();
+
+        assert_eq!(res.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(res.into_body().collect().await.unwrap().to_bytes(), said);
     }
 
     #[tokio::test]

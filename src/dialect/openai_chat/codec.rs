@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{answer, decode, decoder::Decoder, encode, encoder::Encoder};
+use super::{answer, decode, encode, stream_in::Decoder, stream_out::Encoder};
 use crate::{
     Error, Target,
     dialect::{ChatCodec, Decode, Encode, Encoded, canonical},

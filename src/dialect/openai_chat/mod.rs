@@ -7,14 +7,14 @@ mod calls;
 mod codec;
 mod conversation;
 mod decode;
-mod decoder;
 pub(super) mod effort;
 mod encode;
-mod encoder;
 pub(super) mod error_kind;
 pub(super) mod finish;
 mod history;
 mod message;
+mod stream_in;
+mod stream_out;
 pub(super) mod usage;
 mod wire;
 

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{
     USUAL_OUTPUT,
-    encoder::{Choice, Completion, Encoder},
+    stream_out::{Choice, Completion, Encoder},
 };
 use crate::{
     Error, Kind, Target,

@@ -5,7 +5,7 @@
 //! Source: OpenAI's API description, `CreateCompletionRequest`.
 
 mod codec;
-mod encoder;
+mod stream_out;
 
 use std::borrow::Cow;
 

@@ -4,12 +4,13 @@
 //! said, each in an item of its own. The last event repeats the whole answer, so all of it is kept.
 
 use bytes::{BufMut, BytesMut};
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
     answer::called,
-    error, finish, reasoning,
+    error,
+    event::{Lifecycle, Written, send},
+    finish, reasoning,
     response::{Failure, Incomplete, Response, item_id, now},
     wire::{self, Item},
 };
@@ -58,9 +59,9 @@ enum Open {
 
 /// Where an item stands, and its name.
 #[derive(Debug)]
-struct Place {
-    index: usize,
-    id: String,
+pub(super) struct Place {
+    pub(super) index: usize,
+    pub(super) id: String,
 }
 
 /// A part of a message.
@@ -93,52 +94,6 @@ impl Call {
         let id = Some(Str::from(&*self.place.id));
         called(id, status, (&*self.id).into(), &self.name, arguments, self.is_free_text)
     }
-}
-
-/// An event; which members it has depends on its type.
-#[derive(Default, Serialize)]
-struct Written<'a> {
-    r#type: &'static str,
-    sequence_number: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    item_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    summary_index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delta: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refusal: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    arguments: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<[(); 0]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<wire::Part<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    item: Option<&'a Item<'a>>,
-}
-
-impl<'a> Written<'a> {
-    /// An event of this type about an item.
-    fn of(r#type: &'static str, place: &'a Place) -> Self {
-        Self { r#type, item_id: Some(&place.id), output_index: Some(place.index), ..Self::default() }
-    }
-}
-
-/// An event with the whole response.
-#[derive(Serialize)]
-struct Lifecycle<'a> {
-    r#type: &'static str,
-    sequence_number: u64,
-    response: Response<'a, Vec<&'a RawValue>>,
 }
 
 impl Encode for Encoder {
@@ -495,15 +450,6 @@ fn message<'a>(place: &'a Place, status: &'static str, said: &'a [Said]) -> Item
         content: Some(TextOr::Other(said.iter().map(|said| said.part(&said.text)).collect())),
         ..Default::default()
     }
-}
-
-/// Writes what can't fail: neither can the memory it is written to, nor these values.
-fn send(name: &str, event: &impl Serialize, out: &mut BytesMut) {
-    out.put_slice(b"event: ");
-    out.put_slice(name.as_bytes());
-    out.put_slice(b"\ndata: ");
-    let _ = serde_json::to_writer((&mut *out).writer(), event);
-    out.put_slice(b"\n\n");
 }
 
 #[cfg(test)]
