@@ -505,6 +505,9 @@ async fn a_remix_is_paid_for_like_a_film() {
     assert_eq!(gateway.records.last().cost, usd("0.8"));
     assert!(!answer.body.windows(9).any(|part| part == b"_of_provi"), "{answer:?}");
     assert_eq!(gateway.first.sent()[1].path, "/videos/video_of_provider/remix");
+    let dearer = json(r#"{"prompt":"x","model":"dear"}"#);
+    let dearer = gateway.ask(KEY, Method::POST, &format!("/v1/videos/{id}/remix"), dearer).await;
+    assert_eq!((dearer.status, gateway.first.sent().len()), (StatusCode::BAD_REQUEST, 2));
     let poor = gateway.ask("vk-poor", Method::POST, "/v1/videos", json(ASK_FOR_FILM)).await;
     assert_eq!((poor.status, gateway.first.sent().len()), (StatusCode::TOO_MANY_REQUESTS, 2));
 }

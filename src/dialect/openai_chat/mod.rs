@@ -36,7 +36,8 @@ use super::{
     text::Str,
 };
 use crate::{
-    Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head, target::ModelFacts,
+    Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    target::ModelFacts,
 };
 
 /// `POST /v1/chat/completions`.
@@ -63,6 +64,8 @@ struct Shallow<'a> {
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     n: Option<u32>,
+    /// OpenRouter's list of other models.
+    models: Option<IgnoredAny>,
 }
 
 /// An option is `None` for a member that is missing only: one that is null has a place in the text.
@@ -96,6 +99,11 @@ impl Dialect for OpenAiChat {
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = json::read(body)?;
+        if shallow.models.is_some() {
+            let message =
+                "models: only `model` can be asked for; the gateway's own routes have several targets";
+            return Err(Error::new(Kind::InvalidRequest, message).with_param("models"));
+        }
         let options = shallow.stream_options.map(RawValue::get);
         let include_usage = match options {
             Some(raw) => {
@@ -334,6 +342,7 @@ mod tests {
             "max_tokens: expected a whole number at line 1 column 28"
         );
         assert!(refused(r#"{"model":"cheap","model":"dear"}"#).contains("duplicate field `model`"));
+        assert!(refused(r#"{"model":"cheap","models":["dear"]}"#).starts_with("models: only `model`"));
         assert_eq!(refused("[]"), "the body is not a JSON object");
     }
 

@@ -35,6 +35,8 @@ struct Choice {
     index: u32,
     /// The thoughts that have no proof yet; `None` if they are too long to be kept.
     thoughts: Option<String>,
+    /// How many blocks of thoughts have been written: OpenAI's SDK wants the pieces of every list numbered.
+    blocks: u32,
     has_refusal: bool,
     /// The calls that take free text.
     free_text: BTreeSet<u32>,
@@ -70,10 +72,10 @@ impl Encode for Encoder {
             Event::Signature { choice, signature } => {
                 // A proof of thoughts that are too long to be kept proves nothing.
                 if let Some(thoughts) = self.choice(choice, out).thoughts.replace(String::new()) {
-                    self.proof(choice, &thinking_block(&thoughts, Some(&signature)), out);
+                    self.proof(choice, thinking_block(&thoughts, Some(&signature)), out);
                 }
             }
-            Event::RedactedReasoning { choice, data } => self.proof(choice, &redacted_block(&data), out),
+            Event::RedactedReasoning { choice, data } => self.proof(choice, redacted_block(&data), out),
             Event::Refusal { choice, text } => {
                 self.choice(choice, out).has_refusal = true;
                 self.text(choice, "refusal", &text, out);
@@ -140,6 +142,7 @@ impl Encoder {
             self.choices.push(Choice {
                 index,
                 thoughts: Some(String::new()),
+                blocks: 0,
                 has_refusal: false,
                 free_text: BTreeSet::new(),
                 signature: None,
@@ -191,15 +194,18 @@ impl Encoder {
         let Some(state) = self.choices.iter_mut().find(|state| state.index == choice) else { return };
         let Some(signature) = state.signature.take() else { return };
         if let Some(thoughts) = state.thoughts.replace(String::new()) {
-            self.proof(choice, &thinking_block(&thoughts, Some(&signature)), out);
+            self.proof(choice, thinking_block(&thoughts, Some(&signature)), out);
         }
     }
 
     /// Thoughts with their proof, for clients that send them back.
-    fn proof(&mut self, choice: u32, block: &wire::ThinkingBlock<'_>, out: &mut BytesMut) {
+    fn proof(&mut self, choice: u32, mut block: wire::ThinkingBlock<'_>, out: &mut BytesMut) {
+        let state = self.choice(choice, out);
+        block.index = Some(state.blocks);
+        state.blocks += 1;
         self.open(choice, out);
         out.put_slice(b"\"thinking_blocks\":[");
-        write(out.writer(), block);
+        write(out.writer(), &block);
         out.put_slice(b"]}");
         self.close(None, out);
     }
@@ -381,16 +387,19 @@ mod tests {
             signature("s2"),
         ]);
 
-        let block = |text: &str, signature: &str| json!({"thinking_blocks": [{"type": "thinking", "thinking": text, "signature": signature}]});
+        let block = |index: u32, text: &str, signature: &str| {
+            let block = json!({"index": index, "type": "thinking", "thinking": text, "signature": signature});
+            json!({"thinking_blocks": [block]})
+        };
         assert_eq!(
             deltas,
             [
                 json!({"reasoning_content": "h"}),
                 json!({"reasoning_content": "m"}),
-                block("hm", "s1"),
-                json!({"thinking_blocks": [{"type": "redacted_thinking", "data": "d"}]}),
+                block(0, "hm", "s1"),
+                json!({"thinking_blocks": [{"index": 1, "type": "redacted_thinking", "data": "d"}]}),
                 json!({"reasoning_content": "so"}),
-                block("so", "s2"),
+                block(2, "so", "s2"),
             ]
         );
     }

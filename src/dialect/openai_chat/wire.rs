@@ -174,6 +174,7 @@ object! {
 object! {
     /// A piece of reasoning, as LiteLLM and its clients carry Anthropic's blocks.
     ThinkingBlock {
+        "index" index: u32,
         "type" kind: Str<'a>,
         "thinking" thinking: Str<'a>,
         "signature" signature: Str<'a>,

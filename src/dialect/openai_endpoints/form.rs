@@ -31,12 +31,18 @@ fn invalid(message: &str) -> Error {
 pub(super) fn boundary(content_type: &HeaderValue) -> Result<&str, Error> {
     let missing = || invalid("its content-type has no boundary");
     let parameters = content_type.to_str().map_err(|_| missing())?.split(';').skip(1);
-    let mut boundaries = parameters.filter_map(|parameter| {
-        let (name, value) = parameter.trim().split_once('=')?;
-        name.eq_ignore_ascii_case("boundary").then(|| value.trim_matches('"'))
-    });
-    let boundary = boundaries.next().ok_or_else(missing)?;
-    if boundaries.next().is_some() || boundary.is_empty() || boundary.len() > 70 {
+    // Any way of saying it counts, `boundary*` too, which some parsers prefer.
+    let is_boundary = |parameter: &&str| {
+        parameter.trim_start().get(..8).is_some_and(|name| name.eq_ignore_ascii_case("boundary"))
+    };
+    let mut boundaries = parameters.filter(is_boundary);
+    let value = boundaries.next().and_then(|parameter| parameter.trim()[8..].strip_prefix('='));
+    let value = value.ok_or_else(missing)?;
+    let quoted = value.strip_prefix('"').map(|value| value.strip_suffix('"').unwrap_or_default());
+    let boundary = quoted.unwrap_or(value);
+    // RFC 2046, section 5.1.1, without the space.
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte);
+    if boundaries.next().is_some() || !(1..=70).contains(&boundary.len()) || !boundary.bytes().all(is_usual) {
         return Err(missing());
     }
     Ok(boundary)
@@ -74,9 +80,18 @@ pub(super) fn parts<'a>(body: &'a [u8], boundary: &str) -> Result<Vec<Part<'a>>,
         let from = at + 2 + length + 4;
         // An empty field ends with the line end that is also the end of its headers.
         let to = finder.find(&body[from..]).ok_or_else(|| invalid("its last boundary is missing"))?;
+        if has_odd_line_end(&body[from..from + to], &delimiter[2..]) {
+            return Err(invalid("a boundary has an unusual line end"));
+        }
         parts.push(Part { name, is_file, at: from..from + to });
         at = from + to + delimiter.len();
     }
+}
+
+/// Whether something in a content is a boundary for parsers that take any line end.
+fn has_odd_line_end(content: &[u8], boundary: &str) -> bool {
+    let follows_line = |at: usize| at.checked_sub(1).is_some_and(|before| b"\r\n".contains(&content[before]));
+    memmem::find_iter(content, boundary).any(|at| at == 0 || follows_line(at))
 }
 
 /// The name of a field, and whether it is a file.
@@ -84,7 +99,8 @@ fn describe(headers: &[u8]) -> Result<(&str, bool), Error> {
     let headers = std::str::from_utf8(headers).map_err(|_| invalid("a field's name is not UTF-8"))?;
     let mut described = None;
     for line in headers.split("\r\n") {
-        let (name, value) = line.split_once(':').ok_or_else(|| invalid("a field has a broken header"))?;
+        let header = line.split_once(':').filter(|(name, _)| is_token(name) && !line.contains(['\r', '\n']));
+        let (name, value) = header.ok_or_else(|| invalid("a field has a broken header"))?;
         if name.eq_ignore_ascii_case("content-transfer-encoding") && !is_plain(value.trim()) {
             return Err(invalid("a field has an encoding"));
         }
@@ -97,23 +113,47 @@ fn describe(headers: &[u8]) -> Result<(&str, bool), Error> {
     described.ok_or_else(|| invalid("a field has no name"))
 }
 
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 fn is_plain(encoding: &str) -> bool {
     ["binary", "7bit", "8bit"].iter().any(|plain| encoding.eq_ignore_ascii_case(plain))
 }
 
-/// Reads `form-data; name="file"; filename="a.mp3"`.
+/// Reads `form-data; name="file"; filename="a.mp3"`, where the file's name may be said once more as
+/// `filename*=UTF-8''a.mp3`. Nothing else may follow.
 fn disposition(value: &str) -> Result<(&str, bool), Error> {
     let strange = || invalid("a field's name is written in an unusual way");
     let rest = value.strip_prefix("form-data").ok_or_else(strange)?.trim_start();
     let rest = rest.strip_prefix(';').ok_or_else(strange)?.trim_start();
     let (name, rest) =
         rest.strip_prefix("name=\"").and_then(|rest| rest.split_once('"')).ok_or_else(strange)?;
-    let rest = rest.trim_start();
-    let is_file = rest.strip_prefix(';').is_some_and(|rest| rest.trim_start().starts_with("filename"));
-    if name.is_empty() || name.contains(['\\', '%', '\r', '\n']) || !(is_file || rest.is_empty()) {
+    if name.is_empty() || name.contains(['\\', '%']) {
         return Err(strange());
     }
-    Ok((name, is_file))
+    let Some(rest) = next_parameter(rest) else {
+        return if rest.trim().is_empty() { Ok((name, false)) } else { Err(strange()) };
+    };
+    let rest = match rest.strip_prefix("filename=\"") {
+        // Parsers don't agree on what a backslash before a quote means.
+        Some(rest) => rest.split_once('"').filter(|(file, _)| !file.ends_with('\\')).ok_or_else(strange)?.1,
+        None => return extended(rest).then_some((name, true)).ok_or_else(strange),
+    };
+    match next_parameter(rest) {
+        Some(rest) if !extended(rest) => Err(strange()),
+        None if !rest.trim().is_empty() => Err(strange()),
+        _ => Ok((name, true)),
+    }
+}
+
+fn next_parameter(rest: &str) -> Option<&str> {
+    Some(rest.trim_start().strip_prefix(';')?.trim_start())
+}
+
+/// Whether this is `filename*=…` (RFC 5987) and nothing else.
+fn extended(rest: &str) -> bool {
+    rest.strip_prefix("filename*=").is_some_and(|value| !value.contains([';', '"', '\\', ' ']))
 }
 
 #[cfg(test)]
@@ -134,7 +174,7 @@ mod tests {
 
     #[test]
     fn fields_and_files_are_found_where_they_stand() {
-        let file = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\\\"; name=\\\"model.mp3\"\r\nContent-Type: audio/mpeg\r\n\r\n\r\n--c\r\n\r\n";
+        let file = "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a; name=model.mp3\"; filename*=UTF-8''a%3B\r\nContent-Type: audio/mpeg\r\n\r\n\r\n--c\r\n\r\n";
         let form = [&field("model", "whisper-1"), file, &field("empty", ""), "--b--\r\n"].concat();
 
         let own = |name: &str, is_file, content: &str| (name.to_owned(), is_file, content.to_owned());
@@ -159,6 +199,14 @@ mod tests {
             "--b\r\nx: y\r\n\r\nx\r\n--b--".to_owned(),
             good.replace("name=\"a\"", "name=a") + "--b--",
             good.replace("name=\"a\"", "name=\"a%22\"") + "--b--",
+            good.replace("name=\"a\"", "name=\"a\"; filenamex=\"x\"; name=\"model\"") + "--b--",
+            good.replace("name=\"a\"", "name=\"a\"; filename=\"x\"; name=\"model\"") + "--b--",
+            good.replace("name=\"a\"", "name=\"a\"; filename=\"x\\\"; name=\"model\"") + "--b--",
+            good.replace("Content-D", "X: y\nContent-Disposition: form-data; name=\"model\"\r\nContent-D")
+                + "--b--",
+            good.replace("Content-D", " Content-D") + "--b--",
+            field("a", "x\n--b\nContent-Disposition: form-data; name=\"model\"\n\ny") + "--b--",
+            field("a", "--b\r\nx") + "--b--",
             good.replace("name=\"a\"", "name=\"a\"; name=\"model\"") + "--b--",
             good.replace("name=\"a\"", "filename=\"x\"; name=\"a\"") + "--b--",
             good.replace("\r\n\r\n", "\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n") + "--b--",
@@ -178,9 +226,11 @@ mod tests {
         };
 
         assert_eq!(of("multipart/form-data; boundary=x-1"), Ok("x-1".to_owned()));
-        assert_eq!(of("multipart/form-data; charset=utf-8; BOUNDARY=\"x 1\""), Ok("x 1".to_owned()));
+        assert_eq!(of("multipart/form-data; charset=utf-8; BOUNDARY=\"x:1\""), Ok("x:1".to_owned()));
         assert!(of("multipart/form-data").is_err() && of("multipart/form-data; boundary=").is_err());
         assert!(of("multipart/form-data; boundary=a; boundary=b").is_err());
+        assert!(of("multipart/form-data; boundary=a; boundary*=us-ascii''b").is_err());
+        assert!(of("multipart/form-data; boundary=\"a;b\"").is_err());
     }
 
     proptest! {

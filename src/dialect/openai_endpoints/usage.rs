@@ -25,6 +25,9 @@ struct Answer {
     seconds: Option<Value>,
     #[serde(default)]
     size: Option<Value>,
+    /// Of sound that was listened to.
+    #[serde(default)]
+    duration: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -74,12 +77,22 @@ pub(super) fn read(json: &[u8], makes: Makes, work: &mut Work) -> bool {
     let meta = answer.meta.is_some_and(|meta| meta.merge(work));
     let is_film = answer.object == Some(Value::from("video"));
     let film = is_film && film(&answer.seconds, &answer.size, work);
-    usage || meta || film
+    // A verbose transcription says how long the sound was.
+    let heard = answer.duration.as_ref().filter(|_| !usage && makes == Makes::Text).and_then(number);
+    let heard = heard.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    if let Some(heard) = heard {
+        work.units.audio = heard;
+    }
+    usage || meta || film || heard.is_some()
+}
+
+/// A number, which some write as text.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// How long a film becomes, and how large.
 fn film(seconds: &Option<Value>, size: &Option<Value>, work: &mut Work) -> bool {
-    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
     let Some(seconds) = seconds.as_ref().and_then(number).and_then(duration) else { return false };
     work.units.video = seconds;
     if let Some(lines) = size.as_ref().and_then(Value::as_str).map(lines).filter(|lines| *lines > 0) {
@@ -141,6 +154,17 @@ mod tests {
     fn used(json: &str, makes: Makes) -> Option<(Tokens, Units)> {
         let mut work = Work::default();
         read(json.as_bytes(), makes, &mut work).then_some((work.tokens, work.units))
+    }
+
+    #[test]
+    fn a_verbose_transcription_says_how_long_it_listened() {
+        let heard = |json| used(json, Makes::Text).map(|(_, units)| units.audio);
+
+        assert_eq!(heard(r#"{"text":"a","duration":8.5}"#), Some(Duration::from_millis(8_500)));
+        assert_eq!(heard(r#"{"text":"a","duration":"8.5"}"#), Some(Duration::from_millis(8_500)));
+        let both = r#"{"duration":9,"usage":{"type":"duration","seconds":10}}"#;
+        assert_eq!(heard(both), Some(Duration::from_secs(10)));
+        assert_eq!(heard(r#"{"text":"a","duration":-1}"#), None);
     }
 
     #[test]

@@ -29,9 +29,11 @@ fn submit(fields: &Fields<'_>, head: &mut Head) -> Result<Work, Error> {
     fields.require("prompt")?;
     // Whoever asks again gets, and pays for, another film.
     head.is_once = true;
-    let seconds = match fields.number("seconds")? {
-        None => fields.number("duration")?,
-        seconds => seconds,
+    // Providers read one or the other.
+    let (seconds, duration_too) = (fields.number("seconds")?, fields.number("duration")?);
+    let seconds = match (seconds, duration_too) {
+        (Some(one), Some(other)) => Some(one.max(other)),
+        (one, other) => one.or(other),
     };
     let video = match seconds {
         Some(seconds) => duration(seconds).ok_or_else(|| {
@@ -97,7 +99,15 @@ pub(super) fn kept(parts: &Parts, rest: &str, prefix: &str, body: &str) -> Resul
         None | Some("content") => Work::default(),
         // As long as the first one, which is said in the answer.
         Some("remix") => {
-            Fields::of_json(body)?.require("prompt")?;
+            let fields = Fields::of_json(body)?;
+            fields.require("prompt")?;
+            // It is made by the same model, as long and as large as the first one.
+            for other in ["model", "seconds", "duration", "size", "resolution"] {
+                if fields.require(other).is_ok() {
+                    let message = format!("{other}: can't be changed in a remix");
+                    return Err(Error::new(Kind::InvalidRequest, message).with_param(other));
+                }
+            }
             Work { units: Units { video: LONGEST, ..Units::default() }, ..Work::default() }
         }
         Some(_) => return Err(Error::new(Kind::NotFound, "there is no such endpoint")),
@@ -126,6 +136,15 @@ pub(super) fn kept(parts: &Parts, rest: &str, prefix: &str, body: &str) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longer_one_of_two_lengths_counts() {
+        let fields = r#"{"prompt":"x","seconds":"4","duration":60}"#;
+
+        let work = submit(&Fields::of_json(fields).unwrap(), &mut Head::default()).unwrap();
+
+        assert_eq!(work.units.video, Duration::from_secs(60));
+    }
 
     #[test]
     fn the_lines_of_a_picture_are_those_of_its_shorter_side() {

@@ -1,8 +1,8 @@
 //! OpenAI responses.
 //!
-//! What OpenAI keeps for its clients – earlier responses, conversations, stored prompts, work in the
-//! background – can be had where the provider speaks this dialect itself; a request that leans on it can't
-//! be translated and is refused, naming the field.
+//! What OpenAI keeps for its clients – earlier responses, conversations, stored prompts – can be had where
+//! the provider speaks this dialect itself; a request that leans on it can't be translated and is refused,
+//! naming the field. So is work in the background everywhere: nobody would learn here what it costs.
 //!
 //! Source: OpenAI's API description, `CreateResponse`.
 
@@ -45,7 +45,7 @@ use super::{
     text::Str,
 };
 use crate::{
-    Error, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
     target::ModelFacts,
 };
 
@@ -69,6 +69,7 @@ struct Shallow<'a> {
     model: &'a RawValue,
     stream: Option<bool>,
     max_output_tokens: Option<u64>,
+    background: Option<bool>,
 }
 
 impl Dialect for OpenAiResponses {
@@ -94,6 +95,11 @@ impl Dialect for OpenAiResponses {
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = json::read(body)?;
+        if shallow.background == Some(true) {
+            let message =
+                "background: not available, because what is used after the answer is not known here";
+            return Err(Error::new(Kind::InvalidRequest, message).with_param("background"));
+        }
         Ok(Head {
             model: json::model(shallow.model)?,
             stream: shallow.stream.unwrap_or(false),
@@ -235,6 +241,9 @@ mod tests {
         assert_eq!((&*head.model, head.stream, head.max_output), ("gpt-x", true, Some(50)));
         assert_eq!(&body[head.model_at.unwrap()], r#""gpt-x""#);
         assert_eq!(peek(r#"{"prompt":{"id":"p"}}"#).unwrap_err().param(), Some("model"));
+        let unpaid = peek(r#"{"model":"m","background":true}"#);
+        assert_eq!(unpaid.unwrap_err().param(), Some("background"));
+        assert!(peek(r#"{"model":"m","background":false}"#).is_ok());
     }
 
     #[test]
