@@ -208,7 +208,9 @@ pub(crate) mod arguments;
 mod bedrock;
 mod bedrock_embeddings;
 pub(crate) mod buffer;
+mod codec;
 mod count;
+mod dialects;
 mod extent;
 mod extras;
 mod gemini;
@@ -232,28 +234,25 @@ mod schema;
 mod sibling;
 mod status;
 mod streamed;
-mod task;
+#[cfg(test)]
+mod testing;
 pub(crate) mod text;
 mod text_or;
 mod turns;
 mod vertex_embeddings;
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-    fmt,
-    sync::Arc,
-};
+use std::{borrow::Cow, fmt};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, request::Parts};
 
-use self::prefix::Vendor;
 pub(crate) use self::streamed::streamed;
 pub use self::{
     anthropic::{ANTHROPIC, ANTHROPIC_COUNT, Anthropic},
     bedrock::{BEDROCK, Bedrock},
     bedrock_embeddings::BEDROCK_EMBEDDINGS,
+    codec::{ChatCodec, Codec, CountCodec, Decode, EmbeddingsCodec, Emit, Encode, Encoded, Undo},
+    dialects::{Dialects, endpoints},
     gemini::{GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED, Gemini},
     openai_chat::{OPENAI_CHAT, OpenAiChat},
     openai_completions::{OPENAI_COMPLETIONS, OpenAiCompletions},
@@ -265,7 +264,6 @@ pub use self::{
     openai_responses::{OPENAI_COUNT, OPENAI_RESPONSES, OpenAiResponses},
     rate_limits::LimitHeaders,
     sibling::Sibling,
-    task::{Codec, CountCodec, EmbeddingsCodec},
     vertex_embeddings::VERTEX_EMBEDDINGS,
 };
 use crate::{
@@ -443,165 +441,4 @@ pub enum Closing {
     Last,
     /// The provider gave up inside a stream that began well.
     Failed(Error),
-}
-
-/// Translates chats of one dialect to and from the [`canonical`] form.
-pub trait ChatCodec: fmt::Debug + Send + Sync + 'static {
-    /// Reads a client's request.
-    fn decode_request<'a>(&self, body: &'a [u8]) -> Result<canonical::Request<'a>, Error>;
-
-    /// Writes a request for a provider's model.
-    fn encode_request(&self, request: &canonical::Request<'_>, to: &Target) -> Result<Encoded, Error>;
-
-    /// Reads a provider's whole answer.
-    fn decode_answer<'a>(&self, body: &'a [u8]) -> Result<canonical::Answer<'a>, Error>;
-
-    /// Writes a whole answer for a client.
-    fn encode_answer(&self, answer: &canonical::Answer<'_>) -> Bytes;
-
-    /// Reads a provider's stream.
-    fn decoder(&self) -> Box<dyn Decode>;
-
-    /// Writes a stream for a client.
-    fn encoder(&self, head: &Head) -> Box<dyn Encode>;
-}
-
-/// A request for a provider, and what became of it on the way.
-#[derive(Debug, Default)]
-pub struct Encoded {
-    /// The request in the provider's dialect.
-    pub body: Vec<u8>,
-    /// The fields of the request that could not be expressed, by the client's names for them.
-    pub lost: Vec<Box<str>>,
-    /// What the answer needs to have undone.
-    pub undo: Undo,
-}
-
-/// Changes to a request that show in the answer, and have to be taken back there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Undo {
-    /// Tools that had to be renamed: by the name the provider knows, the name in the request.
-    pub renamed: HashMap<Box<str>, Box<str>>,
-    /// The tool whose input is the answer's text, because structured output was forced through it.
-    pub answer_tool: Option<Box<str>>,
-    /// Tools that take free text, wrapped into an object with the one member `input`.
-    pub free_text: HashSet<Box<str>>,
-}
-
-impl Undo {
-    /// Whether there is nothing to take back.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// The client's name for the tool that the provider calls `name`.
-    pub fn original<'a>(&'a self, name: &'a str) -> &'a str {
-        self.renamed.get(name).map_or(name, |original| original)
-    }
-}
-
-/// Reads a provider's stream, event by event.
-pub trait Decode: Send {
-    /// Reads one event, handing what it means to `emit`.
-    fn event(&mut self, event: &sse::Event, emit: Emit<'_>) -> Result<(), Error>;
-
-    /// The stream is over; an error if it ended without its proper end.
-    fn finish(&mut self, emit: Emit<'_>) -> Result<(), Error>;
-}
-
-/// Where a decoder puts what it has read.
-pub type Emit<'e> = &'e mut dyn FnMut(canonical::Event<'_>);
-
-/// Writes a client's stream, event by event.
-pub trait Encode: Send {
-    /// Writes what `event` means, if anything, to `out`.
-    fn event(&mut self, event: canonical::Event<'_>, out: &mut BytesMut);
-}
-
-/// Why a path leads nowhere.
-fn why_not(path: &str) -> &'static str {
-    let rest = path.strip_prefix("/openai").unwrap_or(path);
-    let first = rest.strip_prefix("/v1").unwrap_or(rest).split('/').nth(1);
-    match first {
-        Some("batches" | "files") => {
-            "files and batches are not passed on: what the requests of a batch cost could not be held to a budget"
-        }
-        _ => "there is no such endpoint",
-    }
-}
-
-/// The endpoints of OpenAI's API that are passed through and not translated.
-pub fn endpoints() -> impl Iterator<Item = &'static dyn Dialect> {
-    openai_endpoints::ALL.iter().map(|endpoint| *endpoint as &'static dyn Dialect)
-}
-
-/// The dialects that a gateway's clients may speak.
-#[derive(Clone, Debug)]
-pub struct Dialects(Arc<[&'static dyn Dialect]>);
-
-impl Default for Dialects {
-    /// All that the crate knows.
-    fn default() -> Self {
-        let conversing: [&'static dyn Dialect; 11] = [
-            &OPENAI_CHAT,
-            &OPENAI_RESPONSES,
-            &ANTHROPIC,
-            &GEMINI,
-            &OPENAI_EMBEDDINGS,
-            &OPENAI_COMPLETIONS,
-            &OPENAI_COUNT,
-            &ANTHROPIC_COUNT,
-            &GEMINI_COUNT,
-            &GEMINI_EMBED,
-            &GEMINI_BATCH_EMBED,
-        ];
-        Self::new(conversing.into_iter().chain(endpoints()))
-    }
-}
-
-impl Dialects {
-    /// These dialects; the first one is used for errors where none can be told.
-    pub fn new(dialects: impl IntoIterator<Item = &'static dyn Dialect>) -> Self {
-        Self(dialects.into_iter().collect())
-    }
-
-    /// The dialect that a request speaks, by its path and method.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::NotFound`] for a path that none of them has, [`Kind::MethodNotAllowed`] for a method that the
-    /// dialect doesn't [allow](Dialect::allows).
-    pub fn detect(&self, parts: &Parts) -> Result<&'static dyn Dialect, Error> {
-        let Some(dialect) = self.speaks(parts.uri.path()) else {
-            return Err(Error::new(Kind::NotFound, why_not(parts.uri.path())).with_param(parts.uri.path()));
-        };
-        if !dialect.allows(parts) {
-            return Err(Error::new(Kind::MethodNotAllowed, "this endpoint takes POST"));
-        }
-        Ok(dialect)
-    }
-
-    /// The dialect in which the sender of a request expects an error, whatever is wrong with it.
-    pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
-        let by_header =
-            || parts.headers.contains_key("anthropic-version").then_some(&ANTHROPIC as &dyn Dialect);
-        let by_path = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
-        let by_prefix = || -> Option<&'static dyn Dialect> {
-            match prefix::split(parts.uri.path()).0? {
-                Vendor::OpenAi => Some(&OPENAI_CHAT as &dyn Dialect),
-                Vendor::Anthropic => Some(&ANTHROPIC),
-                Vendor::Google => Some(&GEMINI),
-            }
-        };
-        self.speaks(parts.uri.path())
-            .or_else(by_prefix)
-            .or_else(by_header)
-            .or_else(by_path)
-            .unwrap_or(self.0.first().copied().unwrap_or(&OPENAI_CHAT))
-    }
-
-    fn speaks(&self, path: &str) -> Option<&'static dyn Dialect> {
-        let (_, path) = prefix::split(path);
-        self.0.iter().copied().find(|dialect| dialect.speaks(path))
-    }
 }

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::{Place, Seal};
-use crate::{BoxError, BoxFuture, Error, Payload, Target, preset::Object};
+use crate::{BoxError, BoxFuture, Error, Payload, Target, headers, preset::Object};
 
 /// The members of an answer in which ids stand.
 const MEMBERS: [&str; 3] = ["id", "task_id", "remixed_from_video_id"];
@@ -76,8 +76,7 @@ where
     R::Error: Into<BoxError>,
 {
     let (mut parts, body) = call.await.map_err(Into::into)?.into_parts();
-    let content_type = parts.headers.get(header::CONTENT_TYPE);
-    if !content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/json")) {
+    if !headers::is_json(&parts.headers) {
         return Ok(Response::from_parts(parts, Either::Left(body)));
     }
     let whole = body.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();

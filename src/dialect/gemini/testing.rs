@@ -1,66 +1,22 @@
 //! What the tests of this dialect have in common.
 
-use std::borrow::Cow;
-
 use bytes::{Bytes, BytesMut};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use super::{encode, stream_in::Decoder, stream_out::Encoder};
+pub(super) use crate::dialect::testing::*;
 use crate::{
     Error, Target,
     body::sse,
     dialect::{
         Decode as _, Encode as _, Encoded,
-        canonical::{Content, Event, Part, Request, Role, Tool, ToolCall, ToolInput, Turn},
+        canonical::{Content, Event, Part, Request, Turn},
     },
 };
-
-pub(super) fn text(text: &str) -> Part<'_> {
-    Content::Text(text.into()).into()
-}
-
-pub(super) fn call<'a>(id: &'a str, name: &'a str, arguments: &'a str) -> Part<'a> {
-    let (id, name, arguments) = (id.into(), name.into(), arguments.into());
-    Content::ToolCall(ToolCall { id, name, arguments, is_free_text: false }).into()
-}
-
-pub(super) fn result<'a>(id: &'a str, said: &'a str) -> Part<'a> {
-    Content::ToolResult { id: id.into(), parts: vec![text(said)], is_error: false }.into()
-}
 
 /// A thought with its proof.
 pub(super) fn signed<'a>(said: &'a str, proof: &'a str) -> Part<'a> {
     Content::Reasoning { text: said.into(), signature: Some(proof.into()) }.into()
-}
-
-pub(super) fn user(parts: Vec<Part<'_>>) -> Turn<'_> {
-    Turn { role: Role::User, parts }
-}
-
-pub(super) fn assistant(parts: Vec<Part<'_>>) -> Turn<'_> {
-    Turn { role: Role::Assistant, parts }
-}
-
-pub(super) fn system(said: &str) -> Turn<'_> {
-    Turn { role: Role::System, parts: vec![text(said)] }
-}
-
-pub(super) fn raw(json: &str) -> Cow<'_, RawValue> {
-    Cow::Borrowed(serde_json::from_str(json).unwrap())
-}
-
-pub(super) fn tool<'a>(name: &'a str, schema: Option<&'a str>) -> Tool<'a> {
-    let input = ToolInput::Schema(schema.map(raw));
-    Tool { name: name.into(), description: None, input, strict: None, cache: None }
-}
-
-/// A request of one user turn.
-pub(super) fn hi() -> Request<'static> {
-    asking(vec![user(vec![text("hi")])])
-}
-
-pub(super) fn asking(turns: Vec<Turn<'_>>) -> Request<'_> {
-    Request { turns, ..Request::default() }
 }
 
 pub(super) fn model(name: &str) -> Target {

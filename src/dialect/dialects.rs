@@ -1,0 +1,100 @@
+//! [`Dialects`]: which dialect a request is in.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::{
+    ANTHROPIC, ANTHROPIC_COUNT, Dialect, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED, OPENAI_CHAT,
+    OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES, gemini, openai_endpoints,
+    prefix::{self, Vendor},
+};
+use crate::{Error, Kind};
+
+/// The dialects that a gateway's clients may speak.
+#[derive(Clone, Debug)]
+pub struct Dialects(Arc<[&'static dyn Dialect]>);
+
+impl Default for Dialects {
+    /// All that the crate knows.
+    fn default() -> Self {
+        let conversing: [&'static dyn Dialect; 11] = [
+            &OPENAI_CHAT,
+            &OPENAI_RESPONSES,
+            &ANTHROPIC,
+            &GEMINI,
+            &OPENAI_EMBEDDINGS,
+            &OPENAI_COMPLETIONS,
+            &OPENAI_COUNT,
+            &ANTHROPIC_COUNT,
+            &GEMINI_COUNT,
+            &GEMINI_EMBED,
+            &GEMINI_BATCH_EMBED,
+        ];
+        Self::new(conversing.into_iter().chain(endpoints()))
+    }
+}
+
+impl Dialects {
+    /// These dialects; the first one is used for errors where none can be told.
+    pub fn new(dialects: impl IntoIterator<Item = &'static dyn Dialect>) -> Self {
+        Self(dialects.into_iter().collect())
+    }
+
+    /// The dialect that a request speaks, by its path and method.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] for a path that none of them has, [`Kind::MethodNotAllowed`] for a method that the
+    /// dialect doesn't [allow](Dialect::allows).
+    pub fn detect(&self, parts: &Parts) -> Result<&'static dyn Dialect, Error> {
+        let Some(dialect) = self.speaks(parts.uri.path()) else {
+            return Err(Error::new(Kind::NotFound, why_not(parts.uri.path())).with_param(parts.uri.path()));
+        };
+        if !dialect.allows(parts) {
+            return Err(Error::new(Kind::MethodNotAllowed, "this endpoint takes POST"));
+        }
+        Ok(dialect)
+    }
+
+    /// The dialect in which the sender of a request expects an error, whatever is wrong with it.
+    pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
+        let by_header =
+            || parts.headers.contains_key("anthropic-version").then_some(&ANTHROPIC as &dyn Dialect);
+        let by_path = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
+        let by_prefix = || -> Option<&'static dyn Dialect> {
+            match prefix::split(parts.uri.path()).0? {
+                Vendor::OpenAi => Some(&OPENAI_CHAT as &dyn Dialect),
+                Vendor::Anthropic => Some(&ANTHROPIC),
+                Vendor::Google => Some(&GEMINI),
+            }
+        };
+        self.speaks(parts.uri.path())
+            .or_else(by_prefix)
+            .or_else(by_header)
+            .or_else(by_path)
+            .unwrap_or(self.0.first().copied().unwrap_or(&OPENAI_CHAT))
+    }
+
+    fn speaks(&self, path: &str) -> Option<&'static dyn Dialect> {
+        let (_, path) = prefix::split(path);
+        self.0.iter().copied().find(|dialect| dialect.speaks(path))
+    }
+}
+
+/// Why a path leads nowhere.
+fn why_not(path: &str) -> &'static str {
+    let (_, rest) = prefix::split(path);
+    let first = rest.strip_prefix("/v1").unwrap_or(rest).split('/').nth(1);
+    match first {
+        Some("batches" | "files") => {
+            "files and batches are not passed on: what the requests of a batch cost could not be held to a budget"
+        }
+        _ => "there is no such endpoint",
+    }
+}
+
+/// The endpoints of OpenAI's API that are passed through and not translated.
+pub fn endpoints() -> impl Iterator<Item = &'static dyn Dialect> {
+    openai_endpoints::ALL.iter().map(|endpoint| *endpoint as &'static dyn Dialect)
+}
