@@ -56,6 +56,7 @@ fn examples(config: &Config, listen: SocketAddr, key: &str) -> String {
          -H \"authorization: Bearer {key}\" \
          -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'\n\n\
          Or use an SDK:\n\n  OPENAI_BASE_URL=http://{listen}/v1  OPENAI_API_KEY={key}\n  \
-         ANTHROPIC_BASE_URL=http://{listen}  ANTHROPIC_API_KEY={key}\n"
+         ANTHROPIC_BASE_URL=http://{listen}  ANTHROPIC_API_KEY={key}\n  \
+         GOOGLE_GEMINI_BASE_URL=http://{listen}  GEMINI_API_KEY={key}\n"
     )
 }
