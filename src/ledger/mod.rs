@@ -40,12 +40,18 @@ pub mod conformance;
 mod memory;
 mod period;
 mod quota;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod redis;
 mod refusal;
 mod ticket;
 
 use std::{fmt, sync::Arc};
 
 use self::period::Shape;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{RedisLedger, RedisOptions};
 pub use self::{
     memory::{Balance, MemoryLedger},
     period::{Period, Window},
