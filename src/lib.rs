@@ -155,6 +155,7 @@
 //! | `vertex` | credentials of Google Cloud, in [`sign`] |
 //! | `bedrock` | signatures of AWS, in [`sign`] |
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
+//! | `redis` | a [`Ledger`](ledger::Ledger) in Redis, which many gateways share |
 //! | `reload` | watches that file, and SIGHUP |
 //! | `proxy` | what the example `proxy` needs: `config` and `reload` |
 //! | `full` | everything above |

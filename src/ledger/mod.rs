@@ -8,7 +8,8 @@
 //! A job that ends long after its request keeps its hold: [`Ledger::keep`] puts it aside under a name,
 //! and whoever learns the outcome takes it up again with [`Ledger::resume`].
 //!
-//! [`MemoryLedger`] keeps the balances in this process. Whoever writes another store runs the
+//! [`MemoryLedger`] keeps the balances in this process; a `RedisLedger`, of the feature `redis`, keeps those of
+//! many. Whoever writes another store runs the
 //! `conformance` suite over it, which comes with the feature `test-util`.
 //!
 //! ```

@@ -163,7 +163,7 @@ mod tests {
         let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
         let id = |name: &str| Place::open(told[name].as_str().unwrap(), "video_", &seal).unwrap();
         assert_eq!(id("id"), Place { id: "v1".into(), ..place.clone() });
-        assert_eq!(id("remixed_from_video_id").id, "v0".into());
+        assert_eq!(id("remixed_from_video_id").id, Box::<str>::from("v0"));
         assert_eq!((&told["seconds"], &told["task_id"]), (&"4".into(), &7.into()));
         assert_eq!(with_ids("[1]".into(), "video_", place, &seal), "[1]");
     }

@@ -14,7 +14,7 @@ use bartizan::{
     Error, Kind,
     ledger::{
         Amounts, Balance, Ledger, Measure, MemoryLedger, Period, Quota, RedisLedger, RedisOptions, Scope,
-        Ticket,
+        Standing, Ticket,
         conformance::{self, HandClock},
     },
     price::NanoUsd,
@@ -61,7 +61,7 @@ impl Node {
 }
 
 fn scope(account: &str, quota: Quota) -> Scope {
-    Scope { account: account.into(), quota: Some(quota) }
+    Scope::new(account, quota)
 }
 
 fn daily(limit: u64) -> Quota {
@@ -471,11 +471,22 @@ impl Dice {
     }
 }
 
+/// All that an answer says, but times to the millisecond: scripts count in microseconds.
 fn told(answer: &Result<Ticket, Error>) -> String {
+    let millis = |time: Duration| (time.as_micros() + 500) / 1_000;
     match answer {
-        Ok(Ticket { holds, standings, shadowed, .. }) => format!("{holds:?} {standings:?} {shadowed:?}"),
-        Err(error) => format!("{error:?} {:?}", error.retry_after()),
+        Ok(Ticket { holds, standings, shadowed, .. }) => {
+            let standing = |s: &Standing| (s.measure, s.limit, s.left, millis(s.resets_in));
+            let standings: Vec<_> = standings.iter().map(standing).collect();
+            format!("{holds:?} {standings:?} {:?}", shadowed.iter().map(refused).collect::<Vec<_>>())
+        }
+        Err(error) => format!("{} {:?}", refused(error), error.retry_after().map(millis)),
     }
+}
+
+fn refused(error: &Error) -> String {
+    let message = error.message().split("given back").next().unwrap();
+    format!("{}: {message}", error.kind())
 }
 
 #[tokio::test]
@@ -525,7 +536,7 @@ async fn whatever_happens_it_says_what_a_ledger_in_memory_says() {
             let (ours, theirs, actual, scopes) = held.swap_remove(at);
             node.ledger.settle(ours, actual);
             memory.settle(theirs, actual);
-            for Scope { account, quota } in scopes {
+            for Scope { account, quota, .. } in scopes {
                 let quota = quota.unwrap();
                 let expected = memory.balance(&account, quota.measure, quota.period);
                 node.has(&account, quota, expected.map_or((0, 0), |b| (b.posted, b.held))).await;

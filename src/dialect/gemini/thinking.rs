@@ -150,6 +150,6 @@ mod tests {
         let traits = Traits::of(&Target::new("gemini", "gemini-2.0-flash"));
 
         assert_eq!(config(Some(effort(Effort::High)), traits, &facts, &mut lost), None);
-        assert_eq!(lost.into_names(), [FIELD.into()]);
+        assert_eq!(lost.into_names(), [FIELD].map(Box::<str>::from));
     }
 }

@@ -98,6 +98,7 @@ impl Failure {
                 | ErrorKind::UnexpectedReturnType
                 | ErrorKind::InvalidClientConfig
         );
+        let refused = refused || error.code() == Some("WRONGTYPE");
         if refused { Self::Refused } else { Self::Away }
     }
 }

@@ -1,9 +1,93 @@
+//! Balances in Redis, for many gateways that share limits and budgets: [`RedisLedger`].
+//!
+//! ```no_run
+//! use bartizan::ledger::{RedisLedger, RedisOptions};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), bartizan::Error> {
+//! let options = RedisOptions::new("redis://127.0.0.1:6379").journal("bartizan.journal");
+//! let (ledger, worker) = RedisLedger::connect(options)?;
+//! let worker = tokio::spawn(worker);
+//! // … `BudgetLayer::new(Arc::new(ledger), prices)` … and when all of it is gone:
+//! # drop(ledger);
+//! # let _ =
+//! worker.await
+//! # ; Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! - A reservation is one script and one round trip, for all accounts and all measures together: all of it
+//!   is held or none, whoever else asks at the same time. The semantics are those of
+//!   [`MemoryLedger`](super::MemoryLedger); a test runs both side by side.
+//! - The time is the server's, so that all nodes agree. The client only knows the calendar: it sends where
+//!   the windows around its own time begin, and the script takes the one that the server's time is in. A
+//!   client whose clock is off by less than a window does no harm, and a window that has passed is never
+//!   opened again, not even by a server whose clock was set back.
+//! - Every hold has a [`HoldId`] and is settled once, however often the settlement is sent. A reservation whose
+//!   answer was lost, or whose caller left while it waited, is cancelled, also if it arrives later than that.
+//! - Settlements are sent by a worker, many at once. Nobody waits for them, and their number is bounded by
+//!   that of the requests under way.
+//!
+//! # When Redis is away
+//!
+//! A reservation waits for half a second ([`RedisOptions::timeout`]) and tries again within it; then it fails
+//! with [`Kind::Internal`], and what that means is a setting of [`BudgetLayer`](crate::budget::BudgetLayer).
+//! From then on reservations fail at once, until the worker, who looks every tenth of a second, gets an
+//! answer.
+//!
+//! Settlements wait: in memory, and in the [journal](RedisOptions::journal) if there is one, a file that is
+//! flushed to the disk. They are sent when Redis is back or, where the process has ended before, by the next
+//! one with the same journal, and the file is emptied. It may be sent twice without harm. A last line that was
+//! cut off is reported and left out. Without a journal, what waits is lost with the process, and its holds
+//! are charged as they were held.
+//!
+//! # Leases
+//!
+//! Holds belong to the node that made them: to one process, under a random number. It renews a lease of 30
+//! seconds ([`RedisOptions::lease`]) all the time. Holds of a node whose lease has run out are charged by any
+//! other: money and requests as they were held, tokens not at all, and places are given back; each is logged.
+//! If the node was only slow, its settlement corrects the charge to the exact amount, up to a day later.
+//! After an outage of Redis itself nodes have the time of one lease to come back. Holds that were
+//! [kept](Ledger::keep) belong to no node and have no lease.
+//!
+//! # What is where
+//!
+//! All keys begin with the [prefix](RedisOptions::prefix) between braces, the hash tag by which a cluster
+//! keeps them on one shard, where a script can change them together.
+//!
+//! | key | what | until |
+//! |---|---|---|
+//! | `{bartizan}:account:‹name›:‹measure›:‹period›` | hash: what is used and held | its window is past for a day; all is given back; for `total`, nothing is on it |
+//! | `{bartizan}:holds:‹node›` | hash: the holds of a node | they are settled |
+//! | `{bartizan}:kept` | hash: kept holds, by name | they are taken up |
+//! | `{bartizan}:nodes` | sorted set: when leases end | |
+//! | `{bartizan}:mark:‹node›:‹number›` | a hold that was charged for a dead node, or cancelled | a day, a minute |
+//!
+//! Sums are integers of 64 bits. Scripts compare them as floating-point numbers, which is exact up to nine
+//! million dollars on one account; beyond, a comparison may be off by some billionths of a dollar while the
+//! sum stays exact. A single request counts for that much at most.
+//!
+//! # What Redis itself may lose
+//!
+//! Balances are as durable as Redis is told to be. With `appendonly yes` and `appendfsync everysec`, a crash may
+//! take the last second or two: what was used then is not counted, and settlements of holds that are not
+//! there any more change nothing. With `appendfsync always` nothing is lost that was answered, at the price
+//! of a flush for each round trip. Without an append-only file all since the last snapshot is gone at a
+//! restart, budgets included. The same goes for a replica that takes over before it has heard of everything.
+//! `maxmemory-policy` has to be `noeviction`, the default: a balance that is evicted is forgotten.
+//!
+//! Needs Redis 6.2 or newer, or Valkey.
+
 mod connection;
 mod errand;
 mod journal;
 mod keys;
 mod options;
 mod script;
+#[cfg(test)]
+mod tests;
 mod wire;
 mod worker;
 

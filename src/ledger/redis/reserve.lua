@@ -16,7 +16,11 @@ for i = 4, #KEYS do
     local a = accounts[KEYS[i]] or account(KEYS[i], kind, setting, now)
     accounts[KEYS[i]] = a
     if not known then
-        if limit and kind == 'bucket' then a.limit = limit end
+        if limit and kind == 'bucket' and a.limit ~= limit then
+            a.limit = limit
+            -- Also if this is refused: what is given back from now on is given back at the new rate.
+            if a.known then store.bucket(a) end
+        end
         -- Who has overspent gets nothing more, not even what is free.
         if limit and not shadow and (left(a, limit) < amount or a.used > limit) then
             return {'refused', text(now), text(i - 4), text(left(a, limit)), text(again(a, limit, amount))}

@@ -24,7 +24,6 @@ end
 
 local record = redis.call('HGET', KEYS[2], ARGV[3])
 if record then
-    redis.call('HDEL', KEYS[2], ARGV[3])
     -- Whoever cancels has not been told in which windows it was held.
     local windows = windows_of(record)
     each(function(a, i, held, used)
@@ -36,6 +35,7 @@ if record then
         end
         charged[i] = text(window) .. ':' .. text(used)
     end)
+    redis.call('HDEL', KEYS[2], ARGV[3])
     if what == 'abandon' then
         redis.call('SET', KEYS[3], table.concat(charged, ','), 'PX', DAY)
     end

@@ -147,7 +147,7 @@ pub(super) fn reserved(answer: Value, id: HoldId, scopes: &[Scope], holds: Vec<H
             if over {
                 ticket.shadowed.push(refusal(scope, hold, 0, at, now).into());
             }
-        } else if quota.measure != Measure::Usd {
+        } else if !matches!(quota.measure, Measure::Usd | Measure::Concurrent) {
             let resets_in = at.and_then(|at| at.duration_since(now).ok()).unwrap_or_default();
             ticket.standings.push(Standing { measure: quota.measure, limit: quota.limit, left, resets_in });
         }

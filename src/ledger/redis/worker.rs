@@ -177,6 +177,8 @@ impl Worker {
         match (errand.deed, outcome.as_deref()) {
             (deed, Err(error)) => {
                 tracing::error!(?id, ?deed, holds = ?errand.holds, %error, "redis refuses a settlement");
+                // Holds that can't be charged would be found again at once.
+                self.dead.clear();
             }
             (Deed::Settle { .. }, Ok("corrected")) => {
                 tracing::info!(?id, "a hold that was charged as it was held is corrected to what was used");
