@@ -11,7 +11,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::dialect::{arguments, text::Str};
 
@@ -127,6 +127,39 @@ fn is_plainly_an_object(schema: &str) -> bool {
         && memchr::memchr(b'\\', rest.as_bytes()).is_none()
 }
 
+/// Whether a schema is as OpenAI wants it for what is strict: every object in it takes the properties it
+/// names, all of them and no others.
+pub(crate) fn is_closed(schema: &RawValue) -> bool {
+    let root: Value = serde_json::from_str(schema.get()).unwrap_or_default();
+    let mut rest = vec![&root];
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Object(members) => {
+                if !is_closed_or_no_object(members) {
+                    return false;
+                }
+                rest.extend(members.values());
+            }
+            Value::Array(items) => rest.extend(items),
+            _ => {}
+        }
+    }
+    root["type"] == "object"
+}
+
+fn is_closed_or_no_object(schema: &Map<String, Value>) -> bool {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let kind = schema.get("type");
+    let kinds = kind.and_then(Value::as_array).map_or_else(|| kind.into_iter().collect(), Vec::from_iter);
+    if properties.is_none() && !kinds.iter().any(|kind| **kind == "object") {
+        return true;
+    }
+    let required = schema.get("required").and_then(Value::as_array);
+    let required: HashSet<_> = required.into_iter().flatten().filter_map(Value::as_str).collect();
+    schema.get("additionalProperties") == Some(&Value::Bool(false))
+        && properties.into_iter().flatten().all(|(name, _)| required.contains(name.as_str()))
+}
+
 /// Joins the branches of `allOf`, `anyOf` and `oneOf` into one object: all their properties, and
 /// required what every branch that may apply requires.
 pub(crate) fn merged_root(root: &Members<'_>) -> String {
@@ -203,4 +236,26 @@ fn properties_of<'a>(schema: &Members<'a>) -> impl Iterator<Item = (Str<'a>, &'a
 fn names(required: Option<&RawValue>) -> impl Iterator<Item = Str<'_>> {
     let names = required.and_then(|raw| serde_json::from_str::<Vec<Str<'_>>>(raw.get()).ok());
     names.into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_schema_is_closed_if_all_that_is_in_it_is() {
+        let is_closed = |schema: &str| super::is_closed(serde_json::from_str(schema).unwrap());
+        let object = |inner: &str| {
+            format!(
+                r#"{{"type":"object","properties":{{"a":{inner}}},"required":["a"],"additionalProperties":false}}"#
+            )
+        };
+
+        assert!(is_closed(&object("{}")) && is_closed(&object(&object("true"))));
+        assert!(is_closed(&object(r#"{"type":["string","null"]}"#)));
+        assert!(is_closed(r#"{"type":"object","additionalProperties":false}"#));
+        assert!(!is_closed(&object("{}").replace("[\"a\"]", "[]")));
+        assert!(!is_closed(&object("{}").replace("false", "true")));
+        assert!(!is_closed(&object(r#"{"items":{"type":["null","object"]}}"#)));
+        assert!(!is_closed(&object(r#"{"anyOf":[{"properties":{}}]}"#)));
+        assert!(!is_closed(r#"{"type":"object"}"#) && !is_closed("{}") && !is_closed("true"));
+    }
 }
