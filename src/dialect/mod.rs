@@ -211,6 +211,7 @@ pub(crate) mod buffer;
 mod codec;
 mod count;
 mod dialects;
+pub(crate) mod exact;
 mod extent;
 mod extras;
 mod gemini;

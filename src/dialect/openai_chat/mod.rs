@@ -30,7 +30,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, Sent, exact,
     json::{self, Member, span},
     openai_error,
     text::Str,
@@ -98,7 +98,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        let shallow: Shallow<'_> = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
         if shallow.models.is_some() {
             let message =
                 "models: only `model` can be asked for; the gateway's own routes have several targets";
