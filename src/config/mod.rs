@@ -89,7 +89,7 @@ pub use self::{
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Budget, Ceiling, StoreAway, UnknownPrice, UsdPrice},
     problem::{ConfigError, Place, Problem},
-    provider::Provider,
+    provider::{Provider, Streaming},
     schema::json_schema,
     server::{Log, LogFormat, Records, Server},
     units::{Backoff, RetryOn, Size, Unit, Written},

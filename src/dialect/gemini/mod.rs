@@ -113,6 +113,10 @@ impl Dialect for Gemini {
         })
     }
 
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        Some(payload.streamed())
+    }
+
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
         if USAGE.value(json) != Some(b'{') {
             return false;

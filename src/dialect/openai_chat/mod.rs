@@ -30,7 +30,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, Sent, exact,
+    Closing, Codec, Dialect, Sent, assembled, exact,
     json::{self, Member, span},
     openai_error,
     text::Str,
@@ -138,6 +138,10 @@ impl Dialect for OpenAiChat {
         options.insert("include_usage".into(), true.into());
         let options = serde_json::Value::Object(options).to_string();
         payload.edited(at, options)
+    }
+
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        assembled::asked(payload)
     }
 
     fn usage_is_extra(&self, head: &Head) -> bool {
