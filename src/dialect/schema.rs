@@ -113,18 +113,21 @@ pub(crate) fn object_root(schema: &RawValue) -> Cow<'_, RawValue> {
     RawValue::from_string(json).map_or(Cow::Borrowed(any_object()), Cow::Owned)
 }
 
-/// Whether it can be seen without reading that nothing has to be done to the root, as with most tools.
+/// Whether it can be seen without reading that nothing has to be done to the root, as with most tools: its
+/// first or its last member says that it is an object.
 fn is_plainly_an_object(schema: &str) -> bool {
-    let after = |text: &'_ str, token: &str| Some(text.strip_prefix(token)?.trim_ascii_start().len());
-    let mut rest = schema;
-    for token in ["{", "\"type\"", ":", "\"object\""] {
-        let Some(length) = after(rest, token) else { return false };
-        rest = &rest[rest.len() - length..];
-    }
-    // All combinators end like that; escapes may hide one.
-    rest.starts_with([',', '}'])
-        && memchr::memmem::find(rest.as_bytes(), b"Of\"").is_none()
-        && memchr::memchr(b'\\', rest.as_bytes()).is_none()
+    const SAYS: [&str; 3] = ["\"type\"", ":", "\"object\""];
+
+    let inner = schema.strip_prefix('{').and_then(|schema| schema.strip_suffix('}')).unwrap_or_default();
+    let after = |rest, token| Some(str::strip_prefix(rest, token)?.trim_ascii_start());
+    let before = |rest, token| Some(str::strip_suffix(rest, token)?.trim_ascii_end());
+    let is_first = || SAYS.into_iter().try_fold(inner.trim_ascii_start(), after);
+    let is_last = || SAYS.into_iter().rev().try_fold(inner.trim_ascii_end(), before);
+    (is_first().is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
+        || is_last().is_some_and(|rest| rest.ends_with(',')))
+        // All combinators end like that; escapes may hide one.
+        && memchr::memmem::find(inner.as_bytes(), b"Of\"").is_none()
+        && memchr::memchr(b'\\', inner.as_bytes()).is_none()
 }
 
 /// Whether a schema is as OpenAI wants it for what is strict: every object in it takes the properties it
@@ -240,6 +243,33 @@ fn names(required: Option<&RawValue>) -> impl Iterator<Item = Str<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_seen_at_either_end_that_a_schema_is_an_object() {
+        for plain in [
+            r#"{"type":"object"}"#,
+            r#"{ "type" : "object" , "properties":{}}"#,
+            r#"{"properties":{"a":{"type":"string"}},"type":"object"}"#,
+            "{\"required\":[],\n\"type\" : \"object\"\n}",
+        ] {
+            assert!(is_plainly_an_object(plain), "{plain}");
+        }
+        for other in [
+            "{}",
+            "true",
+            r#"{"type":"objects"}"#,
+            r#"{"title":"type","object"}"#,
+            r#"{"properties":{"a":{"type":"object"}}}"#,
+            r#"{"anyOf":[],"type":"object"}"#,
+            r#"{"type":"object","any\u004ff":[]}"#,
+            r#"{"x":{"type":"object"}"#,
+            r#"{"not-type":"object"}"#,
+        ] {
+            assert!(!is_plainly_an_object(other), "{other}");
+        }
+    }
+
     #[test]
     fn a_schema_is_closed_if_all_that_is_in_it_is() {
         let is_closed = |schema: &str| super::is_closed(serde_json::from_str(schema).unwrap());
