@@ -55,7 +55,7 @@ impl Node {
         while self.balance(account, quota).await != expected {
             let balance = self.balance(account, quota).await;
             assert!(start.elapsed() < Duration::from_secs(10), "{account}: {balance:?}, not {expected:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 }
@@ -106,6 +106,26 @@ async fn a_cluster_keeps_the_same_promises() {
     conformance::all(node.ledger.clone(), &clock).await;
 
     node.stop().await;
+}
+
+#[tokio::test]
+async fn it_speaks_tls_to_a_server_of_an_authority_that_is_trusted() {
+    if !server::is_installed() {
+        return;
+    }
+    let (server, authority) = Server::start_with_tls();
+    let scopes = [scope("key:a", daily(100))];
+    let options = || RedisOptions::new(server.url());
+
+    let trusting = Node::new(options().authority(authority));
+    let ticket = trusting.ledger.reserve(&scopes, usd(60)).await.unwrap();
+    let refused = Node::new(options()).ledger.reserve(&scopes, usd(1)).await.unwrap_err();
+
+    assert_eq!(refused.kind(), Kind::Internal);
+    trusting.ledger.settle(ticket, usd(25));
+    trusting.has("key:a", daily(100), (25, 0)).await;
+    let plain = RedisOptions::new("redis://127.0.0.1").authority("");
+    assert!(RedisLedger::connect(plain).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,6 +265,35 @@ async fn what_a_dead_node_held_is_charged_once_and_corrected_if_it_comes_back() 
     let kept = others[1].ledger.resume("job").await.unwrap().unwrap();
     others[1].ledger.settle(kept, Amounts { cost: NanoUsd(5), input: 0, output: 0 });
     stands(&others[0], [(30, 0), (2, 0), (17, 0), (0, 0)]).await;
+}
+
+#[tokio::test]
+async fn nodes_that_lost_their_leases_with_the_server_keep_their_holds() {
+    if !server::is_installed() {
+        return;
+    }
+    let server = Server::start();
+    let options = || {
+        let options = RedisOptions::new(server.url()).lease(Duration::from_millis(500));
+        options.timeout(Duration::from_millis(100))
+    };
+    let nodes = [Node::new(options()), Node::new(options())];
+    let mut held = Vec::new();
+    for node in &nodes {
+        held.push(node.ledger.reserve(&all_measures(), usd(60)).await.unwrap());
+    }
+
+    server.signal("STOP");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    server.signal("CONT");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+
+    stands(&nodes[0], [(0, 120), (0, 2), (0, 0), (0, 2)]).await;
+    assert!(!server.cli(&["keys", "*"]).contains("mark"));
+    for (node, ticket) in nodes.iter().zip(held) {
+        node.ledger.settle(ticket, usd(25));
+    }
+    stands(&nodes[1], [(50, 0), (2, 0), (0, 0), (0, 0)]).await;
 }
 
 #[tokio::test]

@@ -13,8 +13,18 @@ pub struct Server {
     child: Option<Child>,
     pub port: u16,
     directory: PathBuf,
-    cluster: bool,
-    fsync: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Usual,
+    /// It says of nothing that it is done before it is on the disk.
+    Durable,
+    /// It is to be made part of a cluster.
+    Cluster,
+    /// It speaks nothing but TLS.
+    Tls,
 }
 
 /// `None`, with a loud word, where there is no `redis-server`. Where nothing may be left out, the test fails.
@@ -29,38 +39,62 @@ pub fn is_installed() -> bool {
 
 impl Server {
     pub fn start() -> Self {
-        Self::new(false, "everysec")
+        Self::new(Kind::Usual)
     }
 
-    /// One that says of nothing that it is done before it is on the disk.
     pub fn start_durable() -> Self {
-        Self::new(false, "always")
+        Self::new(Kind::Durable)
     }
 
-    pub fn start_for_cluster() -> Self {
-        Self::new(true, "everysec")
+    /// The server, and whose certificates a client has to trust.
+    pub fn start_with_tls() -> (Self, Vec<u8>) {
+        let server = Self::new(Kind::Tls);
+        let authority = std::fs::read(server.path("cert.pem")).unwrap();
+        (server, authority)
     }
 
-    fn new(cluster: bool, fsync: &'static str) -> Self {
+    fn new(kind: Kind) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("bartizan-redis-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let mut server = Self { child: None, port: free_port(cluster), directory, cluster, fsync };
+        let mut server = Self { child: None, port: free_port(kind == Kind::Cluster), directory, kind };
+        if kind == Kind::Tls {
+            server.certify();
+        }
         server.run();
         server
+    }
+
+    /// Writes `key.pem` and `cert.pem`.
+    fn certify(&self) {
+        let output = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+            .args(["-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=redis"])
+            .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"])
+            .current_dir(&self.directory)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Starts it, or starts it again with what it had written.
     pub fn run(&mut self) {
         let mut command = Command::new("redis-server");
+        let port = self.port.to_string();
+        let fsync = if self.kind == Kind::Durable { "always" } else { "everysec" };
         command
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
-            .arg(&self.directory)
-            .args(["--appendonly", "yes", "--appendfsync", self.fsync, "--save", "", "--daemonize", "no"])
+            .current_dir(&self.directory)
+            .args(["--bind", "127.0.0.1", "--appendonly", "yes", "--appendfsync", fsync, "--save", ""])
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        if self.cluster {
+        match self.kind {
+            Kind::Tls => command
+                .args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"])
+                .args(["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"]),
+            _ => command.args(["--port", &port]),
+        };
+        if self.kind == Kind::Cluster {
             command.args(["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]);
         }
         self.child = Some(command.spawn().unwrap());
@@ -82,7 +116,8 @@ impl Server {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        let scheme = if self.kind == Kind::Tls { "rediss" } else { "redis" };
+        format!("{scheme}://127.0.0.1:{}/", self.port)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -91,7 +126,9 @@ impl Server {
 
     pub fn cli(&self, arguments: &[&str]) -> String {
         let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output().unwrap();
+        let tls: &[_] = if self.kind == Kind::Tls { &["--tls", "--insecure"] } else { &[] };
+        let output =
+            Command::new("redis-cli").args(["-p", &port]).args(tls).args(arguments).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -112,7 +149,7 @@ impl Drop for Server {
 
 /// Three servers that share the slots.
 pub fn cluster() -> Vec<Server> {
-    let servers: Vec<_> = (0..3).map(|_| Server::start_for_cluster()).collect();
+    let servers: Vec<_> = (0..3).map(|_| Server::new(Kind::Cluster)).collect();
     let addresses: Vec<_> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
     let output = Command::new("redis-cli")
         .args(["--cluster", "create"])

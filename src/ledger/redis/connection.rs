@@ -1,13 +1,11 @@
-use std::time::Duration;
-
 use redis::{
-    Client, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
+    Client, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
     cluster::{ClusterClient, ClusterConfig},
     cluster_async::ClusterConnection,
 };
 
-use super::script::Call;
+use super::{RedisOptions, script::Call};
 
 /// To a server or to a cluster: connects when it is first used, and again when it was broken.
 #[derive(Clone)]
@@ -26,23 +24,34 @@ pub(super) enum Failure {
 }
 
 impl Connection {
-    pub(super) fn new(urls: &[String], cluster: bool, timeout: Duration) -> RedisResult<Self> {
+    pub(super) fn new(options: &RedisOptions) -> RedisResult<Self> {
+        let RedisOptions { urls, timeout, .. } = options;
         if urls.iter().any(|url| url.starts_with("rediss")) {
             install_tls();
         }
-        if cluster {
-            let config = ClusterConfig::new().set_connection_timeout(timeout).set_response_timeout(timeout);
-            let client = ClusterClient::builder(urls.iter().map(String::as_str)).retries(2).build()?;
-            return Ok(Self::Cluster(client.get_pending_async_connection_with_config(config)));
+        let authority = options.authority.clone();
+        let certificates = authority.map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem) });
+        if options.cluster {
+            let config = ClusterConfig::new().set_connection_timeout(*timeout).set_response_timeout(*timeout);
+            let builder = ClusterClient::builder(urls.iter().map(String::as_str)).retries(2);
+            let client = match certificates {
+                Some(certificates) => builder.certs(certificates),
+                None => builder,
+            };
+            return Ok(Self::Cluster(client.build()?.get_pending_async_connection_with_config(config)));
         }
         let url = urls.first().map_or("", String::as_str);
+        let client = match certificates {
+            Some(certificates) => Client::build_with_tls(url, certificates)?,
+            None => Client::open(url)?,
+        };
         // Whoever asks has a deadline: an attempt that fails is told at once, and the next one is theirs.
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_pipeline_buffer_size(1024)
-            .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout));
-        Ok(Self::Server(Client::open(url)?.get_connection_manager_lazy(config)?))
+            .set_connection_timeout(Some(*timeout))
+            .set_response_timeout(Some(*timeout));
+        Ok(Self::Server(client.get_connection_manager_lazy(config)?))
     }
 
     pub(super) async fn call(&mut self, call: &Call) -> RedisResult<Value> {

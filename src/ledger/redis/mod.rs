@@ -159,7 +159,7 @@ impl RedisLedger {
     pub fn connect(options: RedisOptions) -> Result<(Self, impl Future<Output = ()> + Send), Error> {
         let wrong = |message: &str, source: BoxError| Error::new(Kind::Internal, message).with_source(source);
         options.check().map_err(|message| Error::new(Kind::Internal, message))?;
-        let connection = Connection::new(&options.urls, options.cluster, options.timeout)
+        let connection = Connection::new(&options)
             .map_err(|error| wrong("the address of redis is not understood", error.into()))?;
         let journal = options.journal.as_deref().map(Journal::open).transpose();
         let (journal, backlog) = journal

@@ -16,6 +16,7 @@ pub struct RedisOptions {
     pub(super) timeout: Duration,
     pub(super) lease: Duration,
     pub(super) journal: Option<PathBuf>,
+    pub(super) authority: Option<Vec<u8>>,
     clock: Option<Clock>,
 }
 
@@ -44,6 +45,7 @@ impl RedisOptions {
             timeout: Duration::from_millis(500),
             lease: Duration::from_secs(30),
             journal: None,
+            authority: None,
             clock: None,
         }
     }
@@ -51,6 +53,13 @@ impl RedisOptions {
     /// A cluster that some of its servers lead to.
     pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> Self {
         Self { urls: urls.into_iter().map(Into::into).collect(), cluster: true, ..Self::new("") }
+    }
+
+    /// Sets whose certificates are trusted, as PEM, instead of the authorities of Mozilla and of the system. All
+    /// addresses have to be `rediss://` then.
+    #[must_use]
+    pub fn authority(self, pem: impl Into<Vec<u8>>) -> Self {
+        Self { authority: Some(pem.into()), ..self }
     }
 
     /// Sets what the names of all keys begin with, between braces; gateways that share balances share it.
