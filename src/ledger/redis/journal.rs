@@ -1,6 +1,6 @@
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -21,10 +21,9 @@ impl Journal {
     ///
     /// If the file can't be read and written, or if another process has it.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Vec<Errand>)> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         file.try_lock().map_err(io::Error::from)?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
+        let text = std::fs::read(path)?;
         let (errands, length) = read(&text, path);
         let mut journal = Self { file, path: path.into(), length };
         // What is added next must not be glued to half a line.
@@ -78,7 +77,7 @@ fn read(text: &[u8], path: &Path) -> (Vec<Errand>, u64) {
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     if whole < text.len() {
         let bytes = text.len() - whole;
-        tracing::warn!(path = %path.display(), bytes, "the last line of the journal was not written whole, and is left out");
+        tracing::warn!(path = %path.display(), bytes, "the last line of the journal is cut off");
     }
     let mut errands = Vec::new();
     for (number, line) in text[..whole].split(|byte| *byte == b'\n').enumerate() {
@@ -87,7 +86,7 @@ fn read(text: &[u8], path: &Path) -> (Vec<Errand>, u64) {
             Ok(errand) => errands.push(errand),
             Err(error) => {
                 let line = number + 1;
-                tracing::error!(path = %path.display(), line, %error, "a line of the journal can't be read, and is left out");
+                tracing::error!(path = %path.display(), line, %error, "a line of the journal can't be read");
             }
         }
     }

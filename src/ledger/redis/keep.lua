@@ -7,8 +7,7 @@ if not record then
     redis.call('SET', KEYS[2], 'cancelled', 'PX', 60000, 'NX')
     return 'unknown'
 end
-if redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[3]) or redis.call('HSETNX', KEYS[3], ARGV[2], record) == 0 then
-    return 'full'
-end
+local is_full = redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[3])
+if is_full or redis.call('HSETNX', KEYS[3], ARGV[2], record) == 0 then return 'full' end
 redis.call('HDEL', KEYS[1], ARGV[1])
 return 'kept'

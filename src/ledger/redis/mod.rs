@@ -25,8 +25,9 @@
 //!   the windows around its own time begin, and the script takes the one that the server's time is in. A
 //!   client whose clock is off by less than a window does no harm, and a window that has passed is never
 //!   opened again, not even by a server whose clock was set back.
-//! - Every hold has a [`HoldId`] and is settled once, however often the settlement is sent. A reservation whose
-//!   answer was lost, or whose caller left while it waited, is cancelled, also if it arrives later than that.
+//! - Every hold has a [`HoldId`] and is settled once, however often the settlement is sent. A reservation
+//!   whose answer was lost, or whose caller left while it waited, is cancelled, also if it arrives later
+//!   than that.
 //! - Settlements are sent by a worker, many at once. Nobody waits for them, and their number is bounded by
 //!   that of the requests under way.
 //!
@@ -39,9 +40,9 @@
 //!
 //! Settlements wait: in memory, and in the [journal](RedisOptions::journal) if there is one, a file that is
 //! flushed to the disk. They are sent when Redis is back or, where the process has ended before, by the next
-//! one with the same journal, and the file is emptied. It may be sent twice without harm. A last line that was
-//! cut off is reported and left out. Without a journal, what waits is lost with the process, and its holds
-//! are charged as they were held.
+//! one with the same journal, and the file is emptied. It may be sent twice without harm. A last line that
+//! was cut off is reported and left out. Without a journal, what waits is lost with the process, and its
+//! holds are charged as they were held.
 //!
 //! # Leases
 //!
@@ -71,9 +72,9 @@
 //!
 //! # What Redis itself may lose
 //!
-//! Balances are as durable as Redis is told to be. With `appendonly yes` and `appendfsync everysec`, a crash may
-//! take the last second or two: what was used then is not counted, and settlements of holds that are not
-//! there any more change nothing. With `appendfsync always` nothing is lost that was answered, at the price
+//! Balances are as durable as Redis is told to be. With `appendonly yes` and `appendfsync everysec`, a crash
+//! may take the last second or two: what was used then is not counted, and settlements of holds that are
+//! not there any more change nothing. With `appendfsync always` nothing is lost that was answered, at the price
 //! of a flush for each round trip. Without an append-only file all since the last snapshot is gone at a
 //! restart, budgets included. The same goes for a replica that takes over before it has heard of everything.
 //! `maxmemory-policy` has to be `noeviction`, the default: a balance that is evicted is forgotten.
@@ -249,7 +250,8 @@ impl RedisLedger {
         let (_, at) = self.shared.options.now();
         let errand = Errand { id: ticket.id, deed, holds: ticket.holds, at };
         if let Err(lost) = self.queue.send(errand) {
-            tracing::error!(id = ?lost.0.id, "a settlement is lost: the worker of the ledger has stopped; it will be charged as it was held");
+            let id = lost.0.id;
+            tracing::error!(?id, "the worker of the ledger has stopped: a hold will be charged as held");
         }
     }
 }

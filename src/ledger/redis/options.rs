@@ -55,8 +55,8 @@ impl RedisOptions {
         Self { urls: urls.into_iter().map(Into::into).collect(), cluster: true, ..Self::new("") }
     }
 
-    /// Sets whose certificates are trusted, as PEM, instead of the authorities of Mozilla and of the system. All
-    /// addresses have to be `rediss://` then.
+    /// Sets whose certificates are trusted, as PEM, instead of the authorities of Mozilla. All addresses
+    /// have to be `rediss://` then.
     #[must_use]
     pub fn authority(self, pem: impl Into<Vec<u8>>) -> Self {
         Self { authority: Some(pem.into()), ..self }

@@ -1,6 +1,7 @@
 -- Holds on all accounts or on none.
 -- KEYS: nodes, holds of the node, mark of the id, an account for each scope.
--- ARGV: now or '', node, number, lease in ms, record; then kind, setting, amount, limit, shadow for each scope.
+-- ARGV: now or '', node, number, lease in ms, record; then kind, setting, amount, limit or '', shadow
+-- for each scope.
 
 local real = clock()
 local now = tonumber(ARGV[1]) or real

@@ -195,7 +195,8 @@ impl Worker {
                 tracing::warn!(?id, name, "a hold can't be kept: it is not there any more");
             }
             (Deed::Abandon, Ok("settled")) => {
-                tracing::warn!(?id, holds = ?errand.holds, "the node of a hold is gone; it is charged as it was held");
+                let holds = errand.holds;
+                tracing::warn!(?id, ?holds, "the node of a hold is gone; it is charged as it was held");
             }
             _ => {}
         }
