@@ -1,5 +1,4 @@
 use std::{
-    borrow::Cow,
     mem,
     task::{Context, Poll},
 };
@@ -14,7 +13,7 @@ use crate::{
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Measure, Quota, Scope, Ticket},
+    ledger::{Measure, Quota, Ticket},
     price::NanoUsd,
 };
 
@@ -79,7 +78,8 @@ where
 {
     let answer = {
         let caller = Caller::of(&req)?.clone();
-        settings.ledger.reserve(&scopes(&caller, req.body().payload()), amount.into()).await
+        let scopes = caller.scopes_for(req.body().payload().model());
+        settings.ledger.reserve(&scopes, amount.into()).await
     };
     let watch = settings.watch(settings.judge(answer)?, req.body().payload().exchange().clone());
     Watched::called(ready.call(req), watch).await
@@ -89,7 +89,7 @@ impl BudgetLayer {
     fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
         let caller = Caller::of(req)?;
         let amount = self.amount(caller, req.body().payload())?;
-        let scopes = scopes(caller, req.body().payload());
+        let scopes = caller.scopes_for(req.body().payload().model());
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
@@ -138,15 +138,6 @@ impl BudgetLayer {
     }
 }
 
-/// The accounts that a request is charged to.
-fn scopes<'a>(caller: &'a Caller, payload: &Payload) -> Cow<'a, [Scope]> {
-    if caller.scopes.iter().all(|scope| scope.models.is_none()) {
-        return Cow::Borrowed(&caller.scopes);
-    }
-    let model = payload.model();
-    caller.scopes.iter().filter(|scope| scope.is_for(model)).cloned().collect()
-}
-
 /// Whether the ledger was asked, and said no.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), Kind::BudgetExhausted | Kind::RateLimited)
@@ -182,7 +173,7 @@ mod tests {
         auth::VirtualKey,
         budget::Prices,
         exchange::Outcome,
-        ledger::{Amounts, Ledger, MemoryLedger, Period},
+        ledger::{Amounts, Ledger, MemoryLedger, Period, Scope},
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
     };
