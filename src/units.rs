@@ -4,7 +4,7 @@ use std::{ops::Add, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use crate::Tokens;
+use crate::{Tokens, price::Tier};
 
 /// What a request uses beside text: images, sound, film, and what else providers have prices for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -27,6 +27,9 @@ pub struct Units {
     pub video: Duration,
     /// How many lines the film's picture has, by its shorter side; 0 if that is not known.
     pub lines: u32,
+    /// In which class of service it was done.
+    #[serde(skip_serializing_if = "Tier::is_standard")]
+    pub tier: Tier,
 }
 
 impl Units {
@@ -49,6 +52,7 @@ impl Add for Units {
             audio: self.audio.saturating_add(other.audio),
             video: self.video.saturating_add(other.video),
             lines: self.lines.max(other.lines),
+            tier: self.tier.max(other.tier),
         }
     }
 }

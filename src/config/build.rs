@@ -147,7 +147,7 @@ fn asked(target: &Arc<Target>, model: &str) -> Arc<Target> {
     if target.model() == model {
         return target.clone();
     }
-    let asked = Target::new(target.provider(), model).price(target.known_price().copied());
+    let asked = Target::new(target.provider(), model).price(target.known_price().cloned());
     Arc::new(asked.facts(target.known_facts().clone()))
 }
 
@@ -263,7 +263,7 @@ impl Stack {
             None => &[model],
         };
         let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, names);
-        let price = self.own_prices.get(model).copied().or(price).or(self.prices.unknown);
+        let price = self.own_prices.get(model).cloned().or(price).or_else(|| self.prices.unknown.clone());
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
             _ => facts,

@@ -133,7 +133,7 @@ mod tests {
             reasoning: None,
         };
 
-        let rates = Price::from(given).rates;
+        let rates = Price::from(given).scale.rates;
 
         assert_eq!(rates.cached, NanoUsd::from_usd(3));
         assert_eq!(rates.cache_write_1h, NanoUsd::from_usd(4));

@@ -6,12 +6,14 @@
 mod book;
 mod estimate;
 mod money;
+mod tier;
 mod units;
 
 pub use self::{
     book::{Listing, PriceBook},
     estimate::{ASSUMED_OUTPUT, estimate, worst_case},
     money::{NanoUsd, NotAnAmount},
+    tier::{Scale, Tier},
     units::UnitRates,
 };
 use crate::{Tokens, Work};
@@ -39,6 +41,19 @@ impl Rates {
         Self { input, cached: input, cache_write: input, cache_write_1h: input, output, reasoning: output }
     }
 
+    /// Each rate halved, and a half rounded up.
+    fn halved(&self) -> Self {
+        let half = |rate: NanoUsd| NanoUsd(rate.0.div_ceil(2));
+        Self {
+            input: half(self.input),
+            cached: half(self.cached),
+            cache_write: half(self.cache_write),
+            cache_write_1h: half(self.cache_write_1h),
+            output: half(self.output),
+            reasoning: half(self.reasoning),
+        }
+    }
+
     /// What the tokens cost, in millionths of a nano-dollar.
     fn tokens(&self, work: &Work, units: &UnitRates) -> u128 {
         let Work { tokens, units: used } = work;
@@ -60,17 +75,23 @@ impl Rates {
 }
 
 /// The price of one model at one provider.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Price {
     /// What a request costs.
-    pub rates: Rates,
-    /// Other rates for the whole request when its input has more tokens than the number.
-    pub above: Option<(u64, Rates)>,
+    pub scale: Scale,
     /// What is paid for beside text.
     pub units: UnitRates,
+    /// The classes of service that have rates of their own.
+    pub tiers: Vec<(Tier, Scale)>,
 }
 
 impl Price {
+    /// A price of units alone.
+    pub fn of_units(units: UnitRates) -> Self {
+        Self { units, ..Self::default() }
+    }
+
     /// What `tokens` cost, rounded up once.
     ///
     /// ```
@@ -88,18 +109,39 @@ impl Price {
     /// What all of `work` costs, rounded up once; `None` if the model is paid for something, but what
     /// it is used for here has no price.
     pub fn cost_of(&self, work: &Work) -> Option<NanoUsd> {
-        (self.is_free() || self.units.pay_for(&work.units, &self.rates)).then(|| self.total(work))
+        (self.is_free() || self.units.pay_for(&work.units, &self.scale.rates)).then(|| self.total(work))
+    }
+
+    /// What the same costs in a batch: half of it where the provider has no rates for batches.
+    ///
+    /// ```
+    /// use bartizan::price::{NanoUsd, Price, Rates};
+    ///
+    /// let price = Price::from(Rates::flat(NanoUsd::from_usd(3), NanoUsd::from_usd(15)));
+    ///
+    /// assert_eq!(price.batch().scale.rates.input.to_string(), "1.5");
+    /// ```
+    #[must_use]
+    pub fn batch(&self) -> Self {
+        let (scale, units) = match self.scale_of(Tier::Batch) {
+            Some(scale) => (scale.clone(), self.units),
+            None => (self.scale.halved(), self.units.halved()),
+        };
+        Self { scale, units, tiers: Vec::new() }
     }
 
     fn is_free(&self) -> bool {
         *self == Self::default()
     }
 
+    /// The rates of a class of service, if it has any of its own.
+    fn scale_of(&self, tier: Tier) -> Option<&Scale> {
+        self.tiers.iter().find(|(other, _)| *other == tier).map(|(_, scale)| scale)
+    }
+
     fn total(&self, work: &Work) -> NanoUsd {
-        let rates = match &self.above {
-            Some((threshold, rates)) if work.tokens.input > *threshold => rates,
-            _ => &self.rates,
-        };
+        let scale = self.scale_of(work.units.tier).unwrap_or(&self.scale);
+        let rates = scale.rates(work.tokens.input);
         // Thousandths of millionths, because times are counted in milliseconds.
         let parts = rates.tokens(work, &self.units).saturating_mul(1_000);
         let parts = parts.saturating_add(self.units.cost(&work.units));
@@ -109,6 +151,6 @@ impl Price {
 
 impl From<Rates> for Price {
     fn from(rates: Rates) -> Self {
-        Self { rates, ..Self::default() }
+        Self { scale: rates.into(), ..Self::default() }
     }
 }

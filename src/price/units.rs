@@ -45,6 +45,20 @@ impl UnitRates {
         rates
     }
 
+    /// Each rate halved, and a half rounded up.
+    pub(super) fn halved(&self) -> Self {
+        let half = |rate: NanoUsd| NanoUsd(rate.0.div_ceil(2));
+        Self {
+            media_input: self.media_input.map(half),
+            media_output: self.media_output.map(half),
+            image: half(self.image),
+            search: half(self.search),
+            character: half(self.character),
+            audio: half(self.audio),
+            video: self.video.map(half),
+        }
+    }
+
     /// Whether everything in `units` has a price, of its own or as the tokens that it also comes to.
     pub(super) fn pay_for(&self, units: &Units, rates: &Rates) -> bool {
         let read = rates.input.max(self.media_input.unwrap_or_default());
@@ -94,7 +108,7 @@ mod tests {
     };
 
     fn cost(rates: &str, units: Units) -> String {
-        let price = Price { units: UnitRates::read(rates), ..Price::default() };
+        let price = Price::of_units(UnitRates::read(rates));
         price.cost_of(&Work { units, ..Work::default() }).unwrap().to_string()
     }
 
@@ -129,7 +143,7 @@ mod tests {
         let tokens = Tokens { input: 10, output: 10, ..Tokens::default() };
         let units = Units { media_input: 4, media_output: 99, ..Units::default() };
         let rates = Rates::flat(NanoUsd(1_000_000), NanoUsd(2_000_000));
-        let of = |units: &str| Price { rates, units: UnitRates::read(units), ..Price::default() };
+        let of = |units: &str| Price { units: UnitRates::read(units), ..Price::from(rates) };
         let cost = |price: Price| price.cost_of(&Work { tokens, units }).unwrap().0;
 
         assert_eq!(cost(of("")), 10 + 20);
@@ -139,15 +153,15 @@ mod tests {
     #[test]
     fn what_has_no_price_is_not_taken_for_free_unless_all_is() {
         let chat = Price::from(Rates::flat(NanoUsd(1), NanoUsd(1)));
-        let reads_aloud = Price { units: UnitRates::read("character=1"), ..Price::default() };
+        let reads_aloud = Price::of_units(UnitRates::read("character=1"));
         let film = Units { video: Duration::from_secs(1), ..Units::default() };
         let (image, speech) =
             (Units { images: 1, ..Units::default() }, Units { characters: 1, ..Units::default() });
-        let is_known = |price: Price, units| price.cost_of(&Work { units, ..Work::default() }).is_some();
+        let is_known = |price: &Price, units| price.cost_of(&Work { units, ..Work::default() }).is_some();
 
-        assert!(!is_known(chat, film) && is_known(chat, image) && is_known(chat, speech));
-        assert!(is_known(reads_aloud, speech) && !is_known(reads_aloud, image));
-        assert!(is_known(Price::default(), film) && is_known(reads_aloud, Units::default()));
+        assert!(!is_known(&chat, film) && is_known(&chat, image) && is_known(&chat, speech));
+        assert!(is_known(&reads_aloud, speech) && !is_known(&reads_aloud, image));
+        assert!(is_known(&Price::default(), film) && is_known(&reads_aloud, Units::default()));
     }
 
     #[test]

@@ -341,7 +341,7 @@ pub fn price(text: &str) -> Price {
     let mut price = Price::default();
     for (name, usd) in text.split(',').filter_map(|pair| pair.split_once('=')) {
         let usd: NanoUsd = usd.parse().unwrap();
-        let (rates, units) = (&mut price.rates, &mut price.units);
+        let (rates, units) = (&mut price.scale.rates, &mut price.units);
         match name {
             "in" => (rates.input, rates.cached) = (usd, usd),
             "out" => (rates.output, rates.reasoning) = (usd, usd),
