@@ -40,7 +40,12 @@ def nanos_per_million(usd):
 def units(model, prices):
     """What a model is paid for beside text: a name of `UnitRates` and a price in USD for each."""
     price, mode = model.get("price", {}), model.get("mode")
-    if mode in IMAGES:
+    if mode in MODES:
+        yield from media(price, "input_audio", "output_audio")
+        if "output_audio" not in price:
+            yield from media(price, "", "output_image_token")
+        yield from tools(model, price, prices)
+    elif mode in IMAGES:
         # Where the tokens of an image have a price, one for the image is the same money again.
         if "output_image_token" in price:
             yield from media(price, "input_image_token", "output_image_token")
@@ -58,6 +63,22 @@ def units(model, prices):
         yield "search", price["input_per_query"]
     elif mode == FILM:
         yield from film(model, price, prices)
+
+
+def tools(model, price, prices):
+    """What is paid for each request, or for each use of a tool that the provider runs."""
+    name, provider = model["model"], model["provider"]
+    if "input_per_request" in price:
+        yield "request", price["input_per_request"]
+    # The dearest, because answers don't say how deep a search was.
+    search = max(model.get("web_search_per_query", {}).values(), key=Decimal, default=None)
+    if search:
+        per_answer = "gemini" in name and model.get("web_search_billing_unit") != "per_query"
+        always = provider == "perplexity" and "deep-research" not in name or "-search-preview" in name
+        yield "request" if always else "grounding" if per_answer else "web_search", search
+    container = prices.get((provider, "container"), {}).get("code_interpreter_per_session")
+    if container and "/v1/responses" in model.get("endpoints", []):
+        yield "code_session", container
 
 
 def media(price, read, written):
@@ -188,12 +209,14 @@ def missing_dialects(model):
 
 
 def line(model, sets, prices):
-    others = ";".join(f"{name}={','.join(rates(price))}" for name, price in scales(model))
+    others = [f"{name}={','.join(rates(price))}" for name, price in scales(model)]
+    if us := model.get("multipliers", {}).get("us"):
+        others.append(f"us={int(Decimal(us) * 100)}")
     facts = [model.get("max_input_tokens", ""), model.get("max_output_tokens", "")]
     flags = sets.setdefault((features(model, "supports"), features(model, "lacks")), len(sets))
     name = f"{model['provider']}/{model['model']}"
     paid = ",".join(f"{unit}={nanos_per_million(usd)}" for unit, usd in units(model, prices))
-    columns = [name, *rates(base(model)), others, *facts, str(flags)]
+    columns = [name, *rates(base(model)), ";".join(others), *facts, str(flags)]
     return "\t".join([*columns, paid] if paid else columns)
 
 

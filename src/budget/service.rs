@@ -87,10 +87,12 @@ where
 impl BudgetLayer {
     fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
         let caller = Caller::of(req)?;
-        let amount = self.amount(caller, req.body().payload())?;
         if caller.scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
+        let payload = req.body().payload();
+        let amount = self.amount(caller, payload)?;
+        payload.exchange().learn(|learnt| learnt.reserved = Some(amount));
         match self.ledger.try_reserve(&caller.scopes, amount) {
             Some(answer) => self.judge(answer).map(Reserved::Now),
             None => Ok(Reserved::Later(amount)),
@@ -110,7 +112,7 @@ impl BudgetLayer {
                 ),
             )
             .with_param("model")),
-            None => Ok(NanoUsd(0)),
+            None => Ok(self.prices.known_worst_case(payload)),
         }
     }
 

@@ -29,7 +29,7 @@ use crate::{
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
     preset::{Deviations, OPENAI},
-    price::{Listing, Price, PriceBook},
+    price::{Listing, Price, PriceBook, ReportedCost},
     sign::SignLayer,
     target::ModelFacts,
     translate::TranslateLayer,
@@ -244,7 +244,7 @@ impl Stack {
             // Until there is content, or the whole answer, another target can still be tried.
             .layer(FirstEventLayer::new(timeouts.first_event()))
             // Sees what the provider really sent, and all of it.
-            .layer(MeterLayer::new(target.clone()));
+            .layer(MeterLayer::new(target.clone()).cost(self.reported_cost()));
         let Some(address) = place.address else {
             return Ok(Candidate::new(target, stack.service(Demo::default())));
         };
@@ -253,6 +253,14 @@ impl Stack {
         // Last, so that the credential passes through no other layer.
         let service = stack.layer(sign).service(upstream);
         Ok(Candidate::new(target, service).asked_for(place.model))
+    }
+
+    /// Where the answers say what they have cost. Whoever else is behind an address isn't believed.
+    fn reported_cost(&self) -> Option<ReportedCost> {
+        match self.kind {
+            ProviderKind::Preset(preset) if base_url(&self.provider) == preset.base_url => preset.cost,
+            _ => None,
+        }
     }
 
     fn target(&self, model: &str, known_as: Option<&str>) -> Arc<Target> {

@@ -9,11 +9,12 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Candidate, Route, Table};
+use super::{Candidate, Route, Table, prices::Cost};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     exchange::{Deadline, Exchange, Outcome},
     headers,
+    price::{Input, NanoUsd},
 };
 
 /// Sends requests to targets that answer; see the [module](super). Clones share the table.
@@ -81,6 +82,9 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
         |candidate: &&Candidate| only.as_ref().is_none_or(|only| **only == **candidate.target().name());
     let is_once = req.body().head().is_once;
     for candidate in route.candidates.iter().filter(has_it) {
+        if let Some(error) = failure.take_if(|_| !is_affordable(candidate, &route, req.body())) {
+            return Err(error);
+        }
         match ask(candidate, &route, &req, &exchange, deadline).await {
             Ok(mut res) => {
                 candidate.sign(&mut res);
@@ -113,7 +117,9 @@ async fn ask(
         };
         note(exchange, begun, &error);
         let again = route.retry.wait(&error, attempts).filter(|_| may_go_on(&error, is_once));
-        let Some(wait) = again else { return Err(error) };
+        let Some(wait) = again.filter(|_| is_affordable(candidate, route, req.body())) else {
+            return Err(error);
+        };
         if deadline.is_some_and(|deadline| Instant::now() + wait >= deadline.0) {
             return Err(error);
         }
@@ -137,6 +143,17 @@ async fn attempt(
 /// Whether the next attempt may help, and does no harm.
 fn may_go_on(error: &Error, is_once: bool) -> bool {
     error.is_failover() && (!is_once || error.has_begun_nothing())
+}
+
+/// Whether what is left of what was reserved bears another attempt.
+fn is_affordable(candidate: &Candidate, route: &Route, payload: &Payload) -> bool {
+    let reserved = payload.exchange().learn(|learnt| learnt.reserved);
+    let Some(reserved) = reserved else { return true };
+    let spent = payload.exchange().cost();
+    // Most attempts that fail have cost nothing.
+    spent == NanoUsd(0)
+        || Cost::of(candidate, payload, &Input::of(payload.source()), route)
+            .is_none_or(|cost| spent + cost.answered <= reserved)
 }
 
 fn is_past(deadline: Option<Deadline>) -> bool {

@@ -31,6 +31,7 @@
 //!     list: "",
 //!     supports: &[],
 //!     lacks: &["stream_options"],
+//!     cost: None,
 //!     deviations: Deviations::new(CHAT, &[MAX_TOKENS, Rule::refused("logit_bias")]),
 //! },
 //! ```
@@ -102,7 +103,7 @@ mod rule;
 mod table;
 mod vertex;
 
-use crate::target::ModelFacts;
+use crate::{price::ReportedCost, target::ModelFacts};
 
 pub(crate) use self::apply::adapted;
 pub use self::{
@@ -134,6 +135,8 @@ pub struct Preset {
     pub supports: &'static [&'static str],
     /// What its server refuses whatever the model, likewise.
     pub lacks: &'static [&'static str],
+    /// Where its answers say what they have cost, if they do and are right.
+    pub cost: Option<ReportedCost>,
     /// How its chat completions deviate.
     pub deviations: Deviations,
 }

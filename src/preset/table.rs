@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{Changes, Deviations, Object, Preset, Rule};
+use crate::price::ReportedCost;
 
 /// Servers that know the older name only.
 const MAX_TOKENS: Rule = Rule::renamed("max_completion_tokens", "max_tokens");
@@ -38,6 +39,7 @@ pub static PRESETS: &[Preset] = &[
         list: "deepseek",
         supports: &["reasoning_history"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(remembers_reasoning),
     },
     Preset {
@@ -49,6 +51,7 @@ pub static PRESETS: &[Preset] = &[
         list: "dashscope",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(thinks_or_must_call),
     },
     Preset {
@@ -60,6 +63,7 @@ pub static PRESETS: &[Preset] = &[
         list: "mistral",
         supports: &["sampling_params", "top_k"],
         lacks: &["stream_options"],
+        cost: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -98,6 +102,7 @@ pub static PRESETS: &[Preset] = &[
         list: "groq",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -121,6 +126,7 @@ pub static PRESETS: &[Preset] = &[
         list: "xai",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: Some(ReportedCost::usd(&["cost_in_usd_ticks"]).decimals(10)),
         deviations: Deviations::new(
             CHAT,
             &[
@@ -141,6 +147,9 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: Some(
+            ReportedCost::usd(&["cost"]).beside("is_byok", &["cost_details", "upstream_inference_cost"]),
+        ),
         deviations: Deviations::new(CHAT, &[]),
     },
     Preset {
@@ -152,6 +161,7 @@ pub static PRESETS: &[Preset] = &[
         list: "together",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER, Rule::omitted("top_logprobs")])
             .quirk(counts_log_probabilities),
     },
@@ -164,6 +174,7 @@ pub static PRESETS: &[Preset] = &[
         list: "fireworks",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -175,6 +186,7 @@ pub static PRESETS: &[Preset] = &[
         list: "cohere",
         supports: &["sampling_params"],
         lacks: &["stream_options"],
+        cost: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -207,6 +219,7 @@ pub static PRESETS: &[Preset] = &[
         list: "perplexity",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: Some(ReportedCost::usd(&["cost", "total_cost"])),
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -218,6 +231,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -240,6 +254,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -251,6 +266,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[]),
     },
     Preset {
@@ -262,6 +278,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS]),
     },
 ];

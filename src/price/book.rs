@@ -10,7 +10,8 @@ use crate::{access::Pattern, target::ModelFacts};
 /// First one line per set of features: what is supported, what is lacking, comma separated. After an
 /// empty line one line per model, sorted by name: name; input, output, cached, cache write, cache
 /// write for an hour, reasoning in nano-dollars per million tokens; other six rates (`200000=…` above so
-/// many tokens of input, `batch=…` in another class of service, `batch>200000=…` for both); the most
+/// many tokens of input, `batch=…` in another class of service, `batch>200000=…` for both) and `us=…`, the
+/// percentage for what stays there; the most
 /// input and output; the number of its set of features; and, where more is paid for than text, the names
 /// of [`UnitRates`] with nano-dollars per million of them.
 const BUILT_IN: &str = include_str!("book.tsv");
@@ -95,7 +96,14 @@ impl PriceBook {
 
 fn listing(provider: &str, model: &str) -> Option<Listing> {
     let (features, models) = BUILT_IN.split_once("\n\n")?;
-    read(find(models, &format!("{provider}/{model}"))?, features)
+    let mut listing = read(find(models, &format!("{provider}/{model}"))?, features)?;
+    // What is not asked for there is as the project is set.
+    if matches!(provider, "openai" | "azure" | "azure_ai")
+        && let Some(price) = &mut listing.price
+    {
+        price.unasked = Tier::Priority;
+    }
+    Some(listing)
 }
 
 /// The line that begins with `name`, by halving the text.
@@ -118,7 +126,7 @@ fn read(line: &str, features: &str) -> Option<Listing> {
     let units = line.split('\t').nth(UNITS).map(UnitRates::read).unwrap_or_default();
     let mut columns = line.split('\t').skip(1);
     let rates = read_rates(&mut columns)?;
-    let mut price = Price { scale: rates.into(), units, tiers: Vec::new() };
+    let mut price = Price { units, ..Price::from(rates) };
     read_others(columns.next()?, &mut price);
     let mut number = || columns.next()?.parse::<u64>().ok();
     let (max_input, max_output, set) = (number(), number(), number()?);
@@ -136,6 +144,9 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
 /// The rates beside the standard ones; a class of service comes before its long inputs.
 fn read_others(others: &str, price: &mut Price) {
     for (name, rates) in others.split(';').filter_map(|other| other.split_once('=')) {
+        if name == "us" {
+            price.percent_in_us = rates.parse().ok();
+        }
         let Some(rates) = read_rates(&mut rates.split(',')) else { continue };
         let (tier, threshold) = name.split_once('>').unwrap_or(("", name));
         match threshold.parse::<u64>() {

@@ -5,18 +5,23 @@
 
 mod book;
 mod estimate;
+mod input;
 mod money;
+mod reported;
 mod tier;
 mod units;
 
+pub(crate) use self::input::likely_input;
 pub use self::{
     book::{Listing, PriceBook},
-    estimate::{ASSUMED_OUTPUT, estimate, worst_case},
+    estimate::{ASSUMED_OUTPUT, worst_case},
+    input::Input,
     money::{NanoUsd, NotAnAmount},
+    reported::ReportedCost,
     tier::{Scale, Tier},
     units::UnitRates,
 };
-use crate::{Tokens, Work};
+use crate::{Tokens, Units, Work};
 
 /// What a million tokens of each kind cost, in billionths of a dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +89,11 @@ pub struct Price {
     pub units: UnitRates,
     /// The classes of service that have rates of their own.
     pub tiers: Vec<(Tier, Scale)>,
+    /// What a request costs that is bound to stay in the United States, in percent of the usual rates of
+    /// tokens; as much if it is `None`.
+    pub percent_in_us: Option<u32>,
+    /// The dearest class of service in which a request may be served that asks for none.
+    pub unasked: Tier,
 }
 
 impl Price {
@@ -112,6 +122,29 @@ impl Price {
         (self.is_free() || self.units.pay_for(&work.units, &self.scale.rates)).then(|| self.total(work))
     }
 
+    /// The most that `work` may cost, if it is done in the class of service that was `asked` for, or in
+    /// any that the provider may choose: all its input may turn out to be written to a cache, for longer
+    /// than usual if it `keeps_long`, and all its output to be reasoning. `None` as for
+    /// [`cost_of`](Self::cost_of).
+    pub fn worst_case(&self, work: &Work, asked: Option<Tier>, keeps_long: bool) -> Option<NanoUsd> {
+        let Work { tokens, mut units } = *work;
+        let (read, written) = (tokens.input, tokens.output);
+        if self.units.media_output > Some(self.scale.rates.output) {
+            units.media_output = written;
+        }
+        let inputs = [
+            tokens,
+            Tokens { cache_write: read, ..tokens },
+            Tokens { cache_write_1h: if keeps_long { read } else { 0 }, ..tokens },
+        ];
+        let all = inputs.into_iter().flat_map(|tokens| [tokens, Tokens { reasoning: written, ..tokens }]);
+        let tiers = [Tier::Standard, asked.unwrap_or(self.unasked)];
+        let mut costs = all.flat_map(|tokens| {
+            tiers.map(|tier| self.cost_of(&Work { tokens, units: Units { tier, in_us: true, ..units } }))
+        });
+        costs.try_fold(NanoUsd(0), |most, cost| Some(most.max(cost?)))
+    }
+
     /// What the same costs in a batch: half of it where the provider has no rates for batches.
     ///
     /// ```
@@ -127,7 +160,7 @@ impl Price {
             Some(scale) => (scale.clone(), self.units),
             None => (self.scale.halved(), self.units.halved()),
         };
-        Self { scale, units, tiers: Vec::new() }
+        Self { scale, units, tiers: Vec::new(), percent_in_us: self.percent_in_us, unasked: Tier::Standard }
     }
 
     fn is_free(&self) -> bool {
@@ -142,10 +175,13 @@ impl Price {
     fn total(&self, work: &Work) -> NanoUsd {
         let scale = self.scale_of(work.units.tier).unwrap_or(&self.scale);
         let rates = scale.rates(work.tokens.input);
-        // Thousandths of millionths, because times are counted in milliseconds.
-        let parts = rates.tokens(work, &self.units).saturating_mul(1_000);
-        let parts = parts.saturating_add(self.units.cost(&work.units));
-        NanoUsd(u64::try_from(parts.div_ceil(1_000_000_000)).unwrap_or(u64::MAX))
+        let percent = self.percent_in_us.filter(|_| work.units.in_us).unwrap_or(100);
+        let request = if *work == Work::default() { 0 } else { u128::from(self.units.request.0) * 1_000 };
+        // Thousandths of millionths, because times are counted in milliseconds; and hundredths of them.
+        let tokens = rates.tokens(work, &self.units).saturating_mul(1_000).saturating_mul(percent.into());
+        let others = self.units.cost(&work.units).saturating_add(request).saturating_mul(100);
+        let parts = tokens.saturating_add(others);
+        NanoUsd(u64::try_from(parts.div_ceil(100_000_000_000)).unwrap_or(u64::MAX))
     }
 }
 

@@ -44,6 +44,11 @@ impl Tier {
         }
     }
 
+    /// The class that a client asks for; `None` if it leaves that to the provider.
+    pub(crate) fn asked(name: Option<&str>) -> Option<Self> {
+        name.filter(|name| *name != "auto").map(Self::named)
+    }
+
     /// Whether it is the standard one.
     pub fn is_standard(&self) -> bool {
         *self == Self::Standard

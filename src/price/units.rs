@@ -14,6 +14,14 @@ pub struct UnitRates {
     pub image: NanoUsd,
     /// Searches of a reranker.
     pub search: NanoUsd,
+    /// Requests, whatever is in them.
+    pub request: NanoUsd,
+    /// Searches of the web.
+    pub web_search: NanoUsd,
+    /// Answers for which the web was searched, however often.
+    pub grounding: NanoUsd,
+    /// Containers that code is run in.
+    pub code_session: NanoUsd,
     /// Characters that are read aloud.
     pub character: NanoUsd,
     /// Seconds of sound that is listened to.
@@ -33,6 +41,10 @@ impl UnitRates {
                 "media_output" => rates.media_output = Some(rate),
                 "image" => rates.image = rate,
                 "search" => rates.search = rate,
+                "request" => rates.request = rate,
+                "web_search" => rates.web_search = rate,
+                "grounding" => rates.grounding = rate,
+                "code_session" => rates.code_session = rate,
                 "character" => rates.character = rate,
                 "audio" => rates.audio = rate,
                 "video_480" => rates.video[0] = rate,
@@ -53,6 +65,11 @@ impl UnitRates {
             media_output: self.media_output.map(half),
             image: half(self.image),
             search: half(self.search),
+            request: half(self.request),
+            // Tools cost the same.
+            web_search: self.web_search,
+            grounding: self.grounding,
+            code_session: self.code_session,
             character: half(self.character),
             audio: half(self.audio),
             video: self.video.map(half),
@@ -76,8 +93,14 @@ impl UnitRates {
 
     /// What `units` cost, in thousandths of millionths of a nano-dollar.
     pub(super) fn cost(&self, units: &Units) -> u128 {
-        let counted =
-            [(units.images, self.image), (units.searches, self.search), (units.characters, self.character)];
+        let counted = [
+            (units.images, self.image),
+            (units.searches, self.search),
+            (units.web_searches, self.web_search),
+            (units.web_searches.min(1), self.grounding),
+            (units.code_sessions, self.code_session),
+            (units.characters, self.character),
+        ];
         let timed = [(units.audio, self.audio), (units.video, self.second_of_video(units.lines))];
         let counted = counted.map(|(n, rate)| (u128::from(n).saturating_mul(1_000), rate));
         let timed = timed.map(|(time, rate)| (time.as_nanos().div_ceil(1_000_000), rate));

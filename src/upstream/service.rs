@@ -80,13 +80,18 @@ impl Service<Request<Payload>> for Upstream {
         let Self { first_byte, idle, .. } = *self;
         let answer = self.client.request(req);
         Box::pin(async move {
-            let by = Instant::now() + first_byte;
-            let by = deadline.map_or(by, |deadline| deadline.min(by));
-            let late =
-                |_| Error::new(Kind::Timeout, format!("the provider did not answer within {first_byte:?}"));
+            let patience = Instant::now() + first_byte;
+            let by = deadline.map_or(patience, |deadline| deadline.min(patience));
+            let late = |_| match by < patience {
+                true => Error::new(Kind::Timeout, "the deadline of the request passed"),
+                false => {
+                    Error::new(Kind::Timeout, format!("the provider did not answer within {first_byte:?}"))
+                }
+            };
             let res = tokio::time::timeout_at(by, answer).await.map_err(late)?.map_err(unreachable)?;
             if !res.status().is_success() {
-                return Err(tokio::time::timeout_at(by, refusal(res, dialect)).await.map_err(late)?);
+                let refusal = tokio::time::timeout_at(by, refusal(res, dialect)).await;
+                return Err(refusal.unwrap_or_else(|elapsed| late(elapsed).with_nothing_begun()));
             }
             let (mut parts, body) = res.into_parts();
             parts.headers = for_clients(parts.headers);
@@ -102,12 +107,11 @@ impl Service<Request<Payload>> for Upstream {
 }
 
 fn unreachable(error: hyper_util::client::legacy::Error) -> Error {
-    let message = if error.is_connect() {
-        "the provider could not be reached"
-    } else {
-        "the provider's connection broke"
-    };
-    Error::new(Kind::Unreachable, message).with_source(error)
+    if error.is_connect() {
+        let error = Error::new(Kind::Unreachable, "the provider could not be reached").with_source(error);
+        return error.with_nothing_begun();
+    }
+    Error::new(Kind::Unreachable, "the provider's connection broke").with_source(error)
 }
 
 /// What the provider says instead of success.

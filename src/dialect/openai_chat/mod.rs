@@ -30,14 +30,14 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, MOST_SEARCHES, Sent,
     json::{self, Member, span},
     openai_error,
     text::Str,
 };
 use crate::{
-    Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
-    target::ModelFacts,
+    Error, Kind, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    price::Tier, target::ModelFacts,
 };
 
 /// `POST /v1/chat/completions`.
@@ -64,6 +64,9 @@ struct Shallow<'a> {
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     n: Option<u32>,
+    #[serde(borrow)]
+    service_tier: Option<Str<'a>>,
+    web_search_options: Option<IgnoredAny>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
 }
@@ -120,6 +123,9 @@ impl Dialect for OpenAiChat {
             choices: shallow.n.unwrap_or(1),
             model_at: Some(span(body, shallow.model.get())),
             usage_at: options.map(|raw| span(body, raw)),
+            tier: Tier::asked(shallow.service_tier.as_deref()),
+            searches: if shallow.web_search_options.is_some() { MOST_SEARCHES } else { 0 },
+            reads_more: shallow.web_search_options.is_some(),
             ..Head::default()
         })
     }
@@ -153,11 +159,15 @@ impl Dialect for OpenAiChat {
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
-        if USAGE.value(json) != Some(b'{') {
-            return false;
-        }
-        let counted = usage::of(json);
-        *tokens = counted.unwrap_or(*tokens);
+        let mut work = Work::from(*tokens);
+        let is_said = self.read_work(json, &mut work);
+        *tokens = work.tokens;
+        is_said
+    }
+
+    fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
+        let counted = (USAGE.value(json) == Some(b'{')).then(|| usage::of(json)).flatten();
+        *work = counted.unwrap_or(*work);
         counted.is_some()
     }
 

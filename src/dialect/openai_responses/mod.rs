@@ -35,18 +35,18 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 use memchr::memmem::Finder;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, MOST_SEARCHES, Sent,
     json::{self, Member, span},
     openai_error,
     text::Str,
 };
 use crate::{
-    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
-    target::ModelFacts,
+    Error, Kind, Payload, Target, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    price::Tier, target::ModelFacts,
 };
 
 /// `POST /v1/responses`.
@@ -70,6 +70,44 @@ struct Shallow<'a> {
     stream: Option<bool>,
     max_output_tokens: Option<u64>,
     background: Option<bool>,
+    #[serde(borrow)]
+    service_tier: Option<Str<'a>>,
+    #[serde(borrow)]
+    tools: Option<Vec<ShallowTool<'a>>>,
+    max_tool_calls: Option<u64>,
+    previous_response_id: Option<IgnoredAny>,
+    conversation: Option<IgnoredAny>,
+    prompt: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct ShallowTool<'a> {
+    #[serde(borrow)]
+    r#type: Option<Str<'a>>,
+    model: Option<IgnoredAny>,
+}
+
+impl Shallow<'_> {
+    /// Refuses a tool that asks another model than the one that was checked.
+    fn check_tools(&self) -> Result<(), Error> {
+        let mut tools = self.tools.iter().flatten().enumerate();
+        let Some((index, _)) = tools.find(|(_, tool)| tool.model.is_some()) else { return Ok(()) };
+        let param = format!("tools[{index}].model");
+        let message = format!("{param}: only `model` can be asked for; images have an endpoint of their own");
+        Err(Error::new(Kind::InvalidRequest, message).with_param(param))
+    }
+
+    /// The most searches of the web, and whether the provider reads more than what is here.
+    fn reads(&self) -> (u64, bool) {
+        let is = |tool: &ShallowTool<'_>, kinds: &[&str]| {
+            tool.r#type.as_deref().is_some_and(|kind| kinds.iter().any(|other| kind.starts_with(other)))
+        };
+        let any = |kinds: &[&str]| self.tools.iter().flatten().any(|tool| is(tool, kinds));
+        let searches = if any(&["web_search"]) { self.max_tool_calls.unwrap_or(MOST_SEARCHES) } else { 0 };
+        let is_kept = self.previous_response_id.or(self.conversation).or(self.prompt).is_some();
+        let kinds = ["web_search", "file_search", "code_interpreter", "mcp", "image_generation", "shell"];
+        (searches, is_kept || any(&kinds))
+    }
 }
 
 impl Dialect for OpenAiResponses {
@@ -100,10 +138,15 @@ impl Dialect for OpenAiResponses {
                 "background: not available, because what is used after the answer is not known here";
             return Err(Error::new(Kind::InvalidRequest, message).with_param("background"));
         }
+        shallow.check_tools()?;
+        let (searches, reads_more) = shallow.reads();
         Ok(Head {
             model: json::model(shallow.model)?,
             stream: shallow.stream.unwrap_or(false),
             include_usage: true,
+            tier: Tier::asked(shallow.service_tier.as_deref()),
+            searches,
+            reads_more,
             max_output: shallow.max_output_tokens,
             choices: 1,
             model_at: Some(span(body, shallow.model.get())),
@@ -112,12 +155,16 @@ impl Dialect for OpenAiResponses {
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
+        let mut work = Work::from(*tokens);
+        let is_said = self.read_work(json, &mut work);
+        *tokens = work.tokens;
+        is_said
+    }
+
+    fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
         // Schemas and metadata may have a member of this name too, so its value says nothing yet.
-        if USAGE.value(json).is_none() {
-            return false;
-        }
-        let counted = usage::of(json);
-        *tokens = counted.unwrap_or(*tokens);
+        let counted = USAGE.value(json).and_then(|_| usage::of(json));
+        *work = counted.unwrap_or(*work);
         counted.is_some()
     }
 
