@@ -23,7 +23,7 @@ impl Observe for Settle {
     // However it ended: attempts that were broken off have cost what they have used.
     fn end(self, _: End) {
         if let Some((ticket, ledger)) = self.hold {
-            ledger.settle(ticket, self.exchange.cost());
+            ledger.settle(ticket, self.exchange.used());
         }
     }
 }
