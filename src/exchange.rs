@@ -199,6 +199,10 @@ impl Exchange {
     pub fn begin(&self, target: &Arc<Target>) -> AttemptHandle {
         let started = self.elapsed();
         let index = self.learn(|learnt| {
+            if learnt.attempts.is_empty() {
+                // Most requests have one, and a vector would make room for four.
+                learnt.attempts.reserve_exact(1);
+            }
             learnt.attempts.push(Attempt {
                 target: target.clone(),
                 started,

@@ -94,11 +94,7 @@ impl Builder {
             address,
             in_flight: in_flight.clone(),
             prices: prices.clone(),
-            own_prices: provider
-                .prices
-                .iter()
-                .map(|(model, price)| (model.clone(), (*price).into()))
-                .collect(),
+            own_prices: provider.prices.iter().map(|(model, price)| (model.clone(), price.into())).collect(),
         })
     }
 }
@@ -244,7 +240,7 @@ impl Stack {
             // Until there is content, or the whole answer, another target can still be tried.
             .layer(FirstEventLayer::new(timeouts.first_event()))
             // Sees what the provider really sent, and all of it.
-            .layer(MeterLayer::new(target.clone()).cost(self.reported_cost()));
+            .layer(MeterLayer::new(target.clone()).cost(reported_cost(&self.provider)));
         let Some(address) = place.address else {
             return Ok(Candidate::new(target, stack.service(Demo::default())));
         };
@@ -253,14 +249,6 @@ impl Stack {
         // Last, so that the credential passes through no other layer.
         let service = stack.layer(sign).service(upstream);
         Ok(Candidate::new(target, service).asked_for(place.model))
-    }
-
-    /// Where the answers say what they have cost. Whoever else is behind an address isn't believed.
-    fn reported_cost(&self) -> Option<ReportedCost> {
-        match self.kind {
-            ProviderKind::Preset(preset) if base_url(&self.provider) == preset.base_url => preset.cost,
-            _ => None,
-        }
     }
 
     fn target(&self, model: &str, known_as: Option<&str>) -> Arc<Target> {
@@ -282,6 +270,14 @@ impl Stack {
     /// Whether the list of prices knows the model as one of this provider.
     pub(super) fn lists(&self, model: &str) -> bool {
         list_name(self.kind).is_some_and(|list| self.prices.book.lookup(list, model).is_some())
+    }
+}
+
+/// Where the answers of a provider say what they have cost. Whoever else is behind an address isn't believed.
+fn reported_cost(provider: &Provider) -> Option<ReportedCost> {
+    match provider.kind {
+        ProviderKind::Preset(preset) if base_url(provider) == preset.base_url => preset.cost,
+        _ => None,
     }
 }
 
@@ -343,7 +339,7 @@ struct Prices {
 
 impl Prices {
     fn new(config: &Config) -> Self {
-        let overrides = config.prices.iter().map(|(name, price)| (Pattern::new(&**name), (*price).into()));
+        let overrides = config.prices.iter().map(|(name, price)| (Pattern::new(&**name), price.into()));
         let unknown = match config.unknown_price {
             UnknownPrice::Ceiling(ceiling) => Some(ceiling.into()),
             UnknownPrice::Refuse | UnknownPrice::Allow => None,
@@ -376,5 +372,21 @@ impl Prices {
         // A price of the configuration comes without facts.
         let facts = found.map(|listing| listing.facts).find(ModelFacts::is_known);
         Some(Listing { facts: facts.unwrap_or_default(), ..first })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_provider_at_its_own_address_is_believed_what_it_says_of_costs() {
+        let believed = |yaml: &str| reported_cost(&serde_saphyr::from_str(yaml).unwrap()).is_some();
+
+        assert!(believed("{ kind: openrouter, api_key: k }"));
+        assert!(believed("{ kind: openrouter, api_key: k, base_url: https://openrouter.ai/api/v1 }"));
+        assert!(!believed("{ kind: openrouter, api_key: k, base_url: https://openrouter.example/api/v1 }"));
+        assert!(!believed("{ kind: openai-compatible, base_url: https://openrouter.ai/api/v1 }"));
+        assert!(!believed("{ kind: deepseek, api_key: k }") && !believed("{ kind: openai, api_key: k }"));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// The worst case of a route is an answer of its dearest target, after every other attempt that the route
 /// allows was lost on the way: each of those costs its input. When attempts turn out to have cost more,
-/// no further one is begun (see [`Dispatch`]).
+/// no further one is begun.
 impl Prices for Dispatch {
     fn worst_case(&self, payload: &Payload) -> Option<NanoUsd> {
         let (known, is_complete) = self.bound(payload);
@@ -58,15 +58,9 @@ impl Cost {
         let (target, head) = (candidate.target(), payload.head());
         let work = worst_case(head, input, target.known_facts(), route.assume_output);
         let price = target.known_price()?;
-        let keeps_long = keeps_long(payload.source());
-        let most = |work| price.worst_case(&work, head.tier, keeps_long);
+        let most = |work| price.worst_case(&work, head.tier, input.keeps_long());
         Some(Self { answered: most(work)?, lost: most(work.unanswered())? })
     }
-}
-
-/// Whether a request may want something kept in a cache for longer than usual.
-fn keeps_long(source: &[u8]) -> bool {
-    ["\"1h\"", "\"12h\""].iter().any(|time| memchr::memmem::find(source, time.as_bytes()).is_some())
 }
 
 impl Catalog for Dispatch {

@@ -408,7 +408,55 @@ mod tests {
             Some(NanoUsd::from_usd(3))
         );
         assert_eq!(worst(vec![priced("a", Some(1)), priced("b", None)]), None);
+        let partly =
+            dispatch(Route::new("chat", [priced("a", Some(2)), priced("b", None)]).assume_output(1_000_000));
+        assert_eq!(partly.known_worst_case(ask("chat", None).body()), NanoUsd::from_usd(2));
         assert_eq!(Dispatch::new(Table::default()).worst_case(ask("chat", None).body()), Some(NanoUsd(0)));
+    }
+
+    #[test]
+    fn the_worst_case_has_the_input_of_every_other_attempt_in_it() {
+        let priced = |usd| {
+            let rates = Rates::flat(NanoUsd::from_usd(usd), NanoUsd::from_usd(10));
+            let target = Arc::new(Target::new("demo", "m").price(Some(rates.into())));
+            Candidate::new(target, MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer()))
+        };
+        let worst = |candidates: Vec<Candidate>, attempts| {
+            let route = Route::new("chat", candidates).assume_output(1_000);
+            let req = ask("chat", None);
+            let input = Input::of(req.body().source()).most(&Default::default(), false);
+            let bound = dispatch(route.retry(Retry { attempts, ..twice() })).worst_case(req.body()).unwrap();
+            (bound.0 - 10_000_000) / (input * 1_000)
+        };
+
+        assert_eq!(worst(vec![priced(1)], 1), 1);
+        assert_eq!(worst(vec![priced(1)], 3), 3);
+        assert_eq!(worst(vec![priced(1), priced(5)], 2), 2 + 2 * 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_reservation_does_not_bear_any_more_is_not_begun() {
+        for (reserved, expected) in [(None, 2), (Some(NanoUsd(20_000)), 1), (Some(NanoUsd::from_usd(1)), 2)] {
+            let calls = Calls::default();
+            let price = Rates::flat(NanoUsd(1_000_000), NanoUsd(10_000_000));
+            let dear = Arc::new(Target::new("demo", "a").price(Some(price.into())));
+            let target = dear.clone();
+            let count = calls.clone();
+            // Fails after it has written much.
+            let failing = MustBeReady::new(move |req: Request<Payload>| {
+                lock(&count).push("a");
+                let attempt = req.body().exchange().begin(&target);
+                attempt.report(crate::Tokens { output: 1_000, ..Default::default() });
+                async { Err::<Response<Script>, _>(Error::new(Kind::Unreachable, "broke")) }
+            });
+            let route = Route::new("chat", [Candidate::new(dear, failing)]).retry(twice());
+            let req = ask("chat", None);
+            req.body().exchange().learn(|learnt| learnt.reserved = reserved);
+
+            let error = dispatch(route.assume_output(1_000)).oneshot(req).await.unwrap_err();
+
+            assert_eq!((error.kind(), lock(&calls).len()), (Kind::Unreachable, expected), "{reserved:?}");
+        }
     }
 
     #[test]

@@ -277,6 +277,29 @@ mod tests {
     }
 
     #[test]
+    fn what_providers_do_beside_the_answer_has_its_price() {
+        let cost = |provider, model, units| {
+            let price = PriceBook::builtin().lookup(provider, model).unwrap().price.unwrap();
+            price.cost_of(&Work { units, ..Work::default() }).unwrap().to_string()
+        };
+        let searches = |web_searches| Units { web_searches, ..Units::default() };
+
+        assert_eq!(cost("anthropic", "claude-sonnet-4-5", searches(3)), "0.03");
+        assert_eq!(cost("gemini", "gemini-3.1-pro-preview", searches(3)), "0.042");
+        // For the answer, however often it searched.
+        assert_eq!(cost("gemini", "gemini-2.5-flash", searches(3)), "0.035");
+        let sessions = Units { code_sessions: 2, ..Units::default() };
+        assert_eq!(cost("openai", "gpt-5", sessions), "0.06");
+        let heard = Work {
+            tokens: Tokens { input: 1_000_000, ..Tokens::default() },
+            units: Units { media_input: 1_000_000, ..Units::default() },
+        };
+        let flash = PriceBook::builtin().lookup("gemini", "gemini-2.5-flash").unwrap().price.unwrap();
+        assert_eq!(flash.cost_of(&heard), Some(usd("1")));
+        assert_eq!(flash.cost(&heard.tokens), usd("0.3"));
+    }
+
+    #[test]
     fn long_inputs_may_have_several_steps() {
         let price = PriceBook::builtin().lookup("dashscope", "qwen3-coder-plus").unwrap().price.unwrap();
         let cost = |input| price.cost(&Tokens { input, ..Tokens::default() }).0;

@@ -8,7 +8,8 @@ pub const ASSUMED_OUTPUT: u64 = 4_096;
 ///
 /// - as many tokens of [`input`](Input) as its bytes can come to. No token is shorter than a byte, and
 ///   in words none is shorter than two, so that this holds for every script, and for digits and what is
-///   written in Base64; an image counts as 5,000 tokens, and tools as 1,000 more. What the provider
+///   written in Base64; an image counts as 5,000 tokens, and 1,000 are added for what providers write
+///   around a request. What the provider
 ///   itself reads on behalf of the model (the web, files, earlier answers that it has kept) has no bound
 ///   but the most that the model takes;
 /// - as many tokens of output as the client's cap says, or `assume_output` if there is none, for each of
@@ -24,7 +25,7 @@ pub const ASSUMED_OUTPUT: u64 = 4_096;
 /// let head = Head { max_output: Some(100), choices: 2, ..Head::default() };
 /// let work = worst_case(&head, &Input::of(b"123 abc"), &ModelFacts::default(), ASSUMED_OUTPUT);
 ///
-/// assert_eq!((work.tokens.input, work.tokens.output), (5, 200));
+/// assert_eq!((work.tokens.input, work.tokens.output), (1_005, 200));
 /// ```
 pub fn worst_case(head: &Head, input: &Input, facts: &ModelFacts, assume_output: u64) -> Work {
     if let Some(work) = head.work {

@@ -1,11 +1,15 @@
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use crate::target::ModelFacts;
 
 /// The most tokens of an image, at the finest of the usual resolutions.
 const IMAGE: u64 = 5_000;
 /// An image as it usually is.
 const USUAL_IMAGE: u64 = 1_000;
-/// What providers write around the tools of a request.
-const TOOLS: u64 = 1_000;
+/// What providers write around a request, most of it around tools.
+const AROUND: u64 = 1_000;
 /// Shorter strings are not looked at for images.
 const SHORTEST_MEDIUM: usize = 256;
 /// What a model reads at most of which nothing is known.
@@ -21,6 +25,17 @@ pub struct Input {
     media: u64,
     /// Whether the model reads what is kept elsewhere.
     is_open: bool,
+    /// Whether something is to stay in a cache for longer than usual.
+    keeps_long: bool,
+}
+
+/// Without any of these there is nothing in a request but text.
+static OF_MEDIA: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| [&b"image"[..], b"\"file", b"\"data\""].map(Finder::new));
+static LONG: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [&b"\"1h\""[..], b"\"12h\""].map(Finder::new));
+
+fn has_any(body: &[u8], finders: &[Finder<'static>]) -> bool {
+    finders.iter().any(|finder| finder.find(body).is_some())
 }
 
 impl Input {
@@ -32,35 +47,32 @@ impl Input {
     /// let latin = Input::of(br#"{"prompt":"a word or two"}"#);
     /// let chinese = Input::of(r#"{"prompt":"四個漢字"}"#.as_bytes());
     ///
-    /// assert_eq!(latin.most(&ModelFacts::default(), false), 17);
-    /// assert_eq!(chinese.most(&ModelFacts::default(), false), 22);
+    /// assert_eq!(latin.most(&ModelFacts::default(), false), 1_017);
+    /// assert_eq!(chinese.most(&ModelFacts::default(), false), 1_022);
     /// ```
     pub fn of(body: &[u8]) -> Self {
-        let (mut input, mut of_images) = (Self::default(), 0);
-        let mut strings = Strings { rest: body, name: b"" };
-        while let Some(found) = strings.next() {
-            match found {
-                Found::Name(b"tools") => input.text += TOOLS,
-                Found::Name(_) => {}
-                Found::Value {
-                    name: b"file_id" | b"fileId" | b"file_url" | b"fileUri" | b"file_uri",
-                    ..
-                } => {
-                    input.is_open = true;
-                }
-                Found::Value { name, text } if is_image(name, text) => {
+        let mut input = Self { keeps_long: has_any(body, &*LONG), ..Self::default() };
+        let mut of_images = 0;
+        let values = has_any(body, &*OF_MEDIA).then(|| Values::of(body));
+        for (name, text) in values.into_iter().flatten() {
+            match name {
+                b"file_id" | b"fileId" | b"file_url" | b"fileUri" | b"file_uri" => input.is_open = true,
+                _ if is_image(name, text) => {
                     input.images += 1;
                     of_images += most_tokens(text);
                 }
-                Found::Value { name: b"data", text } if text.len() >= SHORTEST_MEDIUM => {
-                    input.media += most_tokens(text);
-                }
-                Found::Value { .. } => {}
+                b"data" if text.len() >= SHORTEST_MEDIUM => input.media += most_tokens(text),
+                _ => {}
             }
         }
         // Counted with the rest at first, which is quicker than to leave them out.
-        input.text += most_tokens(body) - of_images;
+        input.text = AROUND + most_tokens(body) - of_images;
         input
+    }
+
+    /// Whether something is to stay in a cache for longer than usual.
+    pub(crate) fn keeps_long(&self) -> bool {
+        self.keeps_long
     }
 
     /// The most tokens of it that may be sound.
@@ -80,20 +92,14 @@ impl Input {
 
 /// About how many tokens a request has: a quarter of its bytes, or a third of those of other scripts.
 pub(crate) fn likely_input(body: &[u8]) -> u64 {
-    let foreign = |text: &[u8]| text.iter().filter(|byte| !byte.is_ascii()).count();
     let (mut bytes, mut images) = (body.len(), 0);
-    if bytes > SHORTEST_MEDIUM {
-        let mut strings = Strings { rest: body, name: b"" };
-        while let Some(found) = strings.next() {
-            if let Found::Value { name, text } = found
-                && is_image(name, text)
-            {
-                images += 1;
-                bytes -= text.len();
-            }
+    if OF_MEDIA[0].find(body).is_some() {
+        for (_, text) in Values::of(body).filter(|(name, text)| is_image(name, text)) {
+            images += 1;
+            bytes -= text.len();
         }
     }
-    let foreign = foreign(body);
+    let foreign = body.iter().filter(|byte| !byte.is_ascii()).count();
     let text = (bytes - foreign).div_ceil(4) + foreign.div_ceil(3);
     (text as u64).saturating_add(USUAL_IMAGE * images)
 }
@@ -121,29 +127,32 @@ fn begins_image(text: &[u8]) -> bool {
     others.iter().any(|beginning| text.starts_with(beginning)) || is_webp()
 }
 
-/// The strings of a JSON text, one after the other.
-struct Strings<'a> {
+/// The strings of a JSON text that are values, each with the name that comes before it.
+struct Values<'a> {
     rest: &'a [u8],
-    /// The name that comes before a value.
     name: &'a [u8],
 }
 
-enum Found<'a> {
-    Name(&'a [u8]),
-    Value { name: &'a [u8], text: &'a [u8] },
+impl<'a> Values<'a> {
+    fn of(json: &'a [u8]) -> Self {
+        Self { rest: json, name: b"" }
+    }
 }
 
-impl<'a> Strings<'a> {
-    fn next(&mut self) -> Option<Found<'a>> {
-        let start = memchr::memchr(b'"', self.rest)? + 1;
-        let length = length(&self.rest[start..])?;
-        let text = &self.rest[start..start + length];
-        self.rest = &self.rest[start + length + 1..];
-        if self.rest.trim_ascii_start().starts_with(b":") {
+impl<'a> Iterator for Values<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let start = memchr::memchr(b'"', self.rest)? + 1;
+            let length = length(&self.rest[start..])?;
+            let text = &self.rest[start..start + length];
+            self.rest = &self.rest[start + length + 1..];
+            if !self.rest.trim_ascii_start().starts_with(b":") {
+                return Some((self.name, text));
+            }
             self.name = text;
-            return Some(Found::Name(text));
         }
-        Some(Found::Value { name: self.name, text })
     }
 }
 
@@ -164,7 +173,7 @@ mod tests {
     use super::*;
 
     fn most(body: &str) -> u64 {
-        Input::of(body.as_bytes()).most(&ModelFacts::default(), false)
+        Input::of(body.as_bytes()).most(&ModelFacts::default(), false) - AROUND
     }
 
     fn jpeg(length: usize) -> String {
@@ -242,7 +251,7 @@ mod tests {
     fn half_a_json_text_does_no_harm() {
         let whole = r#"{"tools":[{"a":"b\"\\"}],"data":"x","url":"http://"}"#;
         for end in 0..whole.len() {
-            assert!(most(&whole[..end]) <= most(whole) + TOOLS, "{end}");
+            assert!(most(&whole[..end]) <= most(whole) + IMAGE, "{end}");
         }
         assert_eq!(most("\"\\"), 2);
     }

@@ -167,9 +167,11 @@ impl Price {
         *self == Self::default()
     }
 
-    /// The rates of a class of service, if it has any of its own.
+    /// The rates of a class of service, if it has any of its own; where only the other of the two dear
+    /// ones has, it is that.
     fn scale_of(&self, tier: Tier) -> Option<&Scale> {
-        self.tiers.iter().find(|(other, _)| *other == tier).map(|(_, scale)| scale)
+        let of = |tier| self.tiers.iter().find(|(other, _)| *other == tier).map(|(_, scale)| scale);
+        of(tier).or_else(|| of(Tier::Priority).filter(|_| tier == Tier::Fast))
     }
 
     fn total(&self, work: &Work) -> NanoUsd {
@@ -188,5 +190,67 @@ impl Price {
 impl From<Rates> for Price {
     fn from(rates: Rates) -> Self {
         Self { scale: rates.into(), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn price() -> Price {
+        let mut rates = Rates::flat(NanoUsd(1_000_000), NanoUsd(10_000_000));
+        (rates.cache_write, rates.cache_write_1h, rates.reasoning) =
+            (NanoUsd(2_000_000), NanoUsd(4_000_000), NanoUsd(20_000_000));
+        let dearer = Rates { output: NanoUsd(50_000_000), ..rates };
+        let mut price = Price::from(rates);
+        price.tiers = vec![(Tier::Flex, rates.halved().into()), (Tier::Priority, dearer.into())];
+        price
+    }
+
+    fn work() -> Work {
+        Tokens { input: 100, output: 10, ..Tokens::default() }.into()
+    }
+
+    #[test]
+    fn the_worst_case_is_written_to_a_cache_and_thought_about() {
+        let worst = |asked, keeps_long| price().worst_case(&work(), asked, keeps_long).unwrap().0;
+
+        assert_eq!(worst(None, false), 100 * 2 + 10 * 20);
+        assert_eq!(worst(None, true), 100 * 4 + 10 * 20);
+        assert_eq!(worst(Some(Tier::Priority), false), 100 * 2 + 10 * 50);
+        // It may be served as usual after all.
+        assert_eq!(worst(Some(Tier::Flex), false), 100 * 2 + 10 * 20);
+    }
+
+    #[test]
+    fn a_class_that_is_left_to_the_provider_may_be_its_dearest() {
+        let price = Price { unasked: Tier::Priority, ..price() };
+
+        assert_eq!(price.worst_case(&work(), None, false), Some(NanoUsd(700)));
+        assert_eq!(price.worst_case(&work(), Some(Tier::Standard), false), Some(NanoUsd(400)));
+        assert_eq!(price.worst_case(&work(), Some(Tier::Fast), false), Some(NanoUsd(700)));
+    }
+
+    #[test]
+    fn what_stays_in_the_united_states_costs_more_and_is_rounded_once() {
+        let price = Price { percent_in_us: Some(110), ..price() };
+        let units = Units { in_us: true, ..Units::default() };
+        let tokens = Tokens { input: 3, ..Tokens::default() };
+
+        assert_eq!(price.cost_of(&Work { tokens, units }), Some(NanoUsd(4)));
+        assert_eq!(price.cost(&tokens), NanoUsd(3));
+        assert_eq!(price.worst_case(&work(), None, false), Some(NanoUsd(440)));
+    }
+
+    #[test]
+    fn half_is_what_a_batch_costs_where_nothing_is_said() {
+        let mut price = price();
+        assert_eq!(price.batch().cost_of(&work()), Some(NanoUsd(100)));
+
+        price.tiers.push((Tier::Batch, Rates::flat(NanoUsd(3_000_000), NanoUsd(0)).into()));
+
+        assert_eq!(price.batch().cost_of(&work()), Some(NanoUsd(300)));
+        let units = Units { tier: Tier::Batch, ..Units::default() };
+        assert_eq!(price.batch().cost_of(&Work { units, ..work() }), Some(NanoUsd(300)));
     }
 }

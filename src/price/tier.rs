@@ -16,7 +16,7 @@ pub enum Tier {
     Flex,
     /// Before others.
     Priority,
-    /// With more speed for each token.
+    /// With more speed for each token; where that has no price, it is that of `Priority`.
     Fast,
 }
 

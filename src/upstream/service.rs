@@ -324,24 +324,24 @@ mod tests {
             (refused.kind(), refused.message()),
             (Kind::Unreachable, "the provider could not be reached")
         );
+        assert!(refused.has_begun_nothing() && !refused.is_lost_answer());
 
         for broken in ["", "HTTP/1.1 200", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nbad header\r\n\r\n"] {
-            assert_eq!(
-                said(broken, false).await.err().map(|error| error.kind()),
-                Some(Kind::Unreachable),
-                "{broken}"
-            );
+            let error = said(broken, false).await.unwrap_err();
+            assert_eq!((error.kind(), error.is_lost_answer()), (Kind::Unreachable, true), "{broken}");
         }
     }
 
     #[tokio::test]
     async fn every_silence_has_a_limit() {
-        for silent in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 400 Bad\r\ncontent-length: 9\r\n\r\nha"] {
-            assert_eq!(
-                said(silent, true).await.err().map(|error| error.kind()),
-                Some(Kind::Timeout),
-                "{silent}"
-            );
+        for (silent, is_lost) in [
+            ("", true),
+            ("HTTP/1.1 200 OK\r\n", true),
+            ("HTTP/1.1 400 Bad\r\ncontent-length: 9\r\n\r\nha", false),
+        ] {
+            let error = said(silent, true).await.unwrap_err();
+            assert_eq!((error.kind(), error.is_lost_answer()), (Kind::Timeout, is_lost), "{silent}");
+            assert_eq!(error.message(), "the provider did not answer within 300ms");
         }
         let begun = said("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", true).await.unwrap();
         assert_eq!(read(begun).await, ("half".into(), Some(Kind::Timeout)));
@@ -363,7 +363,12 @@ mod tests {
             assert_eq!(answer.is_ok(), has_head);
             match answer {
                 Ok(answer) => assert_eq!(read(answer).await, ("half".into(), Some(Kind::Timeout))),
-                Err(error) => assert_eq!(error.kind(), Kind::Timeout),
+                Err(error) => {
+                    assert_eq!(error.kind(), Kind::Timeout);
+                    // The provider had more time than was left of the route's.
+                    assert_eq!(error.message(), "the deadline of the request passed");
+                    assert!(error.is_lost_answer());
+                }
             }
             assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         }

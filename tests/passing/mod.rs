@@ -231,8 +231,12 @@ pub struct Gateway {
 impl Gateway {
     pub fn new(price: Price) -> Self {
         let (first, second) = (Provider::default(), Provider::default());
-        let candidates =
-            || [candidate("first", "model-a", &first, price), candidate("second", "model-b", &second, price)];
+        let candidates = || {
+            [
+                candidate("first", "model-a", &first, price.clone()),
+                candidate("second", "model-b", &second, price.clone()),
+            ]
+        };
         let table =
             ["m", "omni-moderation-latest", "other"].into_iter().fold(Table::default(), |table, name| {
                 let route = Route::new(name, candidates()).retry(Retry::never());

@@ -263,6 +263,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_beside_the_answer_is_seen() {
+        let asks = |rest: &str| {
+            let (parts, ()) = http::Request::new(()).into_parts();
+            let head = ANTHROPIC.peek(&parts, &format!(r#"{{"model":"m",{rest}}}"#)).unwrap();
+            (head.tier, head.searches, head.reads_more)
+        };
+
+        assert_eq!(asks(r#""service_tier":"auto","tools":[{"name":"web_search"}]"#), (None, 0, false));
+        assert_eq!(asks(r#""service_tier":"standard_only""#), (Some(Tier::Standard), 0, false));
+        assert_eq!(asks(r#""speed":"fast""#), (Some(Tier::Fast), 0, false));
+        let searches =
+            r#""tools":[{"type":"web_search_20260318","name":"web_search","max_uses":3},{"type":"custom"}]"#;
+        assert_eq!(asks(searches), (None, 3, true));
+        assert_eq!(asks(r#""tools":[{"type":"bash_20250124"}],"mcp_servers":[]"#), (None, 0, false));
+        assert_eq!(asks(r#""mcp_servers":[{"url":"https://a.example"}]"#), (None, 0, true));
+    }
+
+    #[test]
     fn counts_are_merged_field_by_field() {
         let mut tokens = Tokens::default();
 

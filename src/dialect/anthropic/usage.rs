@@ -155,3 +155,37 @@ pub(super) fn write<'a>(tokens: &Tokens, service_tier: Option<&'a str>) -> write
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_at_the_beginning_stays_and_what_tools_have_used_comes_to_it() {
+        let mut work = Work::default();
+
+        merge_of(
+            br#"{"message":{"usage":{"input_tokens":5,"output_tokens":1,"service_tier":"priority","inference_geo":"us"}}}"#,
+            &mut work,
+        );
+        merge_of(br#"{"usage":{"output_tokens":9,"server_tool_use":{"web_search_requests":3}}}"#, &mut work);
+
+        assert_eq!((work.tokens.input, work.tokens.output), (5, 9));
+        assert_eq!((work.units.tier, work.units.in_us, work.units.web_searches), (Tier::Priority, true, 3));
+    }
+
+    #[test]
+    fn what_was_fast_is_charged_so() {
+        for usage in
+            [r#"{"service_tier":"standard","speed":"fast"}"#, r#"{"speed":"fast","service_tier":null}"#]
+        {
+            let mut work = Work::default();
+            merge_of(format!(r#"{{"usage":{usage}}}"#).as_bytes(), &mut work);
+            merge_of(br#"{"usage":{"output_tokens":1,"service_tier":"standard"}}"#, &mut work);
+            assert_eq!(work.units.tier, Tier::Fast, "{usage}");
+        }
+        let mut work = Work::default();
+        merge_of(br#"{"usage":{"service_tier":"standard","speed":"standard"}}"#, &mut work);
+        assert_eq!(work.units.tier, Tier::Standard);
+    }
+}

@@ -300,6 +300,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_provider_does_by_itself_is_seen() {
+        let asks = |body| {
+            let head = peek("/v1/models/m:generateContent", body).unwrap();
+            (head.tier, head.searches, head.reads_more)
+        };
+
+        assert_eq!(asks(r#"{"tools":[{"functionDeclarations":[]}]}"#), (None, 0, false));
+        assert_eq!(
+            asks(r#"{"tools":[{"googleSearch":{}}],"serviceTier":"flex"}"#),
+            (Some(Tier::Flex), MOST_SEARCHES, true)
+        );
+        assert_eq!(asks(r#"{"tools":[{"url_context":{}}]}"#), (None, 0, true));
+        assert_eq!(asks(r#"{"cachedContent":"cachedContents/1"}"#), (None, 0, true));
+    }
+
+    #[test]
     fn the_path_says_which_model_and_whether_it_is_a_stream() {
         let body = r#"{"contents":[],"generationConfig":{"maxOutputTokens":9,"candidateCount":2}}"#;
         let head = peek("/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse", body).unwrap();

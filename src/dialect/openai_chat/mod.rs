@@ -327,6 +327,28 @@ mod tests {
     }
 
     #[test]
+    fn the_class_of_service_and_searches_are_seen() {
+        let head = peek(r#"{"model":"m","service_tier":"priority","web_search_options":{}}"#).unwrap();
+
+        assert_eq!((head.tier, head.searches, head.reads_more), (Some(Tier::Priority), MOST_SEARCHES, true));
+        let head = peek(r#"{"model":"m","service_tier":null,"web_search_options":null}"#).unwrap();
+        assert_eq!((head.tier, head.searches, head.reads_more), (None, 0, false));
+    }
+
+    #[test]
+    fn sound_searches_and_the_class_of_service_are_counted() {
+        let mut work = Work::default();
+        let said = br#"{"service_tier":"flex","usage":{"prompt_tokens":9,"completion_tokens":5,"num_search_queries":2,
+            "prompt_tokens_details":{"audio_tokens":7},"completion_tokens_details":{"audio_tokens":3}}}"#;
+
+        assert!(OPENAI_CHAT.read_work(said, &mut work));
+
+        assert_eq!((work.tokens.input, work.tokens.output), (9, 5));
+        assert_eq!((work.units.media_input, work.units.media_output), (7, 3));
+        assert_eq!((work.units.web_searches, work.units.tier), (2, Tier::Flex));
+    }
+
+    #[test]
     fn the_head_is_read_wherever_its_members_stand() {
         let body = r#" {"messages":[{"model":"no"}],"max_completion_tokens":9,"max_tokens":5,"stream":true,"n":2,"model" : "gpt\u002d4o"}"#;
 

@@ -294,6 +294,31 @@ mod tests {
     }
 
     #[test]
+    fn no_tool_asks_another_model_behind_the_back_of_the_key() {
+        let tools = r#"{"model":"m","tools":[{"type":"function"},{"type":"image_generation","model":"gpt-image-1"}]}"#;
+
+        let error = peek(tools).unwrap_err();
+
+        assert_eq!((error.kind(), error.param()), (Kind::InvalidRequest, Some("tools[1].model")));
+        assert!(peek(r#"{"model":"m","tools":[{"type":"image_generation","model":null}]}"#).is_ok());
+    }
+
+    #[test]
+    fn what_the_provider_does_by_itself_is_seen() {
+        let asks = |rest: &str| {
+            let head = peek(&format!(r#"{{"model":"m",{rest}}}"#)).unwrap();
+            (head.tier, head.searches, head.reads_more)
+        };
+
+        assert_eq!(asks(r#""service_tier":"auto","tools":[{"type":"function"}]"#), (None, 0, false));
+        assert_eq!(asks(r#""service_tier":"default""#), (Some(Tier::Standard), 0, false));
+        assert_eq!(asks(r#""tools":[{"type":"web_search_preview"}]"#), (None, MOST_SEARCHES, true));
+        assert_eq!(asks(r#""max_tool_calls":2,"tools":[{"type":"web_search"}]"#), (None, 2, true));
+        assert_eq!(asks(r#""previous_response_id":"resp_1""#), (None, 0, true));
+        assert_eq!(asks(r#""previous_response_id":null,"tools":null"#), (None, 0, false));
+    }
+
+    #[test]
     fn content_begins_with_the_first_thing_that_is_said_or_called() {
         let is_content = |data: &str| OPENAI_RESPONSES.is_content(&event(data));
         let added =
