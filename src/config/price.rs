@@ -178,19 +178,19 @@ impl UsdPrice {
     fn units(&self) -> UnitRates {
         // Prices of single things, for a million of them.
         let each = |given: Option<Usd>| NanoUsd(given.map_or(0, |usd| usd.0.saturating_mul(1_000_000)));
-        let mut units = UnitRates::default();
-        units.media_input = self.media_input.map(|usd| *usd);
-        units.media_output = self.media_output.map(|usd| *usd);
-        units.request = each(self.per_request);
-        units.image = each(self.per_image);
-        units.audio = each(self.per_audio_second);
-        units.video = [each(self.per_video_second); 4];
-        units.character = self.per_million_characters.map(|usd| *usd).unwrap_or_default();
-        units.search = each(self.per_search);
-        units.web_search = each(self.per_web_search);
-        units.grounding = each(self.per_grounded_answer);
-        units.code_session = each(self.per_code_session);
-        units
+        UnitRates {
+            media_input: self.media_input.map(|usd| *usd),
+            media_output: self.media_output.map(|usd| *usd),
+            request: each(self.per_request),
+            image: each(self.per_image),
+            audio: each(self.per_audio_second),
+            video: [each(self.per_video_second); 4],
+            character: self.per_million_characters.map(|usd| *usd).unwrap_or_default(),
+            search: each(self.per_search),
+            web_search: each(self.per_web_search),
+            grounding: each(self.per_grounded_answer),
+            code_session: each(self.per_code_session),
+        }
     }
 }
 

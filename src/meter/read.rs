@@ -253,7 +253,7 @@ mod tests {
         Exchange,
         dialect::{ANTHROPIC, OPENAI_CHAT},
         payload::Head,
-        price::NanoUsd,
+        price::{NanoUsd, PriceBook},
     };
 
     fn watch(dialect: &'static dyn Dialect, stream: bool) -> (Exchange, ReadUsage) {
@@ -338,6 +338,26 @@ mod tests {
 
         let attempt = attempt(&exchange);
         assert_eq!((attempt.cost(), attempt.estimated), (Some(NanoUsd(250)), false));
+    }
+
+    #[test]
+    fn the_class_of_service_and_the_searches_of_an_answer_are_charged() {
+        let book = |provider, model| PriceBook::builtin().lookup(provider, model).unwrap().price;
+        let cost = |dialect: &'static dyn Dialect, price, answer: &'static str| {
+            let exchange = Exchange::default();
+            let payload = Payload::new(dialect, Head::default(), Bytes::new(), exchange.clone());
+            let mut read = ReadUsage::new(&payload, &Arc::new(Target::new("p", "m").price(price)), None);
+            read.data(&answer.into());
+            read.end(End::Complete);
+            attempt(&exchange).cost().unwrap().to_string()
+        };
+
+        // 1,000 at 2.50 and 100 at 20 for a million.
+        let said = r#"{"choices":[],"service_tier":"priority","usage":{"prompt_tokens":1000,"completion_tokens":100}}"#;
+        assert_eq!(cost(&OPENAI_CHAT, book("openai", "gpt-5"), said), "0.0045");
+        // 1,000 at 5 and 100 at 25, a tenth more, and two searches.
+        let said = r#"{"content":[],"usage":{"input_tokens":1000,"output_tokens":100,"inference_geo":"us","server_tool_use":{"web_search_requests":2}}}"#;
+        assert_eq!(cost(&ANTHROPIC, book("anthropic", "claude-opus-5"), said), "0.02825");
     }
 
     #[test]

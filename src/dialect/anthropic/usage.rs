@@ -92,7 +92,7 @@ impl Usage<'_> {
     fn merge_units(&self, units: &mut Units) {
         units.tier = match (self.speed.as_deref(), &self.service_tier) {
             (Some("fast"), _) => Tier::Fast,
-            (Some(_), None) | (None, None) => units.tier,
+            (_, None) => units.tier,
             // It may have been said before that it is fast.
             (None, Some(_)) if units.tier == Tier::Fast => Tier::Fast,
             (_, Some(tier)) => Tier::named(tier),
