@@ -34,6 +34,10 @@ pub struct Head {
     pub model_form: ModelForm,
     /// Where the object that asks for token counts in streams stands in the bytes.
     pub usage_at: Option<Range<usize>>,
+    /// Where the end user's name stands in the bytes, as a JSON string.
+    pub user_at: Option<Range<usize>>,
+    /// Where the client's own data stand in the bytes, as a JSON object.
+    pub metadata_at: Option<Range<usize>>,
     /// The most that the request uses, where that can't be told from its size and `max_output`.
     pub work: Option<Work>,
     /// The class of service that is asked for; `None` if that is left to the provider.
@@ -43,6 +47,8 @@ pub struct Head {
     /// Whether the provider reads more for the model than what stands in the request: the web, files,
     /// earlier answers.
     pub reads_more: bool,
+    /// Whether what is written to a cache stays there for longer than usual, where counts don't say so.
+    pub keeps_long: bool,
     /// The type of the body with its boundary, if it isn't JSON.
     pub content_type: Option<HeaderValue>,
     /// Whether the answer is sound or plain text, which is passed on without being looked into.

@@ -1,5 +1,4 @@
 use std::{
-    borrow::Cow,
     mem,
     task::{Context, Poll},
 };
@@ -79,7 +78,8 @@ where
 {
     let answer = {
         let caller = Caller::of(&req)?.clone();
-        settings.ledger.reserve(&scopes(&caller, req.body().payload()), amount.into()).await
+        let scopes = caller.scopes_for(req.body().payload().model());
+        settings.ledger.reserve(&scopes, amount.into()).await
     };
     let watch = settings.watch(settings.judge(answer)?, req.body().payload().exchange().clone());
     Watched::called(ready.call(req), watch).await
@@ -88,15 +88,12 @@ where
 impl BudgetLayer {
     fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
         let caller = Caller::of(req)?;
-        if caller.scopes.is_empty() {
-            return Ok(Reserved::Now(None));
-        }
         let payload = req.body().payload();
-        let amount = self.amount(caller, payload)?;
-        let scopes = scopes(caller, payload);
+        let scopes = caller.scopes_for(payload.model());
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
+        let amount = self.amount(caller, &scopes, payload)?;
         payload.exchange().learn(|learnt| learnt.reserved = Some(amount));
         match self.ledger.try_reserve(&scopes, amount.into()) {
             Some(answer) => self.judge(answer).map(Reserved::Now),
@@ -104,9 +101,9 @@ impl BudgetLayer {
         }
     }
 
-    fn amount(&self, caller: &Caller, payload: &Payload) -> Result<NanoUsd, Error> {
+    fn amount(&self, caller: &Caller, scopes: &[Scope], payload: &Payload) -> Result<NanoUsd, Error> {
         let is_budget = |quota: &Quota| quota.measure == Measure::Usd && !quota.shadow;
-        let has_budget = || caller.scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
+        let has_budget = || scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
         match self.prices.worst_case(payload) {
             Some(amount) => Ok(amount),
             None if self.unknown_price == UnknownPrice::Refuse && has_budget() => Err(Error::new(
@@ -141,15 +138,6 @@ impl BudgetLayer {
         let hold = ticket.map(|ticket| (ticket, self.ledger.clone()));
         OnEnd::new(Settle::new(hold, exchange))
     }
-}
-
-/// The accounts that a request is charged to.
-fn scopes<'a>(caller: &'a Caller, payload: &Payload) -> Cow<'a, [Scope]> {
-    if caller.scopes.iter().all(|scope| scope.models.is_none()) {
-        return Cow::Borrowed(&caller.scopes);
-    }
-    let model = payload.model();
-    caller.scopes.iter().filter(|scope| scope.is_for(model)).cloned().collect()
 }
 
 /// Whether the ledger was asked, and said no.

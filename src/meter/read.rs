@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -110,6 +110,10 @@ impl ReadUsage {
         }
         let known = self.work;
         if self.dialect.read_work(json, &mut self.work) {
+            if self.head.keeps_long && self.dialect.id().starts_with("openai-") {
+                // OpenAI counts what it keeps for long with the rest.
+                self.work.tokens.cache_write_1h += mem::take(&mut self.work.tokens.cache_write);
+            }
             if !self.reported || self.work != known {
                 self.attempt.report(self.work);
             }
@@ -208,7 +212,7 @@ impl Observe for ReadUsage {
         }
         match &mut self.answer {
             Answer::Stream(events) => {
-                let mut events = std::mem::take(events);
+                let mut events = mem::take(events);
                 self.stream(&mut events, chunk.clone());
                 self.answer = Answer::Stream(events);
             }
@@ -216,7 +220,7 @@ impl Observe for ReadUsage {
                 if first.is_empty() && more.is_empty() {
                     *first = chunk.clone();
                 } else if more.len() < MAX_WHOLE {
-                    more.extend_from_slice(&std::mem::take(first));
+                    more.extend_from_slice(&mem::take(first));
                     more.extend_from_slice(chunk);
                 }
             }
@@ -232,8 +236,7 @@ impl Observe for ReadUsage {
                 }
             }
             Answer::Whole { first, more } => {
-                let whole =
-                    if more.is_empty() { std::mem::take(first) } else { std::mem::take(more).freeze() };
+                let whole = if more.is_empty() { mem::take(first) } else { mem::take(more).freeze() };
                 self.whole(&whole, end);
             }
             Answer::Opaque => self.closed = end == End::Complete,
@@ -358,6 +361,24 @@ mod tests {
         // 1,000 at 5 and 100 at 25, a tenth more, and two searches.
         let said = r#"{"content":[],"usage":{"input_tokens":1000,"output_tokens":100,"inference_geo":"us","server_tool_use":{"web_search_requests":2}}}"#;
         assert_eq!(cost(&ANTHROPIC, book("anthropic", "claude-opus-5"), said), "0.02825");
+    }
+
+    #[test]
+    fn what_openai_keeps_for_twelve_hours_is_told_from_the_rest() {
+        let usage =
+            r#"{"choices":[],"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cache_write_tokens":7}}}"#;
+        let written = |keeps_long| {
+            let exchange = Exchange::default();
+            let head = Head { keeps_long, ..Head::default() };
+            let payload = Payload::new(&OPENAI_CHAT, head, Bytes::new(), exchange.clone());
+            let mut read = ReadUsage::new(&payload, &Arc::new(Target::new("p", "m")), None);
+            read.data(&usage.into());
+            read.end(End::Complete);
+            let tokens = attempt(&exchange).tokens;
+            (tokens.cache_write, tokens.cache_write_1h)
+        };
+
+        assert_eq!((written(false), written(true)), ((7, 0), (0, 7)));
     }
 
     #[test]

@@ -66,9 +66,25 @@ struct Shallow<'a> {
     n: Option<u32>,
     #[serde(borrow)]
     service_tier: Option<Str<'a>>,
+    #[serde(borrow)]
+    prompt_cache_options: Option<CacheOptions<'a>>,
     web_search_options: Option<IgnoredAny>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
+}
+
+/// How OpenAI is to keep a prompt in its cache.
+#[derive(Deserialize)]
+pub(super) struct CacheOptions<'a> {
+    #[serde(borrow)]
+    ttl: Option<Str<'a>>,
+}
+
+impl CacheOptions<'_> {
+    /// Whether that is longer than usual.
+    pub(super) fn keeps_long(&self) -> bool {
+        self.ttl.as_deref() == Some("12h")
+    }
 }
 
 /// An option is `None` for a member that is missing only: one that is null has a place in the text.
@@ -126,6 +142,7 @@ impl Dialect for OpenAiChat {
             tier: Tier::asked(shallow.service_tier.as_deref()),
             searches: if shallow.web_search_options.is_some() { MOST_SEARCHES } else { 0 },
             reads_more: shallow.web_search_options.is_some(),
+            keeps_long: shallow.prompt_cache_options.is_some_and(|options| options.keeps_long()),
             ..Head::default()
         })
     }

@@ -41,6 +41,7 @@ use serde_json::value::RawValue;
 use super::{
     Closing, Codec, Dialect, MOST_SEARCHES, Sent,
     json::{self, Member, span},
+    openai_chat::CacheOptions,
     openai_error,
     text::Str,
 };
@@ -75,6 +76,8 @@ struct Shallow<'a> {
     #[serde(borrow)]
     tools: Option<Vec<ShallowTool<'a>>>,
     max_tool_calls: Option<u64>,
+    #[serde(borrow)]
+    prompt_cache_options: Option<CacheOptions<'a>>,
     previous_response_id: Option<IgnoredAny>,
     conversation: Option<IgnoredAny>,
     prompt: Option<IgnoredAny>,
@@ -147,6 +150,7 @@ impl Dialect for OpenAiResponses {
             tier: Tier::asked(shallow.service_tier.as_deref()),
             searches,
             reads_more,
+            keeps_long: shallow.prompt_cache_options.is_some_and(|options| options.keeps_long()),
             max_output: shallow.max_output_tokens,
             choices: 1,
             model_at: Some(span(body, shallow.model.get())),
@@ -316,6 +320,8 @@ mod tests {
         assert_eq!(asks(r#""max_tool_calls":2,"tools":[{"type":"web_search"}]"#), (None, 2, true));
         assert_eq!(asks(r#""previous_response_id":"resp_1""#), (None, 0, true));
         assert_eq!(asks(r#""previous_response_id":null,"tools":null"#), (None, 0, false));
+        let keeps = |ttl| peek(&format!(r#"{{"model":"m","prompt_cache_options":{{"ttl":"{ttl}"}}}}"#));
+        assert!(keeps("12h").unwrap().keeps_long && !keeps("30m").unwrap().keeps_long);
     }
 
     #[test]
