@@ -93,7 +93,7 @@ pub use self::{
     money::{Away, Ceiling, StoreAway, UnknownPrice},
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
     problem::{ConfigError, Place, Problem},
-    provider::Provider,
+    provider::{Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
     server::{Log, LogFormat, Records, Server},

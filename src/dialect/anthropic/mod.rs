@@ -39,7 +39,7 @@ use serde_json::value::RawValue;
 use self::codec::AnthropicCodec;
 use super::proof;
 use super::{
-    Closing, Codec, Dialect, GEMINI, LimitHeaders, MOST_SEARCHES, Sent, gemini,
+    Closing, Codec, Dialect, GEMINI, LimitHeaders, MOST_SEARCHES, Sent, assembled, exact, gemini,
     json::{self, Member, span},
     text::Str,
 };
@@ -130,7 +130,7 @@ impl Dialect for Anthropic {
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        let shallow: Shallow<'_> = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
         let (searches, reads_more) = shallow.reads();
         Ok(Head {
             tier: shallow.tier(),
@@ -144,6 +144,10 @@ impl Dialect for Anthropic {
             model_at: Some(span(body, shallow.model.get())),
             ..Head::default()
         })
+    }
+
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        assembled::asked(payload)
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
