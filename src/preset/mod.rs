@@ -31,6 +31,7 @@
 //!     list: "",
 //!     supports: &[],
 //!     lacks: &["stream_options"],
+//!     cost: None,
 //!     deviations: Deviations::new(CHAT, &[MAX_TOKENS, Rule::refused("logit_bias")]),
 //! },
 //! ```
@@ -76,7 +77,7 @@
 //! # async fn main() -> Result<(), BoxError> {
 //! let acme = service_fn(async |req: Request<Payload>| {
 //!     assert_eq!(req.body().to_bytes(), r#"{"project":"apps","model":"m","max_tokens":9,"messages":[]}"#);
-//!     assert_eq!(req.body().exchange().learn(|learnt| learnt.lost.clone()), ["logit_bias".into()]);
+//!     assert_eq!(req.body().exchange().learn(|learnt| learnt.lost.clone()), ["logit_bias"].map(Box::<str>::from));
 //!     Ok::<_, Error>(Response::new(Full::<bytes::Bytes>::from("{}")))
 //! });
 //! let gateway = ServiceBuilder::new()
@@ -104,6 +105,7 @@ mod vertex;
 
 use crate::{
     dialect::{Dialect, OPENAI_EMBEDDINGS},
+    price::ReportedCost,
     target::ModelFacts,
 };
 
@@ -137,6 +139,8 @@ pub struct Preset {
     pub supports: &'static [&'static str],
     /// What its server refuses whatever the model, likewise.
     pub lacks: &'static [&'static str],
+    /// Where its answers say what they have cost, if they do and are right.
+    pub cost: Option<ReportedCost>,
     /// How its chat completions deviate.
     pub deviations: Deviations,
 }
