@@ -35,8 +35,9 @@ impl Node {
         Self { ledger: Arc::new(ledger), worker: tokio::spawn(worker) }
     }
 
+    /// One that is patient with a machine that has other things to do.
     fn of(server: &Server) -> Self {
-        Self::new(RedisOptions::new(server.url()))
+        Self::new(patient(server))
     }
 
     /// Shuts it down; all is settled then.
@@ -58,6 +59,10 @@ impl Node {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+fn patient(server: &Server) -> RedisOptions {
+    RedisOptions::new(server.url()).timeout(Duration::from_secs(10))
 }
 
 fn scope(account: &str, quota: Quota) -> Scope {
@@ -87,7 +92,7 @@ async fn it_keeps_what_every_ledger_promises() {
         return;
     }
     let (server, clock) = (Server::start(), hand_clock("2026-11-21T12:00:00Z"));
-    let node = Node::new(with_clock(RedisOptions::new(server.url()), &clock));
+    let node = Node::new(with_clock(patient(&server), &clock));
 
     conformance::all(node.ledger.clone(), &clock).await;
 
@@ -100,7 +105,9 @@ async fn a_cluster_keeps_the_same_promises() {
         return;
     }
     let (servers, clock) = (server::cluster(), hand_clock("2026-11-21T12:00:00Z"));
-    let options = RedisOptions::cluster(servers.iter().map(Server::url)).prefix("elsewhere");
+    let options = RedisOptions::cluster(servers.iter().map(Server::url))
+        .prefix("elsewhere")
+        .timeout(Duration::from_secs(10));
     let node = Node::new(with_clock(options, &clock));
 
     conformance::all(node.ledger.clone(), &clock).await;
@@ -251,7 +258,7 @@ async fn what_a_dead_node_held_is_charged_once_and_corrected_if_it_comes_back() 
     let ticket = frozen.reserve(&all_measures(), amounts).await.unwrap();
     let kept = frozen.reserve(&all_measures(), amounts).await.unwrap();
     frozen.keep(kept, "job");
-    assert!(tokio::time::timeout(Duration::from_millis(100), &mut worker).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(500), &mut worker).await.is_err());
     let others = [Node::new(options()), Node::new(options())];
 
     stands(&others[0], [(60, 60), (1, 1), (0, 30), (0, 1)]).await;
@@ -274,8 +281,8 @@ async fn nodes_that_lost_their_leases_with_the_server_keep_their_holds() {
     }
     let server = Server::start();
     let options = || {
-        let options = RedisOptions::new(server.url()).lease(Duration::from_millis(500));
-        options.timeout(Duration::from_millis(100))
+        let options = RedisOptions::new(server.url()).lease(Duration::from_millis(1_500));
+        options.timeout(Duration::from_millis(300))
     };
     let nodes = [Node::new(options()), Node::new(options())];
     let mut held = Vec::new();
@@ -284,9 +291,9 @@ async fn nodes_that_lost_their_leases_with_the_server_keep_their_holds() {
     }
 
     server.signal("STOP");
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
     server.signal("CONT");
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
 
     stands(&nodes[0], [(0, 120), (0, 2), (0, 0), (0, 2)]).await;
     assert!(!server.cli(&["keys", "*"]).contains("mark"));
@@ -303,8 +310,7 @@ async fn a_settlement_that_is_told_twice_counts_once() {
     }
     let server = Server::start();
     let [first, copy] = ["journal", "copy"].map(|name| server.path(name));
-    let options =
-        |journal| RedisOptions::new(server.url()).journal(journal).timeout(Duration::from_millis(100));
+    let options = |journal| RedisOptions::new(server.url()).journal(journal);
     let node = Node::new(options(&first));
     let ticket = node.ledger.reserve(&all_measures(), usd(60)).await.unwrap();
     server.signal("STOP");
@@ -332,7 +338,7 @@ async fn a_server_that_hangs_is_waited_for_once_and_only_so_long() {
         return;
     }
     let server = Server::start();
-    let node = Node::new(RedisOptions::new(server.url()).timeout(Duration::from_millis(200)));
+    let node = Node::new(RedisOptions::new(server.url()));
     let scopes = [scope("key:a", daily(100))];
     let held = node.ledger.reserve(&scopes, usd(10)).await.unwrap();
     let refusal = async || {
@@ -347,8 +353,8 @@ async fn a_server_that_hangs_is_waited_for_once_and_only_so_long() {
     let first = refusal().await;
     let second = refusal().await;
 
-    assert!(first < Duration::from_millis(400), "{first:?}");
-    assert!(second < Duration::from_millis(20), "{second:?}");
+    assert!(first < Duration::from_millis(1_500), "{first:?}");
+    assert!(second < Duration::from_millis(250), "{second:?}");
     server.signal("CONT");
     // What was asked for in vain is not held.
     node.has_after_outage("key:a", (7, 0)).await;
@@ -382,7 +388,7 @@ async fn load(node: &Node, scopes: &[Scope], end: Instant, spent: &AtomicU64) ->
             }
             Err(error) => {
                 assert_eq!(error.kind(), Kind::Internal, "{error:?}");
-                assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+                assert!(start.elapsed() < Duration::from_millis(1_500), "{:?}", start.elapsed());
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 away += 1;
             }
@@ -435,7 +441,7 @@ async fn a_gateway_starts_without_redis_and_finds_it_later() {
     }
     let mut server = Server::start();
     server.kill();
-    let node = Node::of(&server);
+    let node = Node::new(RedisOptions::new(server.url()));
     let scopes = [scope("key:a", daily(100))];
     assert_eq!(node.ledger.reserve(&scopes, usd(1)).await.unwrap_err().kind(), Kind::Internal);
 
@@ -544,7 +550,7 @@ async fn whatever_happens_it_says_what_a_ledger_in_memory_says() {
         return;
     }
     let (server, clock) = (Server::start(), hand_clock("2026-12-30T21:17:31Z"));
-    let (node, hand) = (Node::new(with_clock(RedisOptions::new(server.url()), &clock)), clock.clone());
+    let (node, hand) = (Node::new(with_clock(patient(&server), &clock)), clock.clone());
     let memory = MemoryLedger::with_clock(move || hand.now());
     let mut quotas = Vec::new();
     for period in
