@@ -1,10 +1,15 @@
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::errand::Errand;
+
+/// How often a journal that another process has is tried again.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A file of errands that could not be run yet, a line of JSON each. It is empty while all goes well.
 #[derive(Debug)]
@@ -22,7 +27,7 @@ impl Journal {
     /// If the file can't be read and written, or if another process has it.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Vec<Errand>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        file.try_lock().map_err(io::Error::from)?;
+        lock(&file)?;
         let text = std::fs::read(path)?;
         let (errands, length) = read(&text, path);
         let mut journal = Self { file, path: path.into(), length };
@@ -72,6 +77,17 @@ impl Journal {
     }
 }
 
+/// Locks `file`, which a process that is about to end, or a child that has not begun yet, may still have.
+fn lock(file: &File) -> io::Result<()> {
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            locked => return locked.map_err(io::Error::from),
+        }
+    }
+    file.try_lock().map_err(io::Error::from)
+}
+
 /// The errands in `text`, and how much of it is whole lines.
 fn read(text: &[u8], path: &Path) -> (Vec<Errand>, u64) {
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -118,14 +134,8 @@ mod tests {
         }
     }
 
-    /// Tests beside this one start processes, and until they run these have what was open, locks included.
     fn open(directory: &Directory) -> (Journal, Vec<Errand>) {
-        loop {
-            match Journal::open(&directory.journal()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
-                opened => return opened.unwrap(),
-            }
-        }
+        Journal::open(&directory.journal()).unwrap()
     }
 
     fn errand(number: u64) -> Errand {
