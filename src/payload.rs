@@ -159,7 +159,9 @@ impl Payload {
     /// The same request with other bytes in another dialect, as translation makes it.
     #[must_use]
     pub fn translated(self, dialect: &'static dyn Dialect, source: Bytes) -> Self {
-        let head = Head { model_at: None, usage_at: None, ..(*self.head).clone() };
+        // What was found in the old bytes is not there in the new ones.
+        let found = Head { model_at: None, usage_at: None, ..(*self.head).clone() };
+        let head = Head { user_at: None, metadata_at: None, ..found };
         Self { dialect, head: Arc::new(head), source, edits: Vec::new(), ..self }
     }
 
