@@ -193,6 +193,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod batch;
 pub mod body;
 pub mod budget;
 #[cfg(feature = "config")]

@@ -7,10 +7,11 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
-use super::{BudgetLayer, Settle, StoreAway, UnknownPrice};
+use super::{BudgetLayer, Settle, StoreAway, UnknownPrice, settle::Hold};
 use crate::{
-    Error, Exchange, Ingested, Kind, Payload,
+    Error, Ingested, Kind, Payload,
     auth::Caller,
+    batch::Stage,
     body::{Followed, OnEnd},
     future::Watched,
     ledger::Ticket,
@@ -41,16 +42,15 @@ where
     }
 
     fn call(&mut self, req: Request<B>) -> Self::Future {
-        let exchange = req.body().payload().exchange().clone();
         match self.settings.reserve(&req) {
             Ok(Reserved::Now(ticket)) => {
-                let watch = self.settings.watch(ticket, exchange);
+                let watch = self.settings.watch(ticket, req.body().payload());
                 Watched::called(self.inner.call(req), watch)
             }
-            Ok(Reserved::Later(amount)) => {
+            Ok(Reserved::Later(wanted)) => {
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
-                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), amount, req)))
+                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), wanted, req)))
             }
             Err(error) => Watched::refused(error),
         }
@@ -61,13 +61,21 @@ enum Reserved {
     /// The ledger has answered, or need not be asked.
     Now(Option<Ticket>),
     /// The ledger wants to be waited for.
-    Later(NanoUsd),
+    Later(Wanted),
+}
+
+/// What the ledger is asked for.
+enum Wanted {
+    /// A hold on all accounts of the caller.
+    Amount(NanoUsd),
+    /// One that was kept under this name.
+    Kept(Box<str>),
 }
 
 async fn admit<S, B, R>(
     mut ready: S,
     settings: BudgetLayer,
-    amount: NanoUsd,
+    wanted: Wanted,
     req: Request<B>,
 ) -> Result<Response<Followed<R, Settle>>, Error>
 where
@@ -76,24 +84,32 @@ where
     B: Ingested,
     R: Body,
 {
-    let answer = {
-        let caller = Caller::of(&req)?.clone();
-        settings.ledger.reserve(&caller.scopes, amount).await
+    let answer = match wanted {
+        Wanted::Amount(amount) => {
+            let caller = Caller::of(&req)?.clone();
+            settings.ledger.reserve(&caller.scopes, amount).await.map(Some)
+        }
+        Wanted::Kept(name) => settings.ledger.resume(&name).await,
     };
-    let watch = settings.watch(settings.judge(answer)?, req.body().payload().exchange().clone());
+    let watch = settings.watch(settings.judge(answer)?, req.body().payload());
     Watched::called(ready.call(req), watch).await
 }
 
 impl BudgetLayer {
     fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
-        let caller = Caller::of(req)?;
-        let amount = self.amount(caller, req.body().payload())?;
-        if caller.scopes.is_empty() {
+        let (caller, payload) = (Caller::of(req)?, req.body().payload());
+        let stage = payload.head().batch.as_ref().map(|batch| &batch.stage);
+        if let Some(Stage::Followed { hold }) = stage {
+            return Ok(Reserved::Later(Wanted::Kept(hold.clone())));
+        }
+        let amount = self.amount(caller, payload)?;
+        // A batch is held without an account too, so that somebody reports what it has cost, and only one.
+        if caller.scopes.is_empty() && !matches!(stage, Some(Stage::Begun { .. })) {
             return Ok(Reserved::Now(None));
         }
         match self.ledger.try_reserve(&caller.scopes, amount) {
-            Some(answer) => self.judge(answer).map(Reserved::Now),
-            None => Ok(Reserved::Later(amount)),
+            Some(answer) => self.judge(answer.map(Some)).map(Reserved::Now),
+            None => Ok(Reserved::Later(Wanted::Amount(amount))),
         }
     }
 
@@ -115,9 +131,9 @@ impl BudgetLayer {
     }
 
     /// Whether the ledger's answer lets the request in.
-    fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
+    fn judge(&self, answer: Result<Option<Ticket>, Error>) -> Result<Option<Ticket>, Error> {
         match answer {
-            Ok(ticket) => Ok(Some(ticket)),
+            Ok(ticket) => Ok(ticket),
             Err(error) if error.kind() != Kind::BudgetExhausted && self.store_away == StoreAway::Allow => {
                 tracing::warn!(?error, "the ledger can't be asked, a request goes on uncounted");
                 Ok(None)
@@ -126,9 +142,18 @@ impl BudgetLayer {
         }
     }
 
-    fn watch(&self, ticket: Option<Ticket>, exchange: Exchange) -> OnEnd<Settle> {
-        let hold = ticket.map(|ticket| (ticket, self.ledger.clone()));
-        OnEnd::new(Settle::new(hold, exchange))
+    fn watch(&self, ticket: Option<Ticket>, payload: &Payload) -> OnEnd<Settle> {
+        let exchange = payload.exchange();
+        let batch = payload.head().batch.as_ref().filter(|batch| batch.is_job());
+        if ticket.is_some() && batch.is_some() {
+            exchange.hold_job();
+        }
+        let name = batch.and_then(|batch| match &batch.stage {
+            Stage::Followed { hold } => Some(hold.clone()),
+            _ => None,
+        });
+        let hold = ticket.map(|ticket| Hold { ticket, ledger: self.ledger.clone(), name });
+        OnEnd::new(Settle::new(hold, exchange.clone()))
     }
 }
 
@@ -186,6 +211,14 @@ mod tests {
         fn settle(&self, ticket: Ticket, actual: NanoUsd) {
             self.0.settle(ticket, actual);
         }
+
+        fn keep(&self, ticket: Ticket, name: &str) {
+            self.0.keep(ticket, name);
+        }
+
+        fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
+            self.0.resume(name)
+        }
     }
 
     #[derive(Debug)]
@@ -198,6 +231,14 @@ mod tests {
 
         fn settle(&self, _: Ticket, _: NanoUsd) {
             panic!("nothing was reserved");
+        }
+
+        fn keep(&self, _: Ticket, _: &str) {
+            panic!("nothing was reserved");
+        }
+
+        fn resume<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
+            Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
         }
     }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::Dispatch;
 use crate::{
-    Payload, Work,
+    Payload, Target, Work,
     budget::Prices,
     models::Catalog,
     price::{NanoUsd, worst_case},
@@ -18,17 +18,23 @@ impl Prices for Dispatch {
             // It will be refused, which costs nothing.
             return Some(NanoUsd(0));
         };
-        if payload.head().work == Some(Work::default()) {
+        let head = payload.head();
+        if head.work == Some(Work::default()) {
             return Some(NanoUsd(0));
         }
-        let cost = |target: &crate::Target| {
-            let size = payload.source().len();
-            let work = worst_case(payload.head(), size, target.known_facts(), route.assume_output);
-            target.known_price().and_then(|price| price.cost_of(&work))
+        let cost = |target: &Target| match &head.batch {
+            Some(batch) => {
+                let work = batch.requests.worst_case(target.known_facts(), route.assume_output);
+                batch.requests.price(target.known_price()?).cost_of(&work)
+            }
+            None => {
+                let size = payload.source().len();
+                let work = worst_case(head, size, target.known_facts(), route.assume_output);
+                target.known_price()?.cost_of(&work)
+            }
         };
         route
-            .candidates
-            .iter()
+            .candidates_for(head)
             .map(|candidate| cost(candidate.target()))
             .try_fold(NanoUsd(0), |most, cost| Some(most.max(cost?)))
     }

@@ -18,6 +18,7 @@ use crate::{BoxFuture, Error, Kind, lock, price::NanoUsd};
 #[derive(Debug)]
 pub struct MemoryLedger {
     accounts: Mutex<HashMap<Arc<str>, Account>>,
+    kept: Mutex<HashMap<Box<str>, Ticket>>,
     clock: Clock,
 }
 
@@ -49,7 +50,7 @@ impl Default for MemoryLedger {
 impl MemoryLedger {
     /// A ledger whose windows go by another clock than that of the system.
     pub fn with_clock(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self { accounts: Mutex::default(), clock: Clock(Box::new(now)) }
+        Self { accounts: Mutex::default(), kept: Mutex::default(), clock: Clock(Box::new(now)) }
     }
 
     /// What stands on `account`; `None` if nothing was ever reserved on it.
@@ -87,6 +88,15 @@ impl Ledger for MemoryLedger {
 
     fn settle(&self, ticket: Ticket, actual: NanoUsd) {
         settle(&mut lock(&self.accounts), ticket, actual);
+    }
+
+    fn keep(&self, ticket: Ticket, name: &str) {
+        lock(&self.kept).insert(name.into(), ticket);
+    }
+
+    fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
+        let kept = lock(&self.kept).remove(name);
+        Box::pin(std::future::ready(Ok(kept)))
     }
 
     fn try_reserve(&self, scopes: &[Scope], amount: NanoUsd) -> Option<Result<Ticket, Error>> {

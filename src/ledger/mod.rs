@@ -86,6 +86,18 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// Replaces the hold by what was really spent. May not wait: it is called from `Drop`.
     fn settle(&self, ticket: Ticket, actual: NanoUsd);
 
+    /// Puts a hold aside under a name of its own, for a job that ends long after its request. May not
+    /// wait.
+    fn keep(&self, ticket: Ticket, name: &str);
+
+    /// Takes up a hold that was kept. One caller gets it, until it is kept again; `None` if it is taken,
+    /// settled, or was never there. May wait for a store.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked.
+    fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>>;
+
     /// Holds `amount` without waiting, if this ledger never needs to; `None` asks the caller to use
     /// [`reserve`](Self::reserve).
     fn try_reserve(&self, _scopes: &[Scope], _amount: NanoUsd) -> Option<Result<Ticket, Error>> {

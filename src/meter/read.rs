@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 
+use super::ReadJob;
 use crate::{
     Dialect, Error, Kind, Payload, Target, Tokens, Work,
     body::{End, Observe, OnEnd, Splitter, sse::Event},
@@ -35,6 +36,8 @@ pub struct ReadUsage {
     closed: bool,
     failure: Option<Kind>,
     answer: Answer,
+    /// What goes on after the answer.
+    job: Option<ReadJob>,
 }
 
 #[derive(Debug)]
@@ -55,8 +58,11 @@ impl Answer {
 }
 
 impl ReadUsage {
-    pub(super) fn new(payload: &Payload, target: &Arc<Target>) -> Self {
+    pub(super) fn new(req: &Request<Payload>, target: &Arc<Target>) -> Self {
+        let payload = req.body();
         let head = payload.head();
+        let job = ReadJob::of(req, target);
+        let target = job.as_ref().map_or(target, ReadJob::target);
         let answer = if head.is_opaque {
             Answer::Opaque
         } else if head.stream {
@@ -66,6 +72,7 @@ impl ReadUsage {
         };
         Self {
             attempt: payload.exchange().begin(target),
+            job,
             dialect: payload.dialect(),
             sent: payload.source().len(),
             written: 0,
@@ -133,7 +140,10 @@ impl ReadUsage {
     fn whole(&mut self, whole: &Bytes, end: End) {
         self.begun = true;
         self.written = whole.len();
-        self.read(whole);
+        match &self.job {
+            Some(job) => self.reported = job.read(whole, self.dialect, &self.attempt),
+            None => self.read(whole),
+        }
         self.closed = self.reported || end == End::Complete;
         if end == End::Complete && !self.reported {
             self.failure = self.dialect.error_in_answer(whole).map(|error| error.kind());
@@ -167,6 +177,9 @@ impl ReadUsage {
     }
 
     fn estimate(&mut self) {
+        if let Some(job) = &self.job {
+            return job.estimate(&self.attempt);
+        }
         // The most that was asked for, where the dialect could tell.
         if let Some(asked) = self.head.work {
             let is_free = asked == Work::default();
@@ -244,7 +257,7 @@ mod tests {
         let exchange = Exchange::default();
         let head = Head { stream, ..Head::default() };
         let payload = Payload::new(dialect, head, Bytes::from(vec![b'x'; 400]), exchange.clone());
-        let read = ReadUsage::new(&payload, &Arc::new(Target::new("p", "m")));
+        let read = ReadUsage::new(&Request::new(payload), &Arc::new(Target::new("p", "m")));
         (exchange, read)
     }
 

@@ -45,7 +45,7 @@ where
     }
 
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
-        let watch = OnEnd::new(ReadUsage::new(req.body(), &self.target));
+        let watch = OnEnd::new(ReadUsage::new(&req, &self.target));
         ResponseFuture { inner: self.inner.call(req), watch: Some(watch) }
     }
 }

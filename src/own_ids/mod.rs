@@ -11,6 +11,7 @@
 //! layer writes them into answers. It stands around the target's
 //! [`FirstEventLayer`](crate::first_event::FirstEventLayer), which has the answer as a whole.
 
+mod ids;
 mod layer;
 mod place;
 mod seal;

@@ -31,6 +31,7 @@
 //!     list: "",
 //!     supports: &[],
 //!     lacks: &["stream_options"],
+//!     batches: false,
 //!     deviations: Deviations::new(CHAT, &[MAX_TOKENS, Rule::refused("logit_bias")]),
 //! },
 //! ```
@@ -134,6 +135,8 @@ pub struct Preset {
     pub supports: &'static [&'static str],
     /// What its server refuses whatever the model, likewise.
     pub lacks: &'static [&'static str],
+    /// Whether it has batches and files for them as OpenAI does.
+    pub batches: bool,
     /// How its chat completions deviate.
     pub deviations: Deviations,
 }

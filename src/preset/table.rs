@@ -38,6 +38,7 @@ pub static PRESETS: &[Preset] = &[
         list: "deepseek",
         supports: &["reasoning_history"],
         lacks: &[],
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(remembers_reasoning),
     },
     Preset {
@@ -49,6 +50,7 @@ pub static PRESETS: &[Preset] = &[
         list: "dashscope",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        batches: true,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(thinks_or_must_call),
     },
     Preset {
@@ -60,6 +62,7 @@ pub static PRESETS: &[Preset] = &[
         list: "mistral",
         supports: &["sampling_params", "top_k"],
         lacks: &["stream_options"],
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -98,6 +101,7 @@ pub static PRESETS: &[Preset] = &[
         list: "groq",
         supports: &["sampling_params"],
         lacks: &[],
+        batches: true,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -121,6 +125,7 @@ pub static PRESETS: &[Preset] = &[
         list: "xai",
         supports: &["sampling_params"],
         lacks: &[],
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -141,6 +146,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        batches: false,
         deviations: Deviations::new(CHAT, &[]),
     },
     Preset {
@@ -152,6 +158,7 @@ pub static PRESETS: &[Preset] = &[
         list: "together",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER, Rule::omitted("top_logprobs")])
             .quirk(counts_log_probabilities),
     },
@@ -164,6 +171,7 @@ pub static PRESETS: &[Preset] = &[
         list: "fireworks",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -175,6 +183,7 @@ pub static PRESETS: &[Preset] = &[
         list: "cohere",
         supports: &["sampling_params"],
         lacks: &["stream_options"],
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -207,6 +216,7 @@ pub static PRESETS: &[Preset] = &[
         list: "perplexity",
         supports: &["sampling_params"],
         lacks: &[],
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -218,6 +228,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -240,6 +251,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -251,6 +263,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        batches: false,
         deviations: Deviations::new(CHAT, &[]),
     },
     Preset {
@@ -262,6 +275,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS]),
     },
 ];

@@ -39,6 +39,19 @@ impl Rates {
         Self { input, cached: input, cache_write: input, cache_write_1h: input, output, reasoning: output }
     }
 
+    /// Each rate halved, and a half rounded up.
+    fn halved(&self) -> Self {
+        let half = |rate: NanoUsd| NanoUsd(rate.0.div_ceil(2));
+        Self {
+            input: half(self.input),
+            cached: half(self.cached),
+            cache_write: half(self.cache_write),
+            cache_write_1h: half(self.cache_write_1h),
+            output: half(self.output),
+            reasoning: half(self.reasoning),
+        }
+    }
+
     /// What the tokens cost, in millionths of a nano-dollar.
     fn tokens(&self, work: &Work, units: &UnitRates) -> u128 {
         let Work { tokens, units: used } = work;
@@ -89,6 +102,13 @@ impl Price {
     /// it is used for here has no price.
     pub fn cost_of(&self, work: &Work) -> Option<NanoUsd> {
         (self.is_free() || self.units.pay_for(&work.units, &self.rates)).then(|| self.total(work))
+    }
+
+    /// What the same costs in a batch: half of it.
+    #[must_use]
+    pub fn batch(&self) -> Self {
+        let above = self.above.map(|(threshold, rates)| (threshold, rates.halved()));
+        Self { rates: self.rates.halved(), above, ..*self }
     }
 
     fn is_free(&self) -> bool {

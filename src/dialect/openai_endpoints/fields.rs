@@ -136,6 +136,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Where the value of a JSON member stands.
+    pub(super) fn span_of(&self, name: &str) -> Option<Range<usize>> {
+        self.raw(name).map(|raw| self.span(raw))
+    }
+
     /// Makes sure that a field is there.
     pub(super) fn require(&self, name: &str) -> Result<(), Error> {
         let is_there = match &self.all {
