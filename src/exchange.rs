@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{Error, Kind, Target, Tokens, Units, Work, auth::Caller, lock, price::NanoUsd};
+use crate::{Error, Kind, Target, Tokens, Units, Work, auth::Caller, ledger::Amounts, lock, price::NanoUsd};
 
 /// What is learnt about one client request while it is served.
 ///
@@ -245,6 +245,11 @@ impl Exchange {
     /// What all attempts together cost; attempts without a price count as nothing.
     pub fn cost(&self) -> NanoUsd {
         self.learn(|learnt| learnt.attempts.iter().filter_map(Attempt::cost).sum())
+    }
+
+    /// What a ledger counts of all attempts together.
+    pub fn used(&self) -> Amounts {
+        Amounts::new(self.cost(), &self.tokens())
     }
 }
 

@@ -15,7 +15,7 @@ use bartizan::{
     dialect::Dialects,
     dispatch::Dispatch,
     ingest::IngestLayer,
-    ledger::{Budget, MemoryLedger, Period},
+    ledger::{MemoryLedger, Period, Quota},
     models::ModelsLayer,
     price::NanoUsd,
     record::{Record, RecordLayer, Sink},
@@ -238,7 +238,7 @@ async fn a_provider_that_does_not_count_is_not_asked() {
 
 #[tokio::test]
 async fn counting_is_free_and_governed() {
-    let poor = everybody().budget(Budget { limit: NanoUsd(1), period: Period::Total });
+    let poor = everybody().quota(Quota::usd(NanoUsd(1), Period::Total));
     let poor = Gateway::new(poor).await;
     let narrow = Gateway::new(everybody().allow([Pattern::new("openai/*")])).await;
     let slow = Gateway::new(everybody().requests("1/hour".parse().unwrap())).await;

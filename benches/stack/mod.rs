@@ -20,7 +20,7 @@ use bartizan::{
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
-    ledger::{Budget, MemoryLedger, Period, Scope},
+    ledger::{MemoryLedger, Period, Quota, Scope},
     meter::MeterLayer,
     models::ModelsLayer,
     price::{NanoUsd, PriceBook},
@@ -49,13 +49,13 @@ impl Sink for Nowhere {
 
 /// What the key may do: everything that is measured, and it is checked for all of it.
 pub fn key() -> VirtualKey {
-    let budget = Budget { limit: NanoUsd::from_usd(1_000_000), period: Period::Month };
-    let scope = |account: &str| Scope { account: account.into(), budget: Some(budget) };
+    let budget = Quota::usd(NanoUsd::from_usd(1_000_000), Period::Month);
+    let scope = |account: &str| Scope { account: account.into(), quota: Some(budget) };
     VirtualKey::new("engineering-main")
         .team("engineering")
         .allow([Pattern::new("openai/*"), Pattern::new("chat")])
         .requests("1000000000/second".parse().expect("a rate"))
-        .budget(budget)
+        .quota(budget)
         .scope(scope("team:engineering"))
         .scope(scope("gateway"))
 }

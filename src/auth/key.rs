@@ -6,7 +6,7 @@ use super::KeyDigest;
 use crate::{
     Error, Kind,
     access::Pattern,
-    ledger::{Budget, Scope},
+    ledger::{Quota, Scope},
     request_limit::Rate,
 };
 
@@ -38,7 +38,7 @@ impl VirtualKey {
             team: None,
             allow: None,
             requests: None,
-            scopes: vec![Scope { account: format!("key:{name}").into(), budget: None }],
+            scopes: vec![Scope { account: format!("key:{name}").into(), quota: None }],
             expires: None,
             disabled: false,
         }
@@ -62,12 +62,13 @@ impl VirtualKey {
         Self { requests: Some(rate), ..self }
     }
 
-    /// Sets what may be spent on its own account, the first of its scopes.
+    /// Adds a quota of its own account.
     #[must_use]
-    pub fn budget(mut self, budget: Budget) -> Self {
-        if let Some(own) = self.scopes.first_mut() {
-            own.budget = Some(budget);
-        }
+    pub fn quota(mut self, quota: Quota) -> Self {
+        let account = format!("key:{}", self.name).into();
+        // Quotas count for themselves.
+        self.scopes.retain(|scope| scope.account != account || scope.quota.is_some());
+        self.scopes.insert(0, Scope { account, quota: Some(quota) });
         self
     }
 

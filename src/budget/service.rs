@@ -87,7 +87,7 @@ where
     let answer = match wanted {
         Wanted::Amount(amount) => {
             let caller = Caller::of(&req)?.clone();
-            settings.ledger.reserve(&caller.scopes, amount).await.map(Some)
+            settings.ledger.reserve(&caller.scopes, amount.into()).await.map(Some)
         }
         Wanted::Kept(name) => settings.ledger.resume(&name).await,
     };
@@ -107,14 +107,14 @@ impl BudgetLayer {
         if caller.scopes.is_empty() && !matches!(stage, Some(Stage::Begun { .. })) {
             return Ok(Reserved::Now(None));
         }
-        match self.ledger.try_reserve(&caller.scopes, amount) {
+        match self.ledger.try_reserve(&caller.scopes, amount.into()) {
             Some(answer) => self.judge(answer.map(Some)).map(Reserved::Now),
             None => Ok(Reserved::Later(Wanted::Amount(amount))),
         }
     }
 
     fn amount(&self, caller: &Caller, payload: &Payload) -> Result<NanoUsd, Error> {
-        let has_budget = || caller.scopes.iter().any(|scope| scope.budget.is_some());
+        let has_budget = || caller.scopes.iter().any(|scope| scope.quota.is_some());
         match self.prices.worst_case(payload) {
             Some(amount) => Ok(amount),
             None if self.unknown_price == UnknownPrice::Refuse && has_budget() => Err(Error::new(
@@ -175,7 +175,7 @@ mod tests {
         auth::VirtualKey,
         budget::Prices,
         exchange::Outcome,
-        ledger::{self, Ledger, MemoryLedger, Period, Scope},
+        ledger::{Amounts, Ledger, Measure, MemoryLedger, Period, Quota, Scope},
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
     };
@@ -200,15 +200,15 @@ mod tests {
         fn reserve<'a>(
             &'a self,
             scopes: &'a [Scope],
-            amount: NanoUsd,
+            worst: Amounts,
         ) -> BoxFuture<'a, Result<Ticket, Error>> {
             Box::pin(async move {
                 tokio::task::yield_now().await;
-                self.0.reserve(scopes, amount).await
+                self.0.reserve(scopes, worst).await
             })
         }
 
-        fn settle(&self, ticket: Ticket, actual: NanoUsd) {
+        fn settle(&self, ticket: Ticket, actual: Amounts) {
             self.0.settle(ticket, actual);
         }
 
@@ -225,11 +225,11 @@ mod tests {
     struct Away;
 
     impl Ledger for Away {
-        fn reserve<'a>(&'a self, _: &'a [Scope], _: NanoUsd) -> BoxFuture<'a, Result<Ticket, Error>> {
+        fn reserve<'a>(&'a self, _: &'a [Scope], _: Amounts) -> BoxFuture<'a, Result<Ticket, Error>> {
             Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
         }
 
-        fn settle(&self, _: Ticket, _: NanoUsd) {
+        fn settle(&self, _: Ticket, _: Amounts) {
             panic!("nothing was reserved");
         }
 
@@ -243,8 +243,8 @@ mod tests {
     }
 
     fn key() -> VirtualKey {
-        let budget = ledger::Budget { limit: NanoUsd(100), period: Period::Total };
-        VirtualKey::new("a").budget(budget).scope(Scope { account: "team:b".into(), budget: None })
+        let budget = Quota::usd(NanoUsd(100), Period::Total);
+        VirtualKey::new("a").quota(budget).scope(Scope { account: "team:b".into(), quota: None })
     }
 
     fn layers() -> [(Arc<MemoryLedger>, BudgetLayer); 2] {
@@ -255,7 +255,9 @@ mod tests {
     }
 
     fn balances(ledger: &MemoryLedger) -> [Option<(NanoUsd, NanoUsd)>; 2] {
-        ["key:a", "team:b"].map(|account| ledger.balance(account).map(|b| (b.posted, b.held)))
+        ["key:a", "team:b"].map(|account| {
+            ledger.balance(account, Measure::Usd, Period::Total).map(|b| (NanoUsd(b.posted), NanoUsd(b.held)))
+        })
     }
 
     /// Spends [`ACTUAL`] on an attempt before it answers.
@@ -346,7 +348,7 @@ mod tests {
         let ledger = Arc::new(MemoryLedger::default());
         let layer = BudgetLayer::new(ledger.clone(), Arc::new(Fixed(None)));
         let inner = service_fn(|req| spend(req, Ending::Complete));
-        let unlimited = || VirtualKey::new("a").scope(Scope { account: "team:b".into(), budget: None });
+        let unlimited = || VirtualKey::new("a").scope(Scope { account: "team:b".into(), quota: None });
 
         let refused = layer.layer(inner).oneshot(ask("m", Some(key()))).await.unwrap_err();
         assert_eq!((refused.kind(), refused.param()), (Kind::Forbidden, Some("model")));

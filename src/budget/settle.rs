@@ -38,7 +38,7 @@ impl Observe for Settle {
             (Job::Running(name), _) => ledger.keep(ticket, &name),
             // Nobody has said how far it is: whoever asks again may learn it.
             (Job::Held, Some(name)) => ledger.keep(ticket, &name),
-            _ => ledger.settle(ticket, self.exchange.cost()),
+            _ => ledger.settle(ticket, self.exchange.used()),
         }
     }
 }

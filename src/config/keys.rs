@@ -113,7 +113,7 @@ impl Key {
     fn scopes(&self, teams: &BTreeMap<String, Team>, gateway: &Gateway) -> Vec<Scope> {
         let scope = |account: String, budget: Option<Budget>| Scope {
             account: account.into(),
-            budget: budget.map(Into::into),
+            quota: budget.map(Into::into),
         };
         let mut scopes = vec![scope(format!("key:{}", self.name), self.budget)];
         if let Some(team) = &self.team {
@@ -167,7 +167,8 @@ mod tests {
         let keys = config.virtual_keys();
 
         let scopes = |index: usize| {
-            let of = |scope: &Scope| (scope.account.to_string(), scope.budget.map(|budget| budget.limit));
+            let of =
+                |scope: &Scope| (scope.account.to_string(), scope.quota.map(|quota| NanoUsd(quota.limit)));
             keys[index].1.scopes.iter().map(of).collect::<Vec<_>>()
         };
         let usd = |dollars| Some(NanoUsd::from_usd(dollars));

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::Written;
 use crate::{
-    ledger::{self, Period},
+    ledger::{Period, Quota},
     price::{NanoUsd, Price, Rates},
 };
 
@@ -86,9 +86,9 @@ pub struct Budget {
     pub per: Written<Period>,
 }
 
-impl From<Budget> for ledger::Budget {
+impl From<Budget> for Quota {
     fn from(budget: Budget) -> Self {
-        Self { limit: *budget.usd, period: *budget.per }
+        Self::usd(*budget.usd, *budget.per)
     }
 }
 

@@ -29,8 +29,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Budget, Ledger, Period, Scope, Ticket};
-use crate::{Kind, lock, price::NanoUsd};
+use super::{Amounts, Ledger, Measure, Period, Quota, Scope, Ticket};
+use crate::{Error, Kind, lock, price::NanoUsd};
 
 /// A clock that stands still until it is set.
 #[derive(Clone, Debug)]
@@ -69,6 +69,12 @@ pub async fn all(ledger: Arc<dyn Ledger>, clock: &HandClock) {
     concurrent_reservations_never_exceed(&ledger).await;
     a_new_window_begins_anew(&*ledger, clock).await;
     a_late_settlement_stays_in_its_window(&*ledger, clock).await;
+    every_measure_counts_for_itself(&*ledger).await;
+    places_are_given_back_when_answers_end(&*ledger).await;
+    what_was_used_in_a_minute_comes_back_evenly(&*ledger, clock).await;
+    a_rolling_period_looks_back(&*ledger, clock).await;
+    a_quota_that_only_watches_refuses_nothing(&*ledger).await;
+    a_kept_hold_is_taken_up_once(&*ledger).await;
 }
 
 async fn a_budget_is_granted_to_the_last_unit(ledger: &dyn Ledger) {
@@ -93,16 +99,16 @@ async fn all_scopes_are_held_or_none(ledger: &dyn Ledger) {
 async fn a_hold_becomes_what_was_really_spent(ledger: &dyn Ledger) {
     let scopes = [scope("less", 100), scope("less:team", 1_000)];
     let ticket = granted(ledger, &scopes, 60).await;
-    ledger.settle(ticket, NanoUsd(20));
+    ledger.settle(ticket, NanoUsd(20).into());
     has_left(ledger, &scopes[0], 80).await;
     has_left(ledger, &scopes[1], 980).await;
 
     let ticket = granted(ledger, &scopes, 60).await;
-    ledger.settle(ticket, NanoUsd(70));
+    ledger.settle(ticket, NanoUsd(70).into());
     has_left(ledger, &scopes[0], 10).await;
 
     let ticket = granted(ledger, &scopes, 10).await;
-    ledger.settle(ticket, NanoUsd(500));
+    ledger.settle(ticket, NanoUsd(500).into());
     has_left(ledger, &scopes[1], 410).await;
     refused(ledger, &scopes, 1).await;
 }
@@ -112,36 +118,36 @@ async fn a_ticket_takes_back_its_own_hold_only(ledger: &dyn Ledger) {
     let first = granted(ledger, &scopes, 30).await;
     let second = granted(ledger, &scopes, 30).await;
 
-    ledger.settle(first, NanoUsd(0));
+    ledger.settle(first, NanoUsd(0).into());
 
     has_left(ledger, &scopes[0], 70).await;
-    ledger.settle(second, NanoUsd(30));
+    ledger.settle(second, NanoUsd(30).into());
     has_left(ledger, &scopes[0], 70).await;
 }
 
 async fn an_account_without_a_budget_has_no_limit(ledger: &dyn Ledger) {
-    let unlimited = [Scope { account: "conformance:unlimited".into(), budget: None }];
+    let unlimited = [Scope { account: "conformance:unlimited".into(), quota: None }];
 
     let ticket = granted(ledger, &unlimited, 1 << 60).await;
 
     let other = granted(ledger, &unlimited, 1 << 60).await;
-    ledger.settle(ticket, NanoUsd(1));
-    ledger.settle(other, NanoUsd(1));
+    ledger.settle(ticket, NanoUsd(1).into());
+    ledger.settle(other, NanoUsd(1).into());
 }
 
 async fn trying_keeps_the_same_promises(ledger: &dyn Ledger) {
     let scopes = [scope("try", 100)];
-    let Some(first) = ledger.try_reserve(&scopes, NanoUsd(60)) else {
+    let Some(first) = ledger.try_reserve(&scopes, NanoUsd(60).into()) else {
         return has_left(ledger, &scopes[0], 100).await;
     };
 
     let first = first.expect("60 of 100 are granted");
 
     has_left(ledger, &scopes[0], 40).await;
-    if let Some(second) = ledger.try_reserve(&scopes, NanoUsd(60)) {
+    if let Some(second) = ledger.try_reserve(&scopes, NanoUsd(60).into()) {
         assert_eq!(second.expect_err("120 of 100 are refused").kind(), Kind::BudgetExhausted);
     }
-    ledger.settle(first, NanoUsd(0));
+    ledger.settle(first, NanoUsd(0).into());
     has_left(ledger, &scopes[0], 100).await;
 }
 
@@ -150,7 +156,7 @@ async fn concurrent_reservations_never_exceed(ledger: &Arc<dyn Ledger>) {
     let tasks: Vec<_> = (0..500)
         .map(|_| {
             let (ledger, scopes) = (ledger.clone(), scopes.clone());
-            tokio::spawn(async move { ledger.reserve(&scopes, NanoUsd(10)).await })
+            tokio::spawn(async move { ledger.reserve(&scopes, NanoUsd(10).into()).await })
         })
         .collect();
 
@@ -160,17 +166,17 @@ async fn concurrent_reservations_never_exceed(ledger: &Arc<dyn Ledger>) {
     }
 
     assert_eq!(tickets.len(), 70, "of 500 reservations of 10, 70 fit into 700");
-    tickets.into_iter().for_each(|ticket| ledger.settle(ticket, NanoUsd(1)));
+    tickets.into_iter().for_each(|ticket| ledger.settle(ticket, NanoUsd(1).into()));
     has_left(&**ledger, &scopes[0], 930).await;
     has_left(&**ledger, &scopes[1], 630).await;
 }
 
 async fn a_new_window_begins_anew(ledger: &dyn Ledger, clock: &HandClock) {
     let daily = scope("daily", 100);
-    let total = Scope { budget: budget(100, Period::Total), ..scope("ever", 100) };
+    let total = Scope { quota: budget(100, Period::Total), ..scope("ever", 100) };
     let scopes = [daily.clone(), total.clone()];
     let ticket = granted(ledger, &scopes, 60).await;
-    ledger.settle(ticket, NanoUsd(60));
+    ledger.settle(ticket, NanoUsd(60).into());
     has_left(ledger, &daily, 40).await;
 
     clock.set(clock.now() + DAY);
@@ -185,11 +191,130 @@ async fn a_late_settlement_stays_in_its_window(ledger: &dyn Ledger, clock: &Hand
 
     clock.set(clock.now() + DAY);
     let current = granted(ledger, &scopes, 50).await;
-    ledger.settle(late, NanoUsd(80));
+    ledger.settle(late, NanoUsd(80).into());
 
     has_left(ledger, &scopes[0], 50).await;
-    ledger.settle(current, NanoUsd(10));
+    ledger.settle(current, NanoUsd(10).into());
     has_left(ledger, &scopes[0], 90).await;
+}
+
+async fn every_measure_counts_for_itself(ledger: &dyn Ledger) {
+    let quota = |measure, limit| Scope {
+        account: "conformance:measures".into(),
+        quota: Some(Quota::new(measure, limit, Period::Day)),
+    };
+    let scopes = [
+        quota(Measure::Usd, 1_000),
+        quota(Measure::Requests, 3),
+        quota(Measure::Input, 100),
+        quota(Measure::Output, 100),
+        quota(Measure::Tokens, 150),
+    ];
+    let amounts = |cost, input, output| Amounts { cost: NanoUsd(cost), input, output };
+
+    let ticket = ledger.reserve(&scopes, amounts(10, 90, 60)).await.expect("all of it is there");
+    let of = |measure| ticket.standings.iter().find(|standing| standing.measure == measure);
+    assert_eq!(of(Measure::Requests).map(|standing| (standing.limit, standing.left)), Some((3, 2)));
+    assert_eq!(of(Measure::Tokens).map(|standing| standing.left), Some(0));
+    assert_eq!(of(Measure::Usd), None);
+    limited(ledger, &scopes, amounts(0, 0, 1)).await;
+    ledger.settle(ticket, amounts(10, 90, 10));
+
+    let ticket = until_granted(ledger, &scopes, amounts(0, 10, 40)).await;
+    ledger.settle(ticket, amounts(0, 10, 40));
+    let last = until_granted(ledger, &scopes, amounts(0, 0, 0)).await;
+    limited(ledger, &scopes, amounts(0, 0, 0)).await;
+    ledger.settle(last, amounts(0, 0, 0));
+    limited(ledger, &scopes, amounts(0, 0, 0)).await;
+}
+
+async fn places_are_given_back_when_answers_end(ledger: &dyn Ledger) {
+    let places = [Scope { account: "conformance:places".into(), quota: Some(Quota::concurrent(2)) }];
+    let nothing = Amounts::default();
+
+    let first = until_granted(ledger, &places, nothing).await;
+    let second = until_granted(ledger, &places, nothing).await;
+    limited(ledger, &places, nothing).await;
+    ledger.settle(first, nothing);
+
+    let third = until_granted(ledger, &places, nothing).await;
+    limited(ledger, &places, nothing).await;
+    ledger.settle(second, nothing);
+    ledger.settle(third, nothing);
+}
+
+async fn what_was_used_in_a_minute_comes_back_evenly(ledger: &dyn Ledger, clock: &HandClock) {
+    let quota = Quota::new(Measure::Tokens, 60, Period::Minute);
+    let scopes = [Scope { account: "conformance:minute".into(), quota: Some(quota) }];
+    let tokens = |output| Amounts { output, ..Amounts::default() };
+
+    let ticket = until_granted(ledger, &scopes, tokens(60)).await;
+    let refusal = limited(ledger, &scopes, tokens(6)).await;
+    assert_eq!(refusal.retry_after(), Some(Duration::from_secs(6)), "{refusal}");
+    // It used half as much again as was thought: the limit is in debt.
+    ledger.settle(ticket, tokens(90));
+    limited(ledger, &scopes, tokens(1)).await;
+    assert_eq!(limited(ledger, &scopes, tokens(61)).await.retry_after(), None);
+
+    clock.set(clock.now() + Duration::from_secs(30));
+    limited(ledger, &scopes, tokens(1)).await;
+
+    clock.set(clock.now() + Duration::from_secs(10));
+    limited(ledger, &scopes, tokens(11)).await;
+    let ticket = until_granted(ledger, &scopes, tokens(10)).await;
+    ledger.settle(ticket, tokens(0));
+    let ticket = until_granted(ledger, &scopes, tokens(10)).await;
+    ledger.settle(ticket, tokens(0));
+}
+
+async fn a_rolling_period_looks_back(ledger: &dyn Ledger, clock: &HandClock) {
+    let rolling = Scope { quota: budget(100, Period::Rolling(3_600)), ..scope("rolling", 0) };
+    let scopes = std::slice::from_ref(&rolling);
+    let minutes = |n: u64| Duration::from_secs(n * 60);
+
+    let ticket = granted(ledger, scopes, 60).await;
+    ledger.settle(ticket, NanoUsd(60).into());
+    clock.set(clock.now() + minutes(30));
+    let ticket = granted(ledger, scopes, 40).await;
+    ledger.settle(ticket, NanoUsd(40).into());
+    clock.set(clock.now() + minutes(30));
+    refused(ledger, scopes, 1).await;
+
+    clock.set(clock.now() + minutes(1));
+    has_left(ledger, &rolling, 60).await;
+    clock.set(clock.now() + minutes(31));
+    has_left(ledger, &rolling, 100).await;
+}
+
+async fn a_quota_that_only_watches_refuses_nothing(ledger: &dyn Ledger) {
+    let watches =
+        Scope { quota: budget(100, Period::Day).map(|quota| quota.shadow(true)), ..scope("shadow", 0) };
+    let scopes = std::slice::from_ref(&watches);
+
+    let within = granted(ledger, scopes, 100).await;
+    let over = granted(ledger, scopes, 1).await;
+
+    assert!(within.shadowed.is_empty(), "{within:?}");
+    assert_eq!(over.shadowed.iter().map(Error::kind).collect::<Vec<_>>(), [Kind::BudgetExhausted]);
+    ledger.settle(within, NanoUsd(100).into());
+    ledger.settle(over, NanoUsd(1).into());
+}
+
+async fn a_kept_hold_is_taken_up_once(ledger: &dyn Ledger) {
+    let scopes = [scope("kept", 100)];
+    let ticket = granted(ledger, &scopes, 60).await;
+    ledger.keep(ticket, "conformance:job");
+    refused(ledger, &scopes, 41).await;
+
+    let ticket = resumed(ledger, "conformance:job").await;
+    assert!(ledger.resume("conformance:job").await.expect("the store answers").is_none());
+    ledger.keep(ticket, "conformance:job");
+    let ticket = resumed(ledger, "conformance:job").await;
+    ledger.settle(ticket, NanoUsd(25).into());
+
+    has_left(ledger, &scopes[0], 75).await;
+    assert!(ledger.resume("conformance:job").await.expect("the store answers").is_none());
+    assert!(ledger.resume("conformance:other").await.expect("the store answers").is_none());
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -197,17 +322,17 @@ const PAUSE: Duration = Duration::from_millis(5);
 const TRIES: u32 = 400;
 
 fn scope(name: &str, limit: u64) -> Scope {
-    Scope { account: format!("conformance:{name}").into(), budget: budget(limit, Period::Day) }
+    Scope { account: format!("conformance:{name}").into(), quota: budget(limit, Period::Day) }
 }
 
-fn budget(limit: u64, period: Period) -> Option<Budget> {
-    Some(Budget { limit: NanoUsd(limit), period })
+fn budget(limit: u64, period: Period) -> Option<Quota> {
+    Some(Quota::usd(NanoUsd(limit), period))
 }
 
 /// `amount` is granted on `scopes`, now or within two seconds.
 async fn granted(ledger: &dyn Ledger, scopes: &[Scope], amount: u64) -> Ticket {
     for _ in 0..TRIES {
-        if let Ok(ticket) = ledger.reserve(scopes, NanoUsd(amount)).await {
+        if let Ok(ticket) = ledger.reserve(scopes, NanoUsd(amount).into()).await {
             return ticket;
         }
         tokio::time::sleep(PAUSE).await;
@@ -215,8 +340,39 @@ async fn granted(ledger: &dyn Ledger, scopes: &[Scope], amount: u64) -> Ticket {
     panic!("{amount} is not granted on {scopes:?}");
 }
 
+async fn until_granted(ledger: &dyn Ledger, scopes: &[Scope], worst: Amounts) -> Ticket {
+    for _ in 0..TRIES {
+        if let Ok(ticket) = ledger.reserve(scopes, worst).await {
+            return ticket;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("{worst:?} is not granted on {scopes:?}");
+}
+
+async fn limited(ledger: &dyn Ledger, scopes: &[Scope], worst: Amounts) -> Error {
+    match ledger.reserve(scopes, worst).await {
+        Ok(ticket) => panic!("{worst:?} on {scopes:?} was granted: {ticket:?}"),
+        Err(error) => {
+            assert_eq!(error.kind(), Kind::RateLimited, "{error}");
+            error
+        }
+    }
+}
+
+/// The hold that was kept as `name`, now or within two seconds.
+async fn resumed(ledger: &dyn Ledger, name: &str) -> Ticket {
+    for _ in 0..TRIES {
+        if let Some(ticket) = ledger.resume(name).await.expect("the store answers") {
+            return ticket;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("{name} was not kept");
+}
+
 async fn refused(ledger: &dyn Ledger, scopes: &[Scope], amount: u64) {
-    match ledger.reserve(scopes, NanoUsd(amount)).await {
+    match ledger.reserve(scopes, NanoUsd(amount).into()).await {
         Ok(ticket) => panic!("{amount} on {scopes:?} was granted: {ticket:?}"),
         Err(error) => assert_eq!(error.kind(), Kind::BudgetExhausted, "{error}"),
     }
@@ -235,9 +391,9 @@ async fn has_left(ledger: &dyn Ledger, scope: &Scope, left: u64) {
 }
 
 async fn probe(ledger: &dyn Ledger, scopes: &[Scope], amount: u64) -> bool {
-    match ledger.reserve(scopes, NanoUsd(amount)).await {
+    match ledger.reserve(scopes, NanoUsd(amount).into()).await {
         Ok(ticket) => {
-            ledger.settle(ticket, NanoUsd(0));
+            ledger.settle(ticket, NanoUsd(0).into());
             true
         }
         Err(_) => false,

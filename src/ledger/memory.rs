@@ -1,24 +1,26 @@
 use std::{
-    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
 };
 
-use jiff::Timestamp;
-
-use super::{Budget, Ledger, Period, Scope, Ticket, Window};
-use crate::{BoxFuture, Error, Kind, lock, price::NanoUsd};
+use super::{
+    Amounts, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window,
+    books::{Books, Place},
+};
+use crate::{BoxFuture, Error, lock};
 
 /// Balances in memory; they are gone with the process, and other nodes don't see them.
 ///
-/// An account begins anew when its period does, or when its budget gets another period. What was
-/// reserved in a window that has passed is not charged to the new one. Accounts are made when they
-/// are first reserved on and are kept, so there are as many as the configuration has names for.
+/// What was reserved in a window that has passed is not charged to the new one. Accounts are made when
+/// they are first reserved on, and are forgotten when nothing stands on them any more.
 #[derive(Debug)]
 pub struct MemoryLedger {
-    accounts: Mutex<HashMap<Arc<str>, Account>>,
-    kept: Mutex<HashMap<Box<str>, Ticket>>,
+    books: Mutex<Books>,
+    numbers: AtomicU64,
     clock: Clock,
 }
 
@@ -33,10 +35,10 @@ impl fmt::Debug for Clock {
 /// What stands on an account in its current window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balance {
-    /// What was spent.
-    pub posted: NanoUsd,
+    /// What was used, in the unit of the measure.
+    pub posted: u64,
     /// What is reserved and not settled yet.
-    pub held: NanoUsd,
+    pub held: u64,
     /// The window that both are of.
     pub window: Window,
 }
@@ -50,156 +52,71 @@ impl Default for MemoryLedger {
 impl MemoryLedger {
     /// A ledger whose windows go by another clock than that of the system.
     pub fn with_clock(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self { accounts: Mutex::default(), kept: Mutex::default(), clock: Clock(Box::new(now)) }
+        Self { books: Mutex::default(), numbers: AtomicU64::default(), clock: Clock(Box::new(now)) }
     }
 
-    /// What stands on `account`; `None` if nothing was ever reserved on it.
-    pub fn balance(&self, account: &str) -> Option<Balance> {
-        let now = (self.clock.0)();
-        let mut accounts = lock(&self.accounts);
-        let account = accounts.get_mut(account)?;
-        account.turn(account.period, now);
-        Some(account.balance)
+    /// What stands on `account`; `None` if nothing of the measure was reserved on it for the period. An
+    /// account without a quota counts [`Measure::Usd`] for [`Period::Total`].
+    pub fn balance(&self, account: &str, measure: Measure, period: Period) -> Option<Balance> {
+        let place = Place { account: account.into(), measure, period };
+        lock(&self.books).balance(&place, (self.clock.0)())
     }
 
-    fn hold(&self, scopes: &[Scope], amount: NanoUsd) -> Result<Ticket, Refusal> {
+    fn hold(&self, scopes: &[Scope], worst: Amounts) -> Result<Ticket, Error> {
+        let id = HoldId { node: 0, number: self.numbers.fetch_add(1, Ordering::Relaxed) };
         let now = (self.clock.0)();
-        let mut ticket = Ticket { holds: Vec::with_capacity(scopes.len()), amount };
-        let mut accounts = lock(&self.accounts);
-        for scope in scopes {
-            let account = accounts.entry(scope.account.clone()).or_default();
-            match account.hold(scope, amount, now) {
-                Ok(window) => ticket.holds.push((scope.account.clone(), window)),
-                Err(refusal) => {
-                    settle(&mut accounts, ticket, NanoUsd(0));
-                    return Err(refusal);
-                }
-            }
-        }
-        Ok(ticket)
+        let reserved = lock(&self.books).reserve(id, scopes, worst, now);
+        // The message is written when the lock is given back.
+        reserved.map_err(Error::from)
+    }
+
+    fn settle_as(&self, ticket: &Ticket, actual: impl Fn(&Hold) -> u64) {
+        let now = (self.clock.0)();
+        lock(&self.books).settle(ticket, actual, now, |_, _, _| {});
     }
 }
 
 impl Ledger for MemoryLedger {
-    fn reserve<'a>(&'a self, scopes: &'a [Scope], amount: NanoUsd) -> BoxFuture<'a, Result<Ticket, Error>> {
-        let answer = self.hold(scopes, amount).map_err(Error::from);
-        Box::pin(std::future::ready(answer))
+    fn reserve<'a>(&'a self, scopes: &'a [Scope], worst: Amounts) -> BoxFuture<'a, Result<Ticket, Error>> {
+        Box::pin(std::future::ready(self.hold(scopes, worst)))
     }
 
-    fn settle(&self, ticket: Ticket, actual: NanoUsd) {
-        settle(&mut lock(&self.accounts), ticket, actual);
+    fn settle(&self, ticket: Ticket, actual: Amounts) {
+        self.settle_as(&ticket, actual.on());
     }
 
     fn keep(&self, ticket: Ticket, name: &str) {
-        lock(&self.kept).insert(name.into(), ticket);
+        let kept = lock(&self.books).keep(ticket, name);
+        if let Err(ticket) = kept {
+            tracing::warn!(name, "a hold can't be kept, and is charged as it was held");
+            self.settle_as(&ticket, ticket.held());
+        }
     }
 
     fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
-        let kept = lock(&self.kept).remove(name);
-        Box::pin(std::future::ready(Ok(kept)))
+        Box::pin(std::future::ready(Ok(lock(&self.books).resume(name))))
     }
 
-    fn try_reserve(&self, scopes: &[Scope], amount: NanoUsd) -> Option<Result<Ticket, Error>> {
-        Some(self.hold(scopes, amount).map_err(Error::from))
-    }
-}
-
-fn settle(accounts: &mut HashMap<Arc<str>, Account>, ticket: Ticket, actual: NanoUsd) {
-    for (name, window) in ticket.holds {
-        if let Some(account) = accounts.get_mut(&name) {
-            account.settle(window, ticket.amount, actual);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Account {
-    period: Period,
-    /// When the window ends; `None` is never.
-    next: Option<SystemTime>,
-    balance: Balance,
-}
-
-impl Default for Account {
-    fn default() -> Self {
-        Self {
-            period: Period::Total,
-            next: None,
-            balance: Balance { posted: NanoUsd(0), held: NanoUsd(0), window: Window(0) },
-        }
-    }
-}
-
-impl Account {
-    /// Begins anew if it is time to. A clock that is set back does not bring an old window back.
-    fn turn(&mut self, period: Period, now: SystemTime) {
-        if self.period == period && self.next.is_none_or(|next| now < next) {
-            return;
-        }
-        let (window, next) = period.window(now);
-        *self = Self { period, next, ..Self::default() };
-        self.balance.window = window;
-    }
-
-    fn hold(&mut self, scope: &Scope, amount: NanoUsd, now: SystemTime) -> Result<Window, Refusal> {
-        self.turn(scope.budget.map_or(Period::Total, |budget| budget.period), now);
-        let balance = &mut self.balance;
-        if let Some(budget) = scope.budget {
-            let left = budget.limit.saturating_sub(balance.posted).saturating_sub(balance.held);
-            if left < amount || balance.posted > budget.limit {
-                let again = self.next.map(|next| (next, next.duration_since(now).unwrap_or_default()));
-                return Err(Refusal { account: scope.account.clone(), budget, left, needed: amount, again });
-            }
-        }
-        balance.held = balance.held + amount;
-        Ok(balance.window)
-    }
-
-    fn settle(&mut self, window: Window, amount: NanoUsd, actual: NanoUsd) {
-        let balance = &mut self.balance;
-        if balance.window == window {
-            balance.held = balance.held.saturating_sub(amount);
-            balance.posted = balance.posted + actual;
-        }
-    }
-}
-
-/// Becomes an [`Error`] when the lock is given back.
-struct Refusal {
-    account: Arc<str>,
-    budget: Budget,
-    left: NanoUsd,
-    needed: NanoUsd,
-    /// When the budget begins anew, as a time of day and counted from now.
-    again: Option<(SystemTime, Duration)>,
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        const SOON: Duration = Duration::from_secs(3_600);
-
-        let Refusal { account, budget: Budget { limit, period }, left, needed, again } = refusal;
-        let per = match period {
-            Period::Total => "in total".into(),
-            period => format!("per {period}"),
-        };
-        let mut message =
-            format!("the budget of {account} is used up: {limit} usd {per}, {left} left, {needed} needed");
-        if let Some(at) = again.and_then(|(at, _)| Timestamp::try_from(at).ok()) {
-            message.push_str(&format!(", a new one begins {at}"));
-        }
-        let error = Self::new(Kind::BudgetExhausted, message);
-        match again {
-            Some((_, wait)) if wait < SOON => error.with_retry_after(wait),
-            _ => error,
-        }
+    fn try_reserve(&self, scopes: &[Scope], worst: Amounts) -> Option<Result<Ticket, Error>> {
+        Some(self.hold(scopes, worst))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use jiff::Timestamp;
+
     use super::*;
-    use crate::ledger::conformance::{self, HandClock};
+    use crate::{
+        Kind,
+        ledger::{
+            Quota,
+            conformance::{self, HandClock},
+        },
+        price::NanoUsd,
+    };
 
     fn ledger(now: &str) -> (MemoryLedger, HandClock) {
         let clock = HandClock::new(now.parse::<Timestamp>().unwrap().into());
@@ -208,16 +125,18 @@ mod tests {
     }
 
     fn scope(account: &str, limit: u64, period: Period) -> Scope {
-        let budget = Budget { limit: NanoUsd(limit), period };
-        Scope { account: account.into(), budget: Some(budget) }
+        Scope { account: account.into(), quota: Some(Quota::usd(NanoUsd(limit), period)) }
     }
 
-    fn balance(posted: u64, held: u64) -> (NanoUsd, NanoUsd) {
-        (NanoUsd(posted), NanoUsd(held))
+    impl MemoryLedger {
+        fn accounts(&self) -> usize {
+            lock(&self.books).len()
+        }
     }
 
-    fn balance_of(ledger: &MemoryLedger, account: &str) -> (NanoUsd, NanoUsd) {
-        let balance = ledger.balance(account).unwrap();
+    /// What is posted and held on an account of money.
+    fn balance_of(ledger: &MemoryLedger, account: &str, period: Period) -> (u64, u64) {
+        let balance = ledger.balance(account, Measure::Usd, period).unwrap();
         (balance.posted, balance.held)
     }
 
@@ -238,7 +157,7 @@ mod tests {
         let tasks: Vec<_> = (0..5_000)
             .map(|_| {
                 let (ledger, scopes) = (ledger.clone(), scopes.clone());
-                tokio::spawn(async move { ledger.reserve(&scopes, NanoUsd(10)).await })
+                tokio::spawn(async move { ledger.reserve(&scopes, NanoUsd(10).into()).await })
             })
             .collect();
         let mut granted = Vec::new();
@@ -247,19 +166,19 @@ mod tests {
         }
 
         assert_eq!(granted.len(), 100);
-        assert_eq!(balance_of(&ledger, "key:a"), balance(0, 1_000));
-        assert_eq!(balance_of(&ledger, "team:b"), balance(0, 1_000));
-        granted.into_iter().for_each(|ticket| ledger.settle(ticket, NanoUsd(3)));
-        assert_eq!(balance_of(&ledger, "team:b"), balance(300, 0));
+        assert_eq!(balance_of(&ledger, "key:a", Period::Day), (0, 1_000));
+        assert_eq!(balance_of(&ledger, "team:b", Period::Month), (0, 1_000));
+        granted.into_iter().for_each(|ticket| ledger.settle(ticket, NanoUsd(3).into()));
+        assert_eq!(balance_of(&ledger, "team:b", Period::Month), (300, 0));
     }
 
     #[test]
     fn the_refusal_says_whose_budget_and_until_when() {
         let (ledger, _) = ledger("2026-11-21T12:00:00Z");
         let scopes = [scope("key:search", 50_000_000_000, Period::Month)];
-        let ticket = ledger.hold(&scopes, NanoUsd(49_997_900_000)).ok();
+        let ticket = ledger.hold(&scopes, NanoUsd(49_997_900_000).into()).ok();
 
-        let error = Error::from(ledger.hold(&scopes, NanoUsd(10_000_000)).err().unwrap());
+        let error = ledger.hold(&scopes, NanoUsd(10_000_000).into()).unwrap_err();
 
         assert_eq!(error.kind(), Kind::BudgetExhausted);
         assert_eq!(
@@ -275,44 +194,95 @@ mod tests {
     fn a_budget_that_begins_anew_soon_is_worth_waiting_for() {
         let (ledger, _) = ledger("2026-11-21T23:30:00Z");
         let refused = |period| {
-            let scope = scope(&format!("{period}"), 1, period);
-            Error::from(ledger.hold(&[scope], NanoUsd(2)).err().unwrap())
+            let scopes = [scope(&format!("{period}"), 2, period)];
+            let _held = ledger.hold(&scopes, NanoUsd(1).into()).unwrap();
+            ledger.hold(&scopes, NanoUsd(2).into()).unwrap_err()
         };
 
         assert_eq!(refused(Period::Day).retry_after(), Some(Duration::from_secs(1_800)));
         assert_eq!(refused(Period::Month).retry_after(), None);
         assert_eq!(
             refused(Period::Total).message(),
-            "the budget of total is used up: 0.000000001 usd in total, 0.000000001 left, 0.000000002 needed"
+            "the budget of total is used up: 0.000000002 usd in total, 0.000000001 left, 0.000000002 needed"
         );
+    }
+
+    #[test]
+    fn what_can_never_be_granted_is_not_worth_waiting_for() {
+        let (ledger, _) = ledger("2026-11-21T23:30:00Z");
+        let quota = Quota::new(Measure::Tokens, 1_000, Period::Minute);
+        let scopes = [Scope { account: "key:a".into(), quota: Some(quota) }];
+
+        let refused = |output| {
+            let error = ledger.hold(&scopes, Amounts { output, ..Amounts::default() }).unwrap_err();
+            (error.message().to_owned(), error.retry_after())
+        };
+
+        assert_eq!(
+            refused(1_001),
+            (
+                "the limit of key:a is used up: 1000 tokens per minute, 1000 left, 1001 needed, which is \
+                 more than it ever has"
+                    .to_owned(),
+                None
+            )
+        );
+        let _held = ledger.hold(&scopes, Amounts { input: 1_000, ..Amounts::default() }).unwrap();
+        assert_eq!(
+            refused(500),
+            (
+                "the limit of key:a is used up: 1000 tokens per minute, 0 left, 500 needed, enough is \
+                 given back 2026-11-21T23:30:30Z"
+                    .to_owned(),
+                Some(Duration::from_secs(30))
+            )
+        );
+    }
+
+    #[test]
+    fn accounts_on_which_nothing_stands_are_forgotten() {
+        let (ledger, clock) = ledger("2026-11-21T23:30:00Z");
+        let quota = Quota::new(Measure::Tokens, 60, Period::Minute);
+        let amounts = Amounts { output: 60, ..Amounts::default() };
+        let visit = |name: u32| {
+            let scopes = [Scope { account: format!("user:{name}").into(), quota: Some(quota) }];
+            ledger.settle(ledger.hold(&scopes, amounts).unwrap(), amounts);
+        };
+
+        (0..5_000).for_each(visit);
+        assert_eq!(ledger.accounts(), 5_000);
+        clock.set(clock.now() + Duration::from_secs(61));
+        (5_000..10_000).for_each(visit);
+
+        assert!(ledger.accounts() < 8_500, "{}", ledger.accounts());
     }
 
     #[test]
     fn the_report_knows_that_a_window_has_passed() {
         let (ledger, clock) = ledger("2026-11-21T12:00:00Z");
         let scopes = [scope("key:a", 100, Period::Day)];
-        let ticket = ledger.hold(&scopes, NanoUsd(10)).ok().unwrap();
-        ledger.settle(ticket, NanoUsd(7));
-        let before = ledger.balance("key:a").unwrap();
+        let ticket = ledger.hold(&scopes, NanoUsd(10).into()).ok().unwrap();
+        ledger.settle(ticket, NanoUsd(7).into());
+        let before = ledger.balance("key:a", Measure::Usd, Period::Day).unwrap();
 
         clock.set("2026-11-22T00:00:00Z".parse::<Timestamp>().unwrap().into());
-        let after = ledger.balance("key:a").unwrap();
+        let after = ledger.balance("key:a", Measure::Usd, Period::Day).unwrap();
 
-        assert_eq!(before.posted, NanoUsd(7));
-        assert_eq!(after.posted, NanoUsd(0));
+        assert_eq!(before.posted, 7);
+        assert_eq!(after.posted, 0);
         assert_eq!(after.window.0 - before.window.0, 86_400);
-        assert_eq!(ledger.balance("key:b"), None);
+        assert_eq!(ledger.balance("key:b", Measure::Usd, Period::Day), None);
     }
 
     #[test]
     fn a_clock_that_is_set_back_gives_nothing_back() {
         let (ledger, clock) = ledger("2026-11-22T00:00:10Z");
         let scopes = [scope("key:a", 100, Period::Day)];
-        let _held = ledger.hold(&scopes, NanoUsd(80)).ok().unwrap();
+        let _held = ledger.hold(&scopes, NanoUsd(80).into()).ok().unwrap();
 
         clock.set("2026-11-21T23:59:50Z".parse::<Timestamp>().unwrap().into());
 
-        assert!(ledger.hold(&scopes, NanoUsd(80)).is_err());
+        assert!(ledger.hold(&scopes, NanoUsd(80).into()).is_err());
     }
 
     #[test]
@@ -320,18 +290,18 @@ mod tests {
         let (ledger, _) = ledger("2026-11-21T12:00:00Z");
         let scopes = [scope("key:a", 100, Period::Day), scope("key:a", 100, Period::Day)];
 
-        assert!(ledger.hold(&scopes, NanoUsd(60)).is_err());
-        assert_eq!(balance_of(&ledger, "key:a"), balance(0, 0));
+        assert!(ledger.hold(&scopes, NanoUsd(60).into()).is_err());
+        assert_eq!(balance_of(&ledger, "key:a", Period::Day), (0, 0));
     }
 
     #[test]
     fn what_was_overspent_lets_no_free_request_in() {
         let (ledger, _) = ledger("2026-11-21T12:00:00Z");
         let scopes = [scope("key:a", 100, Period::Day)];
-        let ticket = ledger.hold(&scopes, NanoUsd(10)).ok().unwrap();
+        let ticket = ledger.hold(&scopes, NanoUsd(10).into()).ok().unwrap();
 
-        ledger.settle(ticket, NanoUsd(101));
+        ledger.settle(ticket, NanoUsd(101).into());
 
-        assert!(ledger.hold(&scopes, NanoUsd(0)).is_err());
+        assert!(ledger.hold(&scopes, NanoUsd(0).into()).is_err());
     }
 }

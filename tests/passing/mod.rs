@@ -18,7 +18,7 @@ use bartizan::{
     error::Reply,
     first_event::FirstEventLayer,
     ingest::IngestLayer,
-    ledger::{self, Ledger, MemoryLedger, Period},
+    ledger::{Ledger, Measure, MemoryLedger, Period, Quota},
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
     price::{NanoUsd, Price},
@@ -281,7 +281,10 @@ impl Gateway {
 
     /// What is held and what was spent.
     pub fn balance(&self, account: &str) -> (NanoUsd, NanoUsd) {
-        self.ledger.balance(account).map(|balance| (balance.held, balance.posted)).unwrap_or_default()
+        self.ledger
+            .balance(account, Measure::Usd, Period::Total)
+            .map(|balance| (NanoUsd(balance.held), NanoUsd(balance.posted)))
+            .unwrap_or_default()
     }
 }
 
@@ -324,13 +327,13 @@ where
 }
 
 fn keys() -> MemoryKeys {
-    let budget = |limit| ledger::Budget { limit, period: Period::Total };
+    let budget = |limit| Quota::usd(limit, Period::Total);
     let rich = budget(NanoUsd::from_usd(100));
     let keys = [
-        (KEY, VirtualKey::new("app").budget(rich)),
-        ("vk-other", VirtualKey::new("another").budget(rich)),
-        ("vk-narrow", VirtualKey::new("narrow").allow([Pattern::new("other")]).budget(rich)),
-        ("vk-poor", VirtualKey::new("poor").budget(budget(NanoUsd(1)))),
+        (KEY, VirtualKey::new("app").quota(rich)),
+        ("vk-other", VirtualKey::new("another").quota(rich)),
+        ("vk-narrow", VirtualKey::new("narrow").allow([Pattern::new("other")]).quota(rich)),
+        ("vk-poor", VirtualKey::new("poor").quota(budget(NanoUsd(1)))),
         ("vk-slow", VirtualKey::new("slow").requests("1/hour".parse().unwrap())),
     ];
     keys.map(|(key, known)| (KeyDigest::of(key), known)).into_iter().collect()

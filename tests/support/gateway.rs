@@ -15,7 +15,7 @@ use bartizan::{
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
-    ledger::{self, MemoryLedger, Period, Scope},
+    ledger::{Measure, MemoryLedger, Period, Quota, Scope},
     meter::MeterLayer,
     models::ModelsLayer,
     price::{NanoUsd, Price, Rates},
@@ -114,7 +114,10 @@ impl Gateway {
     /// What is held and what was spent on each account.
     pub fn balances(&self) -> [(NanoUsd, NanoUsd); 3] {
         ["key:app", "team:apps", "gateway"].map(|account| {
-            self.ledger.balance(account).map(|balance| (balance.held, balance.posted)).unwrap_or_default()
+            self.ledger
+                .balance(account, Measure::Usd, Period::Total)
+                .map(|balance| (NanoUsd(balance.held), NanoUsd(balance.posted)))
+                .unwrap_or_default()
         })
     }
 }
@@ -181,17 +184,15 @@ pub fn price() -> Price {
 fn keys() -> MemoryKeys {
     let scope = |account: &str| Scope {
         account: account.into(),
-        budget: Some(ledger::Budget { limit: NanoUsd::from_usd(100), period: Period::Total }),
+        quota: Some(Quota::usd(NanoUsd::from_usd(100), Period::Total)),
     };
     let app = VirtualKey::new("app")
         .team("apps")
-        .budget(ledger::Budget { limit: NanoUsd::from_usd(100), period: Period::Total })
+        .quota(Quota::usd(NanoUsd::from_usd(100), Period::Total))
         .scope(scope("team:apps"))
         .scope(scope("gateway"));
     let narrow = VirtualKey::new("narrow").allow([Pattern::new("claude")]);
-    let poor = VirtualKey::new("poor")
-        .budget(ledger::Budget { limit: NanoUsd(1), period: Period::Total })
-        .scope(scope("gateway"));
+    let poor = VirtualKey::new("poor").quota(Quota::usd(NanoUsd(1), Period::Total)).scope(scope("gateway"));
     let slow = VirtualKey::new("slow").requests("1/hour".parse().unwrap());
     let old = VirtualKey::new("old").disabled(true);
     [(KEY, app), ("vk-narrow", narrow), ("vk-poor", poor), ("vk-slow", slow), ("vk-disabled", old)]
