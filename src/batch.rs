@@ -11,7 +11,9 @@
 //!    over, with the tokens that the provider has counted; otherwise it is kept again. Of two who ask at
 //!    once, one gets it.
 //!
-//! What nobody asks for stays held: that is the safe side.
+//! What nobody asks for stays held: that is the safe side. What has ended without a word on its tokens is
+//! charged its share of the worst case, as an estimate. Where no [`BudgetLayer`](crate::budget::BudgetLayer)
+//! stands, nobody can tell who asks first, and nothing is charged.
 
 use std::ops::Range;
 

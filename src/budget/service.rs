@@ -167,15 +167,19 @@ mod tests {
         },
     };
 
+    use bytes::Bytes;
     use tower::{Layer, ServiceExt, service_fn};
 
     use super::*;
     use crate::{
-        BoxFuture, Target, Tokens,
+        BoxFuture, Exchange, Target, Tokens,
         auth::VirtualKey,
+        batch::{Batch, Requests},
         budget::Prices,
-        exchange::Outcome,
+        dialect::OPENAI_BATCHES,
+        exchange::{Job, Outcome},
         ledger::{Amounts, Ledger, Measure, MemoryLedger, Period, Quota, Scope},
+        payload::Head,
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
     };
@@ -388,6 +392,98 @@ mod tests {
             let error = service.oneshot(ask("m", Some(key()))).await.unwrap_err();
 
             assert_eq!(error.kind(), Kind::BudgetExhausted);
+        }
+    }
+
+    fn about(stage: Stage) -> Request<Payload> {
+        let requests = Requests::default();
+        let head = Head {
+            model: "m".into(),
+            batch: Some(Box::new(Batch { requests, stage, proof: None })),
+            ..Head::default()
+        };
+        let mut req = Request::new(Payload::new(&OPENAI_BATCHES, head, Bytes::new(), Exchange::default()));
+        req.extensions_mut().insert(Caller::new(key()));
+        req
+    }
+
+    fn beginning() -> Request<Payload> {
+        about(Stage::Begun { file_at: 0..0, file: "f".into() })
+    }
+
+    fn following() -> Request<Payload> {
+        about(Stage::Followed { hold: "b".into() })
+    }
+
+    /// Spends [`ACTUAL`] if it learns for whom the job is held.
+    async fn work(
+        req: Request<Payload>,
+        ending: Ending,
+        next: Option<Job>,
+    ) -> Result<Response<Script>, Error> {
+        let is_ours = next.is_some_and(|next| req.body().exchange().advance_job(next));
+        if is_ours && req.body().exchange().learn(|learnt| learnt.job == Job::Over) {
+            return spend(req, ending).await;
+        }
+        ending.answer().await
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_is_held_however_it_is_asked_for() {
+        for (ledger, layer) in layers() {
+            let going_on = || Some(Job::Running("b".into()));
+            let begun = layer.layer(service_fn(move |req| work(req, Ending::Complete, going_on())));
+            drop(begun.oneshot(beginning()).await.unwrap());
+            let held = [Some((NanoUsd(0), WORST)); 2];
+            assert_eq!(balances(&ledger), held);
+
+            for ending in ENDINGS {
+                for next in [None, going_on()] {
+                    let service = layer.layer(service_fn(move |req| work(req, ending, next.clone())));
+                    // A slow ledger may not have been asked before the client leaves.
+                    let (before, after) = (|| {}, || assert_eq!(balances(&ledger), held, "{ending:?}"));
+                    ending.play(service.oneshot(following()), before, after).await;
+                }
+            }
+
+            for _ in 0..2 {
+                let service = layer.layer(service_fn(|req| work(req, Ending::Complete, Some(Job::Over))));
+                drop(service.oneshot(following()).await.unwrap());
+                assert_eq!(balances(&ledger), [Some((ACTUAL, NanoUsd(0))); 2]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_not_begun_costs_nothing() {
+        for (ledger, layer) in layers() {
+            for ending in ENDINGS {
+                let service = layer.layer(service_fn(move |req| work(req, ending, None)));
+                let free =
+                    || assert!(balances(&ledger).iter().flatten().all(|b| *b == (NanoUsd(0), NanoUsd(0))));
+
+                ending.play(service.oneshot(beginning()), || {}, free).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_who_ask_for_a_job_one_holds_what_it_costs() {
+        for (ledger, layer) in layers() {
+            let begun =
+                layer.layer(service_fn(|req| work(req, Ending::Complete, Some(Job::Running("b".into())))));
+            drop(begun.oneshot(beginning()).await.unwrap());
+            let service = |next: Option<Job>| {
+                layer.layer(service_fn(move |req| work(req, Ending::DroppedAfterFrame, next.clone())))
+            };
+
+            let first = service(None).oneshot(following()).await.unwrap();
+            drop(service(Some(Job::Over)).oneshot(following()).await.unwrap());
+            assert_eq!(balances(&ledger), [Some((NanoUsd(0), WORST)); 2]);
+            drop(first);
+            drop(service(Some(Job::Over)).oneshot(following()).await.unwrap());
+
+            assert_eq!(balances(&ledger), [Some((ACTUAL, NanoUsd(0))); 2]);
         }
     }
 }

@@ -406,3 +406,38 @@ impl Prices {
         Some(Listing { facts: facts.unwrap_or_default(), ..first })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_go_to_those_that_have_them_as_openai_does() {
+        let have_them = |kind: &str| {
+            let kind: ProviderKind = serde_json::from_value(kind.into()).unwrap();
+            natives(kind).iter().filter(|native| BATCHES.iter().any(|one| one.id() == native.id())).count()
+        };
+
+        for kind in ["openai", "azure", "groq", "qwen", "openai-compatible"] {
+            assert_eq!(have_them(kind), 2, "{kind}");
+        }
+        for kind in
+            ["anthropic", "gemini", "vertex", "bedrock", "demo", "mistral", "together", "xai", "ollama"]
+        {
+            assert_eq!(have_them(kind), 0, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_that_of_the_provider() {
+        let mut provider = Provider::new(ProviderKind::OpenAi);
+        assert_eq!(secret(&provider), None);
+
+        provider.api_key = Some(crate::secret::Secret::new("a"));
+        let one = secret(&provider).unwrap();
+        provider.api_key = Some(crate::secret::Secret::new("b"));
+
+        assert_ne!(one, secret(&provider).unwrap());
+        assert_ne!(OwnSecret::default().0, OwnSecret::default().0);
+    }
+}

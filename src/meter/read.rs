@@ -37,7 +37,7 @@ pub struct ReadUsage {
     failure: Option<Kind>,
     answer: Answer,
     /// What goes on after the answer.
-    job: Option<ReadJob>,
+    job: Option<Box<ReadJob>>,
 }
 
 #[derive(Debug)]
@@ -61,8 +61,8 @@ impl ReadUsage {
     pub(super) fn new(req: &Request<Payload>, target: &Arc<Target>) -> Self {
         let payload = req.body();
         let head = payload.head();
-        let job = ReadJob::of(req, target);
-        let target = job.as_ref().map_or(target, ReadJob::target);
+        let job = ReadJob::of(req, target).map(Box::new);
+        let target = job.as_ref().map_or(target, |job| job.target());
         let answer = if head.is_opaque {
             Answer::Opaque
         } else if head.stream {

@@ -1,4 +1,5 @@
-//! The endpoints of OpenAI's API that are passed through: images, sound, film, moderation, ranking.
+//! The endpoints of OpenAI's API that are passed through: images, sound, film, moderation, ranking; and
+//! [`batches`], which are more than a row.
 //!
 //! They are counted, charged and recorded like conversations, and never translated. Each is a row: where
 //! it is, what its requests look like, how the most that one may use is told from it, and how its answer
