@@ -20,8 +20,10 @@ pub struct VirtualKey {
     pub team: Option<Arc<str>>,
     /// The models it may ask for; `None` is all of them.
     pub allow: Option<Vec<Pattern>>,
-    /// How many requests it may make.
-    pub requests: Option<Rate>,
+    /// The customer it belongs to.
+    pub customer: Option<Arc<str>>,
+    /// How many requests it, its team, its customer and the gateway may make, by the name of the account.
+    pub rates: Vec<(Arc<str>, Rate)>,
     /// The accounts that its requests are charged to: its own, its team's, the gateway's.
     pub scopes: Vec<Scope>,
     /// When it stops being accepted.
@@ -37,8 +39,9 @@ impl VirtualKey {
             name: name.into(),
             team: None,
             allow: None,
-            requests: None,
-            scopes: vec![Scope { account: format!("key:{name}").into(), quota: None }],
+            customer: None,
+            rates: Vec::new(),
+            scopes: vec![Scope::counted(format!("key:{name}"))],
             expires: None,
             disabled: false,
         }
@@ -56,19 +59,20 @@ impl VirtualKey {
         Self { allow: Some(models.into_iter().collect()), ..self }
     }
 
-    /// Sets how many requests it may make.
+    /// Adds a rate of requests that it may make.
     #[must_use]
-    pub fn requests(self, rate: Rate) -> Self {
-        Self { requests: Some(rate), ..self }
+    pub fn requests(mut self, rate: Rate) -> Self {
+        self.rates.push((format!("key:{}", self.name).into(), rate));
+        self
     }
 
     /// Adds a quota of its own account.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
-        let account = format!("key:{}", self.name).into();
+        let account: Arc<str> = format!("key:{}", self.name).into();
         // Quotas count for themselves.
         self.scopes.retain(|scope| scope.account != account || scope.quota.is_some());
-        self.scopes.insert(0, Scope { account, quota: Some(quota) });
+        self.scopes.insert(0, Scope::new(account, quota));
         self
     }
 

@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     mem,
     task::{Context, Poll},
 };
@@ -7,14 +8,16 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
-use super::{BudgetLayer, Settle, StoreAway, UnknownPrice, settle::Hold};
+use super::{
+    BudgetLayer, Settle, StoreAway, UnknownPrice,
+    job::{JobRequest, is_job},
+};
 use crate::{
-    Error, Ingested, Kind, Payload,
+    Error, Exchange, Ingested, Kind, Payload,
     auth::Caller,
-    batch::Stage,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::Ticket,
+    ledger::{Measure, Quota, Scope, Ticket},
     price::NanoUsd,
 };
 
@@ -44,13 +47,13 @@ where
     fn call(&mut self, req: Request<B>) -> Self::Future {
         match self.settings.reserve(&req) {
             Ok(Reserved::Now(ticket)) => {
-                let watch = self.settings.watch(ticket, req.body().payload());
+                let watch = self.settings.watch(ticket, req.body().payload().exchange().clone());
                 Watched::called(self.inner.call(req), watch)
             }
-            Ok(Reserved::Later(wanted)) => {
+            Ok(Reserved::Later(amount)) => {
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
-                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), wanted, req)))
+                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), amount, req)))
             }
             Err(error) => Watched::refused(error),
         }
@@ -61,21 +64,13 @@ enum Reserved {
     /// The ledger has answered, or need not be asked.
     Now(Option<Ticket>),
     /// The ledger wants to be waited for.
-    Later(Wanted),
-}
-
-/// What the ledger is asked for.
-enum Wanted {
-    /// A hold on all accounts of the caller.
-    Amount(NanoUsd),
-    /// One that was kept under this name.
-    Kept(Box<str>),
+    Later(NanoUsd),
 }
 
 async fn admit<S, B, R>(
     mut ready: S,
     settings: BudgetLayer,
-    wanted: Wanted,
+    amount: NanoUsd,
     req: Request<B>,
 ) -> Result<Response<Followed<R, Settle>>, Error>
 where
@@ -84,37 +79,38 @@ where
     B: Ingested,
     R: Body,
 {
-    let answer = match wanted {
-        Wanted::Amount(amount) => {
-            let caller = Caller::of(&req)?.clone();
-            settings.ledger.reserve(&caller.scopes, amount.into()).await.map(Some)
-        }
-        Wanted::Kept(name) => settings.ledger.resume(&name).await,
+    if is_job(req.body().payload()) {
+        let watch = settings.watch_job(JobRequest::of(&req)?, amount).await?;
+        return Watched::called(ready.call(req), watch).await;
+    }
+    let answer = {
+        let caller = Caller::of(&req)?.clone();
+        settings.ledger.reserve(&scopes(&caller, req.body().payload()), amount.into()).await
     };
-    let watch = settings.watch(settings.judge(answer)?, req.body().payload());
+    let watch = settings.watch(settings.judge(answer)?, req.body().payload().exchange().clone());
     Watched::called(ready.call(req), watch).await
 }
 
 impl BudgetLayer {
     fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
-        let (caller, payload) = (Caller::of(req)?, req.body().payload());
-        let stage = payload.head().batch.as_ref().map(|batch| &batch.stage);
-        if let Some(Stage::Followed { hold }) = stage {
-            return Ok(Reserved::Later(Wanted::Kept(hold.clone())));
+        let caller = Caller::of(req)?;
+        let amount = self.amount(caller, req.body().payload())?;
+        if is_job(req.body().payload()) {
+            return Ok(Reserved::Later(amount));
         }
-        let amount = self.amount(caller, payload)?;
-        // A batch is held without an account too, so that somebody reports what it has cost, and only one.
-        if caller.scopes.is_empty() && !matches!(stage, Some(Stage::Begun { .. })) {
+        let scopes = scopes(caller, req.body().payload());
+        if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
-        match self.ledger.try_reserve(&caller.scopes, amount.into()) {
-            Some(answer) => self.judge(answer.map(Some)).map(Reserved::Now),
-            None => Ok(Reserved::Later(Wanted::Amount(amount))),
+        match self.ledger.try_reserve(&scopes, amount.into()) {
+            Some(answer) => self.judge(answer).map(Reserved::Now),
+            None => Ok(Reserved::Later(amount)),
         }
     }
 
     fn amount(&self, caller: &Caller, payload: &Payload) -> Result<NanoUsd, Error> {
-        let has_budget = || caller.scopes.iter().any(|scope| scope.quota.is_some());
+        let is_budget = |quota: &Quota| quota.measure == Measure::Usd && !quota.shadow;
+        let has_budget = || caller.scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
         match self.prices.worst_case(payload) {
             Some(amount) => Ok(amount),
             None if self.unknown_price == UnknownPrice::Refuse && has_budget() => Err(Error::new(
@@ -131,10 +127,10 @@ impl BudgetLayer {
     }
 
     /// Whether the ledger's answer lets the request in.
-    fn judge(&self, answer: Result<Option<Ticket>, Error>) -> Result<Option<Ticket>, Error> {
+    pub(super) fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
         match answer {
-            Ok(ticket) => Ok(ticket),
-            Err(error) if error.kind() != Kind::BudgetExhausted && self.store_away == StoreAway::Allow => {
+            Ok(ticket) => Ok(Some(ticket)),
+            Err(error) if self.store_away == StoreAway::Allow && !is_refusal(&error) => {
                 tracing::warn!(?error, "the ledger can't be asked, a request goes on uncounted");
                 Ok(None)
             }
@@ -142,19 +138,37 @@ impl BudgetLayer {
         }
     }
 
-    fn watch(&self, ticket: Option<Ticket>, payload: &Payload) -> OnEnd<Settle> {
-        let exchange = payload.exchange();
-        let batch = payload.head().batch.as_ref().filter(|batch| batch.is_job());
-        if ticket.is_some() && batch.is_some() {
-            exchange.hold_job();
+    pub(super) fn watch(&self, ticket: Option<Ticket>, exchange: Exchange) -> OnEnd<Settle> {
+        if let Some(ticket) = &ticket {
+            note(ticket, &exchange);
         }
-        let name = batch.and_then(|batch| match &batch.stage {
-            Stage::Followed { hold } => Some(hold.clone()),
-            _ => None,
-        });
-        let hold = ticket.map(|ticket| Hold { ticket, ledger: self.ledger.clone(), name });
-        OnEnd::new(Settle::new(hold, exchange.clone()))
+        OnEnd::new(Settle::new(ticket, self.ledger.clone(), exchange))
     }
+}
+
+/// The accounts that a request is charged to.
+pub(super) fn scopes<'a>(caller: &'a Caller, payload: &Payload) -> Cow<'a, [Scope]> {
+    if caller.scopes.iter().all(|scope| scope.models.is_none()) {
+        return Cow::Borrowed(&caller.scopes);
+    }
+    let model = payload.model();
+    caller.scopes.iter().filter(|scope| scope.is_for(model)).cloned().collect()
+}
+
+/// Whether the ledger was asked, and said no.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), Kind::BudgetExhausted | Kind::RateLimited)
+}
+
+/// Writes down what the ledger says beside yes.
+fn note(ticket: &Ticket, exchange: &Exchange) {
+    if ticket.standings.is_empty() && ticket.shadowed.is_empty() {
+        return;
+    }
+    exchange.learn(|learnt| {
+        ticket.standings.iter().for_each(|standing| learnt.standings.note(*standing));
+        learnt.shadowed.extend(ticket.shadowed.iter().map(|error| error.message().into()));
+    });
 }
 
 #[cfg(test)]
@@ -172,13 +186,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        BoxFuture, Exchange, Target, Tokens,
+        BoxFuture, Target, Tokens,
+        access::Pattern,
         auth::VirtualKey,
-        batch::{Batch, Requests},
+        batch::{Batch, Requests, Stage},
         budget::Prices,
         dialect::OPENAI_BATCHES,
         exchange::{Job, Outcome},
-        ledger::{Amounts, Ledger, Measure, MemoryLedger, Period, Quota, Scope},
+        ledger::{Amounts, Ledger, MemoryLedger, Period},
         payload::Head,
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
@@ -248,7 +263,7 @@ mod tests {
 
     fn key() -> VirtualKey {
         let budget = Quota::usd(NanoUsd(100), Period::Total);
-        VirtualKey::new("a").quota(budget).scope(Scope { account: "team:b".into(), quota: None })
+        VirtualKey::new("a").quota(budget).scope(Scope::counted("team:b"))
     }
 
     fn layers() -> [(Arc<MemoryLedger>, BudgetLayer); 2] {
@@ -335,6 +350,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_quota_for_some_models_is_not_asked_for_others() {
+        let key = || {
+            let narrow = Quota::new(Measure::Requests, 1, Period::Day);
+            let scope = Scope { models: Some(Pattern::new("gpt-*")), ..Scope::new("key:a gpt-*", narrow) };
+            Some(VirtualKey::new("a").scope(scope))
+        };
+        for (_, layer) in layers() {
+            let ask = |model| {
+                layer.layer(service_fn(|req| spend(req, Ending::Complete))).oneshot(ask(model, key()))
+            };
+
+            drop(ask("gpt-4o").await.unwrap());
+            drop(ask("claude").await.unwrap());
+            let refused = ask("gpt-4o-mini").await.unwrap_err();
+
+            assert_eq!(refused.kind(), Kind::RateLimited);
+            assert!(refused.message().starts_with("the limit of key:a gpt-* is used up: 1 requests per day"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_ledger_says_beside_yes_is_written_down() {
+        let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 1_000, Period::Minute));
+        let watched = Scope::new("team:b", Quota::usd(NanoUsd(1), Period::Day).shadow(true));
+        for (_, layer) in layers() {
+            let key = VirtualKey::new("a").scope(limit.clone()).scope(watched.clone());
+            let req = ask("m", Some(key));
+            let exchange = req.body().exchange().clone();
+
+            drop(layer.layer(service_fn(|req| spend(req, Ending::Complete))).oneshot(req).await.unwrap());
+
+            let (standing, shadowed) = exchange
+                .learn(|learnt| (learnt.standings.of(Measure::Tokens).copied(), learnt.shadowed.clone()));
+            assert_eq!(standing.map(|standing| (standing.limit, standing.left)), Some((1_000, 1_000)));
+            assert_eq!(shadowed.len(), 1);
+            assert!(shadowed[0].starts_with("the budget of team:b is used up"), "{shadowed:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn without_a_caller_nothing_is_called() {
         for (_, layer) in layers() {
             let service = layer.layer(service_fn(async |_| -> Result<Response<Script>, Infallible> {
@@ -352,7 +407,7 @@ mod tests {
         let ledger = Arc::new(MemoryLedger::default());
         let layer = BudgetLayer::new(ledger.clone(), Arc::new(Fixed(None)));
         let inner = service_fn(|req| spend(req, Ending::Complete));
-        let unlimited = || VirtualKey::new("a").scope(Scope { account: "team:b".into(), quota: None });
+        let unlimited = || VirtualKey::new("a").scope(Scope::counted("team:b"));
 
         let refused = layer.layer(inner).oneshot(ask("m", Some(key()))).await.unwrap_err();
         assert_eq!((refused.kind(), refused.param()), (Kind::Forbidden, Some("model")));

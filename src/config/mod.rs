@@ -63,10 +63,12 @@ mod money;
 mod place;
 mod problem;
 mod provider;
+mod quotas;
 mod read;
 mod resolve;
 mod schema;
 mod server;
+mod several;
 mod suggest;
 mod units;
 mod variables;
@@ -84,14 +86,16 @@ pub use self::watch::Watch;
 pub use self::{
     build::Builder,
     credentials::Credentials,
-    keys::{AuthMode, Gateway, Key, Limits, Team},
+    keys::{AuthMode, Customer, Gateway, Key, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
-    money::{Away, Budget, Ceiling, StoreAway, UnknownPrice, UsdPrice},
+    money::{Away, Ceiling, StoreAway, UnknownPrice, UsdPrice},
     problem::{ConfigError, Place, Problem},
     provider::Provider,
+    quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
     server::{Log, LogFormat, Records, Server},
+    several::Several,
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
 pub use crate::secret::Secret;
@@ -125,7 +129,9 @@ pub struct Config {
     pub store_away: StoreAway,
     /// The gateway as a whole.
     pub gateway: Gateway,
-    /// Keys that spend from one budget, by the team's name.
+    /// Organisations whose teams and keys share budgets and limits, by the customer's name.
+    pub customers: BTreeMap<String, Customer>,
+    /// Keys that share budgets and limits, by the team's name.
     pub teams: BTreeMap<String, Team>,
     /// The keys that clients may present.
     pub keys: Vec<Key>,
