@@ -4,7 +4,7 @@ mod passing;
 
 use std::time::Duration;
 
-use bartizan::{Kind, price::NanoUsd, record::Record};
+use bartizan::{Kind, auth::KeyDigest, own_ids::Seal, price::NanoUsd, record::Record};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use passing::{Answered, Asked, Gateway, Got, KEY, form, json, price};
@@ -360,6 +360,34 @@ async fn nothing_of_another_key_exists() {
         }
     }
     assert_eq!(gateway.first.sent().len(), sent);
+}
+
+#[tokio::test]
+async fn what_an_id_tells_is_believed_of_the_gateway_only() {
+    let gateway = Gateway::new(price(PRICE));
+    let file = stored(&gateway).await;
+    // All that a client can know.
+    let seal = Seal::new(&KeyDigest::of(KEY));
+    let told = seal.open(file.strip_prefix("file-").unwrap()).unwrap();
+    assert!(told.contains("file-provider1"), "{told}");
+
+    for (what, instead) in [
+        (r#""output":2000"#, r#""output":0"#),
+        (r#""model":"m""#, r#""model":"other""#),
+        ("file-provider1", "file-provider2"),
+        (r#""proof":""#, r#""proof":"A"#),
+        (r#""proof":""#, r#""other":""#),
+    ] {
+        let forged = told.replace(what, instead);
+        assert_ne!(forged, told, "{what}");
+        let forged = format!("file-{}", seal.close(&forged));
+
+        let answer = gateway.ask(KEY, Method::POST, "/v1/batches", beginning(&forged)).await;
+
+        assert!(matches!(answer.status.as_u16(), 400 | 404), "{what}: {answer:?}");
+        assert_eq!(balance(&gateway), (NanoUsd(0), NanoUsd(0)));
+    }
+    assert_eq!(gateway.first.sent().len(), 1);
 }
 
 #[tokio::test]

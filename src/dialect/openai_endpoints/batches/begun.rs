@@ -5,7 +5,7 @@ use http::{Method, StatusCode, request::Parts};
 
 use super::{BATCH, FILE, error_in_answer, id, kept, no_list, open, parts_of, rest, status};
 use crate::{
-    Dialect, Error, Kind, Payload, Tokens,
+    Dialect, Error, Kind, Payload, Tokens, Work,
     batch::{Batch, Requests, Stage, hold},
     body::sse,
     dialect::{Closing, IdMember, Progress, Sent, openai_endpoints::fields::Fields, openai_error},
@@ -150,6 +150,8 @@ fn follow(parts: &Parts, batch: &str, what: Option<&str>) -> Result<Head, Error>
     };
     let stage = Stage::Followed { hold: hold(&place.target, &place.id) };
     Ok(Head {
+        // What it costs was held when it was begun.
+        work: Some(Work::default()),
         batch: Some(Box::new(Batch { requests, stage, proof: Some(proof) })),
         ..kept(parts, place, PATH, what)
     })

@@ -135,6 +135,8 @@ impl File {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const CHAT: &str = "/v1/chat/completions";
@@ -219,5 +221,32 @@ mod tests {
 
         assert!(read(file[1..].join("\n").as_bytes()).is_ok());
         assert_eq!(refused(&file.join("\n")), "line 50001: a batch has no more than 50000 requests");
+    }
+
+    proptest! {
+        #[test]
+        fn where_the_models_stand_is_right_however_the_lines_are_written(
+            before in prop::collection::vec("( |\t|\r){0,2}", 1..6),
+            name in "[a-z\u{e9}/.-]{1,8}",
+        ) {
+            let lines = before.iter().enumerate().map(|(n, space)| {
+                let space = space.trim_matches('\r');
+                format!(r#"{space}{{"body":{{{space}"model"{space}:"{name}","input":"é{n}"}},"custom_id":"{n}","method":"POST","url":"/v1/embeddings"}}"#)
+            });
+            let file = lines.collect::<Vec<_>>().join("\n");
+
+            let read = read(file.as_bytes()).unwrap();
+
+            prop_assert_eq!(&*read.model, &*name);
+            prop_assert_eq!(read.models_at.len(), before.len());
+            for at in read.models_at {
+                prop_assert_eq!(&file[at], format!("\"{name}\""));
+            }
+        }
+
+        #[test]
+        fn no_file_makes_it_panic(file in r#"(\{|\}|"custom_id":|"a"|"body":|"url":|"/v1/embeddings"|"method":"POST"|"model":|,|:|\n|\r|é|\[|1| ){0,40}"#) {
+            let _ = read(file.as_bytes());
+        }
     }
 }
