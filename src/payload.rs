@@ -33,7 +33,7 @@ pub struct Head {
     /// How the model's name stands there.
     pub model_form: ModelForm,
     /// Where the same name stands again; it is exchanged there by
-    /// [`Dialect::repeat_model`](crate::dialect::Dialect::repeat_model).
+    /// [`Dialect::repeat_model`].
     pub model_again_at: Vec<Range<usize>>,
     /// Where the object that asks for token counts in streams stands in the bytes.
     pub usage_at: Option<Range<usize>>,
