@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::{
     Error, Kind, Target, Tokens, Units, Work,
     auth::Caller,
+    labels::Labels,
     ledger::{Amounts, Standings},
     lock,
     price::NanoUsd,
@@ -48,6 +49,8 @@ pub struct Learnt {
     pub caller: Option<Caller>,
     /// What is asked for; `None` until the body is read.
     pub asked: Option<Asked>,
+    /// Whom and what the request is for.
+    pub labels: Labels,
     /// How the caller stands with its limits.
     pub standings: Standings,
     /// The refusals of quotas that only watch.

@@ -211,6 +211,7 @@ pub mod headers;
 pub mod health;
 pub mod in_flight;
 pub mod ingest;
+pub mod labels;
 pub mod ledger;
 pub mod meter;
 pub mod models;

@@ -37,6 +37,10 @@ pub struct Head {
     pub model_again_at: Vec<Range<usize>>,
     /// Where the object that asks for token counts in streams stands in the bytes.
     pub usage_at: Option<Range<usize>>,
+    /// Where the end user's name stands in the bytes, as a JSON string.
+    pub user_at: Option<Range<usize>>,
+    /// Where the client's own data stand in the bytes, as a JSON object.
+    pub metadata_at: Option<Range<usize>>,
     /// The most that the request uses, where that can't be told from its size and `max_output`.
     pub work: Option<Work>,
     /// The type of the body with its boundary, if it isn't JSON.

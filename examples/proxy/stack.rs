@@ -12,6 +12,7 @@ use bartizan::{
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
+    labels::LabelsLayer,
     ledger::MemoryLedger,
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
@@ -33,6 +34,7 @@ pub struct Gateway {
     pub ready: Ready,
     dispatch: Dispatch,
     keys: Arc<MemoryKeys>,
+    labels: LabelsLayer,
     builder: Builder,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
@@ -43,6 +45,7 @@ pub struct Gateway {
 pub struct Reloading {
     pub dispatch: Dispatch,
     pub keys: Arc<MemoryKeys>,
+    pub labels: LabelsLayer,
     pub builder: Builder,
     /// What can't be changed: whether keys are asked for at all.
     pub auth: AuthMode,
@@ -58,6 +61,7 @@ impl Gateway {
             ready: Ready::default(),
             dispatch,
             keys,
+            labels: LabelsLayer::new(config.label_rules()),
             builder,
             drain: DrainLayer::new(MAX_DRAINED),
             records,
@@ -69,6 +73,7 @@ impl Gateway {
         Reloading {
             dispatch: self.dispatch.clone(),
             keys: self.keys.clone(),
+            labels: self.labels.clone(),
             builder: self.builder.clone(),
             auth: config.auth,
         }
@@ -127,6 +132,8 @@ impl Gateway {
             )
             // The first that needs the model: nothing is reserved for what isn't allowed.
             .layer(AccessLayer::new())
+            // Knows whom and what the request is for, and charges their accounts too.
+            .layer(self.labels.clone())
             // Last before the call: what is held is held as shortly as possible.
             .layer(budget)
             .service(self.dispatch.clone())

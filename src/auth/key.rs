@@ -1,4 +1,4 @@
-use std::{ops::Deref, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, ops::Deref, sync::Arc, time::SystemTime};
 
 use http::Request;
 
@@ -26,6 +26,8 @@ pub struct VirtualKey {
     pub rates: Vec<(Arc<str>, Rate)>,
     /// The accounts that its requests are charged to: its own, its team's, the gateway's.
     pub scopes: Vec<Scope>,
+    /// The tags that its requests have to say.
+    pub required_tags: Vec<Box<str>>,
     /// When it stops being accepted.
     pub expires: Option<SystemTime>,
     /// Whether it is refused although it is known.
@@ -42,6 +44,7 @@ impl VirtualKey {
             customer: None,
             rates: Vec::new(),
             scopes: vec![Scope::counted(format!("key:{name}"))],
+            required_tags: Vec::new(),
             expires: None,
             disabled: false,
         }
@@ -83,6 +86,13 @@ impl VirtualKey {
         self
     }
 
+    /// Adds a tag that its requests have to say.
+    #[must_use]
+    pub fn required_tag(mut self, name: &str) -> Self {
+        self.required_tags.push(name.into());
+        self
+    }
+
     /// Sets when it stops being accepted.
     #[must_use]
     pub fn expires(self, at: SystemTime) -> Self {
@@ -107,19 +117,35 @@ pub struct Caller {
     key: Arc<VirtualKey>,
     /// Of what it presented.
     digest: Option<KeyDigest>,
+    /// What is charged besides the scopes of the key.
+    besides: Vec<Scope>,
 }
 
 impl Caller {
     /// The caller whose key is `key`. What is [sealed](crate::own_ids) for it is sealed with its name, until
     /// there is [something better](Self::presented).
     pub fn new(key: impl Into<Arc<VirtualKey>>) -> Self {
-        Self { key: key.into(), digest: None }
+        Self { key: key.into(), digest: None, besides: Vec::new() }
     }
 
     /// The same caller, by the digest of what it presented, which nobody else knows.
     #[must_use]
     pub fn presented(self, digest: KeyDigest) -> Self {
         Self { digest: Some(digest), ..self }
+    }
+
+    /// The same caller, where this request is charged to other accounts too.
+    #[must_use]
+    pub fn charged(self, scopes: Vec<Scope>) -> Self {
+        Self { besides: scopes, ..self }
+    }
+
+    /// The accounts that a request to `model` is charged to.
+    pub fn scopes_for(&self, model: &str) -> Cow<'_, [Scope]> {
+        if self.besides.is_empty() && self.scopes.iter().all(|scope| scope.models.is_none()) {
+            return Cow::Borrowed(&self.scopes);
+        }
+        self.scopes.iter().chain(&self.besides).filter(|scope| scope.is_for(model)).cloned().collect()
     }
 
     pub(crate) fn digest(&self) -> KeyDigest {

@@ -2,7 +2,7 @@
 
 use http::Request;
 
-use super::{BudgetLayer, Settle, service::scopes};
+use super::{BudgetLayer, Settle};
 use crate::{
     Error, Exchange, Ingested, Payload,
     auth::Caller,
@@ -32,7 +32,7 @@ impl JobRequest {
             Stage::Followed { hold } => Some(hold.clone()),
             _ => None,
         });
-        let scopes = scopes(Caller::of(req)?, payload).into_owned();
+        let scopes = Caller::of(req)?.scopes_for(payload.model()).into_owned();
         Ok(Self { scopes, name, exchange: payload.exchange().clone() })
     }
 }

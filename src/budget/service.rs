@@ -1,5 +1,4 @@
 use std::{
-    borrow::Cow,
     mem,
     task::{Context, Poll},
 };
@@ -17,7 +16,7 @@ use crate::{
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Measure, Quota, Scope, Ticket},
+    ledger::{Measure, Quota, Ticket},
     price::NanoUsd,
 };
 
@@ -85,7 +84,8 @@ where
     }
     let answer = {
         let caller = Caller::of(&req)?.clone();
-        settings.ledger.reserve(&scopes(&caller, req.body().payload()), amount.into()).await
+        let scopes = caller.scopes_for(req.body().payload().model());
+        settings.ledger.reserve(&scopes, amount.into()).await
     };
     let watch = settings.watch(settings.judge(answer)?, req.body().payload().exchange().clone());
     Watched::called(ready.call(req), watch).await
@@ -98,7 +98,7 @@ impl BudgetLayer {
         if is_job(req.body().payload()) {
             return Ok(Reserved::Later(amount));
         }
-        let scopes = scopes(caller, req.body().payload());
+        let scopes = caller.scopes_for(req.body().payload().model());
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
@@ -146,17 +146,8 @@ impl BudgetLayer {
     }
 }
 
-/// The accounts that a request is charged to.
-pub(super) fn scopes<'a>(caller: &'a Caller, payload: &Payload) -> Cow<'a, [Scope]> {
-    if caller.scopes.iter().all(|scope| scope.models.is_none()) {
-        return Cow::Borrowed(&caller.scopes);
-    }
-    let model = payload.model();
-    caller.scopes.iter().filter(|scope| scope.is_for(model)).cloned().collect()
-}
-
 /// Whether the ledger was asked, and said no.
-pub(super) fn is_refusal(error: &Error) -> bool {
+fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), Kind::BudgetExhausted | Kind::RateLimited)
 }
 
@@ -193,7 +184,7 @@ mod tests {
         budget::Prices,
         dialect::OPENAI_BATCHES,
         exchange::{Job, Outcome},
-        ledger::{Amounts, Ledger, MemoryLedger, Period},
+        ledger::{Amounts, Ledger, MemoryLedger, Period, Scope},
         payload::Head,
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},

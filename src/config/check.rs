@@ -72,6 +72,11 @@ impl Config {
         for (name, customer) in &self.customers {
             quotas::check(&format!("customers.{}", step(name)), &customer.budget, &customer.limits, problems);
         }
+        let labelled = [("users".to_owned(), &self.users), ("sessions".to_owned(), &self.sessions)];
+        let tags = self.tags.iter().map(|(tag, labelled)| (format!("tags.{}", step(tag)), labelled));
+        for (path, labelled) in labelled.into_iter().chain(tags) {
+            quotas::check(&path, &labelled.budget, &labelled.limits, problems);
+        }
         quotas::check("gateway", &self.gateway.budget, &self.gateway.limits, problems);
     }
 

@@ -3,10 +3,15 @@ use std::time::SystemTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Config, Limits, Secret, Several, quotas::Quotas, units::Written};
+use super::{
+    Budget, Config, Limits, Secret, Several,
+    quotas::{self, Quotas},
+    units::Written,
+};
 use crate::{
     access::Pattern,
     auth::{KeyDigest, VirtualKey},
+    labels::Rules,
 };
 
 /// A virtual key: who may come in, and what for.
@@ -39,6 +44,9 @@ pub struct Key {
     /// What it may spend: one budget or several.
     #[serde(default)]
     pub budget: Several<Budget>,
+    /// The tags that its requests have to say in `x-bartizan-tags` or in their metadata.
+    #[serde(default)]
+    pub required_tags: Vec<String>,
     /// When it stops being accepted.
     #[serde(default)]
     pub expires: Option<Written<SystemTime>>,
@@ -82,6 +90,17 @@ pub struct Gateway {
     pub budget: Several<Budget>,
 }
 
+/// What each end user, each session or each value of a tag is held to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Labelled {
+    /// How often, and how much at a time, all requests that say it may ask together.
+    pub limits: Limits,
+    /// What all requests that say it may spend together.
+    pub budget: Several<Budget>,
+}
+
 /// Who is let in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -106,6 +125,7 @@ impl Key {
             allow: None,
             limits: Limits::default(),
             budget: Several::default(),
+            required_tags: Vec::new(),
             expires: None,
             disabled: false,
         }
@@ -149,6 +169,7 @@ impl Key {
             self.allow.as_ref().map(|names| names.iter().map(|name| Pattern::new(name.as_str())).collect());
         let Quotas { rates, scopes } = self.quotas(config);
         (key.rates, key.scopes) = (rates, scopes);
+        key.required_tags = self.required_tags.iter().map(|name| name.as_str().into()).collect();
         key.expires = self.expires.map(|at| *at);
         key.disabled = self.disabled;
         key
@@ -161,6 +182,16 @@ impl Config {
     pub fn virtual_keys(&self) -> Vec<(KeyDigest, VirtualKey)> {
         let known = |key: &Key| Some((key.digest()?, key.virtual_key(self)));
         self.keys.iter().filter_map(known).collect()
+    }
+
+    /// What end users, sessions and tags are held to.
+    pub fn label_rules(&self) -> Rules {
+        let rules = |labelled: &Labelled| quotas::rules(&labelled.budget, &labelled.limits);
+        let labels = Rules::default().users(rules(&self.users)).sessions(rules(&self.sessions));
+        self.tags.iter().fold(labels, |labels, (tag, labelled)| match tag.split_once('=') {
+            Some((name, value)) => labels.tag_value(name, value, rules(labelled)),
+            None => labels.tag(tag, rules(labelled)),
+        })
     }
 }
 

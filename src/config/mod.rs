@@ -86,7 +86,7 @@ pub use self::watch::Watch;
 pub use self::{
     build::Builder,
     credentials::Credentials,
-    keys::{AuthMode, Customer, Gateway, Key, Team},
+    keys::{AuthMode, Customer, Gateway, Key, Labelled, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice, UsdPrice},
@@ -133,6 +133,13 @@ pub struct Config {
     pub customers: BTreeMap<String, Customer>,
     /// Keys that share budgets and limits, by the team's name.
     pub teams: BTreeMap<String, Team>,
+    /// What each end user is held to, whom requests name in `x-bartizan-user` or in their body.
+    pub users: Labelled,
+    /// What each session is held to, which requests name in `x-bartizan-session` or in their metadata.
+    pub sessions: Labelled,
+    /// What each value of a tag (`feature`), or one of them (`feature=search`), is held to; requests name
+    /// tags in `x-bartizan-tags` or in their metadata.
+    pub tags: BTreeMap<String, Labelled>,
     /// The keys that clients may present.
     pub keys: Vec<Key>,
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     access::Pattern,
+    labels::Rule,
     ledger::{Measure, Period, Quota, Scope},
     price::NanoUsd,
     request_limit::Rate,
@@ -195,6 +196,26 @@ impl Quotas {
                 .map(|quota| Scope { models: models.cloned(), ..Scope::new(account.clone(), quota) }),
         );
     }
+}
+
+/// The same for accounts whose names are only known when a request is there.
+pub(super) fn rules(budgets: &[Budget], limits: &Limits) -> Vec<Rule> {
+    let mut quotas = Quotas::default();
+    let account = Arc::from("");
+    quotas.scope(&account, None, budgets.iter().filter_map(Budget::quota));
+    quotas.limit(&account, None, limits);
+    for (models, limits) in &limits.models {
+        quotas.limit(&account, Some(&Pattern::new(models.as_str())), limits);
+    }
+    let rates = quotas.rates.iter().map(|(_, rate)| Rule::from(rate.quota()));
+    let others = quotas.scopes.into_iter().filter_map(|scope| {
+        let quota = scope.quota?;
+        Some(match scope.models {
+            Some(models) => Rule::of_models(quota, models),
+            None => Rule::from(quota),
+        })
+    });
+    rates.chain(others).collect()
 }
 
 fn quota(measure: Measure, allowance: &Allowance, limits: &Limits) -> Quota {

@@ -126,6 +126,7 @@ fn begin(parts: &Parts, body: &str) -> Result<Head, Error> {
         model: place.model,
         max_output: Some(0),
         choices: 1,
+        metadata_at: fields.span_of("metadata"),
         // Whoever begins it again pays twice.
         is_once: true,
         resource: Some(Resource { method: Method::POST, path: PATH.into(), target: Some(place.target) }),
