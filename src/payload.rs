@@ -160,6 +160,13 @@ impl Payload {
         Self { dialect, head: Arc::new(head), source, edits: Vec::new(), ..self }
     }
 
+    /// The same request with the wish for a stream in its head; the bytes are left to the dialect.
+    #[must_use]
+    pub fn streamed(mut self) -> Self {
+        Arc::make_mut(&mut self.head).stream = true;
+        self
+    }
+
     /// Counts the request against the memory it was admitted to for as long as it lives.
     pub(crate) fn occupying(self, place: Option<OwnedSemaphorePermit>) -> Self {
         Self { _place: place.map(Arc::new), ..self }

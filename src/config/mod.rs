@@ -91,7 +91,7 @@ pub use self::{
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice, UsdPrice},
     problem::{ConfigError, Place, Problem},
-    provider::Provider,
+    provider::{Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
     server::{Log, LogFormat, Records, Server},

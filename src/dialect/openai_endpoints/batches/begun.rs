@@ -120,13 +120,13 @@ fn begin(parts: &Parts, body: &str) -> Result<Head, Error> {
         return Err(wrong("input_file_id", "this file was not stored as one of requests".to_owned()));
     };
     check_endpoint(&fields, &requests).map_err(|message| wrong("endpoint", message))?;
-    let file_at = fields.span_of("input_file_id").unwrap_or_default();
+    let file_at = fields.span_of("input_file_id")?.unwrap_or_default();
     let stage = Stage::Begun { file_at, file: place.id };
     Ok(Head {
         model: place.model,
         max_output: Some(0),
         choices: 1,
-        metadata_at: fields.span_of("metadata"),
+        metadata_at: fields.span_of("metadata")?,
         // Whoever begins it again pays twice.
         is_once: true,
         resource: Some(Resource { method: Method::POST, path: PATH.into(), target: Some(place.target) }),

@@ -85,7 +85,7 @@ impl Dialect for OpenAiFiles {
                            share, and the requests of a batch are what it can be routed and charged by";
             return Err(Error::new(Kind::InvalidRequest, message).with_param("purpose"));
         }
-        let mut files = fields.files("file");
+        let mut files = fields.files("file")?;
         let (Some(file), None) = (files.next(), files.next()) else {
             return Err(Error::new(Kind::InvalidRequest, "file: expected one file").with_param("file"));
         };

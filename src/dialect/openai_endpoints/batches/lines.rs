@@ -13,7 +13,7 @@ use crate::{
     Dialect, Error, Kind,
     batch::Requests,
     dialect::{
-        OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
+        OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS, OPENAI_RESPONSES, exact,
         json::{self, span},
         text::Str,
     },
@@ -88,7 +88,7 @@ fn read_line(line: &str) -> Result<Line<'_>, Error> {
     if json::is_too_deep(line.as_bytes()) {
         return Err(invalid("it is nested deeper than 128 levels"));
     }
-    let line: Line<'_> = json::read(line)?;
+    let line: Line<'_> = exact::read(line)?;
     if line.custom_id.is_empty() {
         return Err(invalid("custom_id: expected a text"));
     }
@@ -207,6 +207,9 @@ mod tests {
         assert!(
             after(&chat("b", "").replace(r#""url""#, r#""body":{},"url""#))
                 .starts_with("line 2: body: duplicate")
+        );
+        assert!(
+            after(&chat("b", "").replace(r#""url""#, r#""Body":{},"url""#)).starts_with("line 2: body: ")
         );
         assert_eq!(after(&chat("b", "").replace(",", ",\r")), "line 2: it has an unusual line end");
         assert!(after(&format!("\n{good}")).starts_with("line 2: "));
