@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Tokens, Work,
     payload::Head,
-    price::{Price, estimate},
+    price::{Input, Price, likely_input, worst_case},
     target::ModelFacts,
 };
 
@@ -81,7 +81,7 @@ pub struct Requests {
     pub lines: u64,
     /// The tokens of their inputs.
     pub input: u64,
-    /// The tokens of the longest input.
+    /// About the tokens of the longest input.
     pub longest: u64,
     /// The tokens of the outputs that have a cap.
     pub output: u64,
@@ -90,19 +90,20 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Adds a request of so many bytes.
-    pub fn add(&mut self, head: &Head, bytes: usize) {
-        let Tokens { input, output, .. } = estimate(head, bytes, &ModelFacts::default(), 0);
+    /// Adds a request.
+    pub fn add(&mut self, head: &Head, body: &[u8]) {
+        let most = worst_case(head, &Input::of(body), &ModelFacts::default(), 0);
+        let Tokens { input, output, .. } = most.tokens;
         self.lines += 1;
         self.input = self.input.saturating_add(input);
-        self.longest = self.longest.max(input);
+        self.longest = self.longest.max(likely_input(body));
         self.output = self.output.saturating_add(output);
         if head.max_output.is_none() {
             self.open = self.open.saturating_add(head.choices.max(1).into());
         }
     }
 
-    /// The most that they use, each as if it were [asked alone](estimate).
+    /// The most that they use, each as if it were [asked alone](worst_case).
     pub fn worst_case(&self, facts: &ModelFacts, assume_output: u64) -> Work {
         let open = self.open.saturating_mul(assume_output.min(facts.max_output.unwrap_or(u64::MAX)));
         let tokens =
@@ -113,8 +114,9 @@ impl Requests {
     /// What they cost, where `standard` is the price of the model: rates for long inputs are those of a
     /// request, and not of the sum of all of them.
     pub fn price(&self, standard: &Price) -> Price {
-        let price = standard.batch();
-        Price { above: price.above.filter(|(threshold, _)| self.longest > *threshold), ..price }
+        let mut price = standard.batch();
+        price.scale.above.retain(|(threshold, _)| self.longest > *threshold);
+        price
     }
 
     /// The part of `whole` that so many answers have used.
@@ -146,15 +148,15 @@ mod tests {
     #[test]
     fn a_batch_may_use_what_its_requests_may_use_together() {
         let mut requests = Requests::default();
-        requests.add(&head(Some(100), 2), 401);
-        requests.add(&head(None, 3), 40);
+        requests.add(&head(Some(100), 2), &[b'9'; 400]);
+        requests.add(&head(None, 3), &[b'9'; 40]);
         let mut facts = ModelFacts::default();
 
         let tokens = requests.worst_case(&facts, 1_000).tokens;
         facts.max_output = Some(500);
         let known = requests.worst_case(&facts, 1_000).tokens;
 
-        assert_eq!((requests.lines, requests.longest, tokens.input), (2, 101, 111));
+        assert_eq!((requests.lines, requests.longest, tokens.input), (2, 100, 2_440));
         assert_eq!((tokens.output, known.output), (200 + 3_000, 200 + 1_500));
     }
 
@@ -173,7 +175,8 @@ mod tests {
     #[test]
     fn long_inputs_cost_more_if_a_request_is_long_and_not_if_there_are_many() {
         let usd = |dollars| Rates::flat(NanoUsd::from_usd(dollars), NanoUsd(0));
-        let price = Price { above: Some((1_000, usd(8))), ..Price::from(usd(2)) };
+        let mut price = Price::from(usd(2));
+        price.scale.above.push((1_000, usd(8)));
         let cost = |longest| {
             let requests = Requests { longest, ..Requests::default() };
             requests.price(&price).cost(&Tokens { input: 1_000_000, ..Tokens::default() })

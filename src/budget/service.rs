@@ -16,7 +16,7 @@ use crate::{
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Measure, Quota, Ticket},
+    ledger::{Measure, Quota, Scope, Ticket},
     price::NanoUsd,
 };
 
@@ -94,23 +94,25 @@ where
 impl BudgetLayer {
     fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
         let caller = Caller::of(req)?;
-        let amount = self.amount(caller, req.body().payload())?;
-        if is_job(req.body().payload()) {
-            return Ok(Reserved::Later(amount));
+        let payload = req.body().payload();
+        let scopes = caller.scopes_for(payload.model());
+        if is_job(payload) {
+            return Ok(Reserved::Later(self.amount(caller, &scopes, payload)?));
         }
-        let scopes = caller.scopes_for(req.body().payload().model());
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
+        let amount = self.amount(caller, &scopes, payload)?;
+        payload.exchange().learn(|learnt| learnt.reserved = Some(amount));
         match self.ledger.try_reserve(&scopes, amount.into()) {
             Some(answer) => self.judge(answer).map(Reserved::Now),
             None => Ok(Reserved::Later(amount)),
         }
     }
 
-    fn amount(&self, caller: &Caller, payload: &Payload) -> Result<NanoUsd, Error> {
+    fn amount(&self, caller: &Caller, scopes: &[Scope], payload: &Payload) -> Result<NanoUsd, Error> {
         let is_budget = |quota: &Quota| quota.measure == Measure::Usd && !quota.shadow;
-        let has_budget = || caller.scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
+        let has_budget = || scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
         match self.prices.worst_case(payload) {
             Some(amount) => Ok(amount),
             None if self.unknown_price == UnknownPrice::Refuse && has_budget() => Err(Error::new(
@@ -122,7 +124,7 @@ impl BudgetLayer {
                 ),
             )
             .with_param("model")),
-            None => Ok(NanoUsd(0)),
+            None => Ok(self.prices.known_worst_case(payload)),
         }
     }
 
@@ -184,7 +186,7 @@ mod tests {
         budget::Prices,
         dialect::OPENAI_BATCHES,
         exchange::{Job, Outcome},
-        ledger::{Amounts, Ledger, MemoryLedger, Period, Scope},
+        ledger::{Amounts, Ledger, MemoryLedger, Period},
         payload::Head,
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},

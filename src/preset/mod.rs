@@ -31,6 +31,7 @@
 //!     list: "",
 //!     supports: &[],
 //!     lacks: &["stream_options"],
+//!     cost: None,
 //!     batches: false,
 //!     deviations: Deviations::new(CHAT, &[MAX_TOKENS, Rule::refused("logit_bias")]),
 //! },
@@ -105,6 +106,7 @@ mod vertex;
 
 use crate::{
     dialect::{Dialect, OPENAI_EMBEDDINGS},
+    price::ReportedCost,
     target::ModelFacts,
 };
 
@@ -138,6 +140,8 @@ pub struct Preset {
     pub supports: &'static [&'static str],
     /// What its server refuses whatever the model, likewise.
     pub lacks: &'static [&'static str],
+    /// Where its answers say what they have cost, if they do and are right.
+    pub cost: Option<ReportedCost>,
     /// Whether it has batches and files for them as OpenAI does.
     pub batches: bool,
     /// How its chat completions deviate.

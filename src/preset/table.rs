@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{Changes, Deviations, Object, Preset, Rule};
+use crate::price::ReportedCost;
 
 /// Servers that know the older name only.
 const MAX_TOKENS: Rule = Rule::renamed("max_completion_tokens", "max_tokens");
@@ -38,6 +39,7 @@ pub static PRESETS: &[Preset] = &[
         list: "deepseek",
         supports: &["reasoning_history"],
         lacks: &[],
+        cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(remembers_reasoning),
     },
@@ -50,6 +52,7 @@ pub static PRESETS: &[Preset] = &[
         list: "dashscope",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         batches: true,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(thinks_or_must_call),
     },
@@ -62,6 +65,7 @@ pub static PRESETS: &[Preset] = &[
         list: "mistral",
         supports: &["sampling_params", "top_k"],
         lacks: &["stream_options"],
+        cost: None,
         batches: false,
         deviations: Deviations::new(
             CHAT,
@@ -102,6 +106,7 @@ pub static PRESETS: &[Preset] = &[
         list: "groq",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         batches: true,
         deviations: Deviations::new(
             CHAT,
@@ -126,6 +131,7 @@ pub static PRESETS: &[Preset] = &[
         list: "xai",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: Some(ReportedCost::usd(&["cost_in_usd_ticks"]).decimals(10)),
         batches: false,
         deviations: Deviations::new(
             CHAT,
@@ -147,6 +153,9 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: Some(
+            ReportedCost::usd(&["cost"]).beside("is_byok", &["cost_details", "upstream_inference_cost"]),
+        ),
         batches: false,
         deviations: Deviations::new(CHAT, &[]),
     },
@@ -159,6 +168,7 @@ pub static PRESETS: &[Preset] = &[
         list: "together",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER, Rule::omitted("top_logprobs")])
             .quirk(counts_log_probabilities),
@@ -172,6 +182,7 @@ pub static PRESETS: &[Preset] = &[
         list: "fireworks",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
@@ -184,6 +195,7 @@ pub static PRESETS: &[Preset] = &[
         list: "cohere",
         supports: &["sampling_params"],
         lacks: &["stream_options"],
+        cost: None,
         batches: false,
         deviations: Deviations::new(
             CHAT,
@@ -217,6 +229,7 @@ pub static PRESETS: &[Preset] = &[
         list: "perplexity",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: Some(ReportedCost::usd(&["cost", "total_cost"])),
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
@@ -229,6 +242,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         batches: false,
         deviations: Deviations::new(
             CHAT,
@@ -252,6 +266,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
@@ -264,6 +279,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[]),
     },
@@ -276,6 +292,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS]),
     },

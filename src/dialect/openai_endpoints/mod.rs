@@ -13,6 +13,7 @@ mod fields;
 mod form;
 mod images;
 mod simple;
+mod sound;
 mod usage;
 mod videos;
 

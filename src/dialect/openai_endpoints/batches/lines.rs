@@ -126,7 +126,7 @@ impl File {
             return Err("url: all requests of a batch are for the same endpoint");
         }
         let body = span(text, line.body.get());
-        self.requests.add(&head, body.len());
+        self.requests.add(&head, line.body.get().as_bytes());
         let model = head.model_at.unwrap_or_default();
         self.models_at.push(body.start + model.start..body.start + model.end);
         Ok(())
