@@ -25,7 +25,7 @@ mod stream_out;
 #[cfg(test)]
 mod testing;
 mod tools;
-mod usage;
+pub(super) mod usage;
 mod wire;
 
 pub use self::count::OPENAI_COUNT;
