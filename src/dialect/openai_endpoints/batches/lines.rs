@@ -163,7 +163,7 @@ mod tests {
 
         assert_eq!((&*read.model, &*read.requests.url), ("m", CHAT));
         assert_eq!((read.requests.lines, read.requests.output, read.requests.open), (2, 200, 1));
-        assert_eq!((read.requests.input, read.requests.longest), (20 + 15, 20));
+        assert_eq!((read.requests.input, read.requests.longest), (2_102, 20));
         assert_eq!(read.models_at.len(), 2);
         for at in read.models_at {
             assert_eq!(&file[at], "\"m\"");
