@@ -164,8 +164,8 @@
 //! # What is not here
 //!
 //! Limits on tokens per minute, caches of answers, and stores other than memory. Budgets are therefore
-//! those of one process, and begin anew with it. `/v1/files` and `/v1/batches` are refused: what a batch will
-//! cost can't be held to a budget yet.
+//! those of one process, and begin anew with it. Files are stored for [batches](batch) only, and what is
+//! stored at a provider can't be listed.
 //!
 //! [`AccessLayer`]: access::AccessLayer
 //! [`AuthLayer`]: auth::AuthLayer
@@ -194,6 +194,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod batch;
 pub mod body;
 pub mod budget;
 #[cfg(feature = "config")]
