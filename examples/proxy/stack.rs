@@ -5,14 +5,14 @@ use bartizan::{
     access::AccessLayer,
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::{self, BudgetLayer},
-    config::{self, AuthMode, Away, Builder, Config, Records},
+    config::{self, AuthMode, Away, Builder, Config, Records, Store},
     dialect::Dialects,
     dispatch::Dispatch,
     drain::DrainLayer,
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
-    ledger::MemoryLedger,
+    ledger::{Ledger, MemoryLedger, SqliteLedger},
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
     render_errors::RenderErrorsLayer,
@@ -28,12 +28,18 @@ const MAX_DRAINED: u32 = 1000;
 /// The most records that wait to be written.
 const MAX_RECORDS: usize = 10_000;
 
+/// How long writing may take at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What outlives every request and every configuration.
 pub struct Gateway {
     pub ready: Ready,
     dispatch: Dispatch,
     keys: Arc<MemoryKeys>,
     builder: Builder,
+    ledger: Arc<dyn Ledger>,
+    /// The ledger, if it is one that has something to write at the end.
+    file: Option<Arc<SqliteLedger>>,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -54,11 +60,14 @@ impl Gateway {
         let dispatch = Dispatch::new(builder.table(config)?);
         let keys = Arc::new(MemoryKeys::from_iter(config.virtual_keys()));
         let (records, writer) = records(&config.log.records)?;
+        let (ledger, file) = ledger(&config.store)?;
         Ok(Self {
             ready: Ready::default(),
             dispatch,
             keys,
             builder,
+            ledger,
+            file,
             drain: DrainLayer::new(MAX_DRAINED),
             records,
             writer: Mutex::new(writer),
@@ -92,7 +101,7 @@ impl Gateway {
             AuthMode::Open => AuthLayer::open(Caller::new(VirtualKey::new("everybody"))),
             _ => AuthLayer::new(self.keys.clone()),
         };
-        let budget = BudgetLayer::new(Arc::new(MemoryLedger::default()), Arc::new(self.dispatch.clone()))
+        let budget = BudgetLayer::new(self.ledger.clone(), Arc::new(self.dispatch.clone()))
             .unknown_price(match config.unknown_price {
                 config::UnknownPrice::Allow => budget::UnknownPrice::Allow,
                 _ => budget::UnknownPrice::Refuse,
@@ -132,19 +141,39 @@ impl Gateway {
             .service(self.dispatch.clone())
     }
 
-    /// Waits for what was begun for clients that have left, and for the records.
+    /// Waits for what was begun for clients that have left, for what was spent to be written, and for the
+    /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, .. } = self;
+        let Self { records, writer, file, .. } = self;
+        if let Some(file) = file
+            && !matches!(tokio::time::timeout(PATIENCE, file.written()).await, Ok(Ok(())))
+        {
+            tracing::error!("what was spent last is charged as it was held, at the next start");
+        }
         // The writer ends when the last sender of records is gone.
         drop(records);
         if let Some(writer) = writer.into_inner() {
-            match tokio::time::timeout(Duration::from_secs(5), writer).await {
+            match tokio::time::timeout(PATIENCE, writer).await {
                 Ok(Ok(Ok(()))) => {}
                 other => tracing::error!(?other, "records are missing"),
             }
         }
     }
+}
+
+/// Where budgets are kept, and the same again if it is a file.
+type Kept = (Arc<dyn Ledger>, Option<Arc<SqliteLedger>>);
+
+fn ledger(store: &Store) -> Result<Kept, BoxError> {
+    Ok(match store {
+        Store::Sqlite(path) => {
+            let file = SqliteLedger::open(path).map_err(|error| format!("store.sqlite: {error}"))?;
+            let file = Arc::new(file);
+            (file.clone(), Some(file))
+        }
+        _ => (Arc::new(MemoryLedger::default()), None),
+    })
 }
 
 #[derive(Debug)]

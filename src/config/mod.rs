@@ -91,7 +91,7 @@ pub use self::{
     problem::{ConfigError, Place, Problem},
     provider::Provider,
     schema::json_schema,
-    server::{Log, LogFormat, Records, Server},
+    server::{Log, LogFormat, Records, Server, Store},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
 pub use crate::secret::Secret;
@@ -121,6 +121,8 @@ pub struct Config {
     pub prices: BTreeMap<String, UsdPrice>,
     /// What becomes of a request to a model whose price isn't known.
     pub unknown_price: UnknownPrice,
+    /// Where budgets and what was spent of them are kept.
+    pub store: Store,
     /// What happens while a store can't be asked.
     pub store_away: StoreAway,
     /// The gateway as a whole.
