@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn memory() {
     let keys: Vec<_> = (0..10_000).map(|number| key(number, 1_000)).collect();
-    let digests: Vec<_> = keys.iter().map(|key| KeyDigest::of(&key.name)).collect();
+    let digests: Vec<_> = keys.iter().map(|key| KeyDigest::of(&*key.name)).collect();
     let store = MemoryKeys::from_iter(digests.iter().copied().zip(keys));
     let ledger = MemoryLedger::default();
     let (mut held, mut settled, mut count) = (Duration::ZERO, Duration::ZERO, 0);
