@@ -66,9 +66,7 @@ fn key(number: usize, teams: usize) -> VirtualKey {
     accounts
         .iter()
         .flat_map(|account| quotas.map(|quota| (account, quota)))
-        .fold(key, |key, (account, quota)| {
-            key.scope(Scope { account: account.as_str().into(), quota: Some(quota) })
-        })
+        .fold(key, |key, (account, quota)| key.scope(Scope::new(account.as_str(), quota)))
 }
 
 fn sqlite() -> Result<(), Box<dyn Error>> {
@@ -88,7 +86,7 @@ fn sqlite() -> Result<(), Box<dyn Error>> {
 }
 
 async fn settle(ledger: Arc<SqliteLedger>) -> Result<Duration, Box<dyn Error>> {
-    let budget = Some(Quota::usd(NanoUsd::from_usd(1_000_000), Period::Month));
+    let budget = Quota::usd(NanoUsd::from_usd(1_000_000), Period::Month);
     let begin = Instant::now();
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| {
@@ -97,7 +95,7 @@ async fn settle(ledger: Arc<SqliteLedger>) -> Result<Duration, Box<dyn Error>> {
                 for number in 0..EACH {
                     let key = (task * EACH + number) * 7_919 % 1_000;
                     let scopes = [format!("key:{key}"), format!("team:{}", key % 50), "gateway".to_owned()]
-                        .map(|account| Scope { account: account.into(), quota: budget });
+                        .map(|account| Scope::new(account, budget));
                     let ticket = ledger.reserve(&scopes, WORST).await?;
                     ledger.settle(ticket, ACTUAL);
                 }

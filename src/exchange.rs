@@ -10,7 +10,14 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{Error, Kind, Target, Tokens, Units, Work, auth::Caller, ledger::Amounts, lock, price::NanoUsd};
+use crate::{
+    Error, Kind, Target, Tokens, Units, Work,
+    auth::Caller,
+    labels::Labels,
+    ledger::{Amounts, Standings},
+    lock,
+    price::NanoUsd,
+};
 
 /// What is learnt about one client request while it is served.
 ///
@@ -42,6 +49,12 @@ pub struct Learnt {
     pub caller: Option<Caller>,
     /// What is asked for; `None` until the body is read.
     pub asked: Option<Asked>,
+    /// Whom and what the request is for.
+    pub labels: Labels,
+    /// How the caller stands with its limits.
+    pub standings: Standings,
+    /// The refusals of quotas that only watch.
+    pub shadowed: Vec<Box<str>>,
     /// The attempts so far, in order.
     pub attempts: Vec<Attempt>,
     /// The fields of the request that the provider's dialect could not express.

@@ -29,6 +29,15 @@ pub const LOST: HeaderName = HeaderName::from_static("x-bartizan-lost");
 /// `true` if the tokens in an answer are the gateway's estimate, because the provider doesn't say.
 pub const ESTIMATED: HeaderName = HeaderName::from_static("x-bartizan-estimated");
 
+/// The end user that a client asks for.
+pub const USER: HeaderName = HeaderName::from_static("x-bartizan-user");
+
+/// The session that a request belongs to.
+pub const SESSION: HeaderName = HeaderName::from_static("x-bartizan-session");
+
+/// What a request is for: `feature=search,env=prod`.
+pub const TAGS: HeaderName = HeaderName::from_static("x-bartizan-tags");
+
 /// Set to `true` by a client that wants a refusal instead of a loss.
 pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");
 

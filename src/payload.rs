@@ -34,6 +34,10 @@ pub struct Head {
     pub model_form: ModelForm,
     /// Where the object that asks for token counts in streams stands in the bytes.
     pub usage_at: Option<Range<usize>>,
+    /// Where the end user's name stands in the bytes, as a JSON string.
+    pub user_at: Option<Range<usize>>,
+    /// Where the client's own data stand in the bytes, as a JSON object.
+    pub metadata_at: Option<Range<usize>>,
     /// The most that the request uses, where that can't be told from its size and `max_output`.
     pub work: Option<Work>,
     /// The type of the body with its boundary, if it isn't JSON.
@@ -148,6 +152,13 @@ impl Payload {
     pub fn translated(self, dialect: &'static dyn Dialect, source: Bytes) -> Self {
         let head = Head { model_at: None, usage_at: None, ..(*self.head).clone() };
         Self { dialect, head: Arc::new(head), source, edits: Vec::new(), ..self }
+    }
+
+    /// The same request with the wish for a stream in its head; the bytes are left to the dialect.
+    #[must_use]
+    pub fn streamed(mut self) -> Self {
+        Arc::make_mut(&mut self.head).stream = true;
+        self
     }
 
     /// Counts the request against the memory it was admitted to for as long as it lives.

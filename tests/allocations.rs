@@ -28,9 +28,9 @@ fn a_request_that_passes_through_allocates_little() {
     let info = allocations(Provider::openai());
 
     println!("1 kB passed through: {} allocations, {} bytes", info.count_total, info.bytes_total);
-    // It was 41 and 13,419.
-    assert!(info.count_total <= 45, "{info:?}");
-    assert!(info.bytes_total <= 14_800, "{info:?}");
+    // It was 47 and 14,931; six are the headers that say how the caller stands with its limit.
+    assert!(info.count_total <= 51, "{info:?}");
+    assert!(info.bytes_total <= 16_400, "{info:?}");
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_request_that_is_translated_allocates_not_much_more() {
     let info = allocations(Provider::anthropic());
 
     println!("1 kB translated: {} allocations, {} bytes", info.count_total, info.bytes_total);
-    // It was 80 and 44,170.
-    assert!(info.count_total <= 88, "{info:?}");
-    assert!(info.bytes_total <= 48_600, "{info:?}");
+    // It was 84 and 46,342.
+    assert!(info.count_total <= 92, "{info:?}");
+    assert!(info.bytes_total <= 51_000, "{info:?}");
 }

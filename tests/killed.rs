@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bartizan::ledger::{Measure, Period, SqliteLedger, sqlite::Unfinished};
+use bartizan::ledger::{Measure, Period, SqliteLedger, Unfinished};
 use process::{Proxy, chat, command, exchange, file, rest};
 
 const CONFIG: &str = r#"

@@ -50,7 +50,7 @@ impl Sink for Nowhere {
 /// What the key may do: everything that is measured, and it is checked for all of it.
 pub fn key() -> VirtualKey {
     let budget = Quota::usd(NanoUsd::from_usd(1_000_000), Period::Month);
-    let scope = |account: &str| Scope { account: account.into(), quota: Some(budget) };
+    let scope = |account: &str| Scope::new(account, budget);
     VirtualKey::new("engineering-main")
         .team("engineering")
         .allow([Pattern::new("openai/*"), Pattern::new("chat")])

@@ -43,6 +43,7 @@ async fn follow(mut gateway: Reloading, mut watch: Watch, file: &Path) {
             Ok(table) => {
                 gateway.dispatch.reload(table);
                 gateway.keys.replace(config.virtual_keys());
+                gateway.labels.replace(config.label_rules());
                 tracing::info!(
                     models = config.models.len(),
                     keys = config.keys.len(),

@@ -12,6 +12,7 @@ use bartizan::{
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
+    labels::LabelsLayer,
     ledger::{Ledger, MemoryLedger, SqliteLedger},
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
@@ -36,6 +37,7 @@ pub struct Gateway {
     pub ready: Ready,
     dispatch: Dispatch,
     keys: Arc<MemoryKeys>,
+    labels: LabelsLayer,
     builder: Builder,
     ledger: Arc<dyn Ledger>,
     /// The ledger, if it is one that has something to write at the end.
@@ -49,6 +51,7 @@ pub struct Gateway {
 pub struct Reloading {
     pub dispatch: Dispatch,
     pub keys: Arc<MemoryKeys>,
+    pub labels: LabelsLayer,
     pub builder: Builder,
     /// What can't be changed: whether keys are asked for at all.
     pub auth: AuthMode,
@@ -65,6 +68,7 @@ impl Gateway {
             ready: Ready::default(),
             dispatch,
             keys,
+            labels: LabelsLayer::new(config.label_rules()),
             builder,
             ledger,
             file,
@@ -78,6 +82,7 @@ impl Gateway {
         Reloading {
             dispatch: self.dispatch.clone(),
             keys: self.keys.clone(),
+            labels: self.labels.clone(),
             builder: self.builder.clone(),
             auth: config.auth,
         }
@@ -136,6 +141,8 @@ impl Gateway {
             )
             // The first that needs the model: nothing is reserved for what isn't allowed.
             .layer(AccessLayer::new())
+            // Knows whom and what the request is for, and charges their accounts too.
+            .layer(self.labels.clone())
             // Last before the call: what is held is held as shortly as possible.
             .layer(budget)
             .service(self.dispatch.clone())

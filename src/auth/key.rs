@@ -1,4 +1,4 @@
-use std::{ops::Deref, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, ops::Deref, sync::Arc, time::SystemTime};
 
 use http::Request;
 
@@ -20,10 +20,14 @@ pub struct VirtualKey {
     pub team: Option<Arc<str>>,
     /// The models it may ask for; `None` is all of them.
     pub allow: Option<Vec<Pattern>>,
-    /// How many requests it may make.
-    pub requests: Option<Rate>,
+    /// The customer it belongs to.
+    pub customer: Option<Arc<str>>,
+    /// How many requests it, its team, its customer and the gateway may make, by the name of the account.
+    pub rates: Vec<(Arc<str>, Rate)>,
     /// The accounts that its requests are charged to: its own, its team's, the gateway's.
     pub scopes: Vec<Scope>,
+    /// The tags that its requests have to say.
+    pub required_tags: Vec<Box<str>>,
     /// When it stops being accepted.
     pub expires: Option<SystemTime>,
     /// Whether it is refused although it is known.
@@ -37,8 +41,10 @@ impl VirtualKey {
             name: name.into(),
             team: None,
             allow: None,
-            requests: None,
-            scopes: vec![Scope { account: format!("key:{name}").into(), quota: None }],
+            customer: None,
+            rates: Vec::new(),
+            scopes: vec![Scope::counted(format!("key:{name}"))],
+            required_tags: Vec::new(),
             expires: None,
             disabled: false,
         }
@@ -56,19 +62,20 @@ impl VirtualKey {
         Self { allow: Some(models.into_iter().collect()), ..self }
     }
 
-    /// Sets how many requests it may make.
+    /// Adds a rate of requests that it may make.
     #[must_use]
-    pub fn requests(self, rate: Rate) -> Self {
-        Self { requests: Some(rate), ..self }
+    pub fn requests(mut self, rate: Rate) -> Self {
+        self.rates.push((format!("key:{}", self.name).into(), rate));
+        self
     }
 
     /// Adds a quota of its own account.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
-        let account = format!("key:{}", self.name).into();
+        let account: Arc<str> = format!("key:{}", self.name).into();
         // Quotas count for themselves.
         self.scopes.retain(|scope| scope.account != account || scope.quota.is_some());
-        self.scopes.insert(0, Scope { account, quota: Some(quota) });
+        self.scopes.insert(0, Scope::new(account, quota));
         self
     }
 
@@ -76,6 +83,13 @@ impl VirtualKey {
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scopes.push(scope);
+        self
+    }
+
+    /// Adds a tag that its requests have to say.
+    #[must_use]
+    pub fn required_tag(mut self, name: &str) -> Self {
+        self.required_tags.push(name.into());
         self
     }
 
@@ -103,19 +117,35 @@ pub struct Caller {
     key: Arc<VirtualKey>,
     /// Of what it presented.
     digest: Option<KeyDigest>,
+    /// What is charged besides the scopes of the key.
+    besides: Vec<Scope>,
 }
 
 impl Caller {
     /// The caller whose key is `key`. What is [sealed](crate::own_ids) for it is sealed with its name, until
     /// there is [something better](Self::presented).
     pub fn new(key: impl Into<Arc<VirtualKey>>) -> Self {
-        Self { key: key.into(), digest: None }
+        Self { key: key.into(), digest: None, besides: Vec::new() }
     }
 
     /// The same caller, by the digest of what it presented, which nobody else knows.
     #[must_use]
     pub fn presented(self, digest: KeyDigest) -> Self {
         Self { digest: Some(digest), ..self }
+    }
+
+    /// The same caller, where this request is charged to other accounts too.
+    #[must_use]
+    pub fn charged(self, scopes: Vec<Scope>) -> Self {
+        Self { besides: scopes, ..self }
+    }
+
+    /// The accounts that a request to `model` is charged to.
+    pub fn scopes_for(&self, model: &str) -> Cow<'_, [Scope]> {
+        if self.besides.is_empty() && self.scopes.iter().all(|scope| scope.models.is_none()) {
+            return Cow::Borrowed(&self.scopes);
+        }
+        self.scopes.iter().chain(&self.besides).filter(|scope| scope.is_for(model)).cloned().collect()
     }
 
     pub(crate) fn digest(&self) -> KeyDigest {

@@ -13,7 +13,7 @@ use crate::{
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::Ticket,
+    ledger::{Measure, Quota, Ticket},
     price::NanoUsd,
 };
 
@@ -78,7 +78,8 @@ where
 {
     let answer = {
         let caller = Caller::of(&req)?.clone();
-        settings.ledger.reserve(&caller.scopes, amount.into()).await
+        let scopes = caller.scopes_for(req.body().payload().model());
+        settings.ledger.reserve(&scopes, amount.into()).await
     };
     let watch = settings.watch(settings.judge(answer)?, req.body().payload().exchange().clone());
     Watched::called(ready.call(req), watch).await
@@ -88,17 +89,19 @@ impl BudgetLayer {
     fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
         let caller = Caller::of(req)?;
         let amount = self.amount(caller, req.body().payload())?;
-        if caller.scopes.is_empty() {
+        let scopes = caller.scopes_for(req.body().payload().model());
+        if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
-        match self.ledger.try_reserve(&caller.scopes, amount.into()) {
+        match self.ledger.try_reserve(&scopes, amount.into()) {
             Some(answer) => self.judge(answer).map(Reserved::Now),
             None => Ok(Reserved::Later(amount)),
         }
     }
 
     fn amount(&self, caller: &Caller, payload: &Payload) -> Result<NanoUsd, Error> {
-        let has_budget = || caller.scopes.iter().any(|scope| scope.quota.is_some());
+        let is_budget = |quota: &Quota| quota.measure == Measure::Usd && !quota.shadow;
+        let has_budget = || caller.scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
         match self.prices.worst_case(payload) {
             Some(amount) => Ok(amount),
             None if self.unknown_price == UnknownPrice::Refuse && has_budget() => Err(Error::new(
@@ -118,7 +121,7 @@ impl BudgetLayer {
     fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
         match answer {
             Ok(ticket) => Ok(Some(ticket)),
-            Err(error) if error.kind() != Kind::BudgetExhausted && self.store_away == StoreAway::Allow => {
+            Err(error) if self.store_away == StoreAway::Allow && !is_refusal(&error) => {
                 tracing::warn!(?error, "the ledger can't be asked, a request goes on uncounted");
                 Ok(None)
             }
@@ -127,9 +130,28 @@ impl BudgetLayer {
     }
 
     fn watch(&self, ticket: Option<Ticket>, exchange: Exchange) -> OnEnd<Settle> {
+        if let Some(ticket) = &ticket {
+            note(ticket, &exchange);
+        }
         let hold = ticket.map(|ticket| (ticket, self.ledger.clone()));
         OnEnd::new(Settle::new(hold, exchange))
     }
+}
+
+/// Whether the ledger was asked, and said no.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), Kind::BudgetExhausted | Kind::RateLimited)
+}
+
+/// Writes down what the ledger says beside yes.
+fn note(ticket: &Ticket, exchange: &Exchange) {
+    if ticket.standings.is_empty() && ticket.shadowed.is_empty() {
+        return;
+    }
+    exchange.learn(|learnt| {
+        ticket.standings.iter().for_each(|standing| learnt.standings.note(*standing));
+        learnt.shadowed.extend(ticket.shadowed.iter().map(|error| error.message().into()));
+    });
 }
 
 #[cfg(test)]
@@ -147,10 +169,11 @@ mod tests {
     use super::*;
     use crate::{
         BoxFuture, Target, Tokens,
+        access::Pattern,
         auth::VirtualKey,
         budget::Prices,
         exchange::Outcome,
-        ledger::{Amounts, Ledger, Measure, MemoryLedger, Period, Quota, Scope},
+        ledger::{Amounts, Ledger, MemoryLedger, Period, Scope},
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
     };
@@ -219,7 +242,7 @@ mod tests {
 
     fn key() -> VirtualKey {
         let budget = Quota::usd(NanoUsd(100), Period::Total);
-        VirtualKey::new("a").quota(budget).scope(Scope { account: "team:b".into(), quota: None })
+        VirtualKey::new("a").quota(budget).scope(Scope::counted("team:b"))
     }
 
     fn layers() -> [(Arc<MemoryLedger>, BudgetLayer); 2] {
@@ -306,6 +329,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_quota_for_some_models_is_not_asked_for_others() {
+        let key = || {
+            let narrow = Quota::new(Measure::Requests, 1, Period::Day);
+            let scope = Scope { models: Some(Pattern::new("gpt-*")), ..Scope::new("key:a gpt-*", narrow) };
+            Some(VirtualKey::new("a").scope(scope))
+        };
+        for (_, layer) in layers() {
+            let ask = |model| {
+                layer.layer(service_fn(|req| spend(req, Ending::Complete))).oneshot(ask(model, key()))
+            };
+
+            drop(ask("gpt-4o").await.unwrap());
+            drop(ask("claude").await.unwrap());
+            let refused = ask("gpt-4o-mini").await.unwrap_err();
+
+            assert_eq!(refused.kind(), Kind::RateLimited);
+            assert!(refused.message().starts_with("the limit of key:a gpt-* is used up: 1 requests per day"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_ledger_says_beside_yes_is_written_down() {
+        let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 1_000, Period::Minute));
+        let watched = Scope::new("team:b", Quota::usd(NanoUsd(1), Period::Day).shadow(true));
+        for (_, layer) in layers() {
+            let key = VirtualKey::new("a").scope(limit.clone()).scope(watched.clone());
+            let req = ask("m", Some(key));
+            let exchange = req.body().exchange().clone();
+
+            drop(layer.layer(service_fn(|req| spend(req, Ending::Complete))).oneshot(req).await.unwrap());
+
+            let (standing, shadowed) = exchange
+                .learn(|learnt| (learnt.standings.of(Measure::Tokens).copied(), learnt.shadowed.clone()));
+            assert_eq!(standing.map(|standing| (standing.limit, standing.left)), Some((1_000, 1_000)));
+            assert_eq!(shadowed.len(), 1);
+            assert!(shadowed[0].starts_with("the budget of team:b is used up"), "{shadowed:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn without_a_caller_nothing_is_called() {
         for (_, layer) in layers() {
             let service = layer.layer(service_fn(async |_| -> Result<Response<Script>, Infallible> {
@@ -323,7 +386,7 @@ mod tests {
         let ledger = Arc::new(MemoryLedger::default());
         let layer = BudgetLayer::new(ledger.clone(), Arc::new(Fixed(None)));
         let inner = service_fn(|req| spend(req, Ending::Complete));
-        let unlimited = || VirtualKey::new("a").scope(Scope { account: "team:b".into(), quota: None });
+        let unlimited = || VirtualKey::new("a").scope(Scope::counted("team:b"));
 
         let refused = layer.layer(inner).oneshot(ask("m", Some(key()))).await.unwrap_err();
         assert_eq!((refused.kind(), refused.param()), (Kind::Forbidden, Some("model")));

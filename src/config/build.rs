@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 use tower::ServiceBuilder;
 
 use super::{
-    Config, Model, Provider, ProviderKind, RetryOn, Target as Place, UnknownPrice,
+    Config, Model, Provider, ProviderKind, RetryOn, Streaming, Target as Place, UnknownPrice,
     address::{address, base_url},
     credentials::credential,
     place::{names_at_vertex, place},
@@ -231,6 +231,7 @@ impl Stack {
         let connect = settings.timeouts.connect.map_or(self.connect, |time| *time);
         let translate = TranslateLayer::new(asked(&target, place.model), place.natives)
             .strict(settings.strict.unwrap_or(config.server.strict))
+            .always_streams(self.provider.stream == Streaming::Always)
             .deviations(place.deviations);
         let stack = ServiceBuilder::new()
             // Full is an error, so that the route can go on to the next target.

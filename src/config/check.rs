@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use super::{
     AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Target,
     problem::{Problem, unknown},
+    quotas,
 };
 
 /// Fewer characters can be guessed.
@@ -15,6 +16,7 @@ impl Config {
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         self.check_keys(&mut problems);
+        self.check_teams(&mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
         }
@@ -43,6 +45,11 @@ impl Config {
                 let message = unknown("team", team, self.teams.keys().map(String::as_str));
                 problems.push(Problem::at(format!("{path}.team"), message));
             }
+            if let Some(name) = key.customer.as_ref().filter(|name| !self.customers.contains_key(*name)) {
+                let message = unknown("customer", name, self.customers.keys().map(String::as_str));
+                problems.push(Problem::at(format!("{path}.customer"), message));
+            }
+            quotas::check(&path, &key.budget, &key.limits, problems);
             if let Some(first) = names.insert(&key.name, index) {
                 problems
                     .push(Problem::at(format!("{path}.name"), format!("is the name of keys[{first}] too")));
@@ -51,6 +58,26 @@ impl Config {
                 problems.push(Problem::at(path, format!("is the same key as keys[{first}]")));
             }
         }
+    }
+
+    fn check_teams(&self, problems: &mut Vec<Problem>) {
+        for (name, team) in &self.teams {
+            let path = format!("teams.{}", step(name));
+            if let Some(name) = team.customer.as_ref().filter(|name| !self.customers.contains_key(*name)) {
+                let message = unknown("customer", name, self.customers.keys().map(String::as_str));
+                problems.push(Problem::at(format!("{path}.customer"), message));
+            }
+            quotas::check(&path, &team.budget, &team.limits, problems);
+        }
+        for (name, customer) in &self.customers {
+            quotas::check(&format!("customers.{}", step(name)), &customer.budget, &customer.limits, problems);
+        }
+        let labelled = [("users".to_owned(), &self.users), ("sessions".to_owned(), &self.sessions)];
+        let tags = self.tags.iter().map(|(tag, labelled)| (format!("tags.{}", step(tag)), labelled));
+        for (path, labelled) in labelled.into_iter().chain(tags) {
+            quotas::check(&path, &labelled.budget, &labelled.limits, problems);
+        }
+        quotas::check("gateway", &self.gateway.budget, &self.gateway.limits, problems);
     }
 
     fn check_model(&self, name: &str, model: &Model, problems: &mut Vec<Problem>) {

@@ -1,14 +1,17 @@
-use std::{collections::BTreeMap, time::SystemTime};
+use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Config, Secret, units::Written};
+use super::{
+    Budget, Config, Limits, Secret, Several,
+    quotas::{self, Quotas},
+    units::Written,
+};
 use crate::{
     access::Pattern,
     auth::{KeyDigest, VirtualKey},
-    ledger::Scope,
-    request_limit::Rate,
+    labels::Rules,
 };
 
 /// A virtual key: who may come in, and what for.
@@ -28,16 +31,22 @@ pub struct Key {
     /// The team that it belongs to, one of `teams`.
     #[serde(default)]
     pub team: Option<String>,
+    /// The customer that it belongs to, one of `customers`; the team's if it isn't given.
+    #[serde(default)]
+    pub customer: Option<String>,
     /// The models that it may ask for, with `*` for any run of characters; all of them if it isn't
     /// given.
     #[serde(default)]
     pub allow: Option<Vec<String>>,
-    /// How often it may come.
+    /// How often, and how much at a time, it may ask.
     #[serde(default)]
     pub limits: Limits,
-    /// What it may spend.
+    /// What it may spend: one budget or several.
     #[serde(default)]
-    pub budget: Option<Budget>,
+    pub budget: Several<Budget>,
+    /// The tags that its requests have to say in `x-bartizan-tags` or in their metadata.
+    #[serde(default)]
+    pub required_tags: Vec<String>,
     /// When it stops being accepted.
     #[serde(default)]
     pub expires: Option<Written<SystemTime>>,
@@ -46,31 +55,50 @@ pub struct Key {
     pub disabled: bool,
 }
 
-/// How often a key may come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct Limits {
-    /// How many requests it may make.
-    pub requests: Option<Written<Rate>>,
-}
-
-/// Keys that spend from one budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+/// Keys that share budgets and limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Team {
+    /// The customer that it belongs to, one of `customers`.
+    pub customer: Option<String>,
+    /// How often, and how much at a time, all keys of the team may ask together.
+    pub limits: Limits,
     /// What all keys of the team may spend together.
-    pub budget: Option<Budget>,
+    pub budget: Several<Budget>,
+}
+
+/// An organisation whose teams and keys share budgets and limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Customer {
+    /// How often, and how much at a time, all keys of the customer may ask together.
+    pub limits: Limits,
+    /// What all keys of the customer may spend together.
+    pub budget: Several<Budget>,
 }
 
 /// The gateway as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Gateway {
+    /// How often, and how much at a time, all keys may ask together.
+    pub limits: Limits,
     /// What all keys may spend together.
-    pub budget: Option<Budget>,
+    pub budget: Several<Budget>,
+}
+
+/// What each end user, each session or each value of a tag is held to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Labelled {
+    /// How often, and how much at a time, all requests that say it may ask together.
+    pub limits: Limits,
+    /// What all requests that say it may spend together.
+    pub budget: Several<Budget>,
 }
 
 /// Who is let in.
@@ -93,9 +121,11 @@ impl Key {
             key: Some(key),
             sha256: None,
             team: None,
+            customer: None,
             allow: None,
             limits: Limits::default(),
-            budget: None,
+            budget: Several::default(),
+            required_tags: Vec::new(),
             expires: None,
             disabled: false,
         }
@@ -110,26 +140,36 @@ impl Key {
         }
     }
 
-    fn scopes(&self, teams: &BTreeMap<String, Team>, gateway: &Gateway) -> Vec<Scope> {
-        let scope = |account: String, budget: Option<Budget>| Scope {
-            account: account.into(),
-            quota: budget.map(Into::into),
-        };
-        let mut scopes = vec![scope(format!("key:{}", self.name), self.budget)];
-        if let Some(team) = &self.team {
-            scopes.push(scope(format!("team:{team}"), teams.get(team).and_then(|team| team.budget)));
-        }
-        scopes.push(scope("gateway".to_owned(), gateway.budget));
-        scopes
+    fn customer<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
+        let team = self.team.as_ref().and_then(|team| config.teams.get(team));
+        self.customer.as_deref().or(team.and_then(|team| team.customer.as_deref()))
     }
 
-    fn virtual_key(&self, teams: &BTreeMap<String, Team>, gateway: &Gateway) -> VirtualKey {
+    /// What its requests are held to, the narrowest first.
+    fn quotas(&self, config: &Config) -> Quotas {
+        let mut quotas = Quotas::default();
+        quotas.add(&format!("key:{}", self.name), &self.budget, &self.limits);
+        if let Some(name) = &self.team {
+            let team = config.teams.get(name).cloned().unwrap_or_default();
+            quotas.add(&format!("team:{name}"), &team.budget, &team.limits);
+        }
+        if let Some(name) = self.customer(config) {
+            let customer = config.customers.get(name).cloned().unwrap_or_default();
+            quotas.add(&format!("customer:{name}"), &customer.budget, &customer.limits);
+        }
+        quotas.add("gateway", &config.gateway.budget, &config.gateway.limits);
+        quotas
+    }
+
+    fn virtual_key(&self, config: &Config) -> VirtualKey {
         let mut key = VirtualKey::new(&self.name);
         key.team = self.team.as_deref().map(Into::into);
+        key.customer = self.customer(config).map(Into::into);
         key.allow =
             self.allow.as_ref().map(|names| names.iter().map(|name| Pattern::new(name.as_str())).collect());
-        key.requests = self.limits.requests.map(|rate| *rate);
-        key.scopes = self.scopes(teams, gateway);
+        let Quotas { rates, scopes } = self.quotas(config);
+        (key.rates, key.scopes) = (rates, scopes);
+        key.required_tags = self.required_tags.iter().map(|name| name.as_str().into()).collect();
         key.expires = self.expires.map(|at| *at);
         key.disabled = self.disabled;
         key
@@ -140,15 +180,28 @@ impl Config {
     /// What the gateway knows of its keys, each with the SHA-256 of the key itself. Keys that have
     /// none, which [`check`](Self::check) complains of, are left out.
     pub fn virtual_keys(&self) -> Vec<(KeyDigest, VirtualKey)> {
-        let known = |key: &Key| Some((key.digest()?, key.virtual_key(&self.teams, &self.gateway)));
+        let known = |key: &Key| Some((key.digest()?, key.virtual_key(self)));
         self.keys.iter().filter_map(known).collect()
+    }
+
+    /// What end users, sessions and tags are held to.
+    pub fn label_rules(&self) -> Rules {
+        let rules = |labelled: &Labelled| quotas::rules(&labelled.budget, &labelled.limits);
+        let labels = Rules::default().users(rules(&self.users)).sessions(rules(&self.sessions));
+        self.tags.iter().fold(labels, |labels, (tag, labelled)| match tag.split_once('=') {
+            Some((name, value)) => labels.tag_value(name, value, rules(labelled)),
+            None => labels.tag(tag, rules(labelled)),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::price::NanoUsd;
+    use crate::{
+        ledger::{Quota, Scope},
+        price::NanoUsd,
+    };
 
     fn read(text: &str) -> Config {
         Config::read(text, "f", &|_| None).unwrap()
@@ -181,6 +234,69 @@ mod tests {
     }
 
     #[test]
+    fn quotas_are_for_any_account_any_measure_and_any_models() {
+        let config = read(
+            "customers: { acme: { budget: [ { usd: 9, per: quarter }, { tokens: 5M, per: 30d } ] } }\n\
+             teams: { search: { customer: acme, limits: { requests: 600/minute, shadow: true } } }\n\
+             gateway: { limits: { requests: [ 5/second, 1k/day ] } }\n\
+             keys:\n  \
+             - name: a\n    \
+               key: 0123456789abcdef\n    \
+               team: search\n    \
+               limits: { concurrent: 2, tokens: 100k/minute, models: { 'gpt-*': { requests: 3/hour } } }\n",
+        );
+
+        let (_, key) = &config.virtual_keys()[0];
+
+        assert_eq!(key.customer.as_deref(), Some("acme"));
+        let rates: Vec<_> = key.rates.iter().map(|(account, rate)| format!("{account} {rate}")).collect();
+        assert_eq!(rates, ["gateway 5/second"]);
+        let shown = |scope: &Scope| match scope.quota {
+            None => format!("{} counted", scope.account),
+            Some(Quota { measure, limit, period, shadow }) => {
+                let shadow = if shadow { " in shadow" } else { "" };
+                format!("{} {limit} {} per {period}{shadow}", scope.account, measure.as_str())
+            }
+        };
+        let scopes: Vec<_> = key.scopes.iter().map(shown).collect();
+        assert_eq!(
+            scopes,
+            [
+                "key:a counted",
+                "key:a 100000 tokens per minute",
+                "key:a 2 concurrent per total",
+                "key:a gpt-* 3 requests per hour",
+                "team:search counted",
+                "team:search 600 requests per minute in shadow",
+                "customer:acme 9000000000 usd per quarter",
+                "customer:acme 5000000 tokens per 30d",
+                "gateway counted",
+                "gateway 1000 requests per day",
+            ]
+        );
+        let is_for = |index: usize, model| key.scopes[index].is_for(model);
+        assert_eq!([is_for(3, "gpt-4o"), is_for(3, "claude"), is_for(0, "claude")], [true, false, true]);
+    }
+
+    #[test]
+    fn quotas_that_contradict_themselves_are_complained_of() {
+        let problem = |text: &str| Config::read(text, "f", &|_| None).unwrap_err().to_string();
+        let key = "keys: [ { name: a, key: 0123456789abcdef, ";
+
+        for (rest, message) in [
+            ("budget: { per: day } } ]", "has neither `usd` nor `tokens`"),
+            ("budget: { usd: 1, tokens: 1, per: day } } ]", "has both `usd` and `tokens`"),
+            ("budget: [ { usd: 1, per: day }, { usd: 2, per: day } ] } ]", "two budgets of one kind"),
+            ("limits: { models: { 'a*': { models: { b: {} } } } } } ]", "one level too many"),
+            ("limits: { requests: 5 } } ]", "expected an amount in a time, such as 600/minute"),
+            ("customer: nobody } ]", "unknown customer `nobody`"),
+        ] {
+            let problem = problem(&format!("{key}{rest}"));
+            assert!(problem.contains(message), "{problem}");
+        }
+    }
+
+    #[test]
     fn a_key_and_its_digest_are_the_same_key() {
         let hex = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
         let plain = read("keys: [ { name: a, key: 0123456789abcdef } ]").virtual_keys();
@@ -201,7 +317,7 @@ mod tests {
         let (_, key) = &config.virtual_keys()[0];
 
         assert!(key.allow.as_ref().unwrap()[1].matches("anthropic/x"));
-        assert_eq!(key.requests.unwrap().to_string(), "5/second");
+        assert_eq!(key.rates[0].1.to_string(), "5/second");
         assert!(key.disabled && key.expires.is_some());
     }
 }

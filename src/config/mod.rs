@@ -63,10 +63,12 @@ mod money;
 mod place;
 mod problem;
 mod provider;
+mod quotas;
 mod read;
 mod resolve;
 mod schema;
 mod server;
+mod several;
 mod suggest;
 mod units;
 mod variables;
@@ -84,14 +86,16 @@ pub use self::watch::Watch;
 pub use self::{
     build::Builder,
     credentials::Credentials,
-    keys::{AuthMode, Gateway, Key, Limits, Team},
+    keys::{AuthMode, Customer, Gateway, Key, Labelled, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
-    money::{Away, Budget, Ceiling, StoreAway, UnknownPrice, UsdPrice},
+    money::{Away, Ceiling, StoreAway, UnknownPrice, UsdPrice},
     problem::{ConfigError, Place, Problem},
-    provider::Provider,
+    provider::{Provider, Streaming},
+    quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
     server::{Log, LogFormat, Records, Server, Store},
+    several::Several,
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
 pub use crate::secret::Secret;
@@ -127,8 +131,17 @@ pub struct Config {
     pub store_away: StoreAway,
     /// The gateway as a whole.
     pub gateway: Gateway,
-    /// Keys that spend from one budget, by the team's name.
+    /// Organisations whose teams and keys share budgets and limits, by the customer's name.
+    pub customers: BTreeMap<String, Customer>,
+    /// Keys that share budgets and limits, by the team's name.
     pub teams: BTreeMap<String, Team>,
+    /// What each end user is held to, whom requests name in `x-bartizan-user` or in their body.
+    pub users: Labelled,
+    /// What each session is held to, which requests name in `x-bartizan-session` or in their metadata.
+    pub sessions: Labelled,
+    /// What each value of a tag (`feature`), or one of them (`feature=search`), is held to; requests name
+    /// tags in `x-bartizan-tags` or in their metadata.
+    pub tags: BTreeMap<String, Labelled>,
     /// The keys that clients may present.
     pub keys: Vec<Key>,
 }

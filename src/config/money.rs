@@ -2,10 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::Written;
-use crate::{
-    ledger::{Period, Quota},
-    price::{NanoUsd, Price, Rates},
-};
+use crate::price::{NanoUsd, Price, Rates};
 
 /// What a million tokens cost, in dollars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -72,23 +69,6 @@ pub struct Ceiling {
 impl From<Ceiling> for Price {
     fn from(ceiling: Ceiling) -> Self {
         Self::from(Rates::flat(*ceiling.input, *ceiling.output))
-    }
-}
-
-/// What may be spent in a period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Budget {
-    /// The most that may be spent in one period, in dollars.
-    pub usd: Written<NanoUsd>,
-    /// When it begins anew, by the calendar in UTC.
-    pub per: Written<Period>,
-}
-
-impl From<Budget> for Quota {
-    fn from(budget: Budget) -> Self {
-        Self::usd(*budget.usd, *budget.per)
     }
 }
 

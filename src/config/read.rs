@@ -230,12 +230,9 @@ mod tests {
         assert!(
             matches!(config.unknown_price, UnknownPrice::Ceiling(ceiling) if *ceiling.output == NanoUsd(2_500_000_000))
         );
-        assert_eq!(config.keys[0].budget.map(|budget| *budget.per), Some(Period::Month));
-        assert_eq!(*config.keys[0].budget.unwrap().usd, NanoUsd(12_500_000_000));
-        assert_eq!(
-            config.keys[0].limits.requests.map(|rate| rate.to_string()).as_deref(),
-            Some("600/minute")
-        );
+        assert_eq!(config.keys[0].budget.first().map(|budget| *budget.per), Some(Period::Month));
+        assert_eq!(*config.keys[0].budget[0].usd.unwrap(), NanoUsd(12_500_000_000));
+        assert_eq!(config.keys[0].limits.requests[0].to_string(), "600/minute");
     }
 
     #[test]
@@ -264,7 +261,7 @@ mod tests {
             config.models["chat"].timeouts.or(&config.defaults.timeouts).total(),
             Duration::from_secs(600)
         );
-        assert_eq!(*config.teams["engineering"].budget.unwrap().usd, NanoUsd::from_usd(200));
+        assert_eq!(*config.teams["engineering"].budget[0].usd.unwrap(), NanoUsd::from_usd(200));
         assert_eq!(config.keys[0].key.as_ref().unwrap().expose(), "value-of-VK_ENGINEERING");
         assert_eq!(config.keys[0].allow.as_ref().unwrap().len(), 2);
     }
@@ -307,7 +304,7 @@ mod tests {
             ("models: { chat: { targets: 5 } }", "1:28: expected a list such as [a, b]"),
             ("providers: { openai: { api_key: x } }", "the field `kind` is missing"),
             ("gateway: { budget: { usd: -1, per: day } }", "1:27: expected an amount of dollars"),
-            ("gateway: { budget: { usd: 1, per: fortnight } }", "expected one of day, week"),
+            ("gateway: { budget: { usd: 1, per: fortnight } }", "expected one of second, minute"),
             ("keys: [ { name: a, expires: tomorrow } ]", "expected a time such as 2027-01-31T00:00:00Z"),
             ("auth: open\nauth: keys", "gateway.yaml:2:1: "),
             ("auth: open\n---\nauth: open", "3:1: a second document begins here"),

@@ -15,7 +15,7 @@ use serde::{
     de::{self, Visitor},
 };
 
-use crate::{ledger::Period, price::NanoUsd, request_limit::Rate};
+use crate::{ledger::Period, price::NanoUsd};
 
 /// A value that is written as text in a form of its own, such as `200ms`; it dereferences to the
 /// value.
@@ -186,20 +186,6 @@ impl Unit for Backoff {
     }
 }
 
-impl Unit for Rate {
-    const NAME: &'static str = "Rate";
-    const FORM: &'static str =
-        "a number of requests in a time, such as 600/minute; times are second, minute, hour, day";
-
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-
-    fn write(&self) -> String {
-        self.to_string()
-    }
-}
-
 impl Unit for NanoUsd {
     const NAME: &'static str = "Dollars";
     const FORM: &'static str = "an amount of dollars such as 12.50, with at most nine decimals";
@@ -219,7 +205,7 @@ impl Unit for NanoUsd {
 
 impl Unit for Period {
     const NAME: &'static str = "Period";
-    const FORM: &'static str = "one of day, week, month, year, total";
+    const FORM: &'static str = "one of second, minute, hour, day, week, month, quarter, year, total, or a time that looks back, such as 30d";
 
     fn read(text: &str) -> Option<Self> {
         text.parse().ok()

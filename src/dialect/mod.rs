@@ -205,12 +205,14 @@ pub mod embeddings;
 
 mod anthropic;
 pub(crate) mod arguments;
+pub(crate) mod assembled;
 mod bedrock;
 mod bedrock_embeddings;
 pub(crate) mod buffer;
 mod codec;
 mod count;
 mod dialects;
+pub(crate) mod exact;
 mod extent;
 mod extras;
 mod gemini;
@@ -352,6 +354,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// the request unchanged where the client asks already or the provider always says.
     fn ask_for_usage(&self, payload: Payload) -> Payload {
         payload
+    }
+
+    /// The same question for a stream, where it is one for a whole answer; `None` where none can be put
+    /// together from a stream of this dialect.
+    fn ask_for_stream(&self, _payload: Payload) -> Option<Payload> {
+        None
     }
 
     /// Whether [`ask_for_usage`](Self::ask_for_usage) would make the provider say what this client

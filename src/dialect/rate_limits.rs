@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::retry_after::in_units;
+use crate::ledger::{Measure, Standings};
 
 /// How the headers are called in which clients of a dialect read what is left of their provider's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,56 @@ pub enum LimitHeaders {
     /// There are none.
     None,
 }
+
+/// The headers of the limit, of what remains of it, and of its reset.
+type Names = (Measure, [&'static str; 3]);
+
+const OPENAI_NAMES: [Names; 2] = [
+    (
+        Measure::Requests,
+        ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
+    ),
+    (
+        Measure::Tokens,
+        ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
+    ),
+];
+
+/// Only Anthropic's clients know of the two kinds of tokens.
+const ANTHROPIC_NAMES: [Names; 4] = [
+    (
+        Measure::Requests,
+        [
+            "anthropic-ratelimit-requests-limit",
+            "anthropic-ratelimit-requests-remaining",
+            "anthropic-ratelimit-requests-reset",
+        ],
+    ),
+    (
+        Measure::Tokens,
+        [
+            "anthropic-ratelimit-tokens-limit",
+            "anthropic-ratelimit-tokens-remaining",
+            "anthropic-ratelimit-tokens-reset",
+        ],
+    ),
+    (
+        Measure::Input,
+        [
+            "anthropic-ratelimit-input-tokens-limit",
+            "anthropic-ratelimit-input-tokens-remaining",
+            "anthropic-ratelimit-input-tokens-reset",
+        ],
+    ),
+    (
+        Measure::Output,
+        [
+            "anthropic-ratelimit-output-tokens-limit",
+            "anthropic-ratelimit-output-tokens-remaining",
+            "anthropic-ratelimit-output-tokens-reset",
+        ],
+    ),
+];
 
 const OPENAI: &str = "x-ratelimit-";
 const ANTHROPIC: &str = "anthropic-ratelimit-";
@@ -65,6 +116,24 @@ impl LimitHeaders {
             }
         };
         HeaderValue::try_from(text).ok()
+    }
+
+    /// Says how a caller stands with the gateway's limits, in the place of what a provider has said of
+    /// its own.
+    pub(crate) fn write(self, standings: &Standings, headers: &mut HeaderMap) {
+        let names: &[Names] = match self {
+            Self::OpenAi => &OPENAI_NAMES,
+            Self::Anthropic => &ANTHROPIC_NAMES,
+            Self::None => &[],
+        };
+        for (measure, [limit, remaining, reset]) in names {
+            let Some(standing) = standings.of(*measure) else { continue };
+            headers.insert(HeaderName::from_static(limit), standing.limit.into());
+            headers.insert(HeaderName::from_static(remaining), standing.left.into());
+            if let Some(value) = self.reset(standing.resets_in) {
+                headers.insert(HeaderName::from_static(reset), value);
+            }
+        }
     }
 
     /// Calls the limits in `headers` by the names that clients of this kind know, and leaves out those for
@@ -137,10 +206,42 @@ fn units(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Standing;
 
     fn headers<const N: usize>(headers: [(&'static str, &str); N]) -> HeaderMap {
         let named = |(name, value): (_, &str)| (HeaderName::from_static(name), value.parse().unwrap());
         headers.into_iter().map(named).collect()
+    }
+
+    #[test]
+    fn the_gateways_own_limits_go_before_those_of_a_provider() {
+        let mut standings = Standings::default();
+        let seconds = Duration::from_secs(6);
+        let standing = |measure, limit, left| Standing { measure, limit, left, resets_in: seconds };
+        standings.note(standing(Measure::Tokens, 100, 40));
+        standings.note(standing(Measure::Tokens, 1_000, 30));
+        standings.note(standing(Measure::Tokens, 10, 50));
+        standings.note(standing(Measure::Input, 7, 3));
+        let mut openai =
+            headers([("x-ratelimit-remaining-tokens", "9"), ("x-ratelimit-remaining-requests", "5")]);
+        let mut anthropic = headers([]);
+
+        LimitHeaders::OpenAi.write(&standings, &mut openai);
+        LimitHeaders::Anthropic.write(&standings, &mut anthropic);
+        let mut none = headers([]);
+        LimitHeaders::None.write(&standings, &mut none);
+
+        assert_eq!(openai["x-ratelimit-limit-tokens"], "1000");
+        assert_eq!(openai["x-ratelimit-remaining-tokens"], "30");
+        assert_eq!(openai["x-ratelimit-reset-tokens"], "6s");
+        assert_eq!(openai["x-ratelimit-remaining-requests"], "5");
+        assert_eq!(openai.len(), 4);
+        assert_eq!(anthropic["anthropic-ratelimit-tokens-remaining"], "30");
+        assert_eq!(anthropic["anthropic-ratelimit-input-tokens-limit"], "7");
+        let reset: jiff::Timestamp =
+            anthropic["anthropic-ratelimit-tokens-reset"].to_str().unwrap().parse().unwrap();
+        assert!(SystemTime::from(reset) > SystemTime::now());
+        assert!(none.is_empty());
     }
 
     fn date(after: u64) -> String {

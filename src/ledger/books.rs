@@ -152,7 +152,7 @@ fn note(ticket: &mut Ticket, scope: &Scope, quota: Quota, account: &Account, amo
             let short = Short { left: 0, again: account.again(quota.limit, amount) };
             ticket.shadowed.push(refusal(scope, short, amount, now).into());
         }
-    } else if quota.measure != Measure::Usd {
+    } else if !matches!(quota.measure, Measure::Usd | Measure::Concurrent) {
         let left = account.left(quota.limit);
         let resets = account.resets(quota.limit).and_then(|at| at.duration_since(now).ok());
         ticket.standings.push(Standing {

@@ -126,7 +126,7 @@ async fn a_ticket_takes_back_its_own_hold_only(ledger: &dyn Ledger) {
 }
 
 async fn an_account_without_a_budget_has_no_limit(ledger: &dyn Ledger) {
-    let unlimited = [Scope { account: "conformance:unlimited".into(), quota: None }];
+    let unlimited = [Scope::counted("conformance:unlimited")];
 
     let ticket = granted(ledger, &unlimited, 1 << 60).await;
 
@@ -199,10 +199,7 @@ async fn a_late_settlement_stays_in_its_window(ledger: &dyn Ledger, clock: &Hand
 }
 
 async fn every_measure_counts_for_itself(ledger: &dyn Ledger) {
-    let quota = |measure, limit| Scope {
-        account: "conformance:measures".into(),
-        quota: Some(Quota::new(measure, limit, Period::Day)),
-    };
+    let quota = |measure, limit| Scope::new("conformance:measures", Quota::new(measure, limit, Period::Day));
     let scopes = [
         quota(Measure::Usd, 1_000),
         quota(Measure::Requests, 3),
@@ -229,7 +226,7 @@ async fn every_measure_counts_for_itself(ledger: &dyn Ledger) {
 }
 
 async fn places_are_given_back_when_answers_end(ledger: &dyn Ledger) {
-    let places = [Scope { account: "conformance:places".into(), quota: Some(Quota::concurrent(2)) }];
+    let places = [Scope::new("conformance:places", Quota::concurrent(2))];
     let nothing = Amounts::default();
 
     let first = until_granted(ledger, &places, nothing).await;
@@ -245,7 +242,7 @@ async fn places_are_given_back_when_answers_end(ledger: &dyn Ledger) {
 
 async fn what_was_used_in_a_minute_comes_back_evenly(ledger: &dyn Ledger, clock: &HandClock) {
     let quota = Quota::new(Measure::Tokens, 60, Period::Minute);
-    let scopes = [Scope { account: "conformance:minute".into(), quota: Some(quota) }];
+    let scopes = [Scope::new("conformance:minute", quota)];
     let tokens = |output| Amounts { output, ..Amounts::default() };
 
     let ticket = until_granted(ledger, &scopes, tokens(60)).await;
@@ -322,7 +319,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 const TRIES: u32 = 400;
 
 fn scope(name: &str, limit: u64) -> Scope {
-    Scope { account: format!("conformance:{name}").into(), quota: budget(limit, Period::Day) }
+    Scope { quota: budget(limit, Period::Day), ..Scope::counted(format!("conformance:{name}")) }
 }
 
 fn budget(limit: u64, period: Period) -> Option<Quota> {

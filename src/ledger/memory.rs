@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn scope(account: &str, limit: u64, period: Period) -> Scope {
-        Scope { account: account.into(), quota: Some(Quota::usd(NanoUsd(limit), period)) }
+        Scope::new(account, Quota::usd(NanoUsd(limit), period))
     }
 
     impl MemoryLedger {
@@ -196,7 +196,7 @@ mod tests {
     fn what_can_never_be_granted_is_not_worth_waiting_for() {
         let (ledger, _) = ledger("2026-11-21T23:30:00Z");
         let quota = Quota::new(Measure::Tokens, 1_000, Period::Minute);
-        let scopes = [Scope { account: "key:a".into(), quota: Some(quota) }];
+        let scopes = [Scope::new("key:a", quota)];
 
         let refused = |output| {
             let error = ledger.hold(&scopes, Amounts { output, ..Amounts::default() }).unwrap_err();
@@ -230,7 +230,7 @@ mod tests {
         let quota = Quota::new(Measure::Tokens, 60, Period::Minute);
         let amounts = Amounts { output: 60, ..Amounts::default() };
         let visit = |name: u32| {
-            let scopes = [Scope { account: format!("user:{name}").into(), quota: Some(quota) }];
+            let scopes = [Scope::new(format!("user:{name}"), quota)];
             ledger.settle(ledger.hold(&scopes, amounts).unwrap(), amounts);
         };
 

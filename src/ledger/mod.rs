@@ -22,7 +22,7 @@
 //! # async fn main() -> Result<(), bartizan::Error> {
 //! let ledger = MemoryLedger::default();
 //! let budget = Quota::usd(NanoUsd::from_usd(50), Period::Month);
-//! let scopes = [Scope { account: "key:search".into(), quota: Some(budget) }];
+//! let scopes = [Scope::new("key:search", budget)];
 //!
 //! let ticket = ledger.reserve(&scopes, NanoUsd::from_usd(2).into()).await?;
 //! ledger.settle(ticket, NanoUsd::from_usd(1).into());
@@ -46,21 +46,23 @@ mod refusal;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub mod sqlite;
+mod standing;
 mod ticket;
 
 use std::{fmt, sync::Arc};
 
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
-pub use self::sqlite::{SqliteLedger, SqliteOptions};
+pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};
 use self::{clock::Clock, period::Shape};
 pub use self::{
     memory::{Balance, MemoryLedger},
     period::{Period, Window},
     quota::{Amounts, Measure, Quota},
-    ticket::{Hold, HoldId, Standing, Ticket},
+    standing::{Standing, Standings},
+    ticket::{Hold, HoldId, Ticket},
 };
-use crate::{BoxFuture, Error};
+use crate::{BoxFuture, Error, access::Pattern};
 
 /// One account of a caller: its key, its team, the whole gateway. An account with several quotas is
 /// several scopes of the same name.
@@ -70,6 +72,26 @@ pub struct Scope {
     pub account: Arc<str>,
     /// What may be used; `None` counts the money that is spent, for ever and without a limit.
     pub quota: Option<Quota>,
+    /// The models that it is for; `None` is all of them. Whoever reserves leaves out what doesn't apply:
+    /// a ledger doesn't know of models.
+    pub models: Option<Pattern>,
+}
+
+impl Scope {
+    /// An account with a quota.
+    pub fn new(account: impl Into<Arc<str>>, quota: Quota) -> Self {
+        Self { quota: Some(quota), ..Self::counted(account) }
+    }
+
+    /// An account whose spend is counted without a limit.
+    pub fn counted(account: impl Into<Arc<str>>) -> Self {
+        Self { account: account.into(), quota: None, models: None }
+    }
+
+    /// Whether requests to `model` count.
+    pub fn is_for(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.matches(model))
+    }
 }
 
 /// Keeps balances.

@@ -1,8 +1,8 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amounts, Measure, Period, Window};
+use super::{Amounts, Measure, Period, Standing, Window};
 use crate::Error;
 
 /// Names a hold, so that a store can settle it once, however often it is told.
@@ -22,8 +22,8 @@ pub struct Ticket {
     pub id: HoldId,
     /// What is held.
     pub holds: Vec<Hold>,
-    /// How the caller stands with its limits, for the headers of the answer; budgets of money are not
-    /// among them.
+    /// How the caller stands with its limits, for the headers of the answer; budgets of money and places
+    /// for requests are not among them.
     pub standings: Vec<Standing>,
     /// The refusals of quotas that only watch.
     pub shadowed: Vec<Error>,
@@ -42,19 +42,6 @@ pub struct Hold {
     pub window: Window,
     /// How much.
     pub amount: u64,
-}
-
-/// How a caller stands with one of its limits once its request is let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// What is counted.
-    pub measure: Measure,
-    /// The most of it.
-    pub limit: u64,
-    /// What is left.
-    pub left: u64,
-    /// In what time the limit is whole again if nothing else is asked for.
-    pub resets_in: Duration,
 }
 
 impl Ticket {

@@ -102,7 +102,10 @@ mod rule;
 mod table;
 mod vertex;
 
-use crate::target::ModelFacts;
+use crate::{
+    dialect::{Dialect, OPENAI_EMBEDDINGS},
+    target::ModelFacts,
+};
 
 pub(crate) use self::apply::adapted;
 pub use self::{
@@ -166,18 +169,35 @@ pub struct Deviations {
     pub rules: &'static [Rule],
     /// What no rule can express.
     pub quirk: Option<Quirk>,
+    /// What is done to the fields of a request for embeddings in OpenAI's dialect.
+    pub embeddings: &'static [Rule],
 }
 
 impl Deviations {
     /// Those from a dialect, by its id.
     pub const fn new(dialect: &'static str, rules: &'static [Rule]) -> Self {
-        Self { dialect, rules, quirk: None }
+        Self { dialect, rules, quirk: None, embeddings: &[] }
     }
 
     /// The same with something that no rule can express.
     #[must_use]
     pub const fn quirk(self, quirk: fn(&Object<'_>, &mut Changes<'_>)) -> Self {
         Self { quirk: Some(Quirk(quirk)), ..self }
+    }
+
+    /// The same with rules for embeddings, which are another dialect.
+    #[must_use]
+    pub const fn embeddings(self, rules: &'static [Rule]) -> Self {
+        Self { embeddings: rules, ..self }
+    }
+
+    /// What is to be done to requests in a dialect.
+    fn of(&self, dialect: &str) -> (&'static [Rule], Option<Quirk>) {
+        match dialect {
+            dialect if dialect == self.dialect => (self.rules, self.quirk),
+            dialect if dialect == OPENAI_EMBEDDINGS.id() => (self.embeddings, None),
+            _ => (&[], None),
+        }
     }
 }
 

@@ -87,7 +87,8 @@ pub static PRESETS: &[Preset] = &[
                 Rule::omitted("tools[].function.parameters.$schema"),
                 Rule::omitted("tools[].function.parameters.$id"),
             ],
-        ),
+        )
+        .embeddings(&[Rule::renamed("dimensions", "output_dimension"), Rule::refused("user")]),
     },
     Preset {
         name: "groq",
@@ -324,8 +325,16 @@ fn nine_characters(id: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
-    use crate::{preset::apply::tests::sent, target::ModelFacts};
+    use crate::{
+        Exchange, Payload, Target,
+        dialect::OPENAI_EMBEDDINGS,
+        payload::Head,
+        preset::{adapted, apply::tests::sent},
+        target::ModelFacts,
+    };
 
     /// What a provider gets, and what is lost.
     fn at(name: &str, source: &str) -> (String, Vec<String>) {
@@ -434,6 +443,20 @@ mod tests {
             "messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#,
             &["user", "logit_bias", "messages[].name"],
         );
+    }
+
+    #[test]
+    fn mistral_has_its_own_word_for_the_length_of_a_vector() {
+        let source = r#"{"model":"mistral-embed","input":["a"],"dimensions":256,"user":"u"}"#;
+        let head = Head { model: "mistral-embed".into(), ..Head::default() };
+        let payload = Payload::new(&OPENAI_EMBEDDINGS, head, source.into(), Exchange::default());
+        let (headers, target) = (HeaderMap::new(), Target::new("mistral", "mistral-embed"));
+
+        let (payload, lost) =
+            adapted(payload, &headers, &Preset::named("mistral").unwrap().deviations, &target);
+
+        assert_eq!(payload.to_bytes(), r#"{"model":"mistral-embed","input":["a"],"output_dimension":256}"#);
+        assert_eq!(lost, ["user".into()]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::{
     Exchange, Kind, Tokens, Units,
     body::End,
     exchange::{Attempt, Outcome},
+    labels::Labels,
     price::NanoUsd,
 };
 
@@ -42,6 +43,13 @@ pub struct Record {
     pub key: Option<Arc<str>>,
     /// The name of the team.
     pub team: Option<Arc<str>>,
+    /// The name of the customer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<Arc<str>>,
+    /// The end user, the session and the tags that the client named; those that it didn't are left out of
+    /// the JSON.
+    #[serde(flatten)]
+    pub labels: Labels,
     /// The dialect of the client.
     pub dialect: Option<&'static str>,
     /// The model the client asked for.
@@ -63,6 +71,9 @@ pub struct Record {
     pub unpriced: bool,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// What quotas in shadow would have refused; left out of the JSON if that is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shadowed: Vec<Box<str>>,
 }
 
 /// One attempt, as it is written down.
@@ -121,6 +132,8 @@ impl Record {
             message,
             key: learnt.caller.as_ref().map(|caller| caller.name.clone()),
             team: learnt.caller.as_ref().and_then(|caller| caller.team.clone()),
+            customer: learnt.caller.as_ref().and_then(|caller| caller.customer.clone()),
+            labels: learnt.labels,
             dialect,
             model,
             stream,
@@ -131,6 +144,7 @@ impl Record {
             unpriced: attempts.iter().any(|attempt| attempt.cost.is_none()),
             attempts,
             lost: learnt.lost,
+            shadowed: learnt.shadowed,
         }
     }
 }

@@ -117,7 +117,9 @@ where
                 render(*this.dialect, &error, this.exchange.id()).map(Rendered::error)
             }
         };
-        this.dialect.limit_headers().rename(res.headers_mut());
+        let limits = this.dialect.limit_headers();
+        limits.rename(res.headers_mut());
+        limits.write(&this.exchange.learn(|learnt| learnt.standings), res.headers_mut());
         name(res.headers_mut(), this.exchange.id());
         Poll::Ready(Ok(res))
     }

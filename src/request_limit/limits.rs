@@ -10,16 +10,18 @@ use std::{
 
 use arc_swap::ArcSwap;
 use governor::{
-    Quota, RateLimiter, clock, middleware::NoOpMiddleware, nanos::Nanos, state::keyed::DashMapStateStore,
+    Quota, RateLimiter, clock, middleware::StateInformationMiddleware, nanos::Nanos,
+    state::keyed::DashMapStateStore,
 };
 use tokio::time::Instant;
 
 use super::Rate;
+use crate::ledger::{Measure, Standing};
 
 /// After so many checks, keys are forgotten that have not asked for a while.
 const SWEEP: u32 = 4_096;
 
-type Limiter = RateLimiter<Arc<str>, DashMapStateStore<Arc<str>>, Clock, NoOpMiddleware<Nanos>>;
+type Limiter = RateLimiter<Arc<str>, DashMapStateStore<Arc<str>>, Clock, StateInformationMiddleware>;
 
 /// What was let in lately. One limiter for each rate, since all keys of a limiter share its rate;
 /// there are as many as the configuration has ever had.
@@ -32,7 +34,7 @@ pub(super) struct Limits {
 
 impl Limits {
     /// Lets `name` in, or says how long it has to wait.
-    pub(super) fn check(&self, name: &Arc<str>, rate: Rate) -> Result<(), Duration> {
+    pub(super) fn check(&self, name: &Arc<str>, rate: Rate) -> Result<Standing, Duration> {
         if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
             self.by_rate.load().values().for_each(|limiter| limiter.retain_recent());
         }
@@ -40,7 +42,16 @@ impl Limits {
             Some(limiter) => limiter.check_key(name),
             None => self.limiter(rate).check_key(name),
         };
-        checked.map_err(|until| {
+        let standing = |left: u32| {
+            let used = rate.requests.get().saturating_sub(left);
+            Standing {
+                measure: Measure::Requests,
+                limit: rate.requests.get().into(),
+                left: left.into(),
+                resets_in: each(rate).saturating_mul(used),
+            }
+        };
+        checked.map(|state| standing(state.remaining_burst_capacity())).map_err(|until| {
             let wait = until.wait_time_from(clock::Clock::now(&self.clock));
             Duration::from_millis(wait.as_nanos().div_ceil(1_000_000).max(1) as u64)
         })
@@ -48,7 +59,8 @@ impl Limits {
 
     #[cold]
     fn limiter(&self, rate: Rate) -> Arc<Limiter> {
-        let new = Arc::new(RateLimiter::dashmap_with_clock(quota(rate), self.clock.clone()));
+        let new =
+            Arc::new(RateLimiter::dashmap_with_clock(quota(rate), self.clock.clone()).with_middleware());
         self.by_rate.rcu(|limiters| {
             let mut limiters = HashMap::clone(limiters);
             limiters.entry(rate).or_insert_with(|| new.clone());
@@ -60,8 +72,12 @@ impl Limits {
 }
 
 fn quota(rate: Rate) -> Quota {
-    let each = (rate.per / rate.requests.get()).max(Duration::from_nanos(1));
-    Quota::with_period(each).expect("it is at least a nanosecond").allow_burst(rate.requests)
+    Quota::with_period(each(rate)).expect("it is at least a nanosecond").allow_burst(rate.requests)
+}
+
+/// The time in which one request is given back.
+fn each(rate: Rate) -> Duration {
+    (rate.per / rate.requests.get()).max(Duration::from_nanos(1))
 }
 
 impl fmt::Debug for Limits {

@@ -1,5 +1,7 @@
 use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
+use crate::ledger::{Measure, Period, Quota};
+
 /// So many requests in so much time, written `600/minute`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
@@ -7,6 +9,19 @@ pub struct Rate {
     pub requests: NonZeroU32,
     /// In what time.
     pub per: Duration,
+}
+
+impl Rate {
+    /// The same as a quota of a [ledger](crate::ledger).
+    pub fn quota(&self) -> Quota {
+        let period = match self.per.as_secs() {
+            0 | 1 => Period::Second,
+            60 => Period::Minute,
+            3_600 => Period::Hour,
+            seconds => Period::Rolling(u32::try_from(seconds).unwrap_or(u32::MAX)),
+        };
+        Quota::new(Measure::Requests, self.requests.get().into(), period)
+    }
 }
 
 const UNITS: [(&str, u64); 4] = [("second", 1), ("minute", 60), ("hour", 3_600), ("day", 86_400)];

@@ -7,7 +7,7 @@ use http::Request;
 use tower::Service;
 
 use super::limits::Limits;
-use crate::{Error, Kind, auth::Caller, future::Admission};
+use crate::{Error, Exchange, Kind, auth::Caller, future::Admission, ledger::Standings};
 
 /// Refuses requests over the rate of their key; see the [module](super).
 #[derive(Clone, Debug)]
@@ -31,20 +31,27 @@ where
 
     fn call(&mut self, req: Request<B>) -> Self::Future {
         match Caller::of(&req).and_then(|caller| check(&self.limits, caller)) {
-            Ok(()) => Admission::called(self.inner.call(req)),
+            Ok(standings) => {
+                if standings != Standings::default() {
+                    Exchange::of(&req).learn(|learnt| learnt.standings.extend(&standings));
+                }
+                Admission::called(self.inner.call(req))
+            }
             Err(error) => Admission::refused(error),
         }
     }
 }
 
-fn check(limits: &Limits, caller: &Caller) -> Result<(), Error> {
-    let Some(rate) = caller.requests else {
-        return Ok(());
-    };
-    limits.check(&caller.name, rate).map_err(|wait| {
-        let message = format!("the key `{}` may make {rate} requests", caller.name);
-        Error::new(Kind::RateLimited, message).with_retry_after(wait)
-    })
+fn check(limits: &Limits, caller: &Caller) -> Result<Standings, Error> {
+    let mut standings = Standings::default();
+    for (account, rate) in &caller.rates {
+        let standing = limits.check(account, *rate).map_err(|wait| {
+            let message = format!("the limit of {account} is used up: {rate} requests");
+            Error::new(Kind::RateLimited, message).with_retry_after(wait)
+        })?;
+        standings.note(standing);
+    }
+    Ok(standings)
 }
 
 #[cfg(test)]
@@ -83,7 +90,7 @@ mod tests {
 
         let error = ask(&layer, key("a", "60/minute")).await.unwrap_err();
         assert_eq!(error.kind(), Kind::RateLimited);
-        assert_eq!(error.message(), "the key `a` may make 60/minute requests");
+        assert_eq!(error.message(), "the limit of key:a is used up: 60/minute requests");
         assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
 
         tokio::time::advance(Duration::from_micros(999_500)).await;

@@ -97,6 +97,8 @@ where
     let mut http = HttpConnector::new();
     http.set_connect_timeout(Some(connect));
     http.set_nodelay(true);
+    // While a long answer is written nothing is sent, and what is in between forgets silent connections.
+    http.set_keepalive(Some(Duration::from_secs(30)));
     http.enforce_http(false);
     let mut builder = Client::builder(TokioExecutor::new());
     builder

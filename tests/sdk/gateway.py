@@ -167,7 +167,9 @@ class Proxy:
     def records(self) -> list[dict]:
         if not self.records_file.exists():
             return []
-        return [json.loads(line) for line in self.records_file.read_text().splitlines()]
+        # The last line may be half written.
+        lines = self.records_file.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def record(self, request_id: str) -> dict:
         """The record of the request that was named so in its answer."""

@@ -182,10 +182,7 @@ pub fn price() -> Price {
 }
 
 fn keys() -> MemoryKeys {
-    let scope = |account: &str| Scope {
-        account: account.into(),
-        quota: Some(Quota::usd(NanoUsd::from_usd(100), Period::Total)),
-    };
+    let scope = |account: &str| Scope::new(account, Quota::usd(NanoUsd::from_usd(100), Period::Total));
     let app = VirtualKey::new("app")
         .team("apps")
         .quota(Quota::usd(NanoUsd::from_usd(100), Period::Total))

@@ -39,7 +39,7 @@ use serde_json::value::RawValue;
 use self::codec::AnthropicCodec;
 use super::proof;
 use super::{
-    Closing, Codec, Dialect, GEMINI, LimitHeaders, Sent, gemini,
+    Closing, Codec, Dialect, GEMINI, LimitHeaders, Sent, assembled, exact, gemini,
     json::{self, Member, span},
 };
 use crate::{
@@ -90,7 +90,7 @@ impl Dialect for Anthropic {
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        let shallow: Shallow<'_> = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
         Ok(Head {
             model: json::model(shallow.model)?,
             stream: shallow.stream.unwrap_or(false),
@@ -100,6 +100,10 @@ impl Dialect for Anthropic {
             model_at: Some(span(body, shallow.model.get())),
             ..Head::default()
         })
+    }
+
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        assembled::asked(payload)
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {

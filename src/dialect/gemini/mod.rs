@@ -46,7 +46,7 @@ use serde::{Deserialize, de::IgnoredAny};
 pub(super) use self::error::is_error;
 use self::{codec::GeminiCodec, path::Method, wire::read::Whole};
 use super::{
-    Closing, Codec, Dialect, LimitHeaders, Sent,
+    Closing, Codec, Dialect, LimitHeaders, Sent, exact,
     json::{self, Member},
     schema::Members,
     text::Str,
@@ -101,7 +101,7 @@ impl Dialect for Gemini {
 
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
         let model = path::model(parts)?;
-        let shallow: Shallow = json::read(body)?;
+        let shallow: Shallow = exact::read(body)?;
         let config = shallow.generation_config.unwrap_or_default();
         Ok(Head {
             model,
@@ -111,6 +111,10 @@ impl Dialect for Gemini {
             choices: config.candidate_count.and_then(|count| count.0.try_into().ok()).unwrap_or(1),
             ..Head::default()
         })
+    }
+
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        Some(payload.streamed())
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {

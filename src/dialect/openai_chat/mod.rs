@@ -30,7 +30,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, Sent, assembled, exact,
     json::{self, Member, span},
     openai_error,
     text::Str,
@@ -98,7 +98,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        let shallow: Shallow<'_> = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
         if shallow.models.is_some() {
             let message =
                 "models: only `model` can be asked for; the gateway's own routes have several targets";
@@ -138,6 +138,10 @@ impl Dialect for OpenAiChat {
         options.insert("include_usage".into(), true.into());
         let options = serde_json::Value::Object(options).to_string();
         payload.edited(at, options)
+    }
+
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        assembled::asked(payload)
     }
 
     fn usage_is_extra(&self, head: &Head) -> bool {

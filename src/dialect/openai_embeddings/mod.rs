@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, OPENAI_CHAT, Sent,
+    Closing, Codec, Dialect, OPENAI_CHAT, Sent, exact,
     json::{self, span},
     openai_chat, openai_error,
 };
@@ -45,7 +45,7 @@ impl Dialect for OpenAiEmbeddings {
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        let shallow: Shallow<'_> = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
         Ok(Head {
             model: json::model(shallow.model)?,
             // Vectors are not tokens: nothing is charged for the output.

@@ -64,7 +64,7 @@ fn listen(fields: &Fields<'_>, head: &mut Head) -> Result<Work, Error> {
     head.stream = fields.flag("stream")?;
     head.is_opaque = !head.stream && matches!(format.as_deref(), Some("text" | "srt" | "vtt"));
     let prompt = fields.text("prompt")?.unwrap_or_default();
-    let audio = fields.files("file").map(longest).sum::<Duration>();
+    let audio = fields.files("file")?.map(longest).sum::<Duration>();
     let heard = audio.as_secs().saturating_add(1).saturating_mul(TOKENS_OF_A_SECOND);
     Ok(Work {
         tokens: Tokens {

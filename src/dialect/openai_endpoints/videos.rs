@@ -45,8 +45,10 @@ fn submit(fields: &Fields<'_>, head: &mut Head) -> Result<Work, Error> {
         None => fields.text("resolution")?,
         size => size,
     };
-    let references = ["input_reference", "image", "images"];
-    let images = references.iter().filter(|name| fields.require(name).is_ok()).count() as u64;
+    let mut images = 0;
+    for reference in ["input_reference", "image", "images"] {
+        images += u64::from(fields.has(reference)?);
+    }
     Ok(Work {
         tokens: Tokens {
             input: tokens(fields.text("prompt")?.unwrap_or_default().len()),
@@ -103,7 +105,7 @@ pub(super) fn kept(parts: &Parts, rest: &str, prefix: &str, body: &str) -> Resul
             fields.require("prompt")?;
             // It is made by the same model, as long and as large as the first one.
             for other in ["model", "seconds", "duration", "size", "resolution"] {
-                if fields.require(other).is_ok() {
+                if fields.has(other)? {
                     let message = format!("{other}: can't be changed in a remix");
                     return Err(Error::new(Kind::InvalidRequest, message).with_param(other));
                 }

@@ -39,7 +39,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, Sent, assembled, exact,
     json::{self, Member, span},
     openai_error,
     text::Str,
@@ -94,7 +94,7 @@ impl Dialect for OpenAiResponses {
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        let shallow: Shallow<'_> = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
         if shallow.background == Some(true) {
             let message =
                 "background: not available, because what is used after the answer is not known here";
@@ -109,6 +109,10 @@ impl Dialect for OpenAiResponses {
             model_at: Some(span(body, shallow.model.get())),
             ..Head::default()
         })
+    }
+
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        assembled::asked(payload)
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {

@@ -201,7 +201,8 @@ impl SqliteLedger {
         // The message is written when the lock is given back.
         let ticket = reserved.map_err(Error::from)?;
         let (written, outcome) = oneshot::channel();
-        let text = serde_json::to_string(&ticket.holds);
+        let lasting: Vec<&Hold> = ticket.holds.iter().filter(|hold| lasts(hold)).collect();
+        let text = serde_json::to_string(&lasting);
         let unwritten = Unwritten { ledger: self, ticket: Some(ticket), outcome };
         let scopes = text.map_err(|error| away().with_source(error))?;
         self.queue.push(Job::Hold { id, made: seconds(now), scopes, written });
@@ -303,11 +304,16 @@ fn posts(
 ) -> Vec<(Post, u64)> {
     let mut posts = Vec::with_capacity(ticket.holds.len());
     books.settle(ticket, actual, now, |hold, window, amount| {
-        if amount > 0 && !matches!(hold.period.shape(), Shape::Bucket(_)) {
+        if amount > 0 && lasts(hold) {
             posts.push((Post { place: hold.place(), window }, amount));
         }
     });
     posts
+}
+
+/// Whether the file remembers it.
+fn lasts(hold: &Hold) -> bool {
+    hold.measure != Measure::Concurrent && !matches!(hold.period.shape(), Shape::Bucket(_))
 }
 
 /// The second of the epoch.

@@ -1,12 +1,13 @@
 use std::sync::atomic::AtomicU32;
 
 use jiff::Timestamp;
+use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::{database::beside, *};
 use crate::{
     ledger::{
-        Quota,
+        MemoryLedger, Quota,
         conformance::{self, HandClock},
     },
     price::NanoUsd,
@@ -58,12 +59,12 @@ impl Drop for Place {
 }
 
 fn scope(account: &str, limit: u64, period: Period) -> Scope {
-    Scope { account: account.into(), quota: Some(Quota::usd(NanoUsd(limit), period)) }
+    Scope::new(account, Quota::usd(NanoUsd(limit), period))
 }
 
 /// A key's budget by the month, and all that was ever spent.
 fn scopes() -> [Scope; 2] {
-    [scope("key:a", 1_000, Period::Month), Scope { account: "gateway".into(), quota: None }]
+    [scope("key:a", 1_000, Period::Month), Scope::counted("gateway")]
 }
 
 async fn hold(ledger: &SqliteLedger, amount: u64) -> Result<Ticket, Error> {
@@ -99,7 +100,7 @@ async fn balances_survive_the_process() {
         scope("a", 1_000, Period::Day),
         scope("a", 1_000, Period::Rolling(3_600)),
         scope("a", 1_000, Period::Minute),
-        Scope { account: "b".into(), quota: Some(Quota::new(Measure::Tokens, 99, Period::Total)) },
+        Scope::new("b", Quota::new(Measure::Tokens, 99, Period::Total)),
     ];
     let amounts = Amounts { cost: NanoUsd(40), input: 3, output: 4 };
     for _ in 0..3 {
@@ -170,7 +171,7 @@ async fn a_hold_without_an_outcome_is_charged_once_as_it_was_held() {
 #[tokio::test]
 async fn places_are_free_after_a_start() {
     let place = Place::new();
-    let scopes = [Scope { account: "a".into(), quota: Some(Quota::concurrent(1)) }];
+    let scopes = [Scope::new("a", Quota::concurrent(1))];
     let ledger = place.open();
     let _unsettled = ledger.reserve(&scopes, Amounts::default()).await.unwrap();
     drop(ledger);
@@ -391,4 +392,105 @@ fn where_no_file_can_be_is_told() {
     let refusal = SqliteLedger::open("/nowhere/ledger.db").unwrap_err().to_string();
 
     assert!(refusal.starts_with("/nowhere/ledger.db.lock can't be made: "), "{refusal}");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Hold(u64),
+    Settle(u64),
+    Keep,
+    TakeUp(u64),
+    Pass(u64),
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..60u64).prop_map(Step::Hold),
+        3 => (0..80u64).prop_map(Step::Settle),
+        1 => Just(Step::Keep),
+        1 => (0..60u64).prop_map(Step::TakeUp),
+        1 => (1..30u64).prop_map(|hours| Step::Pass(hours * 3_600)),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// A ledger in a file and one in memory that hears the same.
+struct Both {
+    place: Place,
+    file: Option<SqliteLedger>,
+    memory: MemoryLedger,
+    open: Vec<[Ticket; 2]>,
+    kept: u64,
+}
+
+impl Both {
+    fn new() -> Self {
+        let place = Place::new();
+        let (clock, file) = (place.clock.clone(), Some(place.open()));
+        Self { place, file, memory: MemoryLedger::with_clock(move || clock.now()), open: vec![], kept: 0 }
+    }
+
+    async fn take(&mut self, step: Step) {
+        let file = self.file.as_ref().unwrap();
+        match step {
+            Step::Hold(amount) => {
+                let scopes = [scopes().as_slice(), &[scope("a", 300, Period::Rolling(86_400))]].concat();
+                let file = file.reserve(&scopes, NanoUsd(amount).into()).await;
+                let memory = self.memory.reserve(&scopes, NanoUsd(amount).into()).await;
+                assert_eq!(file.is_ok(), memory.is_ok(), "{file:?} {memory:?}");
+                self.open.extend(file.ok().zip(memory.ok()).map(<[Ticket; 2]>::from));
+            }
+            Step::Settle(used) => {
+                if let Some([ticket, other]) = self.open.pop() {
+                    file.settle(ticket, NanoUsd(used).into());
+                    self.memory.settle(other, NanoUsd(used).into());
+                }
+            }
+            Step::Keep => {
+                if let Some([ticket, other]) = self.open.pop() {
+                    self.kept += 1;
+                    file.keep(ticket, &self.kept.to_string());
+                    self.memory.keep(other, &self.kept.to_string());
+                }
+            }
+            Step::TakeUp(used) => {
+                let name = self.kept.to_string();
+                let taken = [file.resume(&name).await.unwrap(), self.memory.resume(&name).await.unwrap()];
+                if let [Some(ticket), Some(other)] = taken {
+                    file.settle(ticket, NanoUsd(used).into());
+                    self.memory.settle(other, NanoUsd(used).into());
+                }
+            }
+            Step::Pass(seconds) => self.place.pass(seconds),
+            Step::Restart => {
+                self.file = None;
+                for [_, other] in self.open.drain(..) {
+                    let held = NanoUsd(other.holds[0].amount);
+                    self.memory.settle(other, held.into());
+                }
+                self.file = Some(self.place.open());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_restart_changes_nothing_but_what_was_under_way(steps in prop::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut both = Both::new();
+        for step in steps.into_iter().chain([Step::Restart]) {
+            runtime.block_on(both.take(step));
+            for (account, period) in
+                [("key:a", Period::Month), ("gateway", Period::Total), ("a", Period::Rolling(86_400))]
+            {
+                let file = on(both.file.as_ref().unwrap(), account, period);
+                let memory = both.memory.balance(account, Measure::Usd, period);
+                prop_assert_eq!(file, memory.map_or((0, 0), |balance| (balance.posted, balance.held)));
+            }
+        }
+    }
 }

@@ -1,0 +1,287 @@
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, sync::Arc, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Problem, Several,
+    units::{Unit, Written},
+};
+use crate::{
+    access::Pattern,
+    labels::Rule,
+    ledger::{Measure, Period, Quota, Scope},
+    price::NanoUsd,
+    request_limit::Rate,
+};
+
+/// What may be spent in a period: dollars or tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Budget {
+    /// The most that may be spent in one period, in dollars.
+    #[serde(default)]
+    pub usd: Option<Written<NanoUsd>>,
+    /// The most tokens that may be used in one period, input and output together.
+    #[serde(default)]
+    pub tokens: Option<Written<Count>>,
+    /// When it begins anew, by the calendar in UTC; or a time that looks back, such as 30d.
+    pub per: Written<Period>,
+    /// Whether it only counts and reports, and refuses nothing.
+    #[serde(default)]
+    pub shadow: bool,
+}
+
+/// How often, and how much at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Limits {
+    /// How many requests may be made.
+    pub requests: Several<Written<Allowance>>,
+    /// How many tokens may be used, input and output together.
+    pub tokens: Several<Written<Allowance>>,
+    /// How many tokens prompts may have.
+    pub input_tokens: Several<Written<Allowance>>,
+    /// How many tokens answers may have.
+    pub output_tokens: Several<Written<Allowance>>,
+    /// How many requests may be under way at the same time.
+    pub concurrent: Option<Written<Count>>,
+    /// The same for some models, by their names with `*` for any run of characters.
+    pub models: BTreeMap<String, Limits>,
+    /// Whether they only count and report, and refuse nothing.
+    pub shadow: bool,
+}
+
+/// A number, written `600`, `100k` or `2M`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count(pub u64);
+
+/// So much in a period, written `600/minute`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// How much.
+    pub amount: Count,
+    /// In what time.
+    pub period: Period,
+}
+
+impl FromStr for Count {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (digits, factor) = match text.as_bytes().last() {
+            Some(b'k') => (&text[..text.len() - 1], 1_000),
+            Some(b'M') => (&text[..text.len() - 1], 1_000_000),
+            _ => (text, 1),
+        };
+        let number: u64 = digits.parse().map_err(|_| ())?;
+        number.checked_mul(factor).map(Self).ok_or(())
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("0"),
+            n if n.is_multiple_of(1_000_000) => write!(f, "{}M", n / 1_000_000),
+            n if n.is_multiple_of(1_000) => write!(f, "{}k", n / 1_000),
+            n => n.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.amount, self.period)
+    }
+}
+
+impl Unit for Count {
+    const NAME: &'static str = "Count";
+    const FORM: &'static str = "a number such as 600, 100k or 2M";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+
+    fn json_types() -> &'static [&'static str] {
+        &["integer", "string"]
+    }
+}
+
+impl Unit for Allowance {
+    const NAME: &'static str = "Allowance";
+    const FORM: &'static str = "an amount in a time, such as 600/minute or 2M/day; times are second, minute, hour, day, \
+         week, month, quarter, year, total, or one that looks back such as 24h";
+
+    fn read(text: &str) -> Option<Self> {
+        let (amount, period) = text.split_once('/')?;
+        Some(Self { amount: amount.trim().parse().ok()?, period: period.trim().parse().ok()? })
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Budget {
+    fn quota(&self) -> Option<Quota> {
+        let quota = match (self.usd, self.tokens) {
+            (Some(usd), None) => Quota::usd(*usd, *self.per),
+            (None, Some(tokens)) => Quota::new(Measure::Tokens, tokens.0, *self.per),
+            _ => return None,
+        };
+        Some(quota.shadow(self.shadow))
+    }
+}
+
+/// What the requests of one account are held to.
+#[derive(Debug, Default)]
+pub(super) struct Quotas {
+    /// Rates that are checked before the body is read.
+    pub(super) rates: Vec<(Arc<str>, Rate)>,
+    /// Everything else.
+    pub(super) scopes: Vec<Scope>,
+}
+
+impl Quotas {
+    pub(super) fn add(&mut self, account: &str, budgets: &[Budget], limits: &Limits) {
+        let account: Arc<str> = account.into();
+        let budgets: Vec<_> = budgets.iter().filter_map(Budget::quota).collect();
+        if !budgets.iter().any(|quota| quota.measure == Measure::Usd) {
+            self.scopes.push(Scope::counted(account.clone()));
+        }
+        self.scope(&account, None, budgets);
+        self.limit(&account, None, limits);
+        for (models, limits) in &limits.models {
+            let account = format!("{account} {models}").into();
+            self.limit(&account, Some(&Pattern::new(models.as_str())), limits);
+        }
+    }
+
+    fn limit(&mut self, account: &Arc<str>, models: Option<&Pattern>, limits: &Limits) {
+        for requests in limits.requests.iter() {
+            match rate(requests).filter(|_| models.is_none() && !limits.shadow) {
+                Some(rate) => self.rates.push((account.clone(), rate)),
+                None => self.scope(account, models, [quota(Measure::Requests, requests, limits)]),
+            }
+        }
+        let measures = [
+            (Measure::Tokens, &limits.tokens),
+            (Measure::Input, &limits.input_tokens),
+            (Measure::Output, &limits.output_tokens),
+        ];
+        for (measure, allowances) in measures {
+            self.scope(account, models, allowances.iter().map(|allowance| quota(measure, allowance, limits)));
+        }
+        let concurrent = limits.concurrent.map(|most| Quota::concurrent(most.0).shadow(limits.shadow));
+        self.scope(account, models, concurrent);
+    }
+
+    fn scope(
+        &mut self,
+        account: &Arc<str>,
+        models: Option<&Pattern>,
+        quotas: impl IntoIterator<Item = Quota>,
+    ) {
+        self.scopes.extend(
+            quotas
+                .into_iter()
+                .map(|quota| Scope { models: models.cloned(), ..Scope::new(account.clone(), quota) }),
+        );
+    }
+}
+
+/// The same for accounts whose names are only known when a request is there.
+pub(super) fn rules(budgets: &[Budget], limits: &Limits) -> Vec<Rule> {
+    let mut quotas = Quotas::default();
+    let account = Arc::from("");
+    quotas.scope(&account, None, budgets.iter().filter_map(Budget::quota));
+    quotas.limit(&account, None, limits);
+    for (models, limits) in &limits.models {
+        quotas.limit(&account, Some(&Pattern::new(models.as_str())), limits);
+    }
+    let rates = quotas.rates.iter().map(|(_, rate)| Rule::from(rate.quota()));
+    let others = quotas.scopes.into_iter().filter_map(|scope| {
+        let quota = scope.quota?;
+        Some(match scope.models {
+            Some(models) => Rule::of_models(quota, models),
+            None => Rule::from(quota),
+        })
+    });
+    rates.chain(others).collect()
+}
+
+fn quota(measure: Measure, allowance: &Allowance, limits: &Limits) -> Quota {
+    Quota::new(measure, allowance.amount.0, allowance.period).shadow(limits.shadow)
+}
+
+/// As a rate that is kept in the process and given back evenly; `None` if it has to outlive it.
+fn rate(allowance: &Allowance) -> Option<Rate> {
+    let per = match allowance.period {
+        Period::Second => 1,
+        Period::Minute => 60,
+        Period::Hour => 3_600,
+        _ => return None,
+    };
+    let requests = NonZeroU32::new(u32::try_from(allowance.amount.0).ok()?)?;
+    Some(Rate { requests, per: Duration::from_secs(per) })
+}
+
+/// Complains of what can't be meant.
+pub(super) fn check(path: &str, budgets: &[Budget], limits: &Limits, problems: &mut Vec<Problem>) {
+    for (index, budget) in budgets.iter().enumerate() {
+        let at =
+            if budgets.len() == 1 { format!("{path}.budget") } else { format!("{path}.budget[{index}]") };
+        match (budget.usd, budget.tokens) {
+            (None, None) => problems.push(Problem::at(at, "has neither `usd` nor `tokens`")),
+            (Some(_), Some(_)) => {
+                problems.push(Problem::at(at, "has both `usd` and `tokens`; write two budgets"));
+            }
+            _ => {}
+        }
+    }
+    let twice = |budget: &Budget, other: &Budget| {
+        budget.per == other.per && budget.usd.is_some() == other.usd.is_some()
+    };
+    let is_double =
+        |(index, budget): (usize, &Budget)| budgets[..index].iter().any(|other| twice(budget, other));
+    if budgets.iter().enumerate().any(is_double) {
+        problems.push(Problem::at(format!("{path}.budget"), "has two budgets of one kind and one period"));
+    }
+    for (name, _) in limits.models.iter().filter(|(_, limits)| !limits.models.is_empty()) {
+        problems
+            .push(Problem::at(format!("{path}.limits.models.\"{name}\".models"), "is one level too many"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_as_they_are_written() {
+        for (text, amount, period) in [
+            ("600/minute", 600, Period::Minute),
+            ("100k/day", 100_000, Period::Day),
+            ("2M / 24h", 2_000_000, Period::Rolling(86_400)),
+            ("0/total", 0, Period::Total),
+        ] {
+            let allowance = Allowance::read(text).unwrap();
+
+            assert_eq!(allowance, Allowance { amount: Count(amount), period });
+            assert_eq!(Allowance::read(&allowance.write()), Some(allowance));
+        }
+        for wrong in
+            ["", "600", "/minute", "1.5/minute", "-1/day", "1kk/day", "1/fortnight", "99999999999999M/day"]
+        {
+            assert_eq!(Allowance::read(wrong), None, "{wrong}");
+        }
+    }
+}

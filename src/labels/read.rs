@@ -1,0 +1,108 @@
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+use serde_json::Value;
+
+use super::{Labels, Tags};
+use crate::{Error, Kind, Payload, headers};
+
+/// The most tags of a request.
+const MOST_TAGS: usize = 16;
+/// The longest name of a tag.
+const LONGEST_NAME: usize = 64;
+/// The longest value, and the longest name of a user or a session; OpenAI's `metadata` has as much.
+const LONGEST_VALUE: usize = 512;
+
+impl Labels {
+    /// What the headers and the body of a request say.
+    pub(super) fn read(headers: &HeaderMap, payload: &Payload) -> Result<Self, Error> {
+        let mut labels = Self {
+            user: named(headers, &headers::USER)?,
+            session: named(headers, &headers::SESSION)?,
+            tags: tags(headers)?,
+        };
+        labels.fill(payload);
+        labels.tags.sort_unstable();
+        Ok(labels)
+    }
+
+    /// Adds what the body says where the headers are silent. What would be too long in a header is
+    /// passed over: it may be meant for the provider.
+    fn fill(&mut self, payload: &Payload) {
+        let head = payload.head();
+        let at = |at: &Option<std::ops::Range<usize>>| {
+            let text = payload.source().get(at.clone()?)?;
+            serde_json::from_slice::<Value>(text).ok()
+        };
+        if self.user.is_none() {
+            self.user = at(&head.user_at).as_ref().and_then(text).map(Into::into);
+        }
+        let Some(Value::Object(metadata)) = at(&head.metadata_at) else { return };
+        for (name, value) in &metadata {
+            let Some(value) = text(value) else { continue };
+            match name.as_str() {
+                "user_id" if self.user.is_none() => self.user = Some(value.into()),
+                "session_id" if self.session.is_none() => self.session = Some(value.into()),
+                _ => {}
+            }
+            let is_new = self.tags.iter().all(|(other, _)| **other != **name);
+            if is_new && is_name(name) && self.tags.len() < MOST_TAGS {
+                self.tags.push((name.as_str().into(), value.into()));
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| is_value(text))
+}
+
+fn named(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Arc<str>>, Error> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    match value.to_str().ok().map(str::trim).filter(|text| is_value(text)) {
+        Some(text) => Ok(Some(text.into())),
+        None => Err(wrong(name, &format!("expected a name of at most {LONGEST_VALUE} characters"))),
+    }
+}
+
+/// Reads `feature=search,env=prod`, over as many headers as there are.
+fn tags(headers: &HeaderMap) -> Result<Tags, Error> {
+    let mut tags = Tags::new();
+    let wrong = |what: &str| Err(wrong(&headers::TAGS, what));
+    for header in headers.get_all(&headers::TAGS) {
+        let Ok(text) = header.to_str() else { return wrong("expected tags such as feature=search,env=prod") };
+        for tag in text.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+            let Some((name, value)) = tag.split_once('=') else {
+                return wrong("expected tags such as feature=search,env=prod");
+            };
+            let (name, value) = (name.trim(), value.trim());
+            if !is_name(name) || !is_value(value) {
+                return wrong(&format!(
+                    "a tag is a name of at most {LONGEST_NAME} letters, digits, `-`, `_` or `.`, and a value of \
+                     at most {LONGEST_VALUE} characters"
+                ));
+            }
+            if tags.iter().any(|(other, _)| **other == *name) {
+                return wrong("has a tag twice");
+            }
+            if tags.len() == MOST_TAGS {
+                return wrong(&format!("has more than {MOST_TAGS} tags"));
+            }
+            tags.push((name.into(), value.into()));
+        }
+    }
+    Ok(tags)
+}
+
+fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(is_plain)
+}
+
+fn is_value(value: &str) -> bool {
+    !value.is_empty() && value.len() <= LONGEST_VALUE && !value.chars().any(char::is_control)
+}
+
+fn wrong(header: &HeaderName, what: &str) -> Error {
+    Error::new(Kind::InvalidRequest, format!("{header}: {what}")).with_param(header.as_str())
+}

@@ -1,0 +1,105 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::Labels;
+use crate::{
+    access::Pattern,
+    ledger::{Quota, Scope},
+};
+
+/// What the labels of a request are held to. A label without a quota is written down and not counted.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    users: Vec<Rule>,
+    sessions: Vec<Rule>,
+    /// For each value of the tag.
+    tags: BTreeMap<Box<str>, Vec<Rule>>,
+    /// For one value of the tag, in the place of those for each.
+    values: BTreeMap<(Box<str>, Box<str>), Vec<Rule>>,
+}
+
+/// A quota, and the models that it is for.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    quota: Quota,
+    models: Option<Pattern>,
+}
+
+impl Rule {
+    /// A quota for some models only.
+    pub fn of_models(quota: Quota, models: Pattern) -> Self {
+        Self { quota, models: Some(models) }
+    }
+}
+
+impl From<Quota> for Rule {
+    fn from(quota: Quota) -> Self {
+        Self { quota, models: None }
+    }
+}
+
+impl Rules {
+    /// Holds every end user to `quotas`.
+    #[must_use]
+    pub fn users(mut self, quotas: impl IntoIterator<Item: Into<Rule>>) -> Self {
+        self.users.extend(quotas.into_iter().map(Into::into));
+        self
+    }
+
+    /// Holds every session to `quotas`.
+    #[must_use]
+    pub fn sessions(mut self, quotas: impl IntoIterator<Item: Into<Rule>>) -> Self {
+        self.sessions.extend(quotas.into_iter().map(Into::into));
+        self
+    }
+
+    /// Holds every value of the tag `name` to `quotas`.
+    #[must_use]
+    pub fn tag(mut self, name: &str, quotas: impl IntoIterator<Item: Into<Rule>>) -> Self {
+        self.tags.entry(name.into()).or_default().extend(quotas.into_iter().map(Into::into));
+        self
+    }
+
+    /// Holds one value of the tag `name` to `quotas`, in the place of those for every value.
+    #[must_use]
+    pub fn tag_value(mut self, name: &str, value: &str, quotas: impl IntoIterator<Item: Into<Rule>>) -> Self {
+        let place = (name.into(), value.into());
+        self.values.entry(place).or_default().extend(quotas.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether nothing is held to anything.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.sessions.is_empty() && self.tags.is_empty() && self.values.is_empty()
+    }
+
+    /// The accounts that a request with `labels` is charged to.
+    pub(super) fn scopes(&self, labels: &Labels) -> Vec<Scope> {
+        let mut scopes = Vec::new();
+        if let Some(user) = &labels.user {
+            add(&mut scopes, &self.users, || format!("user:{user}"));
+        }
+        if let Some(session) = &labels.session {
+            add(&mut scopes, &self.sessions, || format!("session:{session}"));
+        }
+        for (name, value) in &labels.tags {
+            let rules = match self.values.get(&(name.clone(), value.clone())) {
+                Some(rules) => rules,
+                None => self.tags.get(name).map_or(&[][..], Vec::as_slice),
+            };
+            add(&mut scopes, rules, || format!("tag:{name}={value}"));
+        }
+        scopes
+    }
+}
+
+fn add(scopes: &mut Vec<Scope>, rules: &[Rule], account: impl FnOnce() -> String) {
+    if rules.is_empty() {
+        return;
+    }
+    let account: Arc<str> = account().into();
+    scopes.extend(
+        rules
+            .iter()
+            .map(|rule| Scope { models: rule.models.clone(), ..Scope::new(account.clone(), rule.quota) }),
+    );
+}
