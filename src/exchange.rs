@@ -61,6 +61,8 @@ pub struct Learnt {
     pub lost: Vec<Box<str>>,
     /// Why the client got no answer, or not all of it.
     pub failure: Option<Failure>,
+    /// What was reserved for all attempts together; `None` if nobody keeps a budget.
+    pub reserved: Option<NanoUsd>,
     /// Whether the answer is to be read to its end when the client leaves.
     pub drain: bool,
 }
@@ -107,6 +109,8 @@ pub struct Attempt {
     pub units: Units,
     /// Whether `tokens` and `units` are the gateway's estimate, because the provider never said.
     pub estimated: bool,
+    /// What the provider says that it cost, where that is believed.
+    pub reported: Option<NanoUsd>,
     /// How it came out.
     pub outcome: Outcome,
 }
@@ -114,6 +118,16 @@ pub struct Attempt {
 impl Attempt {
     /// What it cost; `None` if the price is not known.
     pub fn cost(&self) -> Option<NanoUsd> {
+        match self.reported {
+            Some(reported) if !self.estimated => Some(reported),
+            // The answer may have cost more after its provider last spoke of it.
+            Some(reported) => Some(self.reckoned().unwrap_or_default().max(reported)),
+            None => self.reckoned(),
+        }
+    }
+
+    /// What it cost by the price of its target.
+    fn reckoned(&self) -> Option<NanoUsd> {
         match self.target.known_price() {
             Some(price) => price.cost_of(&Work { tokens: self.tokens, units: self.units }),
             None => (self.tokens.is_zero() && self.units.is_zero()).then_some(NanoUsd(0)),
@@ -188,6 +202,10 @@ impl Exchange {
     pub fn begin(&self, target: &Arc<Target>) -> AttemptHandle {
         let started = self.elapsed();
         let index = self.learn(|learnt| {
+            if learnt.attempts.is_empty() {
+                // Most requests have one, and a vector would make room for four.
+                learnt.attempts.reserve_exact(1);
+            }
             learnt.attempts.push(Attempt {
                 target: target.clone(),
                 started,
@@ -196,6 +214,7 @@ impl Exchange {
                 tokens: Tokens::default(),
                 units: Units::default(),
                 estimated: false,
+                reported: None,
                 outcome: Outcome::Running,
             });
             learnt.attempts.len() - 1
@@ -258,6 +277,11 @@ impl AttemptHandle {
         self.update(|attempt| {
             (attempt.tokens, attempt.units, attempt.estimated) = (tokens, units, true);
         });
+    }
+
+    /// Notes what the provider says that the attempt cost.
+    pub fn charge(&self, cost: NanoUsd) {
+        self.update(|attempt| attempt.reported = Some(cost));
     }
 
     /// Notes that the attempt is over; the first outcome stays.

@@ -13,7 +13,7 @@ use http::{HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{Work, dialect::Dialect, exchange::Exchange};
+use crate::{Work, dialect::Dialect, exchange::Exchange, price::Tier};
 
 /// What the gateway reads from a request without decoding all of it.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,15 @@ pub struct Head {
     pub metadata_at: Option<Range<usize>>,
     /// The most that the request uses, where that can't be told from its size and `max_output`.
     pub work: Option<Work>,
+    /// The class of service that is asked for; `None` if that is left to the provider.
+    pub tier: Option<Tier>,
+    /// The most searches of the web that the provider may make for the request.
+    pub searches: u64,
+    /// Whether the provider reads more for the model than what stands in the request: the web, files,
+    /// earlier answers.
+    pub reads_more: bool,
+    /// Whether what is written to a cache stays there for longer than usual, where counts don't say so.
+    pub keeps_long: bool,
     /// The type of the body with its boundary, if it isn't JSON.
     pub content_type: Option<HeaderValue>,
     /// Whether the answer is sound or plain text, which is passed on without being looked into.

@@ -13,7 +13,7 @@ use crate::{
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Measure, Quota, Ticket},
+    ledger::{Measure, Quota, Scope, Ticket},
     price::NanoUsd,
 };
 
@@ -88,20 +88,22 @@ where
 impl BudgetLayer {
     fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
         let caller = Caller::of(req)?;
-        let amount = self.amount(caller, req.body().payload())?;
-        let scopes = caller.scopes_for(req.body().payload().model());
+        let payload = req.body().payload();
+        let scopes = caller.scopes_for(payload.model());
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
+        let amount = self.amount(caller, &scopes, payload)?;
+        payload.exchange().learn(|learnt| learnt.reserved = Some(amount));
         match self.ledger.try_reserve(&scopes, amount.into()) {
             Some(answer) => self.judge(answer).map(Reserved::Now),
             None => Ok(Reserved::Later(amount)),
         }
     }
 
-    fn amount(&self, caller: &Caller, payload: &Payload) -> Result<NanoUsd, Error> {
+    fn amount(&self, caller: &Caller, scopes: &[Scope], payload: &Payload) -> Result<NanoUsd, Error> {
         let is_budget = |quota: &Quota| quota.measure == Measure::Usd && !quota.shadow;
-        let has_budget = || caller.scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
+        let has_budget = || scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
         match self.prices.worst_case(payload) {
             Some(amount) => Ok(amount),
             None if self.unknown_price == UnknownPrice::Refuse && has_budget() => Err(Error::new(
@@ -113,7 +115,7 @@ impl BudgetLayer {
                 ),
             )
             .with_param("model")),
-            None => Ok(NanoUsd(0)),
+            None => Ok(self.prices.known_worst_case(payload)),
         }
     }
 
@@ -173,7 +175,7 @@ mod tests {
         auth::VirtualKey,
         budget::Prices,
         exchange::Outcome,
-        ledger::{Amounts, Ledger, MemoryLedger, Period, Scope},
+        ledger::{Amounts, Ledger, MemoryLedger, Period},
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
     };

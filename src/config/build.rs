@@ -29,7 +29,7 @@ use crate::{
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
     preset::{Deviations, OPENAI},
-    price::{Listing, Price, PriceBook},
+    price::{Listing, Price, PriceBook, ReportedCost},
     sign::SignLayer,
     target::ModelFacts,
     translate::TranslateLayer,
@@ -94,11 +94,7 @@ impl Builder {
             address,
             in_flight: in_flight.clone(),
             prices: prices.clone(),
-            own_prices: provider
-                .prices
-                .iter()
-                .map(|(model, price)| (model.clone(), (*price).into()))
-                .collect(),
+            own_prices: provider.prices.iter().map(|(model, price)| (model.clone(), price.into())).collect(),
         })
     }
 }
@@ -147,7 +143,7 @@ fn asked(target: &Arc<Target>, model: &str) -> Arc<Target> {
     if target.model() == model {
         return target.clone();
     }
-    let asked = Target::new(target.provider(), model).price(target.known_price().copied());
+    let asked = Target::new(target.provider(), model).price(target.known_price().cloned());
     Arc::new(asked.facts(target.known_facts().clone()))
 }
 
@@ -245,7 +241,7 @@ impl Stack {
             // Until there is content, or the whole answer, another target can still be tried.
             .layer(FirstEventLayer::new(timeouts.first_event()))
             // Sees what the provider really sent, and all of it.
-            .layer(MeterLayer::new(target.clone()));
+            .layer(MeterLayer::new(target.clone()).cost(reported_cost(&self.provider)));
         let Some(address) = place.address else {
             return Ok(Candidate::new(target, stack.service(Demo::default())));
         };
@@ -264,7 +260,7 @@ impl Stack {
             None => &[model],
         };
         let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, names);
-        let price = self.own_prices.get(model).copied().or(price).or(self.prices.unknown);
+        let price = self.own_prices.get(model).cloned().or(price).or_else(|| self.prices.unknown.clone());
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
             _ => facts,
@@ -275,6 +271,14 @@ impl Stack {
     /// Whether the list of prices knows the model as one of this provider.
     pub(super) fn lists(&self, model: &str) -> bool {
         list_name(self.kind).is_some_and(|list| self.prices.book.lookup(list, model).is_some())
+    }
+}
+
+/// Where the answers of a provider say what they have cost. Whoever else is behind an address isn't believed.
+fn reported_cost(provider: &Provider) -> Option<ReportedCost> {
+    match provider.kind {
+        ProviderKind::Preset(preset) if base_url(provider) == preset.base_url => preset.cost,
+        _ => None,
     }
 }
 
@@ -336,7 +340,7 @@ struct Prices {
 
 impl Prices {
     fn new(config: &Config) -> Self {
-        let overrides = config.prices.iter().map(|(name, price)| (Pattern::new(&**name), (*price).into()));
+        let overrides = config.prices.iter().map(|(name, price)| (Pattern::new(&**name), price.into()));
         let unknown = match config.unknown_price {
             UnknownPrice::Ceiling(ceiling) => Some(ceiling.into()),
             UnknownPrice::Refuse | UnknownPrice::Allow => None,
@@ -369,5 +373,21 @@ impl Prices {
         // A price of the configuration comes without facts.
         let facts = found.map(|listing| listing.facts).find(ModelFacts::is_known);
         Some(Listing { facts: facts.unwrap_or_default(), ..first })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_provider_at_its_own_address_is_believed_what_it_says_of_costs() {
+        let believed = |yaml: &str| reported_cost(&serde_saphyr::from_str(yaml).unwrap()).is_some();
+
+        assert!(believed("{ kind: openrouter, api_key: k }"));
+        assert!(believed("{ kind: openrouter, api_key: k, base_url: https://openrouter.ai/api/v1 }"));
+        assert!(!believed("{ kind: openrouter, api_key: k, base_url: https://openrouter.example/api/v1 }"));
+        assert!(!believed("{ kind: openai-compatible, base_url: https://openrouter.ai/api/v1 }"));
+        assert!(!believed("{ kind: deepseek, api_key: k }") && !believed("{ kind: openai, api_key: k }"));
     }
 }

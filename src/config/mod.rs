@@ -61,6 +61,7 @@ mod kind;
 mod model;
 mod money;
 mod place;
+mod price;
 mod problem;
 mod provider;
 mod quotas;
@@ -89,7 +90,8 @@ pub use self::{
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
-    money::{Away, Ceiling, StoreAway, UnknownPrice, UsdPrice},
+    money::{Away, Ceiling, StoreAway, UnknownPrice},
+    price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
     problem::{ConfigError, Place, Problem},
     provider::{Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},

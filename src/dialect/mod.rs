@@ -240,6 +240,7 @@ mod streamed;
 mod testing;
 pub(crate) mod text;
 mod text_or;
+mod tier;
 mod turns;
 mod vertex_embeddings;
 
@@ -276,6 +277,9 @@ use crate::{
     payload::Head,
     target::ModelFacts,
 };
+
+/// The searches of the web to reckon with where a request sets no bound.
+const MOST_SEARCHES: u64 = 10;
 
 /// One wire format: what has to be known of it to pass it on.
 ///

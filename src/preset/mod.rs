@@ -31,6 +31,7 @@
 //!     list: "",
 //!     supports: &[],
 //!     lacks: &["stream_options"],
+//!     cost: None,
 //!     deviations: Deviations::new(CHAT, &[MAX_TOKENS, Rule::refused("logit_bias")]),
 //! },
 //! ```
@@ -104,6 +105,7 @@ mod vertex;
 
 use crate::{
     dialect::{Dialect, OPENAI_EMBEDDINGS},
+    price::ReportedCost,
     target::ModelFacts,
 };
 
@@ -137,6 +139,8 @@ pub struct Preset {
     pub supports: &'static [&'static str],
     /// What its server refuses whatever the model, likewise.
     pub lacks: &'static [&'static str],
+    /// Where its answers say what they have cost, if they do and are right.
+    pub cost: Option<ReportedCost>,
     /// How its chat completions deviate.
     pub deviations: Deviations,
 }

@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{Changes, Deviations, Object, Preset, Rule};
+use crate::price::ReportedCost;
 
 /// Servers that know the older name only.
 const MAX_TOKENS: Rule = Rule::renamed("max_completion_tokens", "max_tokens");
@@ -38,6 +39,7 @@ pub static PRESETS: &[Preset] = &[
         list: "deepseek",
         supports: &["reasoning_history"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(remembers_reasoning),
     },
     Preset {
@@ -49,6 +51,7 @@ pub static PRESETS: &[Preset] = &[
         list: "dashscope",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(thinks_or_must_call),
     },
     Preset {
@@ -60,6 +63,7 @@ pub static PRESETS: &[Preset] = &[
         list: "mistral",
         supports: &["sampling_params", "top_k"],
         lacks: &["stream_options"],
+        cost: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -99,6 +103,7 @@ pub static PRESETS: &[Preset] = &[
         list: "groq",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -122,6 +127,7 @@ pub static PRESETS: &[Preset] = &[
         list: "xai",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: Some(ReportedCost::usd(&["cost_in_usd_ticks"]).decimals(10)),
         deviations: Deviations::new(
             CHAT,
             &[
@@ -142,6 +148,9 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: Some(
+            ReportedCost::usd(&["cost"]).beside("is_byok", &["cost_details", "upstream_inference_cost"]),
+        ),
         deviations: Deviations::new(CHAT, &[]),
     },
     Preset {
@@ -153,6 +162,7 @@ pub static PRESETS: &[Preset] = &[
         list: "together",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER, Rule::omitted("top_logprobs")])
             .quirk(counts_log_probabilities),
     },
@@ -165,6 +175,7 @@ pub static PRESETS: &[Preset] = &[
         list: "fireworks",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -176,6 +187,7 @@ pub static PRESETS: &[Preset] = &[
         list: "cohere",
         supports: &["sampling_params"],
         lacks: &["stream_options"],
+        cost: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -208,6 +220,7 @@ pub static PRESETS: &[Preset] = &[
         list: "perplexity",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: Some(ReportedCost::usd(&["cost", "total_cost"])),
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -219,6 +232,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -241,6 +255,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -252,6 +267,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[]),
     },
     Preset {
@@ -263,6 +279,7 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS]),
     },
 ];

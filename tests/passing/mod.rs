@@ -231,8 +231,12 @@ pub struct Gateway {
 impl Gateway {
     pub fn new(price: Price) -> Self {
         let (first, second) = (Provider::default(), Provider::default());
-        let candidates =
-            || [candidate("first", "model-a", &first, price), candidate("second", "model-b", &second, price)];
+        let candidates = || {
+            [
+                candidate("first", "model-a", &first, price.clone()),
+                candidate("second", "model-b", &second, price.clone()),
+            ]
+        };
         let table =
             ["m", "omni-moderation-latest", "other"].into_iter().fold(Table::default(), |table, name| {
                 let route = Route::new(name, candidates()).retry(Retry::never());
@@ -344,7 +348,7 @@ pub fn price(text: &str) -> Price {
     let mut price = Price::default();
     for (name, usd) in text.split(',').filter_map(|pair| pair.split_once('=')) {
         let usd: NanoUsd = usd.parse().unwrap();
-        let (rates, units) = (&mut price.rates, &mut price.units);
+        let (rates, units) = (&mut price.scale.rates, &mut price.units);
         match name {
             "in" => (rates.input, rates.cached) = (usd, usd),
             "out" => (rates.output, rates.reasoning) = (usd, usd),

@@ -11,6 +11,7 @@ mod fields;
 mod form;
 mod images;
 mod simple;
+mod sound;
 mod usage;
 mod videos;
 
