@@ -65,11 +65,33 @@ pub struct Learnt {
     pub reserved: Option<NanoUsd>,
     /// Whether the answer is to be read to its end when the client leaves.
     pub drain: bool,
+    /// What is known of work that goes on after the answer.
+    pub job: Job,
+}
+
+/// Work that goes on at a provider after it has answered, such as a [batch](crate::batch), and who pays
+/// for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Job {
+    /// There is none, or its cost is no business of this exchange.
+    #[default]
+    None,
+    /// Its cost is held for this exchange, and nobody has said how far it is.
+    Held,
+    /// It goes on; its cost is to be held on under this name.
+    Running(Box<str>),
+    /// It is over, and what it has cost is among the attempts.
+    Over,
 }
 
 /// When a request has to be over, answer included: an extension of the request, set by its route.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
+
+/// How many tokens of output the route expects of a request that doesn't say: an extension of requests
+/// about a [batch](crate::batch).
+#[derive(Clone, Copy, Debug)]
+pub struct AssumeOutput(pub u64);
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,6 +211,22 @@ impl Exchange {
         });
     }
 
+    /// Notes that the cost of a job is held for this exchange.
+    pub(crate) fn hold_job(&self) {
+        self.learn(|learnt| learnt.job = Job::Held);
+    }
+
+    /// Notes how far a job is, if this exchange is the one that holds its cost; says whether it is.
+    pub(crate) fn advance_job(&self, to: Job) -> bool {
+        self.learn(|learnt| {
+            let is_held = learnt.job == Job::Held;
+            if is_held {
+                learnt.job = to;
+            }
+            is_held
+        })
+    }
+
     /// Notes why the last attempt broke off inside of its answer: further in it looked like leaving.
     pub(crate) fn broke_off(&self, error: &Error) {
         self.learn(|learnt| {
@@ -292,6 +330,11 @@ impl AttemptHandle {
                 (attempt.outcome, attempt.ended) = (outcome, Some(now));
             }
         });
+    }
+
+    /// The exchange that the attempt belongs to.
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.exchange
     }
 
     fn update(&self, change: impl FnOnce(&mut Attempt)) {

@@ -166,6 +166,9 @@
 //! Limits on tokens per minute, caches of answers, and stores that several processes share: budgets are
 //! those of one process. `/v1/files` and `/v1/batches` are refused: what a batch will
 //! cost can't be held to a budget yet.
+//! Limits on tokens per minute, caches of answers, and stores other than memory. Budgets are therefore
+//! those of one process, and begin anew with it. Files are stored for [batches](batch) only, and what is
+//! stored at a provider can't be listed.
 //!
 //! [`AccessLayer`]: access::AccessLayer
 //! [`AuthLayer`]: auth::AuthLayer
@@ -194,6 +197,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod batch;
 pub mod body;
 pub mod budget;
 #[cfg(feature = "config")]

@@ -33,6 +33,7 @@
 //! # let _ = layer;
 //! ```
 
+mod job;
 mod layer;
 mod service;
 mod settle;

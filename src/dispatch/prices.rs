@@ -3,9 +3,10 @@ use std::sync::Arc;
 use super::{Candidate, Dispatch, Route};
 use crate::{
     Payload, Work,
+    batch::Batch,
     budget::Prices,
     models::Catalog,
-    price::{Input, NanoUsd, worst_case},
+    price::{Input, NanoUsd, Tier, worst_case},
 };
 
 /// The worst case of a route is an answer of its dearest target, after every other attempt that the route
@@ -32,7 +33,7 @@ impl Dispatch {
         let input = Input::of(payload.source());
         let attempts = if payload.head().is_once { 0 } else { u64::from(route.retry.attempts.max(1)) };
         let (mut answer, mut lost, mut is_complete) = (NanoUsd(0), NanoUsd(0), true);
-        for candidate in &route.candidates {
+        for candidate in route.candidates_for(payload.head()) {
             let Some(cost) = Cost::of(candidate, payload, &input, &route) else {
                 is_complete = false;
                 continue;
@@ -56,8 +57,13 @@ impl Cost {
     /// `None` if the price is not known.
     pub(super) fn of(candidate: &Candidate, payload: &Payload, input: &Input, route: &Route) -> Option<Self> {
         let (target, head) = (candidate.target(), payload.head());
-        let work = worst_case(head, input, target.known_facts(), route.assume_output);
         let price = target.known_price()?;
+        if let Some(Batch { requests, .. }) = head.batch.as_deref() {
+            let work = requests.worst_case(target.known_facts(), route.assume_output);
+            let most = requests.price(price).worst_case(&work, Some(Tier::Standard), false)?;
+            return Some(Self { answered: most, lost: most });
+        }
+        let work = worst_case(head, input, target.known_facts(), route.assume_output);
         let most = |work| price.worst_case(&work, head.tier, input.keeps_long());
         Some(Self { answered: most(work)?, lost: most(work.unanswered())? })
     }

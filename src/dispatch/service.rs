@@ -12,7 +12,7 @@ use tower::Service;
 use super::{Candidate, Route, Table, prices::Cost};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
-    exchange::{Deadline, Exchange, Outcome},
+    exchange::{AssumeOutput, Deadline, Exchange, Outcome},
     headers,
     price::{Input, NanoUsd},
 };
@@ -76,12 +76,11 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
         exchange.learn(|learnt| learnt.drain = true);
     }
     let mut failure = None;
-    let resource = req.body().head().resource.as_ref();
-    let only = resource.map(|resource| resource.target.clone());
-    let has_it =
-        |candidate: &&Candidate| only.as_ref().is_none_or(|only| **only == **candidate.target().name());
-    let is_once = req.body().head().is_once;
-    for candidate in route.candidates.iter().filter(has_it) {
+    let head = req.body().shared_head();
+    if head.batch.is_some() {
+        req.extensions_mut().insert(AssumeOutput(route.assume_output));
+    }
+    for candidate in route.candidates_for(&head) {
         if let Some(error) = failure.take_if(|_| !is_affordable(candidate, &route, req.body())) {
             return Err(error);
         }
@@ -91,7 +90,7 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
                 describe(&exchange, &mut res);
                 return Ok(res);
             }
-            Err(error) if may_go_on(&error, is_once) && !is_past(deadline) => failure = Some(error),
+            Err(error) if may_go_on(&error, head.is_once) && !is_past(deadline) => failure = Some(error),
             Err(error) => return Err(error),
         }
     }

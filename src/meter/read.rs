@@ -1,8 +1,9 @@
 use std::{mem, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 
+use super::ReadJob;
 use crate::{
     Dialect, Error, Kind, Payload, Target, Tokens, Work,
     body::{End, Observe, OnEnd, Splitter, sse::Event},
@@ -40,6 +41,8 @@ pub struct ReadUsage {
     /// Whether there may have been an answer that never came.
     lost: bool,
     answer: Answer,
+    /// What goes on after the answer.
+    job: Option<Box<ReadJob>>,
 }
 
 #[derive(Debug)]
@@ -60,8 +63,11 @@ impl Answer {
 }
 
 impl ReadUsage {
-    pub(super) fn new(payload: &Payload, target: &Arc<Target>, cost: Option<ReportedCost>) -> Self {
+    pub(super) fn new(req: &Request<Payload>, target: &Arc<Target>, cost: Option<ReportedCost>) -> Self {
+        let payload = req.body();
         let head = payload.head();
+        let job = ReadJob::of(req, target).map(Box::new);
+        let target = job.as_ref().map_or_else(|| target.clone(), |job| job.target().clone());
         let answer = if head.is_opaque {
             Answer::Opaque
         } else if head.stream {
@@ -70,7 +76,8 @@ impl ReadUsage {
             Answer::whole()
         };
         Self {
-            attempt: payload.exchange().begin(target),
+            attempt: payload.exchange().begin(&target),
+            job,
             dialect: payload.dialect(),
             cost,
             sent: likely_input(payload.source()).min(target.known_facts().max_input.unwrap_or(u64::MAX)),
@@ -148,7 +155,10 @@ impl ReadUsage {
     fn whole(&mut self, whole: &Bytes, end: End) {
         self.begun = true;
         self.written = whole.len();
-        self.read(whole);
+        match &self.job {
+            Some(job) => self.reported = job.read(whole, self.dialect, &self.attempt),
+            None => self.read(whole),
+        }
         self.closed = self.reported || end == End::Complete;
         if end == End::Complete && !self.reported {
             self.failure = self.dialect.error_in_answer(whole).map(|error| error.kind());
@@ -185,6 +195,9 @@ impl ReadUsage {
     }
 
     fn estimate(&mut self) {
+        if let Some(job) = &self.job {
+            return job.estimate(&self.attempt);
+        }
         // The most that was asked for, where the dialect could tell.
         if let Some(asked) = self.head.work.map(|asked| if self.lost { asked.unanswered() } else { asked }) {
             let is_free = asked == Work::default();
@@ -263,8 +276,8 @@ mod tests {
         let exchange = Exchange::default();
         let head = Head { stream, ..Head::default() };
         let payload = Payload::new(dialect, head, Bytes::from(vec![b'x'; 400]), exchange.clone());
-        let read =
-            ReadUsage::new(&payload, &Arc::new(Target::new("p", "m")), Some(ReportedCost::usd(&["cost"])));
+        let target = Arc::new(Target::new("p", "m"));
+        let read = ReadUsage::new(&Request::new(payload), &target, Some(ReportedCost::usd(&["cost"])));
         (exchange, read)
     }
 
@@ -349,7 +362,8 @@ mod tests {
         let cost = |dialect: &'static dyn Dialect, price, answer: &'static str| {
             let exchange = Exchange::default();
             let payload = Payload::new(dialect, Head::default(), Bytes::new(), exchange.clone());
-            let mut read = ReadUsage::new(&payload, &Arc::new(Target::new("p", "m").price(price)), None);
+            let mut read =
+                ReadUsage::new(&Request::new(payload), &Arc::new(Target::new("p", "m").price(price)), None);
             read.data(&answer.into());
             read.end(End::Complete);
             attempt(&exchange).cost().unwrap().to_string()
@@ -371,7 +385,7 @@ mod tests {
             let exchange = Exchange::default();
             let head = Head { keeps_long, ..Head::default() };
             let payload = Payload::new(&OPENAI_CHAT, head, Bytes::new(), exchange.clone());
-            let mut read = ReadUsage::new(&payload, &Arc::new(Target::new("p", "m")), None);
+            let mut read = ReadUsage::new(&Request::new(payload), &Arc::new(Target::new("p", "m")), None);
             read.data(&usage.into());
             read.end(End::Complete);
             let tokens = attempt(&exchange).tokens;

@@ -47,7 +47,7 @@ where
     }
 
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
-        let watch = OnEnd::new(ReadUsage::new(req.body(), &self.target, self.cost));
+        let watch = OnEnd::new(ReadUsage::new(&req, &self.target, self.cost));
         ResponseFuture { inner: self.inner.call(req), watch: Some(watch) }
     }
 }

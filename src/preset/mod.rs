@@ -32,6 +32,7 @@
 //!     supports: &[],
 //!     lacks: &["stream_options"],
 //!     cost: None,
+//!     batches: false,
 //!     deviations: Deviations::new(CHAT, &[MAX_TOKENS, Rule::refused("logit_bias")]),
 //! },
 //! ```
@@ -141,6 +142,8 @@ pub struct Preset {
     pub lacks: &'static [&'static str],
     /// Where its answers say what they have cost, if they do and are right.
     pub cost: Option<ReportedCost>,
+    /// Whether it has batches and files for them as OpenAI does.
+    pub batches: bool,
     /// How its chat completions deviate.
     pub deviations: Deviations,
 }

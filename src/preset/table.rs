@@ -40,6 +40,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["reasoning_history"],
         lacks: &[],
         cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(remembers_reasoning),
     },
     Preset {
@@ -52,6 +53,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params", "top_k"],
         lacks: &[],
         cost: None,
+        batches: true,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(thinks_or_must_call),
     },
     Preset {
@@ -64,6 +66,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params", "top_k"],
         lacks: &["stream_options"],
         cost: None,
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -104,6 +107,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params"],
         lacks: &[],
         cost: None,
+        batches: true,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -128,6 +132,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params"],
         lacks: &[],
         cost: Some(ReportedCost::usd(&["cost_in_usd_ticks"]).decimals(10)),
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -151,6 +156,7 @@ pub static PRESETS: &[Preset] = &[
         cost: Some(
             ReportedCost::usd(&["cost"]).beside("is_byok", &["cost_details", "upstream_inference_cost"]),
         ),
+        batches: false,
         deviations: Deviations::new(CHAT, &[]),
     },
     Preset {
@@ -163,6 +169,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params", "top_k"],
         lacks: &[],
         cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER, Rule::omitted("top_logprobs")])
             .quirk(counts_log_probabilities),
     },
@@ -176,6 +183,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params", "top_k"],
         lacks: &[],
         cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -188,6 +196,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params"],
         lacks: &["stream_options"],
         cost: None,
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -221,6 +230,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params"],
         lacks: &[],
         cost: Some(ReportedCost::usd(&["cost", "total_cost"])),
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -233,6 +243,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params"],
         lacks: &[],
         cost: None,
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -256,6 +267,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params", "top_k"],
         lacks: &[],
         cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -268,6 +280,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params"],
         lacks: &[],
         cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[]),
     },
     Preset {
@@ -280,6 +293,7 @@ pub static PRESETS: &[Preset] = &[
         supports: &["sampling_params"],
         lacks: &[],
         cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS]),
     },
 ];

@@ -165,7 +165,8 @@ impl TranslateLayer {
         let from = req.body().dialect();
         let native = self.spoken(req.body());
         let Some((native, pair)) = native.and_then(|native| Some((native, Pair::of(from, native)?))) else {
-            let message = format!("the model `{}` is not served at this endpoint", req.body().head().model);
+            let (model, provider) = (&req.body().head().model, self.target.provider());
+            let message = format!("the model `{model}` is not served at this endpoint by `{provider}`");
             return Err(Error::new(Kind::InvalidRequest, message).with_param("model"));
         };
         let source = req.body().source().clone();

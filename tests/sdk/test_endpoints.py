@@ -198,8 +198,3 @@ def test_who_has_no_money_gets_nothing(gateway, provider):
                 ask()
 
     assert len(provider.asked) == asked
-
-
-def test_batches_are_refused_with_the_reason(gateway):
-    with pytest.raises(openai.NotFoundError, match="budget"):
-        client(gateway).batches.create(input_file_id="x", endpoint="/v1/chat/completions", completion_window="24h")

@@ -74,6 +74,8 @@ struct Shallow<'a> {
     speed: Option<Str<'a>>,
     #[serde(borrow)]
     tools: Option<Vec<ShallowTool<'a>>>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
     mcp_servers: Option<Vec<IgnoredAny>>,
     container: Option<IgnoredAny>,
 }
@@ -142,6 +144,7 @@ impl Dialect for Anthropic {
             max_output: shallow.max_tokens,
             choices: 1,
             model_at: Some(span(body, shallow.model.get())),
+            metadata_at: shallow.metadata.map(|raw| span(body, raw.get())),
             ..Head::default()
         })
     }

@@ -69,6 +69,12 @@ struct Shallow<'a> {
     #[serde(borrow)]
     prompt_cache_options: Option<CacheOptions<'a>>,
     web_search_options: Option<IgnoredAny>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    safety_identifier: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
 }
@@ -131,6 +137,7 @@ impl Dialect for OpenAiChat {
             }
             None => None,
         };
+        let at = |raw: Option<&RawValue>| raw.map(|raw| span(body, raw.get()));
         Ok(Head {
             model: json::model(shallow.model)?,
             stream: shallow.stream.unwrap_or(false),
@@ -138,6 +145,8 @@ impl Dialect for OpenAiChat {
             max_output: shallow.max_completion_tokens.or(shallow.max_tokens),
             choices: shallow.n.unwrap_or(1),
             model_at: Some(span(body, shallow.model.get())),
+            user_at: at(shallow.safety_identifier.or(shallow.user)),
+            metadata_at: at(shallow.metadata),
             usage_at: options.map(|raw| span(body, raw)),
             tier: Tier::asked(shallow.service_tier.as_deref()),
             searches: if shallow.web_search_options.is_some() { MOST_SEARCHES } else { 0 },

@@ -29,6 +29,8 @@ pub struct OpenAiEmbeddings;
 struct Shallow<'a> {
     #[serde(borrow)]
     model: &'a RawValue,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
 }
 
 impl Dialect for OpenAiEmbeddings {
@@ -51,6 +53,7 @@ impl Dialect for OpenAiEmbeddings {
             // Vectors are not tokens: nothing is charged for the output.
             max_output: Some(0),
             model_at: Some(span(body, shallow.model.get())),
+            user_at: shallow.user.map(|raw| span(body, raw.get())),
             ..Head::default()
         })
     }

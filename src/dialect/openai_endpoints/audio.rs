@@ -11,7 +11,7 @@ pub(super) const SPEECH: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Json,
     makes: Makes::Media,
-    keeps: None,
+    keeps: &[],
     ask: speak,
 };
 
@@ -21,7 +21,7 @@ pub(super) const TRANSCRIPTIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Form,
     makes: Makes::Text,
-    keeps: None,
+    keeps: &[],
     ask: listen,
 };
 
@@ -31,7 +31,7 @@ pub(super) const TRANSLATIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Form,
     makes: Makes::Text,
-    keeps: None,
+    keeps: &[],
     ask: listen,
 };
 

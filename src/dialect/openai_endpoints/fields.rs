@@ -153,6 +153,11 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Where the value of a JSON member stands.
+    pub(super) fn span_of(&self, name: &str) -> Result<Option<Range<usize>>, Error> {
+        Ok(self.raw(name)?.map(|raw| self.span(raw)))
+    }
+
     /// Makes sure that a field is there.
     pub(super) fn require(&self, name: &str) -> Result<(), Error> {
         if self.has(name)? { Ok(()) } else { Err(missing(name)) }

@@ -9,7 +9,7 @@ pub(super) const GENERATIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: Some("dall-e-2"),
     takes: Takes::Json,
     makes: Makes::Media,
-    keeps: None,
+    keeps: &[],
     ask: generate,
 };
 
@@ -19,7 +19,7 @@ pub(super) const EDITS: OpenAiEndpoint = OpenAiEndpoint {
     model: Some("gpt-image-1.5"),
     takes: Takes::Both,
     makes: Makes::Media,
-    keeps: None,
+    keeps: &[],
     ask: edit,
 };
 

@@ -9,7 +9,7 @@ pub(super) const MODERATIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: Some("omni-moderation-latest"),
     takes: Takes::Json,
     makes: Makes::Text,
-    keeps: None,
+    keeps: &[],
     ask: moderate,
 };
 
@@ -19,7 +19,7 @@ pub(super) const RERANK: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Json,
     makes: Makes::Text,
-    keeps: None,
+    keeps: &[],
     ask: rank,
 };
 

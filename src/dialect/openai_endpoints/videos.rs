@@ -7,6 +7,7 @@ use http::{Method, request::Parts};
 use super::{Makes, OpenAiEndpoint, Takes, fields::Fields, simple::tokens};
 use crate::{
     Error, Kind, Tokens, Units, Work,
+    dialect::IdMember,
     own_ids::{Place, Seal},
     payload::{Head, Resource},
     percent,
@@ -18,9 +19,13 @@ pub(super) const VIDEOS: OpenAiEndpoint = OpenAiEndpoint {
     model: Some("sora-2"),
     takes: Takes::Both,
     makes: Makes::Media,
-    keeps: Some("video_"),
+    keeps: &[id("id"), id("task_id"), id("remixed_from_video_id")],
     ask: submit,
 };
+
+const fn id(name: &'static str) -> IdMember {
+    IdMember { name, prefix: "video_", tells_requests: false }
+}
 
 /// The longest film that a model makes of its own accord.
 const LONGEST: Duration = Duration::from_secs(15);
@@ -122,7 +127,7 @@ pub(super) fn kept(parts: &Parts, rest: &str, prefix: &str, body: &str) -> Resul
     if let Some(variant) = variant.into_iter().find_map(|pair| pair.strip_prefix("variant=")) {
         path.extend(["?variant=", &*percent::segment(&percent::decoded(variant))]);
     }
-    let resource = Resource { method: parts.method.clone(), path: path.into(), target: place.target };
+    let resource = Resource { method: parts.method.clone(), path: path.into(), target: Some(place.target) };
     Ok(Head {
         model: place.model,
         max_output: Some(0),

@@ -25,7 +25,7 @@ mod stream_out;
 #[cfg(test)]
 mod testing;
 mod tools;
-mod usage;
+pub(super) mod usage;
 mod wire;
 
 pub use self::count::OPENAI_COUNT;
@@ -78,6 +78,12 @@ struct Shallow<'a> {
     max_tool_calls: Option<u64>,
     #[serde(borrow)]
     prompt_cache_options: Option<CacheOptions<'a>>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    safety_identifier: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
     previous_response_id: Option<IgnoredAny>,
     conversation: Option<IgnoredAny>,
     prompt: Option<IgnoredAny>,
@@ -143,6 +149,7 @@ impl Dialect for OpenAiResponses {
         }
         shallow.check_tools()?;
         let (searches, reads_more) = shallow.reads();
+        let at = |raw: Option<&RawValue>| raw.map(|raw| span(body, raw.get()));
         Ok(Head {
             model: json::model(shallow.model)?,
             stream: shallow.stream.unwrap_or(false),
@@ -154,6 +161,8 @@ impl Dialect for OpenAiResponses {
             max_output: shallow.max_output_tokens,
             choices: 1,
             model_at: Some(span(body, shallow.model.get())),
+            user_at: at(shallow.safety_identifier.or(shallow.user)),
+            metadata_at: at(shallow.metadata),
             ..Head::default()
         })
     }
