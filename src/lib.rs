@@ -191,7 +191,11 @@
 #![warn(missing_debug_implementations, missing_docs, rust_2018_idioms, unreachable_pub)]
 #![cfg_attr(not(test), warn(clippy::panic, clippy::unwrap_used))]
 
+pub mod about_key;
 pub mod access;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod admin;
 pub mod auth;
 pub mod body;
 pub mod budget;
@@ -200,6 +204,7 @@ pub mod budget;
 pub mod config;
 pub mod demo;
 pub mod dialect;
+pub mod directory;
 pub mod dispatch;
 pub mod drain;
 pub mod error;

@@ -44,9 +44,10 @@ mod layer;
 mod service;
 mod store;
 
+pub(crate) use self::credentials::digest as digest_of;
 pub use self::{
     digest::{KeyDigest, NotADigest},
-    key::{Caller, VirtualKey},
+    key::{Caller, Providers, VirtualKey},
     layer::AuthLayer,
     service::Auth,
     store::{KeyStore, Lookup, MemoryKeys},

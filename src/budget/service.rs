@@ -173,7 +173,7 @@ mod tests {
         auth::VirtualKey,
         budget::Prices,
         exchange::Outcome,
-        ledger::{Amounts, Ledger, MemoryLedger, Period, Scope},
+        ledger::{Amounts, Balance, Ledger, MemoryLedger, Period, Scope},
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
     };
@@ -217,6 +217,10 @@ mod tests {
         fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
             self.0.resume(name)
         }
+
+        fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+            self.0.balances(scopes)
+        }
     }
 
     #[derive(Debug)]
@@ -236,6 +240,10 @@ mod tests {
         }
 
         fn resume<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
+            Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
+        }
+
+        fn balances<'a>(&'a self, _: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
             Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
         }
     }

@@ -12,6 +12,7 @@ use tower::Service;
 use super::{Candidate, Route, Table};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
+    auth::Caller,
     exchange::{Deadline, Exchange, Outcome},
     headers,
 };
@@ -80,7 +81,15 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
     let has_it =
         |candidate: &&Candidate| only.as_ref().is_none_or(|only| **only == **candidate.target().name());
     let is_once = req.body().head().is_once;
-    for candidate in route.candidates.iter().filter(has_it) {
+    let caller = req.extensions().get::<Caller>().cloned();
+    let may_answer = |candidate: &&Candidate| {
+        caller.as_ref().is_none_or(|caller| caller.providers.has(candidate.target().provider()))
+    };
+    if !route.candidates.iter().any(|candidate| may_answer(&candidate)) && !route.candidates.is_empty() {
+        let message = "this key may not use any of the providers that have the model";
+        return Err(Error::new(Kind::Forbidden, message).with_param("model"));
+    }
+    for candidate in route.candidates.iter().filter(has_it).filter(may_answer) {
         match ask(candidate, &route, &req, &exchange, deadline).await {
             Ok(mut res) => {
                 candidate.sign(&mut res);
@@ -404,5 +413,34 @@ mod tests {
         describe(&exchange, &mut res);
 
         assert_eq!(res.headers()[headers::LOST], "top_k, two?lines");
+    }
+
+    #[tokio::test]
+    async fn only_providers_that_the_key_may_use_are_asked() {
+        let calls = Calls::default();
+        let other = Arc::new(Target::new("other", "second"));
+        let second = Candidate::new(other, {
+            let calls = calls.clone();
+            MustBeReady::new(move |_: Request<Payload>| {
+                lock(&calls).push("second");
+                Ending::KnownLength.answer()
+            })
+        });
+        let table =
+            || Table::default().route(Route::new("chat", [answering(&calls, "first"), second.clone()]));
+        let only = |name: &str| {
+            let allow = Some(vec![crate::access::Pattern::new(name)]);
+            crate::auth::VirtualKey::new("a").providers(crate::auth::Providers { allow, deny: Vec::new() })
+        };
+
+        let mut answers = Vec::new();
+        for name in ["other", "nobody"] {
+            let dispatch = Dispatch::new(table());
+            answers.push(dispatch.oneshot(ask("chat", Some(only(name)))).await);
+        }
+
+        assert_eq!(*lock(&calls), ["second"]);
+        assert_eq!(answers.pop().unwrap().unwrap_err().kind(), Kind::Forbidden);
+        assert!(answers.pop().unwrap().is_ok());
     }
 }

@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    future::ready,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -41,6 +42,13 @@ pub struct Balance {
     pub held: u64,
     /// The window that both are of.
     pub window: Window,
+}
+
+impl Balance {
+    /// What stands on an account that was never reserved on.
+    pub fn nothing(period: Period, now: SystemTime) -> Self {
+        Self { posted: 0, held: 0, window: period.window(now).0 }
+    }
 }
 
 impl Default for MemoryLedger {
@@ -95,6 +103,18 @@ impl Ledger for MemoryLedger {
 
     fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
         Box::pin(std::future::ready(Ok(lock(&self.books).resume(name))))
+    }
+
+    fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+        let now = (self.clock.0)();
+        let mut books = lock(&self.books);
+        let balances = scopes.iter().map(|scope| {
+            let (measure, period) = scope.counted_as();
+            let place = Place { account: scope.account.clone(), measure, period };
+            books.balance(&place, now).unwrap_or_else(|| Balance::nothing(period, now))
+        });
+        let balances = balances.collect();
+        Box::pin(ready(Ok(balances)))
     }
 
     fn try_reserve(&self, scopes: &[Scope], worst: Amounts) -> Option<Result<Ticket, Error>> {
