@@ -20,6 +20,8 @@ OTHER_MODES = {*IMAGES, SPEECH, HEARING, FILM, RANKING, MODERATION}
 # A price for one size or quality of a model that is listed by its own name.
 VARIANT = re.compile(r"(^|/)(\d+|max)-x-(\d+|max)/|-high-res$")
 RATES = ["input", "output", "cache_read", "cache_write", "cache_write_1h", "output_reasoning"]
+# Classes of service, by the names of `Tier`; a factor for speed is one as well.
+TIERS = {"batch": "batch", "flex": "flex", "priority": "priority", "ultrafast": "fast"}
 FEATURES = {
     "function_calling", "tool_choice", "vision", "pdf_input", "response_schema", "native_structured_output",
     "adaptive_thinking", "legacy_thinking", "thinking_always_on", "assistant_prefill", "forced_tool_use",
@@ -38,7 +40,12 @@ def nanos_per_million(usd):
 def units(model, prices):
     """What a model is paid for beside text: a name of `UnitRates` and a price in USD for each."""
     price, mode = model.get("price", {}), model.get("mode")
-    if mode in IMAGES:
+    if mode in MODES:
+        yield from media(price, "input_audio", "output_audio")
+        if "output_audio" not in price:
+            yield from media(price, "", "output_image_token")
+        yield from tools(model, price, prices)
+    elif mode in IMAGES:
         # Where the tokens of an image have a price, one for the image is the same money again.
         if "output_image_token" in price:
             yield from media(price, "input_image_token", "output_image_token")
@@ -56,6 +63,22 @@ def units(model, prices):
         yield "search", price["input_per_query"]
     elif mode == FILM:
         yield from film(model, price, prices)
+
+
+def tools(model, price, prices):
+    """What is paid for each request, or for each use of a tool that the provider runs."""
+    name, provider = model["model"], model["provider"]
+    if "input_per_request" in price:
+        yield "request", price["input_per_request"]
+    # The dearest, because answers don't say how deep a search was.
+    search = max(model.get("web_search_per_query", {}).values(), key=Decimal, default=None)
+    if search:
+        per_answer = "gemini" in name and model.get("web_search_billing_unit") != "per_query"
+        always = provider == "perplexity" and "deep-research" not in name or "-search-preview" in name
+        yield "request" if always else "grounding" if per_answer else "web_search", search
+    container = prices.get((provider, "container"), {}).get("code_interpreter_per_session")
+    if container and "/v1/responses" in model.get("endpoints", []):
+        yield "code_session", container
 
 
 def media(price, read, written):
@@ -83,13 +106,60 @@ def film(model, price, prices):
 
 def rates(price):
     price = {"input": price.get("input_audio", "0"), **price}
+    # What is kept for longer than usual is kept for one hour or for twelve.
+    price.setdefault("cache_write_1h", price.get("cache_write_12h"))
     if "output" not in price:
         price["output"] = "0"  # embeddings have no output
-    return [nanos_per_million(price[key]) if key in price else "" for key in RATES]
+    return [nanos_per_million(price[key]) if price.get(key) is not None else "" for key in RATES]
+
+
+def steps(model):
+    """Prices by the least input they are for: the number and the keys that go before others."""
+    above = {int(tokens): tiers.get("standard", {}) for tokens, tiers in model.get("above", {}).items()}
+    # A price of its own for each range is written as one for all that is longer.
+    tiered = {step["range"][0]: step for step in model.get("tiered", []) if int(step["range"][0])}
+    return sorted((int(tokens), price) for tokens, price in {**above, **tiered}.items() if price)
+
+
+def base(model):
+    """The standard price; of prices by ranges the one of the first."""
+    first = next((step for step in model.get("tiered", []) if not int(step["range"][0])), {})
+    return {**{key: first[key] for key in RATES if key in first}, **model.get("price", {})}
+
+
+def dearer(one, other):
+    return {key: max(one.get(key, "0"), other.get(key, "0"), key=Decimal) for key in {*one, *other} & {*RATES}}
+
+
+def times(price, factor):
+    return {key: str(Decimal(price[key]) * Decimal(factor)) for key in RATES if key in price}
+
+
+def scales(model):
+    """All rates beside the standard ones: of longer inputs, and of other classes of service."""
+    price = base(model)
+    if price.get("output_reasoning") == price.get("output"):
+        # Where both are the same, both change.
+        price.pop("output_reasoning", None)
+    longer = [(tokens, {**price, **step}) for tokens, step in steps(model)]
+    for tokens, step in longer:
+        yield str(tokens), step
+    for name, tier in TIERS.items():
+        if own := model.get(f"price_{name}"):
+            yield tier, {**price, **own}
+            for tokens, step in longer:
+                # Where a class of service has no price for long inputs it costs no less than the standard one.
+                said = model.get("above", {}).get(str(tokens), {}).get(name)
+                usual = dearer({**price, **own}, step)
+                yield f"{tier}>{tokens}", {**usual, **said} if said else usual
+    if fast := model.get("multipliers", {}).get("fast"):
+        yield "fast", times(price, fast)
+        for tokens, step in longer:
+            yield f"fast>{tokens}", times(step, fast)
 
 
 def is_listed(model, prices):
-    price = model.get("price", {})
+    price = base(model)
     if model.get("mode") in OTHER_MODES:
         return is_complete(model, price, dict(units(model, prices)))
     complete = "input" in price and ("output" in price or model.get("mode") == "embedding")
@@ -139,15 +209,14 @@ def missing_dialects(model):
 
 
 def line(model, sets, prices):
-    price, above = model["price"], model.get("above", {})
-    threshold = min(above, key=int, default="")
-    over = above.get(threshold, {}).get("standard")
-    dearer = rates({**price, **over}) if over else [""] * len(RATES)
+    others = [f"{name}={','.join(rates(price))}" for name, price in scales(model)]
+    if us := model.get("multipliers", {}).get("us"):
+        others.append(f"us={int(Decimal(us) * 100)}")
     facts = [model.get("max_input_tokens", ""), model.get("max_output_tokens", "")]
     flags = sets.setdefault((features(model, "supports"), features(model, "lacks")), len(sets))
     name = f"{model['provider']}/{model['model']}"
     paid = ",".join(f"{unit}={nanos_per_million(usd)}" for unit, usd in units(model, prices))
-    columns = [name, *rates(price), threshold if over else "", *dearer, *facts, str(flags)]
+    columns = [name, *rates(base(model)), ";".join(others), *facts, str(flags)]
     return "\t".join([*columns, paid] if paid else columns)
 
 

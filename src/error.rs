@@ -122,6 +122,7 @@ struct Inner {
     retry_after: Option<Duration>,
     reply: Option<Reply>,
     source: Option<BoxError>,
+    nothing_begun: bool,
 }
 
 impl Error {
@@ -134,6 +135,7 @@ impl Error {
             retry_after: None,
             reply: None,
             source: None,
+            nothing_begun: false,
         }))
     }
 
@@ -162,6 +164,13 @@ impl Error {
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
+        self
+    }
+
+    /// Says that the target can't have begun with what it was asked for, whatever the kind.
+    #[must_use]
+    pub fn with_nothing_begun(mut self) -> Self {
+        self.0.nothing_begun = true;
         self
     }
 
@@ -216,7 +225,13 @@ impl Error {
     pub fn has_begun_nothing(&self) -> bool {
         let refusals =
             [Kind::RateLimited, Kind::Overloaded, Kind::UpstreamAuth, Kind::Billing, Kind::NoRoute];
-        refusals.contains(&self.0.kind)
+        self.0.nothing_begun || refusals.contains(&self.0.kind)
+    }
+
+    /// Whether the target may have done what it was asked for, although its answer was lost on the way.
+    pub fn is_lost_answer(&self) -> bool {
+        let is_loss = matches!(self.0.kind, Kind::Timeout | Kind::Unreachable);
+        is_loss && self.0.reply.is_none() && !self.has_begun_nothing()
     }
 
     /// Whether another target may answer although this one did not.

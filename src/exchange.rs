@@ -61,13 +61,37 @@ pub struct Learnt {
     pub lost: Vec<Box<str>>,
     /// Why the client got no answer, or not all of it.
     pub failure: Option<Failure>,
+    /// What was reserved for all attempts together; `None` if nobody keeps a budget.
+    pub reserved: Option<NanoUsd>,
     /// Whether the answer is to be read to its end when the client leaves.
     pub drain: bool,
+    /// What is known of work that goes on after the answer.
+    pub job: Job,
+}
+
+/// Work that goes on at a provider after it has answered, such as a [batch](crate::batch), and who pays
+/// for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Job {
+    /// There is none, or its cost is no business of this exchange.
+    #[default]
+    None,
+    /// Its cost is held for this exchange, and nobody has said how far it is.
+    Held,
+    /// It goes on; its cost is to be held on under this name.
+    Running(Box<str>),
+    /// It is over, and what it has cost is among the attempts.
+    Over,
 }
 
 /// When a request has to be over, answer included: an extension of the request, set by its route.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
+
+/// How many tokens of output the route expects of a request that doesn't say: an extension of requests
+/// about a [batch](crate::batch).
+#[derive(Clone, Copy, Debug)]
+pub struct AssumeOutput(pub u64);
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +131,8 @@ pub struct Attempt {
     pub units: Units,
     /// Whether `tokens` and `units` are the gateway's estimate, because the provider never said.
     pub estimated: bool,
+    /// What the provider says that it cost, where that is believed.
+    pub reported: Option<NanoUsd>,
     /// How it came out.
     pub outcome: Outcome,
 }
@@ -114,6 +140,16 @@ pub struct Attempt {
 impl Attempt {
     /// What it cost; `None` if the price is not known.
     pub fn cost(&self) -> Option<NanoUsd> {
+        match self.reported {
+            Some(reported) if !self.estimated => Some(reported),
+            // The answer may have cost more after its provider last spoke of it.
+            Some(reported) => Some(self.reckoned().unwrap_or_default().max(reported)),
+            None => self.reckoned(),
+        }
+    }
+
+    /// What it cost by the price of its target.
+    fn reckoned(&self) -> Option<NanoUsd> {
         match self.target.known_price() {
             Some(price) => price.cost_of(&Work { tokens: self.tokens, units: self.units }),
             None => (self.tokens.is_zero() && self.units.is_zero()).then_some(NanoUsd(0)),
@@ -175,6 +211,22 @@ impl Exchange {
         });
     }
 
+    /// Notes that the cost of a job is held for this exchange.
+    pub(crate) fn hold_job(&self) {
+        self.learn(|learnt| learnt.job = Job::Held);
+    }
+
+    /// Notes how far a job is, if this exchange is the one that holds its cost; says whether it is.
+    pub(crate) fn advance_job(&self, to: Job) -> bool {
+        self.learn(|learnt| {
+            let is_held = learnt.job == Job::Held;
+            if is_held {
+                learnt.job = to;
+            }
+            is_held
+        })
+    }
+
     /// Notes why the last attempt broke off inside of its answer: further in it looked like leaving.
     pub(crate) fn broke_off(&self, error: &Error) {
         self.learn(|learnt| {
@@ -188,6 +240,10 @@ impl Exchange {
     pub fn begin(&self, target: &Arc<Target>) -> AttemptHandle {
         let started = self.elapsed();
         let index = self.learn(|learnt| {
+            if learnt.attempts.is_empty() {
+                // Most requests have one, and a vector would make room for four.
+                learnt.attempts.reserve_exact(1);
+            }
             learnt.attempts.push(Attempt {
                 target: target.clone(),
                 started,
@@ -196,6 +252,7 @@ impl Exchange {
                 tokens: Tokens::default(),
                 units: Units::default(),
                 estimated: false,
+                reported: None,
                 outcome: Outcome::Running,
             });
             learnt.attempts.len() - 1
@@ -260,6 +317,11 @@ impl AttemptHandle {
         });
     }
 
+    /// Notes what the provider says that the attempt cost.
+    pub fn charge(&self, cost: NanoUsd) {
+        self.update(|attempt| attempt.reported = Some(cost));
+    }
+
     /// Notes that the attempt is over; the first outcome stays.
     pub fn finish(&self, outcome: Outcome) {
         let now = self.exchange.elapsed();
@@ -268,6 +330,11 @@ impl AttemptHandle {
                 (attempt.outcome, attempt.ended) = (outcome, Some(now));
             }
         });
+    }
+
+    /// The exchange that the attempt belongs to.
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.exchange
     }
 
     fn update(&self, change: impl FnOnce(&mut Attempt)) {

@@ -13,7 +13,7 @@ use http::{HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{Work, dialect::Dialect, exchange::Exchange};
+use crate::{Work, batch::Batch, dialect::Dialect, exchange::Exchange, price::Tier};
 
 /// What the gateway reads from a request without decoding all of it.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,9 @@ pub struct Head {
     pub model_at: Option<Range<usize>>,
     /// How the model's name stands there.
     pub model_form: ModelForm,
+    /// Where the same name stands again; it is exchanged there by
+    /// [`Dialect::repeat_model`].
+    pub model_again_at: Vec<Range<usize>>,
     /// Where the object that asks for token counts in streams stands in the bytes.
     pub usage_at: Option<Range<usize>>,
     /// Where the end user's name stands in the bytes, as a JSON string.
@@ -40,6 +43,15 @@ pub struct Head {
     pub metadata_at: Option<Range<usize>>,
     /// The most that the request uses, where that can't be told from its size and `max_output`.
     pub work: Option<Work>,
+    /// The class of service that is asked for; `None` if that is left to the provider.
+    pub tier: Option<Tier>,
+    /// The most searches of the web that the provider may make for the request.
+    pub searches: u64,
+    /// Whether the provider reads more for the model than what stands in the request: the web, files,
+    /// earlier answers.
+    pub reads_more: bool,
+    /// Whether what is written to a cache stays there for longer than usual, where counts don't say so.
+    pub keeps_long: bool,
     /// The type of the body with its boundary, if it isn't JSON.
     pub content_type: Option<HeaderValue>,
     /// Whether the answer is sound or plain text, which is passed on without being looked into.
@@ -48,6 +60,8 @@ pub struct Head {
     pub is_once: bool,
     /// What is asked for, if it is something that a provider keeps.
     pub resource: Option<Resource>,
+    /// The batch that this is about.
+    pub batch: Option<Box<Batch>>,
 }
 
 /// Something that one provider keeps, and what is to be done with it.
@@ -57,8 +71,9 @@ pub struct Resource {
     pub method: Method,
     /// Where the provider has it, relative to its base URL and with a leading slash.
     pub path: Box<str>,
-    /// `provider/model`: the only target that has it.
-    pub target: Box<str>,
+    /// `provider/model`: the only target that has it. What is yet to be stored goes to the first one of its
+    /// route.
+    pub target: Option<Box<str>>,
 }
 
 /// How a model's name is written into the bytes of a request.
@@ -150,8 +165,17 @@ impl Payload {
     /// The same request with other bytes in another dialect, as translation makes it.
     #[must_use]
     pub fn translated(self, dialect: &'static dyn Dialect, source: Bytes) -> Self {
-        let head = Head { model_at: None, usage_at: None, ..(*self.head).clone() };
+        // What was found in the old bytes is not there in the new ones.
+        let found = Head { model_at: None, usage_at: None, ..(*self.head).clone() };
+        let head = Head { user_at: None, metadata_at: None, ..found };
         Self { dialect, head: Arc::new(head), source, edits: Vec::new(), ..self }
+    }
+
+    /// The same request with the wish for a stream in its head; the bytes are left to the dialect.
+    #[must_use]
+    pub fn streamed(mut self) -> Self {
+        Arc::make_mut(&mut self.head).stream = true;
+        self
     }
 
     /// Counts the request against the memory it was admitted to for as long as it lives.

@@ -15,7 +15,8 @@ pub struct Tokens {
     pub cached: u64,
     /// The part of `input` that was written to the provider's cache for its default time.
     pub cache_write: u64,
-    /// The part of `input` that was written to the provider's cache for one hour.
+    /// The part of `input` that was written to the provider's cache for one hour, or for twelve where
+    /// that is the choice.
     pub cache_write_1h: u64,
     /// All tokens of the answer, reasoning included.
     pub output: u64,

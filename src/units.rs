@@ -4,12 +4,13 @@ use std::{ops::Add, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use crate::Tokens;
+use crate::{Tokens, price::Tier};
 
 /// What a request uses beside text: images, sound, film, and what else providers have prices for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Units {
-    /// The part of the [input tokens](Tokens::input) that is images or sound.
+    /// The part of the [input tokens](Tokens::input) that is images or sound, where that has a price of
+    /// its own.
     pub media_input: u64,
     /// The part of the [output tokens](Tokens::output) that is images or sound.
     pub media_output: u64,
@@ -17,6 +18,10 @@ pub struct Units {
     pub images: u64,
     /// What a reranker counts as one search.
     pub searches: u64,
+    /// Searches of the web that a model has made.
+    pub web_searches: u64,
+    /// Containers that a model has run code in.
+    pub code_sessions: u64,
     /// Characters of a text that is read aloud.
     pub characters: u64,
     /// Sound that is listened to.
@@ -27,6 +32,12 @@ pub struct Units {
     pub video: Duration,
     /// How many lines the film's picture has, by its shorter side; 0 if that is not known.
     pub lines: u32,
+    /// In which class of service it was done.
+    #[serde(skip_serializing_if = "Tier::is_standard")]
+    pub tier: Tier,
+    /// Whether it was bound to stay in the United States, where that has a price.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_us: bool,
 }
 
 impl Units {
@@ -45,10 +56,14 @@ impl Add for Units {
             media_output: self.media_output.saturating_add(other.media_output),
             images: self.images.saturating_add(other.images),
             searches: self.searches.saturating_add(other.searches),
+            web_searches: self.web_searches.saturating_add(other.web_searches),
+            code_sessions: self.code_sessions.saturating_add(other.code_sessions),
             characters: self.characters.saturating_add(other.characters),
             audio: self.audio.saturating_add(other.audio),
             video: self.video.saturating_add(other.video),
             lines: self.lines.max(other.lines),
+            tier: self.tier.max(other.tier),
+            in_us: self.in_us || other.in_us,
         }
     }
 }
@@ -60,6 +75,17 @@ pub struct Work {
     pub tokens: Tokens,
     /// Everything else.
     pub units: Units,
+}
+
+impl Work {
+    /// Without all that is made: what may be charged for a request whose answer nobody saw.
+    pub(crate) fn unanswered(self) -> Self {
+        let Self { tokens, units } = self;
+        Self {
+            tokens: Tokens { output: 0, reasoning: 0, ..tokens },
+            units: Units { media_output: 0, images: 0, video: Duration::ZERO, code_sessions: 0, ..units },
+        }
+    }
 }
 
 impl From<Tokens> for Work {

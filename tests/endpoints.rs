@@ -214,19 +214,6 @@ async fn a_request_goes_to_its_target_as_the_client_wrote_it_but_for_the_model()
     }
 }
 
-#[tokio::test]
-async fn batches_and_their_files_are_refused_with_the_reason() {
-    for path in ["/v1/batches", "/v1/files", "/openai/v1/files/file-1/content", "/batches/batch_1/cancel"] {
-        let gateway = Gateway::new(price(""));
-
-        let answer = gateway.ask(KEY, Method::POST, path, form(&[("purpose", "batch")], &[])).await;
-
-        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
-        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
-        assert!(message.contains("batch") && message.contains("budget"), "{path}: {message}");
-    }
-}
-
 /// The body with `model-a` as its model.
 fn replaced(body: &[u8]) -> Bytes {
     let text = String::from_utf8_lossy(body);

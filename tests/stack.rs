@@ -293,14 +293,9 @@ async fn a_fault_before_content_is_an_error_in_the_dialect_of_the_client() {
 async fn a_provider_that_refuses_is_not_paid() {
     for model in PROVIDERS {
         for stream in [false, true] {
-            for fault in [
-                Fault::Status(503),
-                Fault::Reset,
-                Fault::ErrorFirst,
-                Fault::ErrorInAnswer,
-                Fault::Empty,
-                Fault::NotJson,
-            ] {
+            for fault in
+                [Fault::Status(503), Fault::ErrorFirst, Fault::ErrorInAnswer, Fault::Empty, Fault::NotJson]
+            {
                 // The counts of its first event are Anthropic's word for what it will charge.
                 if (model, stream, fault) == ("claude", true, Fault::ErrorFirst) {
                     continue;
@@ -311,6 +306,28 @@ async fn a_provider_that_refuses_is_not_paid() {
                 gateway.client().send(Client::chat(OPENAI, model, stream)).await;
 
                 assert_eq!(gateway.records.last().cost, NanoUsd(0), "{model}, stream {stream}: {fault:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_lost_on_the_way_is_charged_by_what_was_sent() {
+    for model in PROVIDERS {
+        for stream in [false, true] {
+            for fault in [Fault::Reset, Fault::Hang, Fault::SilentHead] {
+                let context = format!("{model}, stream {stream}: {fault:?}");
+                let gateway = Gateway::default();
+                provider(&gateway, model).will([fault.act(model, stream)]);
+
+                gateway.client().send(Client::chat(OPENAI, model, stream)).await;
+
+                let record = gateway.records.last();
+                assert!(record.tokens.input > 0 && record.tokens.output == 0, "{context}");
+                // Two dollars for a million.
+                assert_eq!(record.cost, NanoUsd(record.tokens.input * 2_000), "{context}");
+                assert!(record.estimated, "{context}");
+                assert_settled(&gateway, &context).await;
             }
         }
     }

@@ -44,6 +44,7 @@ mod layer;
 mod service;
 mod store;
 
+#[cfg(feature = "config")]
 pub(crate) use self::credentials::digest as digest_of;
 pub use self::{
     digest::{KeyDigest, NotADigest},

@@ -33,6 +33,7 @@
 //! # let _ = layer;
 //! ```
 
+mod job;
 mod layer;
 mod service;
 mod settle;
@@ -46,6 +47,12 @@ use crate::{Payload, price::NanoUsd};
 pub trait Prices: fmt::Debug + Send + Sync + 'static {
     /// The most that the request may cost; `None` if the price is not known.
     fn worst_case(&self, payload: &Payload) -> Option<NanoUsd>;
+
+    /// The most that it may cost as far as prices are known: what is reserved where requests are let in
+    /// although not all are.
+    fn known_worst_case(&self, payload: &Payload) -> NanoUsd {
+        self.worst_case(payload).unwrap_or_default()
+    }
 }
 
 /// What becomes of a request whose price is not known.
@@ -54,7 +61,7 @@ pub enum UnknownPrice {
     /// It is refused, if any account of its caller has a budget.
     #[default]
     Refuse,
-    /// Nothing is reserved for it; what it turns out to cost is counted.
+    /// What is known of its price is reserved for it; what it turns out to cost is counted.
     Allow,
 }
 

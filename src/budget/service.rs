@@ -7,13 +7,16 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
-use super::{BudgetLayer, Settle, StoreAway, UnknownPrice};
+use super::{
+    BudgetLayer, Settle, StoreAway, UnknownPrice,
+    job::{JobRequest, is_job},
+};
 use crate::{
     Error, Exchange, Ingested, Kind, Payload,
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Measure, Quota, Ticket},
+    ledger::{Measure, Quota, Scope, Ticket},
     price::NanoUsd,
 };
 
@@ -41,10 +44,9 @@ where
     }
 
     fn call(&mut self, req: Request<B>) -> Self::Future {
-        let exchange = req.body().payload().exchange().clone();
         match self.settings.reserve(&req) {
             Ok(Reserved::Now(ticket)) => {
-                let watch = self.settings.watch(ticket, exchange);
+                let watch = self.settings.watch(ticket, req.body().payload().exchange().clone());
                 Watched::called(self.inner.call(req), watch)
             }
             Ok(Reserved::Later(amount)) => {
@@ -76,6 +78,10 @@ where
     B: Ingested,
     R: Body,
 {
+    if is_job(req.body().payload()) {
+        let watch = settings.watch_job(JobRequest::of(&req)?, amount).await?;
+        return Watched::called(ready.call(req), watch).await;
+    }
     let answer = {
         let caller = Caller::of(&req)?.clone();
         let scopes = caller.scopes_for(req.body().payload().model());
@@ -88,20 +94,25 @@ where
 impl BudgetLayer {
     fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
         let caller = Caller::of(req)?;
-        let amount = self.amount(caller, req.body().payload())?;
-        let scopes = caller.scopes_for(req.body().payload().model());
+        let payload = req.body().payload();
+        let scopes = caller.scopes_for(payload.model());
+        if is_job(payload) {
+            return Ok(Reserved::Later(self.amount(caller, &scopes, payload)?));
+        }
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
+        let amount = self.amount(caller, &scopes, payload)?;
+        payload.exchange().learn(|learnt| learnt.reserved = Some(amount));
         match self.ledger.try_reserve(&scopes, amount.into()) {
             Some(answer) => self.judge(answer).map(Reserved::Now),
             None => Ok(Reserved::Later(amount)),
         }
     }
 
-    fn amount(&self, caller: &Caller, payload: &Payload) -> Result<NanoUsd, Error> {
+    fn amount(&self, caller: &Caller, scopes: &[Scope], payload: &Payload) -> Result<NanoUsd, Error> {
         let is_budget = |quota: &Quota| quota.measure == Measure::Usd && !quota.shadow;
-        let has_budget = || caller.scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
+        let has_budget = || scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
         match self.prices.worst_case(payload) {
             Some(amount) => Ok(amount),
             None if self.unknown_price == UnknownPrice::Refuse && has_budget() => Err(Error::new(
@@ -113,12 +124,12 @@ impl BudgetLayer {
                 ),
             )
             .with_param("model")),
-            None => Ok(NanoUsd(0)),
+            None => Ok(self.prices.known_worst_case(payload)),
         }
     }
 
     /// Whether the ledger's answer lets the request in.
-    fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
+    pub(super) fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
         match answer {
             Ok(ticket) => Ok(Some(ticket)),
             Err(error) if self.store_away == StoreAway::Allow && !is_refusal(&error) => {
@@ -129,12 +140,11 @@ impl BudgetLayer {
         }
     }
 
-    fn watch(&self, ticket: Option<Ticket>, exchange: Exchange) -> OnEnd<Settle> {
+    pub(super) fn watch(&self, ticket: Option<Ticket>, exchange: Exchange) -> OnEnd<Settle> {
         if let Some(ticket) = &ticket {
             note(ticket, &exchange);
         }
-        let hold = ticket.map(|ticket| (ticket, self.ledger.clone()));
-        OnEnd::new(Settle::new(hold, exchange))
+        OnEnd::new(Settle::new(ticket, self.ledger.clone(), exchange))
     }
 }
 
@@ -164,6 +174,7 @@ mod tests {
         },
     };
 
+    use bytes::Bytes;
     use tower::{Layer, ServiceExt, service_fn};
 
     use super::*;
@@ -171,9 +182,12 @@ mod tests {
         BoxFuture, Target, Tokens,
         access::Pattern,
         auth::VirtualKey,
+        batch::{Batch, Requests, Stage},
         budget::Prices,
-        exchange::Outcome,
-        ledger::{Amounts, Balance, Ledger, MemoryLedger, Period, Scope},
+        dialect::OPENAI_BATCHES,
+        exchange::{Job, Outcome},
+        ledger::{Amounts, Balance, Ledger, MemoryLedger, Period},
+        payload::Head,
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
     };
@@ -434,6 +448,98 @@ mod tests {
             let error = service.oneshot(ask("m", Some(key()))).await.unwrap_err();
 
             assert_eq!(error.kind(), Kind::BudgetExhausted);
+        }
+    }
+
+    fn about(stage: Stage) -> Request<Payload> {
+        let requests = Requests::default();
+        let head = Head {
+            model: "m".into(),
+            batch: Some(Box::new(Batch { requests, stage, proof: None })),
+            ..Head::default()
+        };
+        let mut req = Request::new(Payload::new(&OPENAI_BATCHES, head, Bytes::new(), Exchange::default()));
+        req.extensions_mut().insert(Caller::new(key()));
+        req
+    }
+
+    fn beginning() -> Request<Payload> {
+        about(Stage::Begun { file_at: 0..0, file: "f".into() })
+    }
+
+    fn following() -> Request<Payload> {
+        about(Stage::Followed { hold: "b".into() })
+    }
+
+    /// Spends [`ACTUAL`] if it learns for whom the job is held.
+    async fn work(
+        req: Request<Payload>,
+        ending: Ending,
+        next: Option<Job>,
+    ) -> Result<Response<Script>, Error> {
+        let is_ours = next.is_some_and(|next| req.body().exchange().advance_job(next));
+        if is_ours && req.body().exchange().learn(|learnt| learnt.job == Job::Over) {
+            return spend(req, ending).await;
+        }
+        ending.answer().await
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_is_held_however_it_is_asked_for() {
+        for (ledger, layer) in layers() {
+            let going_on = || Some(Job::Running("b".into()));
+            let begun = layer.layer(service_fn(move |req| work(req, Ending::Complete, going_on())));
+            drop(begun.oneshot(beginning()).await.unwrap());
+            let held = [Some((NanoUsd(0), WORST)); 2];
+            assert_eq!(balances(&ledger), held);
+
+            for ending in ENDINGS {
+                for next in [None, going_on()] {
+                    let service = layer.layer(service_fn(move |req| work(req, ending, next.clone())));
+                    // A slow ledger may not have been asked before the client leaves.
+                    let (before, after) = (|| {}, || assert_eq!(balances(&ledger), held, "{ending:?}"));
+                    ending.play(service.oneshot(following()), before, after).await;
+                }
+            }
+
+            for _ in 0..2 {
+                let service = layer.layer(service_fn(|req| work(req, Ending::Complete, Some(Job::Over))));
+                drop(service.oneshot(following()).await.unwrap());
+                assert_eq!(balances(&ledger), [Some((ACTUAL, NanoUsd(0))); 2]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_not_begun_costs_nothing() {
+        for (ledger, layer) in layers() {
+            for ending in ENDINGS {
+                let service = layer.layer(service_fn(move |req| work(req, ending, None)));
+                let free =
+                    || assert!(balances(&ledger).iter().flatten().all(|b| *b == (NanoUsd(0), NanoUsd(0))));
+
+                ending.play(service.oneshot(beginning()), || {}, free).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_who_ask_for_a_job_one_holds_what_it_costs() {
+        for (ledger, layer) in layers() {
+            let begun =
+                layer.layer(service_fn(|req| work(req, Ending::Complete, Some(Job::Running("b".into())))));
+            drop(begun.oneshot(beginning()).await.unwrap());
+            let service = |next: Option<Job>| {
+                layer.layer(service_fn(move |req| work(req, Ending::DroppedAfterFrame, next.clone())))
+            };
+
+            let first = service(None).oneshot(following()).await.unwrap();
+            drop(service(Some(Job::Over)).oneshot(following()).await.unwrap());
+            assert_eq!(balances(&ledger), [Some((NanoUsd(0), WORST)); 2]);
+            drop(first);
+            drop(service(Some(Job::Over)).oneshot(following()).await.unwrap());
+
+            assert_eq!(balances(&ledger), [Some((ACTUAL, NanoUsd(0))); 2]);
         }
     }
 }

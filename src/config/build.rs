@@ -1,14 +1,16 @@
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::Arc,
     time::Duration,
 };
 
 use http::{HeaderName, HeaderValue};
+use sha2::{Digest, Sha256};
 use tower::ServiceBuilder;
 
 use super::{
-    Config, Model, Provider, ProviderKind, RetryOn, Target as Place, UnknownPrice,
+    Config, Model, Provider, ProviderKind, RetryOn, Streaming, Target as Place, UnknownPrice,
     address::{address, base_url},
     credentials::credential,
     place::{names_at_vertex, place},
@@ -20,8 +22,8 @@ use crate::{
     demo::Demo,
     dialect::{
         ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, BEDROCK_EMBEDDINGS, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT,
-        GEMINI_EMBED, OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES,
-        endpoints,
+        GEMINI_EMBED, OPENAI_BATCHES, OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS,
+        OPENAI_FILES, OPENAI_RESPONSES, endpoints,
     },
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
@@ -29,7 +31,7 @@ use crate::{
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
     preset::{Deviations, OPENAI},
-    price::{Listing, Price, PriceBook},
+    price::{Listing, Price, PriceBook, ReportedCost},
     sign::SignLayer,
     target::ModelFacts,
     translate::TranslateLayer,
@@ -44,6 +46,7 @@ use crate::{
 pub struct Builder {
     clients: HashMap<Pool, HttpClient>,
     in_flight: HashMap<(String, usize), InFlightLayer>,
+    secret: OwnSecret,
 }
 
 impl Builder {
@@ -93,14 +96,37 @@ impl Builder {
             sign: sign(provider, address.as_ref())?,
             address,
             in_flight: in_flight.clone(),
+            secret: secret(provider).unwrap_or(self.secret.0),
             prices: prices.clone(),
-            own_prices: provider
-                .prices
-                .iter()
-                .map(|(model, price)| (model.clone(), (*price).into()))
-                .collect(),
+            own_prices: provider.prices.iter().map(|(model, price)| (model.clone(), price.into())).collect(),
         })
     }
+}
+
+/// A secret of this process, for providers that have none: it outlives a reload and not a restart.
+#[derive(Clone)]
+struct OwnSecret([u8; 32]);
+
+impl Default for OwnSecret {
+    fn default() -> Self {
+        let mut secret = [0; 32];
+        // Without randomness there would be no TLS either.
+        let _ = getrandom::fill(&mut secret);
+        Self(secret)
+    }
+}
+
+impl fmt::Debug for OwnSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnSecret")
+    }
+}
+
+/// What replicas with the same configuration have in common, and clients don't know.
+fn secret(provider: &Provider) -> Option<[u8; 32]> {
+    let credentials = provider.credentials.as_ref();
+    let secret = provider.api_key.as_ref().or_else(|| credentials?.client_secret.as_ref())?;
+    Some(Sha256::digest(secret.expose()).into())
 }
 
 /// What has to be the same for two providers to share their connections' settings.
@@ -147,7 +173,7 @@ fn asked(target: &Arc<Target>, model: &str) -> Arc<Target> {
     if target.model() == model {
         return target.clone();
     }
-    let asked = Target::new(target.provider(), model).price(target.known_price().copied());
+    let asked = Target::new(target.provider(), model).price(target.known_price().cloned());
     Arc::new(asked.facts(target.known_facts().clone()))
 }
 
@@ -209,6 +235,8 @@ pub(super) struct Stack {
     in_flight: InFlightLayer,
     prices: Arc<Prices>,
     own_prices: BTreeMap<String, Price>,
+    /// What nobody knows outside of the gateway.
+    secret: [u8; 32],
 }
 
 impl Stack {
@@ -231,6 +259,7 @@ impl Stack {
         let connect = settings.timeouts.connect.map_or(self.connect, |time| *time);
         let translate = TranslateLayer::new(asked(&target, place.model), place.natives)
             .strict(settings.strict.unwrap_or(config.server.strict))
+            .always_streams(self.provider.stream == Streaming::Always)
             .deviations(place.deviations);
         let stack = ServiceBuilder::new()
             // Full is an error, so that the route can go on to the next target.
@@ -238,13 +267,13 @@ impl Stack {
             // Sees all errors that are made of the provider's words, which may quote the credential.
             .layer(self.sign.scrub())
             // Further in are the provider's ids, further out the client's.
-            .layer(OwnIdsLayer::new(target.clone()))
+            .layer(OwnIdsLayer::new(target.clone()).secret(&self.secret))
             // Everything further in speaks the provider's dialect.
             .layer(translate)
             // Until there is content, or the whole answer, another target can still be tried.
             .layer(FirstEventLayer::new(timeouts.first_event()))
             // Sees what the provider really sent, and all of it.
-            .layer(MeterLayer::new(target.clone()));
+            .layer(MeterLayer::new(target.clone()).cost(reported_cost(&self.provider)));
         let Some(address) = place.address else {
             return Ok(Candidate::new(target, stack.service(Demo::default())));
         };
@@ -263,7 +292,7 @@ impl Stack {
             None => &[model],
         };
         let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, names);
-        let price = self.own_prices.get(model).copied().or(price).or(self.prices.unknown);
+        let price = self.own_prices.get(model).cloned().or(price).or_else(|| self.prices.unknown.clone());
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
             _ => facts,
@@ -277,6 +306,17 @@ impl Stack {
     }
 }
 
+/// Where the answers of a provider say what they have cost. Whoever else is behind an address isn't believed.
+fn reported_cost(provider: &Provider) -> Option<ReportedCost> {
+    match provider.kind {
+        ProviderKind::Preset(preset) if base_url(provider) == preset.base_url => preset.cost,
+        _ => None,
+    }
+}
+
+/// Files are of no use without batches.
+const BATCHES: [&dyn Dialect; 2] = [&OPENAI_FILES, &OPENAI_BATCHES];
+
 pub(super) fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
     match kind {
         ProviderKind::OpenAi | ProviderKind::Azure => {
@@ -284,18 +324,19 @@ pub(super) fn natives(kind: ProviderKind) -> Vec<&'static dyn Dialect> {
             // The name of a deployment doesn't say whether it is of a model that takes completions.
             let own: &[&dyn Dialect] =
                 if kind == ProviderKind::OpenAi { &[&OPENAI_COMPLETIONS, &OPENAI_COUNT] } else { &[] };
-            others.into_iter().chain(own.iter().copied()).chain(endpoints()).collect()
+            others.into_iter().chain(own.iter().copied()).chain(endpoints()).chain(BATCHES).collect()
         }
         ProviderKind::OpenAiCompatible => {
             let own: [&dyn Dialect; 3] = [&OPENAI_CHAT, &OPENAI_EMBEDDINGS, &OPENAI_COMPLETIONS];
-            own.into_iter().chain(endpoints()).collect()
+            own.into_iter().chain(endpoints()).chain(BATCHES).collect()
         }
         ProviderKind::Preset(preset) => {
             // The others have chats only, or say nothing of the old endpoint.
             let completes = matches!(preset.name, "ollama" | "vllm");
             let completions = completes.then_some(&OPENAI_COMPLETIONS as &dyn Dialect);
             let others: [&dyn Dialect; 2] = [&OPENAI_CHAT, &OPENAI_EMBEDDINGS];
-            others.into_iter().chain(completions).chain(endpoints()).collect()
+            let batches = preset.batches.then_some(BATCHES).into_iter().flatten();
+            others.into_iter().chain(completions).chain(endpoints()).chain(batches).collect()
         }
         ProviderKind::Anthropic => vec![&ANTHROPIC, &ANTHROPIC_COUNT],
         ProviderKind::Gemini => vec![&GEMINI, &GEMINI_COUNT, &GEMINI_BATCH_EMBED, &GEMINI_EMBED],
@@ -335,7 +376,7 @@ struct Prices {
 
 impl Prices {
     fn new(config: &Config) -> Self {
-        let overrides = config.prices.iter().map(|(name, price)| (Pattern::new(&**name), (*price).into()));
+        let overrides = config.prices.iter().map(|(name, price)| (Pattern::new(&**name), price.into()));
         let unknown = match config.unknown_price {
             UnknownPrice::Ceiling(ceiling) => Some(ceiling.into()),
             UnknownPrice::Refuse | UnknownPrice::Allow => None,
@@ -368,5 +409,51 @@ impl Prices {
         // A price of the configuration comes without facts.
         let facts = found.map(|listing| listing.facts).find(ModelFacts::is_known);
         Some(Listing { facts: facts.unwrap_or_default(), ..first })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_go_to_those_that_have_them_as_openai_does() {
+        let have_them = |kind: &str| {
+            let kind: ProviderKind = serde_json::from_value(kind.into()).unwrap();
+            natives(kind).iter().filter(|native| BATCHES.iter().any(|one| one.id() == native.id())).count()
+        };
+
+        for kind in ["openai", "azure", "groq", "qwen", "openai-compatible"] {
+            assert_eq!(have_them(kind), 2, "{kind}");
+        }
+        for kind in
+            ["anthropic", "gemini", "vertex", "bedrock", "demo", "mistral", "together", "xai", "ollama"]
+        {
+            assert_eq!(have_them(kind), 0, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_that_of_the_provider() {
+        let mut provider = Provider::new(ProviderKind::OpenAi);
+        assert_eq!(secret(&provider), None);
+
+        provider.api_key = Some(crate::secret::Secret::new("a"));
+        let one = secret(&provider).unwrap();
+        provider.api_key = Some(crate::secret::Secret::new("b"));
+
+        assert_ne!(one, secret(&provider).unwrap());
+        assert_ne!(OwnSecret::default().0, OwnSecret::default().0);
+    }
+
+    #[test]
+    fn only_a_provider_at_its_own_address_is_believed_what_it_says_of_costs() {
+        let believed = |yaml: &str| reported_cost(&serde_saphyr::from_str(yaml).unwrap()).is_some();
+
+        assert!(believed("{ kind: openrouter, api_key: k }"));
+        assert!(believed("{ kind: openrouter, api_key: k, base_url: https://openrouter.ai/api/v1 }"));
+        assert!(!believed("{ kind: openrouter, api_key: k, base_url: https://openrouter.example/api/v1 }"));
+        assert!(!believed("{ kind: openai-compatible, base_url: https://openrouter.ai/api/v1 }"));
+        assert!(!believed("{ kind: deepseek, api_key: k }") && !believed("{ kind: openai, api_key: k }"));
     }
 }

@@ -1,7 +1,7 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Target,
+    AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Target, UsdPrice,
     problem::{Problem, unknown},
     quotas,
 };
@@ -20,6 +20,7 @@ impl Config {
         self.check_teams(&mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
+            check_prices(&format!("providers.{}.prices", step(name)), &provider.prices, &mut problems);
         }
         for (name, model) in &self.models {
             self.check_model(name, model, &mut problems);
@@ -29,6 +30,7 @@ impl Config {
             let message = "is matched with `provider/model`; write `*/` in front of it for all providers";
             problems.push(Problem::at(format!("prices.{}", step(pattern)), message));
         }
+        check_prices("prices", &self.prices, &mut problems);
         problems
     }
 
@@ -226,6 +228,14 @@ fn is_base_url(url: &str) -> bool {
             && uri.query().is_none()
             && !url.contains('#')
     })
+}
+
+fn check_prices(path: &str, prices: &BTreeMap<String, UsdPrice>, problems: &mut Vec<Problem>) {
+    for (name, price) in prices {
+        if let Some(problem) = price.problem() {
+            problems.push(Problem::at(format!("{path}.{}", step(name)), problem));
+        }
+    }
 }
 
 fn check_retry(path: &str, retry: &Retry, problems: &mut Vec<Problem>) {

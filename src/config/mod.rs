@@ -63,6 +63,7 @@ mod kind;
 mod model;
 mod money;
 mod place;
+mod price;
 mod problem;
 mod provider;
 mod quotas;
@@ -93,9 +94,10 @@ pub use self::{
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
-    money::{Away, Ceiling, StoreAway, UnknownPrice, UsdPrice},
+    money::{Away, Ceiling, StoreAway, UnknownPrice},
+    price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
     problem::{ConfigError, Place, Problem},
-    provider::Provider,
+    provider::{Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
     server::{Log, LogFormat, Records, Server},

@@ -164,7 +164,7 @@ pub struct Timeouts {
     /// Until there is a connection: 5s if it isn't given.
     pub connect: Option<Written<Duration>>,
     /// Until the head of the answer; without streaming that is when the whole answer has been
-    /// written: 5m if it isn't given.
+    /// written: 10m if it isn't given, which is how long clients wait.
     pub first_byte: Option<Written<Duration>>,
     /// Until a stream brings content: 1m if it isn't given.
     pub first_event: Option<Written<Duration>>,
@@ -194,7 +194,7 @@ impl Timeouts {
 
     /// Until the head of the answer.
     pub fn first_byte(&self) -> Duration {
-        seconds(self.first_byte, 300)
+        seconds(self.first_byte, 600)
     }
 
     /// Until a stream brings content.
@@ -236,5 +236,14 @@ mod tests {
         assert_eq!(retry.on(), [RetryOn::Connect]);
         assert_eq!(retry.backoff().first, Duration::from_millis(200));
         assert_eq!(Retry::default().on().len(), 7);
+    }
+
+    /// C130
+    #[test]
+    fn a_whole_answer_may_take_as_long_as_clients_wait_for_it() {
+        let ten_minutes = Duration::from_secs(600);
+        let times = Timeouts::default();
+
+        assert!(times.first_byte() >= ten_minutes && times.total() >= ten_minutes);
     }
 }

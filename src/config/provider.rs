@@ -53,9 +53,24 @@ pub struct Provider {
     /// `bedrock`: where the models are, such as `us-east-1`.
     #[serde(default)]
     pub region: Option<String>,
+    /// Whether it is asked for streams where clients want whole answers.
+    #[serde(default)]
+    pub stream: Streaming,
     /// How the gateway proves who it is, where it has more than a key.
     #[serde(default)]
     pub credentials: Option<Credentials>,
+}
+
+/// When a provider is asked for a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Streaming {
+    /// When the client wants one.
+    #[default]
+    Asked,
+    /// Always; whole answers to chats are put together from streams. For models that only stream.
+    Always,
 }
 
 impl Provider {
@@ -76,6 +91,7 @@ impl Provider {
             api_version: None,
             location: None,
             region: None,
+            stream: Streaming::default(),
             credentials: None,
         }
     }

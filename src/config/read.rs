@@ -220,8 +220,8 @@ mod tests {
         let key = |name: &str| config.providers[name].api_key.as_ref().unwrap().expose();
         assert_eq!(key("openai"), "sk-from-the-environment");
         assert_eq!(key("other"), "sk-from-the-environment");
-        assert_eq!(*config.providers["other"].prices["big"].input, NanoUsd(150_000_000));
-        assert_eq!(*config.providers["other"].prices["big"].output, NanoUsd(600_000_000));
+        assert_eq!(*config.providers["other"].prices["big"].input.unwrap(), NanoUsd(150_000_000));
+        assert_eq!(*config.providers["other"].prices["big"].output.unwrap(), NanoUsd(600_000_000));
         let chat = &config.models["chat"];
         assert_eq!(chat.targets[0].parts(), Some(("openai", "gpt-4o-mini")));
         assert_eq!(chat.retry.on()[1], RetryOn::Connect);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::{
-    ANTHROPIC, ANTHROPIC_COUNT, Dialect, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED, OPENAI_CHAT,
-    OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES, gemini, openai_endpoints,
+    ANTHROPIC, ANTHROPIC_COUNT, Dialect, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT, GEMINI_EMBED,
+    OPENAI_BATCHES, OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS, OPENAI_FILES,
+    OPENAI_RESPONSES, gemini, openai_endpoints,
     prefix::{self, Vendor},
 };
 use crate::{Error, Kind};
@@ -31,7 +32,8 @@ impl Default for Dialects {
             &GEMINI_EMBED,
             &GEMINI_BATCH_EMBED,
         ];
-        Self::new(conversing.into_iter().chain(endpoints()))
+        let batches: [&'static dyn Dialect; 2] = [&OPENAI_FILES, &OPENAI_BATCHES];
+        Self::new(conversing.into_iter().chain(endpoints()).chain(batches))
     }
 }
 
@@ -49,7 +51,8 @@ impl Dialects {
     /// dialect doesn't [allow](Dialect::allows).
     pub fn detect(&self, parts: &Parts) -> Result<&'static dyn Dialect, Error> {
         let Some(dialect) = self.speaks(parts.uri.path()) else {
-            return Err(Error::new(Kind::NotFound, why_not(parts.uri.path())).with_param(parts.uri.path()));
+            let error = Error::new(Kind::NotFound, "there is no such endpoint");
+            return Err(error.with_param(parts.uri.path()));
         };
         if !dialect.allows(parts) {
             return Err(Error::new(Kind::MethodNotAllowed, "this endpoint takes POST"));
@@ -79,18 +82,6 @@ impl Dialects {
     fn speaks(&self, path: &str) -> Option<&'static dyn Dialect> {
         let (_, path) = prefix::split(path);
         self.0.iter().copied().find(|dialect| dialect.speaks(path))
-    }
-}
-
-/// Why a path leads nowhere.
-fn why_not(path: &str) -> &'static str {
-    let (_, rest) = prefix::split(path);
-    let first = rest.strip_prefix("/v1").unwrap_or(rest).split('/').nth(1);
-    match first {
-        Some("batches" | "files") => {
-            "files and batches are not passed on: what the requests of a batch cost could not be held to a budget"
-        }
-        _ => "there is no such endpoint",
     }
 }
 

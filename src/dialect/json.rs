@@ -97,9 +97,11 @@ pub(crate) fn invalid(error: &serde_json::Error, path: &str) -> Error {
     }
 }
 
-/// The path of a field that is missing or stands twice goes up to what it is a member of.
+/// The path of a field that is missing, misspelt or stands twice goes up to what it is a member of.
 fn whole_path<'a>(path: &'a str, text: &'a str) -> Cow<'a, str> {
-    let rest = ["missing field `", "duplicate field `"].iter().find_map(|what| text.strip_prefix(what));
+    let rest = ["missing field `", "duplicate field `", "misspelt field `"]
+        .iter()
+        .find_map(|what| text.strip_prefix(what));
     let Some((field, _)) = rest.and_then(|rest| rest.split_once('`')) else { return path.into() };
     match path {
         "" | "." => field.into(),

@@ -205,12 +205,14 @@ pub mod embeddings;
 
 mod anthropic;
 pub(crate) mod arguments;
+pub(crate) mod assembled;
 mod bedrock;
 mod bedrock_embeddings;
 pub(crate) mod buffer;
 mod codec;
 mod count;
 mod dialects;
+pub(crate) mod exact;
 mod extent;
 mod extras;
 mod gemini;
@@ -238,6 +240,7 @@ mod streamed;
 mod testing;
 pub(crate) mod text;
 mod text_or;
+mod tier;
 mod turns;
 mod vertex_embeddings;
 
@@ -258,8 +261,9 @@ pub use self::{
     openai_completions::{OPENAI_COMPLETIONS, OpenAiCompletions},
     openai_embeddings::{OPENAI_EMBEDDINGS, OpenAiEmbeddings},
     openai_endpoints::{
-        OPENAI_IMAGE_EDITS, OPENAI_IMAGES, OPENAI_MODERATIONS, OPENAI_RERANK, OPENAI_SPEECH,
-        OPENAI_TRANSCRIPTIONS, OPENAI_TRANSLATIONS, OPENAI_VIDEOS, OpenAiEndpoint,
+        OPENAI_BATCHES, OPENAI_FILES, OPENAI_IMAGE_EDITS, OPENAI_IMAGES, OPENAI_MODERATIONS, OPENAI_RERANK,
+        OPENAI_SPEECH, OPENAI_TRANSCRIPTIONS, OPENAI_TRANSLATIONS, OPENAI_VIDEOS, OpenAiBatches,
+        OpenAiEndpoint, OpenAiFiles,
     },
     openai_responses::{OPENAI_COUNT, OPENAI_RESPONSES, OpenAiResponses},
     rate_limits::LimitHeaders,
@@ -274,6 +278,9 @@ use crate::{
     payload::Head,
     target::ModelFacts,
 };
+
+/// The searches of the web to reckon with where a request sets no bound.
+const MOST_SEARCHES: u64 = 10;
 
 /// One wire format: what has to be known of it to pass it on.
 ///
@@ -308,9 +315,9 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         parts.method == Method::POST
     }
 
-    /// What the ids of things begin with that a provider of this dialect keeps for a client, if it does.
-    fn prefix_of_ids(&self) -> Option<&'static str> {
-        None
+    /// The members of answers in which ids stand of what a provider keeps for a client.
+    fn ids(&self) -> &'static [IdMember] {
+        &[]
     }
 
     /// Where a provider serves `payload`, relative to its base URL and with a leading slash.
@@ -354,6 +361,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         payload
     }
 
+    /// The same question for a stream, where it is one for a whole answer; `None` where none can be put
+    /// together from a stream of this dialect.
+    fn ask_for_stream(&self, _payload: Payload) -> Option<Payload> {
+        None
+    }
+
     /// Whether [`ask_for_usage`](Self::ask_for_usage) would make the provider say what this client
     /// has not asked for, and which therefore has to be taken out again by
     /// [`without_usage`](Self::without_usage).
@@ -373,6 +386,11 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// The same for all that was used, in dialects where that is more than tokens.
     fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
         self.read_usage(json, &mut work.tokens)
+    }
+
+    /// How far work has come that goes on after the answer, where the answer is about such work.
+    fn progress(&self, _json: &[u8]) -> Option<Progress> {
+        None
     }
 
     /// About how many bytes of what the model wrote an event carries: what an estimate is made of when
@@ -430,6 +448,28 @@ pub struct Sent {
     pub first: Bytes,
     /// The last piece, which may be the first one.
     pub last: Bytes,
+}
+
+/// A member of answers in which an id stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdMember {
+    /// The name of the member.
+    pub name: &'static str,
+    /// What the id begins with as the client gets it.
+    pub prefix: &'static str,
+    /// Whether the id is to tell which [requests](crate::batch::Requests) a batch has.
+    pub tells_requests: bool,
+}
+
+/// How far work is that goes on after the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The provider's id of it.
+    pub id: Box<str>,
+    /// Whether it is over.
+    pub is_over: bool,
+    /// How many requests of it were answered, if that is said.
+    pub answered: Option<u64>,
 }
 
 /// How a stream comes to its end.

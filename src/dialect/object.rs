@@ -11,13 +11,13 @@ pub(crate) type Unknown<'a> = Vec<(Str<'a>, &'a RawValue)>;
 /// Defines a struct whose members are all optional, null being the same as missing. Members that are
 /// not listed are kept in the field after `..` if there is one, and skipped otherwise. A member that
 /// stands twice is an error: others may read the other one. Other names of a member follow its first one
-/// behind a `|`.
+/// behind a `|`; a function that reads a member by what is known of the object so far follows its type behind a `=`.
 ///
 /// A derived `#[serde(flatten)]` would copy every value it does not know, and can't keep raw JSON.
 macro_rules! object {
     (
         $(#[$about:meta])*
-        $name:ident { $($(#[$note:meta])* $member:literal $(| $alias:literal)* $field:ident: $kind:ty,)* $(..$unknown:ident)? }
+        $name:ident { $($(#[$note:meta])* $member:literal $(| $alias:literal)* $field:ident: $kind:ty $(= $read:path)?,)* $(..$unknown:ident)? }
     ) => {
         $(#[$about])*
         #[derive(Debug, Default, serde::Serialize)]
@@ -55,7 +55,7 @@ macro_rules! object {
                                     if object.$field.is_some() {
                                         return Err(serde::de::Error::duplicate_field($member));
                                     }
-                                    object.$field = members.next_value()?;
+                                    object.$field = object!(@value members object $($read)?);
                                 })*
                                 _ => object!(@unknown members member object $($unknown)?),
                             }
@@ -67,6 +67,12 @@ macro_rules! object {
                 deserializer.deserialize_map(Members)
             }
         }
+    };
+    (@value $members:ident $object:ident) => {
+        $members.next_value()?
+    };
+    (@value $members:ident $object:ident $read:path) => {
+        $read(&$object, &mut $members)?
     };
     (@unknown $members:ident $member:ident $object:ident) => {
         { $members.next_value::<serde::de::IgnoredAny>()?; }

@@ -11,13 +11,43 @@ pub(crate) enum Vendor {
 const PREFIXES: [(&str, Vendor); 3] =
     [("/openai", Vendor::OpenAi), ("/anthropic", Vendor::Anthropic), ("/genai", Vendor::Google)];
 
-/// The vendor that `path` names in front, and the rest of it.
+/// What Azure's clients ask of a deployment; everything else they ask without one.
+const OF_DEPLOYMENTS: [&str; 8] = [
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/audio/transcriptions",
+    "/audio/translations",
+    "/audio/speech",
+    "/images/generations",
+    "/images/edits",
+];
+
+/// The vendor that `path` names in front, and the rest of it, without a deployment of Azure's.
 pub(crate) fn split(path: &str) -> (Option<Vendor>, &str) {
     let split = PREFIXES.iter().find_map(|(prefix, vendor)| {
         let rest = path.strip_prefix(prefix)?;
         rest.starts_with('/').then_some((Some(*vendor), rest))
     });
-    split.unwrap_or((None, path))
+    match split {
+        Some((Some(Vendor::OpenAi), rest)) => {
+            (Some(Vendor::OpenAi), of_deployment(rest).map_or(rest, |of| of.1))
+        }
+        Some(split) => split,
+        None => (None, path),
+    }
+}
+
+/// The deployment that a path of Azure's names, as it stands there: `/openai/deployments/{name}/embeddings`.
+/// Clients write slashes in a name as they are.
+pub(crate) fn deployment(path: &str) -> Option<&str> {
+    of_deployment(path.strip_prefix("/openai")?).map(|(name, _)| name)
+}
+
+fn of_deployment(rest: &str) -> Option<(&str, &str)> {
+    let rest = rest.strip_prefix("/deployments/")?;
+    let end = OF_DEPLOYMENTS.iter().find_map(|asked| rest.strip_suffix(asked))?.len();
+    (end > 0).then(|| rest.split_at(end))
 }
 
 #[cfg(test)]
@@ -31,5 +61,25 @@ mod tests {
         assert_eq!(split("/genai/v1beta/models"), (Some(Vendor::Google), "/v1beta/models"));
         assert_eq!(split("/openaix/v1"), (None, "/openaix/v1"));
         assert_eq!(split("/openai"), (None, "/openai"));
+    }
+
+    #[test]
+    fn a_deployment_stands_between_the_prefix_and_what_is_asked_of_it() {
+        let chat = "/openai/deployments/openai/gpt-4o/chat/completions";
+
+        assert_eq!(split(chat), (Some(Vendor::OpenAi), "/chat/completions"));
+        assert_eq!(deployment(chat), Some("openai/gpt-4o"));
+        assert_eq!(deployment("/openai/deployments/my%20own/completions"), Some("my%20own"));
+        for other in [
+            "/openai/deployments//embeddings",
+            "/openai/deployments/embeddings",
+            "/openai/deployments/m/responses",
+            "/openai/v1/embeddings",
+            "/deployments/m/embeddings",
+            "/genai/deployments/m/embeddings",
+        ] {
+            assert_eq!(deployment(other), None, "{other}");
+        }
+        assert_eq!(split("/openai/deployments/m/files").1, "/deployments/m/files");
     }
 }

@@ -11,7 +11,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::dialect::{arguments, text::Str};
 
@@ -113,18 +113,54 @@ pub(crate) fn object_root(schema: &RawValue) -> Cow<'_, RawValue> {
     RawValue::from_string(json).map_or(Cow::Borrowed(any_object()), Cow::Owned)
 }
 
-/// Whether it can be seen without reading that nothing has to be done to the root, as with most tools.
+/// Whether it can be seen without reading that nothing has to be done to the root, as with most tools: its
+/// first or its last member says that it is an object.
 fn is_plainly_an_object(schema: &str) -> bool {
-    let after = |text: &'_ str, token: &str| Some(text.strip_prefix(token)?.trim_ascii_start().len());
-    let mut rest = schema;
-    for token in ["{", "\"type\"", ":", "\"object\""] {
-        let Some(length) = after(rest, token) else { return false };
-        rest = &rest[rest.len() - length..];
+    const SAYS: [&str; 3] = ["\"type\"", ":", "\"object\""];
+
+    let inner = schema.strip_prefix('{').and_then(|schema| schema.strip_suffix('}')).unwrap_or_default();
+    let after = |rest, token| Some(str::strip_prefix(rest, token)?.trim_ascii_start());
+    let before = |rest, token| Some(str::strip_suffix(rest, token)?.trim_ascii_end());
+    let is_first = || SAYS.into_iter().try_fold(inner.trim_ascii_start(), after);
+    let is_last = || SAYS.into_iter().rev().try_fold(inner.trim_ascii_end(), before);
+    (is_first().is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
+        || is_last().is_some_and(|rest| rest.ends_with(',')))
+        // All combinators end like that; escapes may hide one.
+        && memchr::memmem::find(inner.as_bytes(), b"Of\"").is_none()
+        && memchr::memchr(b'\\', inner.as_bytes()).is_none()
+}
+
+/// Whether a schema is as OpenAI wants it for what is strict: every object in it takes the properties it
+/// names, all of them and no others.
+pub(crate) fn is_closed(schema: &RawValue) -> bool {
+    let root: Value = serde_json::from_str(schema.get()).unwrap_or_default();
+    let mut rest = vec![&root];
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Object(members) => {
+                if !is_closed_or_no_object(members) {
+                    return false;
+                }
+                rest.extend(members.values());
+            }
+            Value::Array(items) => rest.extend(items),
+            _ => {}
+        }
     }
-    // All combinators end like that; escapes may hide one.
-    rest.starts_with([',', '}'])
-        && memchr::memmem::find(rest.as_bytes(), b"Of\"").is_none()
-        && memchr::memchr(b'\\', rest.as_bytes()).is_none()
+    root["type"] == "object"
+}
+
+fn is_closed_or_no_object(schema: &Map<String, Value>) -> bool {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let kind = schema.get("type");
+    let kinds = kind.and_then(Value::as_array).map_or_else(|| kind.into_iter().collect(), Vec::from_iter);
+    if properties.is_none() && !kinds.iter().any(|kind| **kind == "object") {
+        return true;
+    }
+    let required = schema.get("required").and_then(Value::as_array);
+    let required: HashSet<_> = required.into_iter().flatten().filter_map(Value::as_str).collect();
+    schema.get("additionalProperties") == Some(&Value::Bool(false))
+        && properties.into_iter().flatten().all(|(name, _)| required.contains(name.as_str()))
 }
 
 /// Joins the branches of `allOf`, `anyOf` and `oneOf` into one object: all their properties, and
@@ -203,4 +239,53 @@ fn properties_of<'a>(schema: &Members<'a>) -> impl Iterator<Item = (Str<'a>, &'a
 fn names(required: Option<&RawValue>) -> impl Iterator<Item = Str<'_>> {
     let names = required.and_then(|raw| serde_json::from_str::<Vec<Str<'_>>>(raw.get()).ok());
     names.into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_seen_at_either_end_that_a_schema_is_an_object() {
+        for plain in [
+            r#"{"type":"object"}"#,
+            r#"{ "type" : "object" , "properties":{}}"#,
+            r#"{"properties":{"a":{"type":"string"}},"type":"object"}"#,
+            "{\"required\":[],\n\"type\" : \"object\"\n}",
+        ] {
+            assert!(is_plainly_an_object(plain), "{plain}");
+        }
+        for other in [
+            "{}",
+            "true",
+            r#"{"type":"objects"}"#,
+            r#"{"title":"type","object"}"#,
+            r#"{"properties":{"a":{"type":"object"}}}"#,
+            r#"{"anyOf":[],"type":"object"}"#,
+            r#"{"type":"object","any\u004ff":[]}"#,
+            r#"{"x":{"type":"object"}"#,
+            r#"{"not-type":"object"}"#,
+        ] {
+            assert!(!is_plainly_an_object(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_schema_is_closed_if_all_that_is_in_it_is() {
+        let is_closed = |schema: &str| super::is_closed(serde_json::from_str(schema).unwrap());
+        let object = |inner: &str| {
+            format!(
+                r#"{{"type":"object","properties":{{"a":{inner}}},"required":["a"],"additionalProperties":false}}"#
+            )
+        };
+
+        assert!(is_closed(&object("{}")) && is_closed(&object(&object("true"))));
+        assert!(is_closed(&object(r#"{"type":["string","null"]}"#)));
+        assert!(is_closed(r#"{"type":"object","additionalProperties":false}"#));
+        assert!(!is_closed(&object("{}").replace("[\"a\"]", "[]")));
+        assert!(!is_closed(&object("{}").replace("false", "true")));
+        assert!(!is_closed(&object(r#"{"items":{"type":["null","object"]}}"#)));
+        assert!(!is_closed(&object(r#"{"anyOf":[{"properties":{}}]}"#)));
+        assert!(!is_closed(r#"{"type":"object"}"#) && !is_closed("{}") && !is_closed("true"));
+    }
 }

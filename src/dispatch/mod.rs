@@ -6,6 +6,9 @@
 //! where another target may know better it goes on to the next. It looks at errors only: everything
 //! that isn't success comes to it as one.
 //!
+//! Where something was reserved for the request, and failed attempts have already cost so much that the
+//! rest doesn't bear another one, no other one is begun.
+//!
 //! The table can be exchanged while requests run. A request keeps the route it started with.
 //!
 //! ```

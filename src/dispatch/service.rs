@@ -9,12 +9,13 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Candidate, Route, Table};
+use super::{Candidate, Route, Table, prices::Cost};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::Caller,
-    exchange::{Deadline, Exchange, Outcome},
+    exchange::{AssumeOutput, Deadline, Exchange, Outcome},
     headers,
+    price::{Input, NanoUsd},
 };
 
 /// Sends requests to targets that answer; see the [module](super). Clones share the table.
@@ -76,27 +77,29 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
         exchange.learn(|learnt| learnt.drain = true);
     }
     let mut failure = None;
-    let resource = req.body().head().resource.as_ref();
-    let only = resource.map(|resource| resource.target.clone());
-    let has_it =
-        |candidate: &&Candidate| only.as_ref().is_none_or(|only| **only == **candidate.target().name());
-    let is_once = req.body().head().is_once;
+    let head = req.body().shared_head();
+    if head.batch.is_some() {
+        req.extensions_mut().insert(AssumeOutput(route.assume_output));
+    }
     let caller = req.extensions().get::<Caller>().cloned();
-    let may_answer = |candidate: &&Candidate| {
+    let may_answer = |candidate: &Candidate| {
         caller.as_ref().is_none_or(|caller| caller.providers.has(candidate.target().provider()))
     };
-    if !route.candidates.iter().any(|candidate| may_answer(&candidate)) && !route.candidates.is_empty() {
+    if !route.candidates.is_empty() && !route.candidates.iter().any(may_answer) {
         let message = "this key may not use any of the providers that have the model";
         return Err(Error::new(Kind::Forbidden, message).with_param("model"));
     }
-    for candidate in route.candidates.iter().filter(has_it).filter(may_answer) {
+    for candidate in route.candidates_for(&head).filter(|candidate| may_answer(candidate)) {
+        if let Some(error) = failure.take_if(|_| !is_affordable(candidate, &route, req.body())) {
+            return Err(error);
+        }
         match ask(candidate, &route, &req, &exchange, deadline).await {
             Ok(mut res) => {
                 candidate.sign(&mut res);
                 describe(&exchange, &mut res);
                 return Ok(res);
             }
-            Err(error) if may_go_on(&error, is_once) && !is_past(deadline) => failure = Some(error),
+            Err(error) if may_go_on(&error, head.is_once) && !is_past(deadline) => failure = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -122,7 +125,9 @@ async fn ask(
         };
         note(exchange, begun, &error);
         let again = route.retry.wait(&error, attempts).filter(|_| may_go_on(&error, is_once));
-        let Some(wait) = again else { return Err(error) };
+        let Some(wait) = again.filter(|_| is_affordable(candidate, route, req.body())) else {
+            return Err(error);
+        };
         if deadline.is_some_and(|deadline| Instant::now() + wait >= deadline.0) {
             return Err(error);
         }
@@ -146,6 +151,17 @@ async fn attempt(
 /// Whether the next attempt may help, and does no harm.
 fn may_go_on(error: &Error, is_once: bool) -> bool {
     error.is_failover() && (!is_once || error.has_begun_nothing())
+}
+
+/// Whether what is left of what was reserved bears another attempt.
+fn is_affordable(candidate: &Candidate, route: &Route, payload: &Payload) -> bool {
+    let reserved = payload.exchange().learn(|learnt| learnt.reserved);
+    let Some(reserved) = reserved else { return true };
+    let spent = payload.exchange().cost();
+    // Most attempts that fail have cost nothing.
+    spent == NanoUsd(0)
+        || Cost::of(candidate, payload, &Input::of(payload.source()), route)
+            .is_none_or(|cost| spent + cost.answered <= reserved)
 }
 
 fn is_past(deadline: Option<Deadline>) -> bool {
@@ -400,7 +416,55 @@ mod tests {
             Some(NanoUsd::from_usd(3))
         );
         assert_eq!(worst(vec![priced("a", Some(1)), priced("b", None)]), None);
+        let partly =
+            dispatch(Route::new("chat", [priced("a", Some(2)), priced("b", None)]).assume_output(1_000_000));
+        assert_eq!(partly.known_worst_case(ask("chat", None).body()), NanoUsd::from_usd(2));
         assert_eq!(Dispatch::new(Table::default()).worst_case(ask("chat", None).body()), Some(NanoUsd(0)));
+    }
+
+    #[test]
+    fn the_worst_case_has_the_input_of_every_other_attempt_in_it() {
+        let priced = |usd| {
+            let rates = Rates::flat(NanoUsd::from_usd(usd), NanoUsd::from_usd(10));
+            let target = Arc::new(Target::new("demo", "m").price(Some(rates.into())));
+            Candidate::new(target, MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer()))
+        };
+        let worst = |candidates: Vec<Candidate>, attempts| {
+            let route = Route::new("chat", candidates).assume_output(1_000);
+            let req = ask("chat", None);
+            let input = Input::of(req.body().source()).most(&Default::default(), false);
+            let bound = dispatch(route.retry(Retry { attempts, ..twice() })).worst_case(req.body()).unwrap();
+            (bound.0 - 10_000_000) / (input * 1_000)
+        };
+
+        assert_eq!(worst(vec![priced(1)], 1), 1);
+        assert_eq!(worst(vec![priced(1)], 3), 3);
+        assert_eq!(worst(vec![priced(1), priced(5)], 2), 2 + 2 * 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_reservation_does_not_bear_any_more_is_not_begun() {
+        for (reserved, expected) in [(None, 2), (Some(NanoUsd(20_000)), 1), (Some(NanoUsd::from_usd(1)), 2)] {
+            let calls = Calls::default();
+            let price = Rates::flat(NanoUsd(1_000_000), NanoUsd(10_000_000));
+            let dear = Arc::new(Target::new("demo", "a").price(Some(price.into())));
+            let target = dear.clone();
+            let count = calls.clone();
+            // Fails after it has written much.
+            let failing = MustBeReady::new(move |req: Request<Payload>| {
+                lock(&count).push("a");
+                let attempt = req.body().exchange().begin(&target);
+                attempt.report(crate::Tokens { output: 1_000, ..Default::default() });
+                async { Err::<Response<Script>, _>(Error::new(Kind::Unreachable, "broke")) }
+            });
+            let route = Route::new("chat", [Candidate::new(dear, failing)]).retry(twice());
+            let req = ask("chat", None);
+            req.body().exchange().learn(|learnt| learnt.reserved = reserved);
+
+            let error = dispatch(route.assume_output(1_000)).oneshot(req).await.unwrap_err();
+
+            assert_eq!((error.kind(), lock(&calls).len()), (Kind::Unreachable, expected), "{reserved:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use super::{Candidate, Retry};
+use crate::payload::Head;
 
 /// Which route serves a model's name.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +73,17 @@ impl Route {
             drain: false,
             assume_output: 4096,
         }
+    }
+
+    /// Those that may be asked, in order.
+    pub(super) fn candidates_for(&self, head: &Head) -> impl Iterator<Item = &Candidate> {
+        let only = head.resource.as_ref().map(|resource| resource.target.as_deref());
+        let most = if only == Some(None) { 1 } else { usize::MAX };
+        let has_it = move |candidate: &&Candidate| match only {
+            Some(Some(target)) => *target == **candidate.target().name(),
+            _ => true,
+        };
+        self.candidates.iter().filter(has_it).take(most)
     }
 
     /// Sets when a target is asked again.

@@ -27,6 +27,7 @@
 //! ```
 
 mod collect;
+mod deployment;
 mod layer;
 mod service;
 

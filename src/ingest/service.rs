@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
 use http_body::Body;
 use tower::Service;
 
-use super::{IngestLayer, collect::collect};
+use super::{IngestLayer, collect::collect, deployment};
 use crate::{
     BoxError, BoxFuture, Error, Exchange, Kind, Payload,
     dialect::{Dialect, json},
@@ -104,6 +104,7 @@ fn read(
     bytes: Bytes,
     exchange: Exchange,
 ) -> Result<Payload, Error> {
+    let bytes = deployment::named(parts.uri.path(), dialect, form.as_ref(), bytes)?;
     let head = match form {
         Some(content_type) => dialect.peek_form(&content_type, &bytes)?,
         None => read_json(dialect, parts, &bytes)?,

@@ -106,3 +106,58 @@ fn is_value(value: &str) -> bool {
 fn wrong(header: &HeaderName, what: &str) -> Error {
     Error::new(Kind::InvalidRequest, format!("{header}: {what}")).with_param(header.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{Exchange, dialect::Dialects};
+
+    fn read(path: &str, body: &str, headers: &[(HeaderName, &str)]) -> Labels {
+        let (mut parts, ()) = http::Request::post(path).body(()).unwrap().into_parts();
+        for (name, value) in headers {
+            parts.headers.insert(name, value.parse().unwrap());
+        }
+        let dialect = Dialects::default().detect(&parts).unwrap();
+        let head = dialect.peek(&parts, body).unwrap();
+        let payload =
+            Payload::new(dialect, head, Bytes::copy_from_slice(body.as_bytes()), Exchange::default());
+        Labels::read(&parts.headers, &payload).unwrap()
+    }
+
+    fn shown(labels: &Labels) -> String {
+        let tags: Vec<_> = labels.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let name = |name: &Option<Arc<str>>| name.as_deref().unwrap_or("-").to_owned();
+        format!("{} {} {}", name(&labels.user), name(&labels.session), tags.join(","))
+    }
+
+    #[test]
+    fn bodies_name_users_sessions_and_tags() {
+        for (path, body, labels) in [
+            (
+                "/v1/chat/completions",
+                r#"{"model":"m","user":"old","safety_identifier":"u","metadata":{"session_id":"s","feature":"search"}}"#,
+                "u s feature=search,session_id=s",
+            ),
+            ("/v1/responses", r#"{"model":"m","user":"u","metadata":{"b":"2","a":"1"}}"#, "u - a=1,b=2"),
+            ("/v1/messages", r#"{"model":"m","metadata":{"user_id":"u"}}"#, "u - user_id=u"),
+            ("/v1/embeddings", r#"{"model":"m","user":"u"}"#, "u - "),
+            ("/v1/chat/completions", r#"{"model":"m","user":7,"metadata":[]}"#, "- - "),
+            ("/v1/chat/completions", r#"{"model":"m","user":null,"metadata":{"a b":"1","c":2}}"#, "- - "),
+        ] {
+            assert_eq!(shown(&read(path, body, &[])), labels, "{body}");
+        }
+    }
+
+    #[test]
+    fn headers_go_before_the_body() {
+        let body = r#"{"model":"m","user":"b","metadata":{"feature":"b","env":"prod"}}"#;
+        let headers = [(headers::USER, "h"), (headers::TAGS, "feature=h")];
+
+        let labels = read("/v1/chat/completions", body, &headers);
+
+        assert_eq!(shown(&labels), "h - env=prod,feature=h");
+        assert_eq!((labels.tag("env"), labels.tag("other")), (Some("prod"), None));
+    }
+}

@@ -6,10 +6,12 @@
 //! left before the last event) the meter reckons from the bytes that passed, and marks the count as an
 //! estimate: nobody rides for free by leaving early.
 
+mod job;
 mod layer;
 mod read;
 mod service;
 
+use self::job::ReadJob;
 pub use self::{
     layer::MeterLayer,
     read::ReadUsage,

@@ -1,8 +1,9 @@
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 
+use super::ReadJob;
 use crate::{
     Dialect, Error, Kind, Payload, Target, Tokens, Work,
     body::{End, Observe, OnEnd, Splitter, sse::Event},
@@ -10,6 +11,7 @@ use crate::{
     exchange::{AttemptHandle, Outcome},
     headers,
     payload::Head,
+    price::{ReportedCost, likely_input},
 };
 
 /// A whole answer beyond this is not searched for its counts.
@@ -20,8 +22,10 @@ const MAX_WHOLE: usize = 64 << 20;
 pub struct ReadUsage {
     attempt: AttemptHandle,
     dialect: &'static dyn Dialect,
-    /// The size of the request, for the estimate of its tokens.
-    sent: usize,
+    /// Where the provider says what it cost, if it is believed.
+    cost: Option<ReportedCost>,
+    /// About how many tokens were sent.
+    sent: u64,
     /// The size of what the model wrote, likewise.
     written: usize,
     /// What was asked for.
@@ -34,7 +38,11 @@ pub struct ReadUsage {
     /// Whether it has come to its proper end.
     closed: bool,
     failure: Option<Kind>,
+    /// Whether there may have been an answer that never came.
+    lost: bool,
     answer: Answer,
+    /// What goes on after the answer.
+    job: Option<Box<ReadJob>>,
 }
 
 #[derive(Debug)]
@@ -55,8 +63,11 @@ impl Answer {
 }
 
 impl ReadUsage {
-    pub(super) fn new(payload: &Payload, target: &Arc<Target>) -> Self {
+    pub(super) fn new(req: &Request<Payload>, target: &Arc<Target>, cost: Option<ReportedCost>) -> Self {
+        let payload = req.body();
         let head = payload.head();
+        let job = ReadJob::of(req, target).map(Box::new);
+        let target = job.as_ref().map_or_else(|| target.clone(), |job| job.target().clone());
         let answer = if head.is_opaque {
             Answer::Opaque
         } else if head.stream {
@@ -65,9 +76,11 @@ impl ReadUsage {
             Answer::whole()
         };
         Self {
-            attempt: payload.exchange().begin(target),
+            attempt: payload.exchange().begin(&target),
+            job,
             dialect: payload.dialect(),
-            sent: payload.source().len(),
+            cost,
+            sent: likely_input(payload.source()).min(target.known_facts().max_input.unwrap_or(u64::MAX)),
             written: 0,
             // What the answer doesn't speak of stays as it was asked for.
             work: Work { units: head.work.unwrap_or_default().units, ..Work::default() },
@@ -77,6 +90,7 @@ impl ReadUsage {
             begun: false,
             closed: false,
             failure: None,
+            lost: false,
             answer,
         }
     }
@@ -91,6 +105,7 @@ impl ReadUsage {
     pub(super) fn failed(mut watch: OnEnd<Self>, error: &Error) {
         if let Some(read) = watch.get_mut() {
             read.failure = Some(error.kind());
+            read.lost = error.is_lost_answer();
         }
         watch.finish(End::Failed);
     }
@@ -102,10 +117,17 @@ impl ReadUsage {
         }
         let known = self.work;
         if self.dialect.read_work(json, &mut self.work) {
+            if self.head.keeps_long && self.dialect.id().starts_with("openai-") {
+                // OpenAI counts what it keeps for long with the rest.
+                self.work.tokens.cache_write_1h += mem::take(&mut self.work.tokens.cache_write);
+            }
             if !self.reported || self.work != known {
                 self.attempt.report(self.work);
             }
             self.reported = true;
+        }
+        if let Some(cost) = self.cost.and_then(|cost| cost.read(json)) {
+            self.attempt.charge(cost);
         }
     }
 
@@ -133,24 +155,30 @@ impl ReadUsage {
     fn whole(&mut self, whole: &Bytes, end: End) {
         self.begun = true;
         self.written = whole.len();
-        self.read(whole);
+        match &self.job {
+            Some(job) => self.reported = job.read(whole, self.dialect, &self.attempt),
+            None => self.read(whole),
+        }
         self.closed = self.reported || end == End::Complete;
         if end == End::Complete && !self.reported {
             self.failure = self.dialect.error_in_answer(whole).map(|error| error.kind());
         }
     }
 
-    /// Whether the provider will want money. One that refused, with whatever status, will not; one that
-    /// was left in the middle will.
+    /// Whether the provider will want money. One that refused, with whatever status, or was never reached
+    /// will not; one that was left in the middle will, and so will one whose answer was lost on the way.
     fn is_charged(&self, end: End) -> bool {
         if self.dialect.is_free() {
             return false;
         }
         let is_whole = matches!(self.answer, Answer::Whole { .. });
-        let refused = self.failure.is_some() && (is_whole || self.written == 0) && !self.reported;
+        let refused =
+            self.failure.is_some() && !self.lost && (is_whole || self.written == 0) && !self.reported;
+        // A connection that breaks after it was asked leaves it to the provider to go on.
+        let is_lost = self.lost || end == End::Failed && self.failure.is_none();
         // A text may be empty.
         let is_over = matches!(self.answer, Answer::Opaque) && end == End::Complete;
-        !refused && (end == End::Aborted || is_over || self.answered && self.begun)
+        !refused && (end == End::Aborted || is_lost || is_over || self.answered && self.begun)
     }
 
     fn outcome(&self, end: End) -> Outcome {
@@ -167,8 +195,11 @@ impl ReadUsage {
     }
 
     fn estimate(&mut self) {
+        if let Some(job) = &self.job {
+            return job.estimate(&self.attempt);
+        }
         // The most that was asked for, where the dialect could tell.
-        if let Some(asked) = self.head.work {
+        if let Some(asked) = self.head.work.map(|asked| if self.lost { asked.unanswered() } else { asked }) {
             let is_free = asked == Work::default();
             return match if self.reported { self.work } else { asked } {
                 nothing if is_free => self.attempt.report(nothing),
@@ -177,11 +208,12 @@ impl ReadUsage {
         }
         // About four bytes make a token, in the languages and the code that models mostly read.
         let tokens = |bytes: usize| bytes.div_ceil(4) as u64;
-        let input = if self.reported { self.work.tokens.input } else { tokens(self.sent) };
+        let input = if self.reported { self.work.tokens.input } else { self.sent };
         // What is written is not always paid for: vectors aren't.
         let written = if self.head.max_output == Some(0) { 0 } else { tokens(self.written) };
         let output = self.work.tokens.output.max(written);
-        self.attempt.estimate(Tokens { input, output, ..self.work.tokens });
+        let tokens = Tokens { input, output, ..self.work.tokens };
+        self.attempt.estimate(Work { tokens, units: self.work.units });
     }
 }
 
@@ -193,7 +225,7 @@ impl Observe for ReadUsage {
         }
         match &mut self.answer {
             Answer::Stream(events) => {
-                let mut events = std::mem::take(events);
+                let mut events = mem::take(events);
                 self.stream(&mut events, chunk.clone());
                 self.answer = Answer::Stream(events);
             }
@@ -201,7 +233,7 @@ impl Observe for ReadUsage {
                 if first.is_empty() && more.is_empty() {
                     *first = chunk.clone();
                 } else if more.len() < MAX_WHOLE {
-                    more.extend_from_slice(&std::mem::take(first));
+                    more.extend_from_slice(&mem::take(first));
                     more.extend_from_slice(chunk);
                 }
             }
@@ -217,8 +249,7 @@ impl Observe for ReadUsage {
                 }
             }
             Answer::Whole { first, more } => {
-                let whole =
-                    if more.is_empty() { std::mem::take(first) } else { std::mem::take(more).freeze() };
+                let whole = if more.is_empty() { mem::take(first) } else { mem::take(more).freeze() };
                 self.whole(&whole, end);
             }
             Answer::Opaque => self.closed = end == End::Complete,
@@ -238,13 +269,15 @@ mod tests {
         Exchange,
         dialect::{ANTHROPIC, OPENAI_CHAT},
         payload::Head,
+        price::{NanoUsd, PriceBook},
     };
 
     fn watch(dialect: &'static dyn Dialect, stream: bool) -> (Exchange, ReadUsage) {
         let exchange = Exchange::default();
         let head = Head { stream, ..Head::default() };
         let payload = Payload::new(dialect, head, Bytes::from(vec![b'x'; 400]), exchange.clone());
-        let read = ReadUsage::new(&payload, &Arc::new(Target::new("p", "m")));
+        let target = Arc::new(Target::new("p", "m"));
+        let read = ReadUsage::new(&Request::new(payload), &target, Some(ReportedCost::usd(&["cost"])));
         (exchange, read)
     }
 
@@ -309,6 +342,88 @@ mod tests {
         let attempt = attempt(&exchange);
         assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (7, 3, false));
         assert_eq!(attempt.outcome, Outcome::Answered);
+    }
+
+    #[test]
+    fn what_the_provider_says_that_it_cost_goes_before_prices() {
+        let (exchange, mut read) = watch(&OPENAI_CHAT, true);
+
+        let usage = r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"cost":0.00000025}}"#;
+        read.data(&Bytes::from(format!("data: {usage}\n\ndata: [DONE]\n\n")));
+        read.end(End::Complete);
+
+        let attempt = attempt(&exchange);
+        assert_eq!((attempt.cost(), attempt.estimated), (Some(NanoUsd(250)), false));
+    }
+
+    #[test]
+    fn the_class_of_service_and_the_searches_of_an_answer_are_charged() {
+        let book = |provider, model| PriceBook::builtin().lookup(provider, model).unwrap().price;
+        let cost = |dialect: &'static dyn Dialect, price, answer: &'static str| {
+            let exchange = Exchange::default();
+            let payload = Payload::new(dialect, Head::default(), Bytes::new(), exchange.clone());
+            let mut read =
+                ReadUsage::new(&Request::new(payload), &Arc::new(Target::new("p", "m").price(price)), None);
+            read.data(&answer.into());
+            read.end(End::Complete);
+            attempt(&exchange).cost().unwrap().to_string()
+        };
+
+        // 1,000 at 2.50 and 100 at 20 for a million.
+        let said = r#"{"choices":[],"service_tier":"priority","usage":{"prompt_tokens":1000,"completion_tokens":100}}"#;
+        assert_eq!(cost(&OPENAI_CHAT, book("openai", "gpt-5"), said), "0.0045");
+        // 1,000 at 5 and 100 at 25, a tenth more, and two searches.
+        let said = r#"{"content":[],"usage":{"input_tokens":1000,"output_tokens":100,"inference_geo":"us","server_tool_use":{"web_search_requests":2}}}"#;
+        assert_eq!(cost(&ANTHROPIC, book("anthropic", "claude-opus-5"), said), "0.02825");
+    }
+
+    #[test]
+    fn what_openai_keeps_for_twelve_hours_is_told_from_the_rest() {
+        let usage =
+            r#"{"choices":[],"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cache_write_tokens":7}}}"#;
+        let written = |keeps_long| {
+            let exchange = Exchange::default();
+            let head = Head { keeps_long, ..Head::default() };
+            let payload = Payload::new(&OPENAI_CHAT, head, Bytes::new(), exchange.clone());
+            let mut read = ReadUsage::new(&Request::new(payload), &Arc::new(Target::new("p", "m")), None);
+            read.data(&usage.into());
+            read.end(End::Complete);
+            let tokens = attempt(&exchange).tokens;
+            (tokens.cache_write, tokens.cache_write_1h)
+        };
+
+        assert_eq!((written(false), written(true)), ((7, 0), (0, 7)));
+    }
+
+    #[test]
+    fn an_answer_that_was_lost_on_the_way_costs_what_was_sent() {
+        let lost = [
+            (Kind::Timeout, false, 100),
+            (Kind::Unreachable, false, 100),
+            (Kind::Unreachable, true, 0),
+            (Kind::Upstream, false, 0),
+        ];
+        for (kind, unsent, tokens) in lost {
+            let (exchange, read) = watch(&OPENAI_CHAT, false);
+            let error = Error::new(kind, "it broke");
+            let error = if unsent { error.with_nothing_begun() } else { error };
+
+            ReadUsage::failed(OnEnd::new(read), &error);
+
+            let attempt = attempt(&exchange);
+            assert_eq!((attempt.tokens.input, attempt.tokens.output), (tokens, 0), "{kind}");
+            assert_eq!((attempt.estimated, attempt.outcome), (tokens > 0, Outcome::Failed(kind)));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_after_its_head_costs_what_was_sent() {
+        let (exchange, read) = watch(&OPENAI_CHAT, true);
+
+        read.end(End::Failed);
+
+        let attempt = attempt(&exchange);
+        assert_eq!((attempt.tokens.input, attempt.tokens.output, attempt.estimated), (100, 0, true));
     }
 
     #[test]

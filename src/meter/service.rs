@@ -15,6 +15,7 @@ use super::ReadUsage;
 use crate::{
     Error, Payload, Target,
     body::{Followed, OnEnd},
+    price::ReportedCost,
 };
 
 /// Middleware of [`MeterLayer`](super::MeterLayer).
@@ -22,11 +23,12 @@ use crate::{
 pub struct Meter<S> {
     inner: S,
     target: Arc<Target>,
+    cost: Option<ReportedCost>,
 }
 
 impl<S> Meter<S> {
-    pub(super) fn new(inner: S, target: Arc<Target>) -> Self {
-        Self { inner, target }
+    pub(super) fn new(inner: S, target: Arc<Target>, cost: Option<ReportedCost>) -> Self {
+        Self { inner, target, cost }
     }
 }
 
@@ -45,7 +47,7 @@ where
     }
 
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
-        let watch = OnEnd::new(ReadUsage::new(req.body(), &self.target));
+        let watch = OnEnd::new(ReadUsage::new(&req, &self.target, self.cost));
         ResponseFuture { inner: self.inner.call(req), watch: Some(watch) }
     }
 }

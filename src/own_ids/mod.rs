@@ -7,10 +7,15 @@
 //! seen in it, so that nobody learns one by which a new id could be made. A key that is exchanged for
 //! another one leaves its ids behind.
 //!
+//! The id of a batch, and of a file of requests, tells more: what the requests may use, which is what a
+//! budget has to bear. Clients know their keys, so that alone could be made up; with it comes a proof, made
+//! with a [secret](OwnIdsLayer::secret) that they don't know, and an id without it leads nowhere.
+//!
 //! Opening ids is the business of the [dialect](crate::dialect::Dialect) whose paths have them; the
 //! layer writes them into answers. It stands around the target's
 //! [`FirstEventLayer`](crate::first_event::FirstEventLayer), which has the answer as a whole.
 
+mod ids;
 mod layer;
 mod place;
 mod seal;

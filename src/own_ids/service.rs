@@ -13,22 +13,20 @@ use http_body_util::{BodyExt, Either, Full};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{Place, Seal};
-use crate::{BoxError, BoxFuture, Error, Payload, Target, headers, preset::Object};
-
-/// The members of an answer in which ids stand.
-const MEMBERS: [&str; 3] = ["id", "task_id", "remixed_from_video_id"];
+use super::{Seal, ids::Ids};
+use crate::{BoxError, BoxFuture, Error, Payload, Target, headers};
 
 /// Middleware of [`OwnIdsLayer`](super::OwnIdsLayer).
 #[derive(Clone, Debug)]
 pub struct OwnIds<S> {
     inner: S,
     target: Arc<Target>,
+    secret: Seal,
 }
 
 impl<S> OwnIds<S> {
-    pub(super) fn new(inner: S, target: Arc<Target>) -> Self {
-        Self { inner, target }
+    pub(super) fn new(inner: S, target: Arc<Target>, secret: Seal) -> Self {
+        Self { inner, target, secret }
     }
 }
 
@@ -49,26 +47,23 @@ where
     }
 
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
-        let Some(prefix) = req.body().dialect().prefix_of_ids() else {
+        if req.body().dialect().ids().is_empty() {
             return ResponseFuture { state: State::Called { inner: self.inner.call(req) } };
-        };
-        let seal = match Seal::of(req.extensions()) {
-            Ok(seal) => seal,
+        }
+        let ids = match Ids::of(&req, &self.target, &self.secret) {
+            Ok(ids) => ids,
             Err(error) => return ResponseFuture { state: State::Refused { error: Some(error) } },
         };
-        let model = req.body().head().model.clone();
-        let place = Place { model, target: (&**self.target.name()).into(), id: "".into() };
-        let answer = rewritten(self.inner.call(req), prefix, place, seal);
+        // What was stored comes back as it is.
+        if req.body().head().is_opaque {
+            return ResponseFuture { state: State::Called { inner: self.inner.call(req) } };
+        }
+        let answer = rewritten(self.inner.call(req), ids);
         ResponseFuture { state: State::Waiting { answer: Box::pin(answer) } }
     }
 }
 
-async fn rewritten<F, R, E>(
-    call: F,
-    prefix: &'static str,
-    place: Place,
-    seal: Seal,
-) -> Result<Response<Either<R, Full<Bytes>>>, Error>
+async fn rewritten<F, R, E>(call: F, ids: Ids) -> Result<Response<Either<R, Full<Bytes>>>, Error>
 where
     F: Future<Output = Result<Response<R>, E>>,
     E: Into<Error>,
@@ -81,27 +76,7 @@ where
     }
     let whole = body.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();
     parts.headers.remove(header::CONTENT_LENGTH);
-    Ok(Response::from_parts(parts, Either::Right(Full::new(with_ids(whole, prefix, place, &seal)))))
-}
-
-/// An answer with the ids of the client in place of the provider's.
-fn with_ids(whole: Bytes, prefix: &str, place: Place, seal: &Seal) -> Bytes {
-    let text = std::str::from_utf8(&whole).unwrap_or_default().trim_ascii();
-    let Some(object) = Object::read(text) else { return whole };
-    let mut ids: Vec<_> =
-        MEMBERS.iter().filter_map(|name| Some((object.get(name)?, object.text(name)?))).collect();
-    ids.sort_by_key(|(raw, _)| raw.as_ptr() as usize);
-    let (mut written, mut from) = (String::with_capacity(text.len() + 256), 0);
-    for (raw, id) in ids {
-        let at = raw.as_ptr() as usize - text.as_ptr() as usize;
-        let sealed = Place { id: (&*id).into(), ..place.clone() }.sealed(prefix, seal);
-        written.push_str(&text[from..at]);
-        // Nothing in it has to be escaped.
-        written.extend(["\"", &*sealed, "\""]);
-        from = at + raw.len();
-    }
-    written.push_str(&text[from..]);
-    written.into()
+    Ok(Response::from_parts(parts, Either::Right(Full::new(ids.written(whole)))))
 }
 
 pin_project! {
@@ -144,27 +119,5 @@ where
                 Poll::Ready(Err(error.take().expect("a future is not polled after it is ready")))
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::auth::KeyDigest;
-
-    #[test]
-    fn ids_are_exchanged_and_nothing_else() {
-        let seal = Seal::new(&KeyDigest::of("k"));
-        let place = Place { model: "m".into(), target: "p/m".into(), id: "".into() };
-        let said = r#"{"seconds":"4","remixed_from_video_id":"v0","id" : "v1","error":null,"task_id":7}"#;
-
-        let told = with_ids(said.into(), "video_", place.clone(), &seal);
-
-        let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
-        let id = |name: &str| Place::open(told[name].as_str().unwrap(), "video_", &seal).unwrap();
-        assert_eq!(id("id"), Place { id: "v1".into(), ..place.clone() });
-        assert_eq!(id("remixed_from_video_id").id, "v0".into());
-        assert_eq!((&told["seconds"], &told["task_id"]), (&"4".into(), &7.into()));
-        assert_eq!(with_ids("[1]".into(), "video_", place, &seal), "[1]");
     }
 }

@@ -18,9 +18,8 @@ pub(crate) fn adapted(
     to: &Target,
 ) -> (Payload, Vec<Box<str>>) {
     let source = payload.source().clone();
-    let nothing_to_do =
-        deviations.quirk.is_none() && !deviations.rules.iter().any(|rule| has_sign(rule, &source));
-    if nothing_to_do || deviations.dialect != payload.dialect().id() {
+    let (rules, quirk) = deviations.of(payload.dialect().id());
+    if quirk.is_none() && !rules.iter().any(|rule| has_sign(rule, &source)) {
         return (payload, Vec::new());
     }
     let Some((text, request)) =
@@ -29,14 +28,13 @@ pub(crate) fn adapted(
         return (payload, Vec::new());
     };
     let mut changes = Changes::new(text, headers);
-    let rules: Vec<_> = deviations
-        .rules
+    let rules: Vec<_> = rules
         .iter()
         .filter(|rule| rule.concerns(to) && may_concern(rule, &request, text))
         .map(|rule| (rule.path, rule))
         .collect();
     object(&request, &rules, &mut changes);
-    if let Some(quirk) = deviations.quirk {
+    if let Some(quirk) = quirk {
         (quirk.0)(&request, &mut changes);
     }
     let (edits, lost) = changes.finish();

@@ -31,6 +31,8 @@
 //!     list: "",
 //!     supports: &[],
 //!     lacks: &["stream_options"],
+//!     cost: None,
+//!     batches: false,
 //!     deviations: Deviations::new(CHAT, &[MAX_TOKENS, Rule::refused("logit_bias")]),
 //! },
 //! ```
@@ -102,7 +104,11 @@ mod rule;
 mod table;
 mod vertex;
 
-use crate::target::ModelFacts;
+use crate::{
+    dialect::{Dialect, OPENAI_EMBEDDINGS},
+    price::ReportedCost,
+    target::ModelFacts,
+};
 
 pub(crate) use self::apply::adapted;
 pub use self::{
@@ -134,6 +140,10 @@ pub struct Preset {
     pub supports: &'static [&'static str],
     /// What its server refuses whatever the model, likewise.
     pub lacks: &'static [&'static str],
+    /// Where its answers say what they have cost, if they do and are right.
+    pub cost: Option<ReportedCost>,
+    /// Whether it has batches and files for them as OpenAI does.
+    pub batches: bool,
     /// How its chat completions deviate.
     pub deviations: Deviations,
 }
@@ -166,18 +176,35 @@ pub struct Deviations {
     pub rules: &'static [Rule],
     /// What no rule can express.
     pub quirk: Option<Quirk>,
+    /// What is done to the fields of a request for embeddings in OpenAI's dialect.
+    pub embeddings: &'static [Rule],
 }
 
 impl Deviations {
     /// Those from a dialect, by its id.
     pub const fn new(dialect: &'static str, rules: &'static [Rule]) -> Self {
-        Self { dialect, rules, quirk: None }
+        Self { dialect, rules, quirk: None, embeddings: &[] }
     }
 
     /// The same with something that no rule can express.
     #[must_use]
     pub const fn quirk(self, quirk: fn(&Object<'_>, &mut Changes<'_>)) -> Self {
         Self { quirk: Some(Quirk(quirk)), ..self }
+    }
+
+    /// The same with rules for embeddings, which are another dialect.
+    #[must_use]
+    pub const fn embeddings(self, rules: &'static [Rule]) -> Self {
+        Self { embeddings: rules, ..self }
+    }
+
+    /// What is to be done to requests in a dialect.
+    fn of(&self, dialect: &str) -> (&'static [Rule], Option<Quirk>) {
+        match dialect {
+            dialect if dialect == self.dialect => (self.rules, self.quirk),
+            dialect if dialect == OPENAI_EMBEDDINGS.id() => (self.embeddings, None),
+            _ => (&[], None),
+        }
     }
 }
 

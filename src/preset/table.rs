@@ -4,6 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{Changes, Deviations, Object, Preset, Rule};
+use crate::price::ReportedCost;
 
 /// Servers that know the older name only.
 const MAX_TOKENS: Rule = Rule::renamed("max_completion_tokens", "max_tokens");
@@ -38,6 +39,8 @@ pub static PRESETS: &[Preset] = &[
         list: "deepseek",
         supports: &["reasoning_history"],
         lacks: &[],
+        cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(remembers_reasoning),
     },
     Preset {
@@ -49,6 +52,8 @@ pub static PRESETS: &[Preset] = &[
         list: "dashscope",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
+        batches: true,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(thinks_or_must_call),
     },
     Preset {
@@ -60,6 +65,8 @@ pub static PRESETS: &[Preset] = &[
         list: "mistral",
         supports: &["sampling_params", "top_k"],
         lacks: &["stream_options"],
+        cost: None,
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -87,7 +94,8 @@ pub static PRESETS: &[Preset] = &[
                 Rule::omitted("tools[].function.parameters.$schema"),
                 Rule::omitted("tools[].function.parameters.$id"),
             ],
-        ),
+        )
+        .embeddings(&[Rule::renamed("dimensions", "output_dimension"), Rule::refused("user")]),
     },
     Preset {
         name: "groq",
@@ -98,6 +106,8 @@ pub static PRESETS: &[Preset] = &[
         list: "groq",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
+        batches: true,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -121,6 +131,8 @@ pub static PRESETS: &[Preset] = &[
         list: "xai",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: Some(ReportedCost::usd(&["cost_in_usd_ticks"]).decimals(10)),
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -141,6 +153,10 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: Some(
+            ReportedCost::usd(&["cost"]).beside("is_byok", &["cost_details", "upstream_inference_cost"]),
+        ),
+        batches: false,
         deviations: Deviations::new(CHAT, &[]),
     },
     Preset {
@@ -152,6 +168,8 @@ pub static PRESETS: &[Preset] = &[
         list: "together",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER, Rule::omitted("top_logprobs")])
             .quirk(counts_log_probabilities),
     },
@@ -164,6 +182,8 @@ pub static PRESETS: &[Preset] = &[
         list: "fireworks",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -175,6 +195,8 @@ pub static PRESETS: &[Preset] = &[
         list: "cohere",
         supports: &["sampling_params"],
         lacks: &["stream_options"],
+        cost: None,
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -207,6 +229,8 @@ pub static PRESETS: &[Preset] = &[
         list: "perplexity",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: Some(ReportedCost::usd(&["cost", "total_cost"])),
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -218,6 +242,8 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
+        batches: false,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -240,6 +266,8 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params", "top_k"],
         lacks: &[],
+        cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -251,6 +279,8 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[]),
     },
     Preset {
@@ -262,6 +292,8 @@ pub static PRESETS: &[Preset] = &[
         list: "",
         supports: &["sampling_params"],
         lacks: &[],
+        cost: None,
+        batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS]),
     },
 ];
@@ -324,8 +356,16 @@ fn nine_characters(id: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
-    use crate::{preset::apply::tests::sent, target::ModelFacts};
+    use crate::{
+        Exchange, Payload, Target,
+        dialect::OPENAI_EMBEDDINGS,
+        payload::Head,
+        preset::{adapted, apply::tests::sent},
+        target::ModelFacts,
+    };
 
     /// What a provider gets, and what is lost.
     fn at(name: &str, source: &str) -> (String, Vec<String>) {
@@ -434,6 +474,20 @@ mod tests {
             "messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#,
             &["user", "logit_bias", "messages[].name"],
         );
+    }
+
+    #[test]
+    fn mistral_has_its_own_word_for_the_length_of_a_vector() {
+        let source = r#"{"model":"mistral-embed","input":["a"],"dimensions":256,"user":"u"}"#;
+        let head = Head { model: "mistral-embed".into(), ..Head::default() };
+        let payload = Payload::new(&OPENAI_EMBEDDINGS, head, source.into(), Exchange::default());
+        let (headers, target) = (HeaderMap::new(), Target::new("mistral", "mistral-embed"));
+
+        let (payload, lost) =
+            adapted(payload, &headers, &Preset::named("mistral").unwrap().deviations, &target);
+
+        assert_eq!(payload.to_bytes(), r#"{"model":"mistral-embed","input":["a"],"output_dimension":256}"#);
+        assert_eq!(lost, ["user".into()]);
     }
 
     #[test]

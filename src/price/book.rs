@@ -1,6 +1,6 @@
 use std::cmp::{Ordering, Reverse};
 
-use super::{NanoUsd, Price, Rates, UnitRates};
+use super::{NanoUsd, Price, Rates, Scale, Tier, UnitRates};
 use crate::{access::Pattern, target::ModelFacts};
 
 /// Written by `.ci/price_book.py` from public price facts as compiled in the LiteLLM project's model
@@ -9,13 +9,15 @@ use crate::{access::Pattern, target::ModelFacts};
 ///
 /// First one line per set of features: what is supported, what is lacking, comma separated. After an
 /// empty line one line per model, sorted by name: name; input, output, cached, cache write, cache
-/// write for an hour, reasoning in nano-dollars per million tokens; a threshold of input tokens and
-/// the six rates above it; the most input and output; the number of its set of features; and, where
-/// more is paid for than text, the names of [`UnitRates`] with nano-dollars per million of them.
+/// write for an hour, reasoning in nano-dollars per million tokens; other six rates (`200000=…` above so
+/// many tokens of input, `batch=…` in another class of service, `batch>200000=…` for both) and `us=…`, the
+/// percentage for what stays there; the most
+/// input and output; the number of its set of features; and, where more is paid for than text, the names
+/// of [`UnitRates`] with nano-dollars per million of them.
 const BUILT_IN: &str = include_str!("book.tsv");
 
 /// The column of what is paid for beside text.
-const UNITS: usize = 17;
+const UNITS: usize = 11;
 
 /// What models cost and what is known of them: a built-in list, and prices of one's own that go
 /// before it.
@@ -30,7 +32,7 @@ const UNITS: usize = 17;
 ///
 /// let listing = book.lookup("openai", "gpt-4o-mini").unwrap();
 ///
-/// assert_eq!(listing.price.unwrap().rates.input.to_string(), "0.15");
+/// assert_eq!(listing.price.unwrap().scale.rates.input.to_string(), "0.15");
 /// assert!(listing.facts.supports("vision"));
 /// assert!(book.lookup("openai", "my-own-model").is_none());
 /// ```
@@ -85,7 +87,7 @@ impl PriceBook {
         match self.overrides.iter().find(|(pattern, _)| pattern.matches(&name)) {
             Some((_, price)) => {
                 let facts = listed.map(|listing| listing.facts).unwrap_or_default();
-                Some(Listing { price: Some(*price), facts })
+                Some(Listing { price: Some(price.clone()), facts })
             }
             None => listed,
         }
@@ -94,7 +96,14 @@ impl PriceBook {
 
 fn listing(provider: &str, model: &str) -> Option<Listing> {
     let (features, models) = BUILT_IN.split_once("\n\n")?;
-    read(find(models, &format!("{provider}/{model}"))?, features)
+    let mut listing = read(find(models, &format!("{provider}/{model}"))?, features)?;
+    // What is not asked for there is as the project is set.
+    if matches!(provider, "openai" | "azure" | "azure_ai")
+        && let Some(price) = &mut listing.price
+    {
+        price.unasked = Tier::Priority;
+    }
+    Some(listing)
 }
 
 /// The line that begins with `name`, by halving the text.
@@ -115,25 +124,45 @@ fn find<'a>(mut lines: &'a str, name: &str) -> Option<&'a str> {
 
 fn read(line: &str, features: &str) -> Option<Listing> {
     let units = line.split('\t').nth(UNITS).map(UnitRates::read).unwrap_or_default();
-    let mut columns = line.split('\t').skip(1).map(|column| column.parse::<u64>().ok());
+    let mut columns = line.split('\t').skip(1);
     let rates = read_rates(&mut columns)?;
-    let threshold = columns.next()?;
-    let above = read_rates(&mut columns);
-    let (max_input, max_output, set) = (columns.next()?, columns.next()?, columns.next()??);
+    let mut price = Price { units, ..Price::from(rates) };
+    read_others(columns.next()?, &mut price);
+    let mut number = || columns.next()?.parse::<u64>().ok();
+    let (max_input, max_output, set) = (number(), number(), number()?);
     let (supports, lacks) = features.lines().nth(usize::try_from(set).ok()?)?.split_once('\t')?;
     let mut facts = ModelFacts::new(names(supports), names(lacks));
     facts.max_input = max_input;
     facts.max_output = max_output;
-    Some(Listing { price: Some(Price { rates, above: threshold.zip(above), units }), facts })
+    Some(Listing { price: Some(price), facts })
 }
 
 fn names(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').filter(|name| !name.is_empty())
 }
 
+/// The rates beside the standard ones; a class of service comes before its long inputs.
+fn read_others(others: &str, price: &mut Price) {
+    for (name, rates) in others.split(';').filter_map(|other| other.split_once('=')) {
+        if name == "us" {
+            price.percent_in_us = rates.parse().ok();
+        }
+        let Some(rates) = read_rates(&mut rates.split(',')) else { continue };
+        let (tier, threshold) = name.split_once('>').unwrap_or(("", name));
+        match threshold.parse::<u64>() {
+            Ok(threshold) if tier.is_empty() => price.scale.above.push((threshold, rates)),
+            Ok(threshold) => {
+                let scale = price.tiers.iter_mut().find(|(known, _)| *known == Tier::named(tier));
+                scale.into_iter().for_each(|(_, scale)| scale.above.push((threshold, rates)));
+            }
+            Err(_) => price.tiers.push((Tier::named(name), Scale::from(rates))),
+        }
+    }
+}
+
 /// The next six columns; `None` if there are no rates in them.
-fn read_rates(columns: &mut impl Iterator<Item = Option<u64>>) -> Option<Rates> {
-    let mut next = || columns.next().flatten().map(NanoUsd);
+fn read_rates<'a>(columns: &mut impl Iterator<Item = &'a str>) -> Option<Rates> {
+    let mut next = || columns.next()?.parse().ok().map(NanoUsd);
     let [input, output, cached, cache_write, cache_write_1h, reasoning] = std::array::from_fn(|_| next());
     let (input, output) = (input?, output?);
     let cache_write = cache_write.unwrap_or(input);
@@ -165,13 +194,14 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::{Tokens, Units, Work};
 
     fn usd(text: &str) -> NanoUsd {
         text.parse().unwrap()
     }
 
     fn rates(provider: &str, model: &str) -> Rates {
-        PriceBook::builtin().lookup(provider, model).unwrap().price.unwrap().rates
+        PriceBook::builtin().lookup(provider, model).unwrap().price.unwrap().scale.rates
     }
 
     #[test]
@@ -218,10 +248,65 @@ mod tests {
     fn long_inputs_have_rates_of_their_own() {
         let price = PriceBook::builtin().lookup("vertex", "claude-sonnet-4-5").unwrap().price.unwrap();
 
-        let (threshold, above) = price.above.unwrap();
+        let [(threshold, above)] = price.scale.above[..] else { panic!("one threshold") };
 
         assert_eq!(threshold, 200_000);
         assert_eq!((above.input, above.output, above.cached), (usd("6"), usd("22.5"), usd("0.6")));
+    }
+
+    #[test]
+    fn classes_of_service_have_rates_of_their_own() {
+        let price = PriceBook::builtin().lookup("vertex", "gemini-3-pro-preview").unwrap().price.unwrap();
+        let tokens = |input| Tokens { input, output: 1_000_000, ..Tokens::default() };
+        let cost = |tier, input| {
+            let units = Units { tier, ..Units::default() };
+            price.cost_of(&Work { tokens: tokens(input), units }).unwrap().to_string()
+        };
+
+        assert_eq!(cost(Tier::Standard, 100_000), "12.2");
+        assert_eq!(cost(Tier::Standard, 200_001), "18.800004");
+        assert_eq!(cost(Tier::Priority, 100_000), "21.96");
+        assert_eq!(cost(Tier::Priority, 200_001), "33.8400072");
+        assert_eq!(price.batch().cost(&tokens(100_000)).to_string(), "6.1");
+        // The list has no price of flex here.
+        assert_eq!(cost(Tier::Flex, 100_000), "12.2");
+        let fast = PriceBook::builtin().lookup("anthropic", "claude-opus-5").unwrap().price.unwrap();
+        let units = Units { tier: Tier::Fast, ..Units::default() };
+        assert_eq!(fast.cost_of(&Work { tokens: tokens(0), units }), Some(usd("50")));
+        assert_eq!(fast.batch().cost(&tokens(0)), usd("12.5"));
+    }
+
+    #[test]
+    fn what_providers_do_beside_the_answer_has_its_price() {
+        let cost = |provider, model, units| {
+            let price = PriceBook::builtin().lookup(provider, model).unwrap().price.unwrap();
+            price.cost_of(&Work { units, ..Work::default() }).unwrap().to_string()
+        };
+        let searches = |web_searches| Units { web_searches, ..Units::default() };
+
+        assert_eq!(cost("anthropic", "claude-sonnet-4-5", searches(3)), "0.03");
+        assert_eq!(cost("gemini", "gemini-3.1-pro-preview", searches(3)), "0.042");
+        // For the answer, however often it searched.
+        assert_eq!(cost("gemini", "gemini-2.5-flash", searches(3)), "0.035");
+        let sessions = Units { code_sessions: 2, ..Units::default() };
+        assert_eq!(cost("openai", "gpt-5", sessions), "0.06");
+        let heard = Work {
+            tokens: Tokens { input: 1_000_000, ..Tokens::default() },
+            units: Units { media_input: 1_000_000, ..Units::default() },
+        };
+        let flash = PriceBook::builtin().lookup("gemini", "gemini-2.5-flash").unwrap().price.unwrap();
+        assert_eq!(flash.cost_of(&heard), Some(usd("1")));
+        assert_eq!(flash.cost(&heard.tokens), usd("0.3"));
+    }
+
+    #[test]
+    fn long_inputs_may_have_several_steps() {
+        let price = PriceBook::builtin().lookup("dashscope", "qwen3-coder-plus").unwrap().price.unwrap();
+        let cost = |input| price.cost(&Tokens { input, ..Tokens::default() }).0;
+
+        assert_eq!(cost(32_000), 32_000 * 1_000);
+        assert_eq!(cost(32_001), 32_001 * 1_800);
+        assert_eq!(cost(256_001), 256_001 * 6_000);
     }
 
     #[test]

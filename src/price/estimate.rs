@@ -1,34 +1,49 @@
-use crate::{Tokens, Work, payload::Head, target::ModelFacts};
+use super::Input;
+use crate::{Tokens, Units, Work, payload::Head, target::ModelFacts};
 
 /// The output to reckon with where neither the client nor the model has a smaller cap.
 pub const ASSUMED_OUTPUT: u64 = 4_096;
 
-/// The tokens that a request may come to, for a reservation.
+/// All that one attempt at a request may use: what its dialect has read from it, or else
 ///
-/// Input is a quarter of its bytes; output is the client's cap, or `assume_output` if it has none,
-/// for each of the answers it wants. Neither is more than the model takes.
+/// - as many tokens of [`input`](Input) as its bytes can come to. No token is shorter than a byte, and
+///   in words none is shorter than two, so that this holds for every script, and for digits and what is
+///   written in Base64; an image counts as 5,000 tokens, and 1,000 are added for what providers write
+///   around a request. What the provider
+///   itself reads on behalf of the model (the web, files, earlier answers that it has kept) has no bound
+///   but the most that the model takes;
+/// - as many tokens of output as the client's cap says, or `assume_output` if there is none, for each of
+///   the answers it wants, and no more than the model writes;
+/// - as many searches of the web as it allows, and a container to run code in where the provider
+///   runs tools.
+///
+/// Which rates are the dearest for it says [`Price::worst_case`](super::Price::worst_case).
 ///
 /// ```
-/// use bartizan::{payload::Head, price::{ASSUMED_OUTPUT, estimate}, target::ModelFacts};
+/// use bartizan::{payload::Head, price::{ASSUMED_OUTPUT, Input, worst_case}, target::ModelFacts};
 ///
 /// let head = Head { max_output: Some(100), choices: 2, ..Head::default() };
-/// let tokens = estimate(&head, 1_001, &ModelFacts::default(), ASSUMED_OUTPUT);
+/// let work = worst_case(&head, &Input::of(b"123 abc"), &ModelFacts::default(), ASSUMED_OUTPUT);
 ///
-/// assert_eq!((tokens.input, tokens.output), (251, 200));
+/// assert_eq!((work.tokens.input, work.tokens.output), (1_005, 200));
 /// ```
-pub fn estimate(head: &Head, input_bytes: usize, facts: &ModelFacts, assume_output: u64) -> Tokens {
-    let input = input_bytes.div_ceil(4) as u64;
+pub fn worst_case(head: &Head, input: &Input, facts: &ModelFacts, assume_output: u64) -> Work {
+    if let Some(work) = head.work {
+        return work;
+    }
     let output = head.max_output.unwrap_or(assume_output).min(facts.max_output.unwrap_or(u64::MAX));
-    Tokens {
-        input: input.min(facts.max_input.unwrap_or(u64::MAX)),
+    let tokens = Tokens {
+        input: input.most(facts, head.reads_more),
         output: output.saturating_mul(u64::from(head.choices.max(1))),
         ..Tokens::default()
-    }
-}
-
-/// All that a request may come to: what its dialect has read from it, or else its tokens.
-pub fn worst_case(head: &Head, input_bytes: usize, facts: &ModelFacts, assume_output: u64) -> Work {
-    head.work.unwrap_or_else(|| estimate(head, input_bytes, facts, assume_output).into())
+    };
+    let units = Units {
+        media_input: input.media(),
+        web_searches: head.searches,
+        code_sessions: head.reads_more.into(),
+        ..Units::default()
+    };
+    Work { tokens, units }
 }
 
 #[cfg(test)]
@@ -41,20 +56,24 @@ mod tests {
         facts
     }
 
+    fn tokens(head: &Head, facts: &ModelFacts) -> Tokens {
+        worst_case(head, &Input::of(&[b'9'; 4_000]), facts, 4_096).tokens
+    }
+
     #[test]
     fn without_a_cap_the_smaller_of_assumption_and_model_counts() {
         let head = Head::default();
 
-        assert_eq!(estimate(&head, 8, &ModelFacts::default(), 4_096).output, 4_096);
-        assert_eq!(estimate(&head, 8, &facts(10, 1_000), 4_096).output, 1_000);
-        assert_eq!(estimate(&head, 8, &facts(10, 9_000), 4_096).output, 4_096);
+        assert_eq!(tokens(&head, &ModelFacts::default()).output, 4_096);
+        assert_eq!(tokens(&head, &facts(10, 1_000)).output, 1_000);
+        assert_eq!(tokens(&head, &facts(10, 9_000)).output, 4_096);
     }
 
     #[test]
     fn nothing_is_more_than_the_model_takes() {
         let head = Head { max_output: Some(u64::MAX), ..Head::default() };
 
-        let tokens = estimate(&head, 4_000, &facts(10, 1_000), 4_096);
+        let tokens = tokens(&head, &facts(10, 1_000));
 
         assert_eq!((tokens.input, tokens.output), (10, 1_000));
     }
@@ -63,6 +82,15 @@ mod tests {
     fn an_absurd_request_does_not_overflow() {
         let head = Head { max_output: Some(u64::MAX), choices: u32::MAX, ..Head::default() };
 
-        assert_eq!(estimate(&head, 8, &ModelFacts::default(), 4_096).output, u64::MAX);
+        assert_eq!(tokens(&head, &ModelFacts::default()).output, u64::MAX);
+    }
+
+    #[test]
+    fn what_the_provider_reads_by_itself_is_reckoned_with() {
+        let head = Head { reads_more: true, searches: 3, ..Head::default() };
+
+        let work = worst_case(&head, &Input::of(b"{}"), &facts(128_000, 1_000), 4_096);
+
+        assert_eq!((work.tokens.input, work.units.web_searches, work.units.code_sessions), (128_000, 3, 1));
     }
 }

@@ -5,16 +5,23 @@
 
 mod book;
 mod estimate;
+mod input;
 mod money;
+mod reported;
+mod tier;
 mod units;
 
+pub(crate) use self::input::likely_input;
 pub use self::{
     book::{Listing, PriceBook},
-    estimate::{ASSUMED_OUTPUT, estimate, worst_case},
+    estimate::{ASSUMED_OUTPUT, worst_case},
+    input::Input,
     money::{NanoUsd, NotAnAmount},
+    reported::ReportedCost,
+    tier::{Scale, Tier},
     units::UnitRates,
 };
-use crate::{Tokens, Work};
+use crate::{Tokens, Units, Work};
 
 /// What a million tokens of each kind cost, in billionths of a dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +46,19 @@ impl Rates {
         Self { input, cached: input, cache_write: input, cache_write_1h: input, output, reasoning: output }
     }
 
+    /// Each rate halved, and a half rounded up.
+    fn halved(&self) -> Self {
+        let half = |rate: NanoUsd| NanoUsd(rate.0.div_ceil(2));
+        Self {
+            input: half(self.input),
+            cached: half(self.cached),
+            cache_write: half(self.cache_write),
+            cache_write_1h: half(self.cache_write_1h),
+            output: half(self.output),
+            reasoning: half(self.reasoning),
+        }
+    }
+
     /// What the tokens cost, in millionths of a nano-dollar.
     fn tokens(&self, work: &Work, units: &UnitRates) -> u128 {
         let Work { tokens, units: used } = work;
@@ -60,17 +80,28 @@ impl Rates {
 }
 
 /// The price of one model at one provider.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Price {
     /// What a request costs.
-    pub rates: Rates,
-    /// Other rates for the whole request when its input has more tokens than the number.
-    pub above: Option<(u64, Rates)>,
+    pub scale: Scale,
     /// What is paid for beside text.
     pub units: UnitRates,
+    /// The classes of service that have rates of their own.
+    pub tiers: Vec<(Tier, Scale)>,
+    /// What a request costs that is bound to stay in the United States, in percent of the usual rates of
+    /// tokens; as much if it is `None`.
+    pub percent_in_us: Option<u32>,
+    /// The dearest class of service in which a request may be served that asks for none.
+    pub unasked: Tier,
 }
 
 impl Price {
+    /// A price of units alone.
+    pub fn of_units(units: UnitRates) -> Self {
+        Self { units, ..Self::default() }
+    }
+
     /// What `tokens` cost, rounded up once.
     ///
     /// ```
@@ -88,27 +119,138 @@ impl Price {
     /// What all of `work` costs, rounded up once; `None` if the model is paid for something, but what
     /// it is used for here has no price.
     pub fn cost_of(&self, work: &Work) -> Option<NanoUsd> {
-        (self.is_free() || self.units.pay_for(&work.units, &self.rates)).then(|| self.total(work))
+        (self.is_free() || self.units.pay_for(&work.units, &self.scale.rates)).then(|| self.total(work))
+    }
+
+    /// The most that `work` may cost, if it is done in the class of service that was `asked` for, or in
+    /// any that the provider may choose: all its input may turn out to be written to a cache, for longer
+    /// than usual if it `keeps_long`, and all its output to be reasoning. `None` as for
+    /// [`cost_of`](Self::cost_of).
+    pub fn worst_case(&self, work: &Work, asked: Option<Tier>, keeps_long: bool) -> Option<NanoUsd> {
+        let Work { tokens, mut units } = *work;
+        let (read, written) = (tokens.input, tokens.output);
+        if self.units.media_output > Some(self.scale.rates.output) {
+            units.media_output = written;
+        }
+        let inputs = [
+            tokens,
+            Tokens { cache_write: read, ..tokens },
+            Tokens { cache_write_1h: if keeps_long { read } else { 0 }, ..tokens },
+        ];
+        let all = inputs.into_iter().flat_map(|tokens| [tokens, Tokens { reasoning: written, ..tokens }]);
+        let tiers = [Tier::Standard, asked.unwrap_or(self.unasked)];
+        let mut costs = all.flat_map(|tokens| {
+            tiers.map(|tier| self.cost_of(&Work { tokens, units: Units { tier, in_us: true, ..units } }))
+        });
+        costs.try_fold(NanoUsd(0), |most, cost| Some(most.max(cost?)))
+    }
+
+    /// What the same costs in a batch: half of it where the provider has no rates for batches.
+    ///
+    /// ```
+    /// use bartizan::price::{NanoUsd, Price, Rates};
+    ///
+    /// let price = Price::from(Rates::flat(NanoUsd::from_usd(3), NanoUsd::from_usd(15)));
+    ///
+    /// assert_eq!(price.batch().scale.rates.input.to_string(), "1.5");
+    /// ```
+    #[must_use]
+    pub fn batch(&self) -> Self {
+        let (scale, units) = match self.scale_of(Tier::Batch) {
+            Some(scale) => (scale.clone(), self.units),
+            None => (self.scale.halved(), self.units.halved()),
+        };
+        Self { scale, units, tiers: Vec::new(), percent_in_us: self.percent_in_us, unasked: Tier::Standard }
     }
 
     fn is_free(&self) -> bool {
         *self == Self::default()
     }
 
+    /// The rates of a class of service, if it has any of its own; where only the other of the two dear
+    /// ones has, it is that.
+    fn scale_of(&self, tier: Tier) -> Option<&Scale> {
+        let of = |tier| self.tiers.iter().find(|(other, _)| *other == tier).map(|(_, scale)| scale);
+        of(tier).or_else(|| of(Tier::Priority).filter(|_| tier == Tier::Fast))
+    }
+
     fn total(&self, work: &Work) -> NanoUsd {
-        let rates = match &self.above {
-            Some((threshold, rates)) if work.tokens.input > *threshold => rates,
-            _ => &self.rates,
-        };
-        // Thousandths of millionths, because times are counted in milliseconds.
-        let parts = rates.tokens(work, &self.units).saturating_mul(1_000);
-        let parts = parts.saturating_add(self.units.cost(&work.units));
-        NanoUsd(u64::try_from(parts.div_ceil(1_000_000_000)).unwrap_or(u64::MAX))
+        let scale = self.scale_of(work.units.tier).unwrap_or(&self.scale);
+        let rates = scale.rates(work.tokens.input);
+        let percent = self.percent_in_us.filter(|_| work.units.in_us).unwrap_or(100);
+        let request = if *work == Work::default() { 0 } else { u128::from(self.units.request.0) * 1_000 };
+        // Thousandths of millionths, because times are counted in milliseconds; and hundredths of them.
+        let tokens = rates.tokens(work, &self.units).saturating_mul(1_000).saturating_mul(percent.into());
+        let others = self.units.cost(&work.units).saturating_add(request).saturating_mul(100);
+        let parts = tokens.saturating_add(others);
+        NanoUsd(u64::try_from(parts.div_ceil(100_000_000_000)).unwrap_or(u64::MAX))
     }
 }
 
 impl From<Rates> for Price {
     fn from(rates: Rates) -> Self {
-        Self { rates, ..Self::default() }
+        Self { scale: rates.into(), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn price() -> Price {
+        let mut rates = Rates::flat(NanoUsd(1_000_000), NanoUsd(10_000_000));
+        (rates.cache_write, rates.cache_write_1h, rates.reasoning) =
+            (NanoUsd(2_000_000), NanoUsd(4_000_000), NanoUsd(20_000_000));
+        let dearer = Rates { output: NanoUsd(50_000_000), ..rates };
+        let mut price = Price::from(rates);
+        price.tiers = vec![(Tier::Flex, rates.halved().into()), (Tier::Priority, dearer.into())];
+        price
+    }
+
+    fn work() -> Work {
+        Tokens { input: 100, output: 10, ..Tokens::default() }.into()
+    }
+
+    #[test]
+    fn the_worst_case_is_written_to_a_cache_and_thought_about() {
+        let worst = |asked, keeps_long| price().worst_case(&work(), asked, keeps_long).unwrap().0;
+
+        assert_eq!(worst(None, false), 100 * 2 + 10 * 20);
+        assert_eq!(worst(None, true), 100 * 4 + 10 * 20);
+        assert_eq!(worst(Some(Tier::Priority), false), 100 * 2 + 10 * 50);
+        // It may be served as usual after all.
+        assert_eq!(worst(Some(Tier::Flex), false), 100 * 2 + 10 * 20);
+    }
+
+    #[test]
+    fn a_class_that_is_left_to_the_provider_may_be_its_dearest() {
+        let price = Price { unasked: Tier::Priority, ..price() };
+
+        assert_eq!(price.worst_case(&work(), None, false), Some(NanoUsd(700)));
+        assert_eq!(price.worst_case(&work(), Some(Tier::Standard), false), Some(NanoUsd(400)));
+        assert_eq!(price.worst_case(&work(), Some(Tier::Fast), false), Some(NanoUsd(700)));
+    }
+
+    #[test]
+    fn what_stays_in_the_united_states_costs_more_and_is_rounded_once() {
+        let price = Price { percent_in_us: Some(110), ..price() };
+        let units = Units { in_us: true, ..Units::default() };
+        let tokens = Tokens { input: 3, ..Tokens::default() };
+
+        assert_eq!(price.cost_of(&Work { tokens, units }), Some(NanoUsd(4)));
+        assert_eq!(price.cost(&tokens), NanoUsd(3));
+        assert_eq!(price.worst_case(&work(), None, false), Some(NanoUsd(440)));
+    }
+
+    #[test]
+    fn half_is_what_a_batch_costs_where_nothing_is_said() {
+        let mut price = price();
+        assert_eq!(price.batch().cost_of(&work()), Some(NanoUsd(100)));
+
+        price.tiers.push((Tier::Batch, Rates::flat(NanoUsd(3_000_000), NanoUsd(0)).into()));
+
+        assert_eq!(price.batch().cost_of(&work()), Some(NanoUsd(300)));
+        let units = Units { tier: Tier::Batch, ..Units::default() };
+        assert_eq!(price.batch().cost_of(&Work { units, ..work() }), Some(NanoUsd(300)));
     }
 }

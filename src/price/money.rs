@@ -25,6 +25,34 @@ impl NanoUsd {
     }
 }
 
+impl NanoUsd {
+    /// The amount in a JSON number of dollars with so many decimals left out, rounded up to the
+    /// nano-dollar; `None` for what is no amount.
+    pub(super) fn at_least(text: &str, decimals: u32) -> Option<Self> {
+        let (value, shift) = decimal(text).ok()?;
+        let shift = shift.checked_sub(decimals.try_into().ok()?)?;
+        let power = 10u128.checked_pow(shift.unsigned_abs())?;
+        let nanos = if shift >= 0 { value.checked_mul(power)? } else { value.div_ceil(power) };
+        u64::try_from(nanos).ok().map(Self)
+    }
+}
+
+/// A number and the power of ten by which it is one of nano-dollars.
+fn decimal(text: &str) -> Result<(u128, i32), NotAnAmount> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i16>().map_err(|_| NotAnAmount)?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if whole.is_empty() || digits.len() > 30 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(NotAnAmount);
+    }
+    let value = digits.parse().map_err(|_| NotAnAmount)?;
+    let fraction = i32::try_from(fraction.len()).map_err(|_| NotAnAmount)?;
+    Ok((value, 9 + i32::from(exponent) - fraction))
+}
+
 impl Add for NanoUsd {
     type Output = Self;
 
@@ -74,18 +102,7 @@ impl FromStr for NanoUsd {
     type Err = NotAnAmount;
 
     fn from_str(text: &str) -> Result<Self, NotAnAmount> {
-        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| NotAnAmount)?),
-            None => (text, 0),
-        };
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let digits = format!("{whole}{fraction}");
-        if whole.is_empty() || digits.len() > 30 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(NotAnAmount);
-        }
-        let value: u128 = digits.parse().map_err(|_| NotAnAmount)?;
-        // The value is `value * 10^shift` nano-dollars.
-        let shift = 9 + exponent - i32::try_from(fraction.len()).map_err(|_| NotAnAmount)?;
+        let (value, shift) = decimal(text)?;
         let power = 10u128.checked_pow(shift.unsigned_abs()).ok_or(NotAnAmount)?;
         let nanos = if shift >= 0 {
             value.checked_mul(power).ok_or(NotAnAmount)?

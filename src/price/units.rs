@@ -14,6 +14,14 @@ pub struct UnitRates {
     pub image: NanoUsd,
     /// Searches of a reranker.
     pub search: NanoUsd,
+    /// Requests, whatever is in them.
+    pub request: NanoUsd,
+    /// Searches of the web.
+    pub web_search: NanoUsd,
+    /// Answers for which the web was searched, however often.
+    pub grounding: NanoUsd,
+    /// Containers that code is run in.
+    pub code_session: NanoUsd,
     /// Characters that are read aloud.
     pub character: NanoUsd,
     /// Seconds of sound that is listened to.
@@ -33,6 +41,10 @@ impl UnitRates {
                 "media_output" => rates.media_output = Some(rate),
                 "image" => rates.image = rate,
                 "search" => rates.search = rate,
+                "request" => rates.request = rate,
+                "web_search" => rates.web_search = rate,
+                "grounding" => rates.grounding = rate,
+                "code_session" => rates.code_session = rate,
                 "character" => rates.character = rate,
                 "audio" => rates.audio = rate,
                 "video_480" => rates.video[0] = rate,
@@ -43,6 +55,25 @@ impl UnitRates {
             }
         }
         rates
+    }
+
+    /// Each rate halved, and a half rounded up.
+    pub(super) fn halved(&self) -> Self {
+        let half = |rate: NanoUsd| NanoUsd(rate.0.div_ceil(2));
+        Self {
+            media_input: self.media_input.map(half),
+            media_output: self.media_output.map(half),
+            image: half(self.image),
+            search: half(self.search),
+            request: half(self.request),
+            // Tools cost the same.
+            web_search: self.web_search,
+            grounding: self.grounding,
+            code_session: self.code_session,
+            character: half(self.character),
+            audio: half(self.audio),
+            video: self.video.map(half),
+        }
     }
 
     /// Whether everything in `units` has a price, of its own or as the tokens that it also comes to.
@@ -62,8 +93,14 @@ impl UnitRates {
 
     /// What `units` cost, in thousandths of millionths of a nano-dollar.
     pub(super) fn cost(&self, units: &Units) -> u128 {
-        let counted =
-            [(units.images, self.image), (units.searches, self.search), (units.characters, self.character)];
+        let counted = [
+            (units.images, self.image),
+            (units.searches, self.search),
+            (units.web_searches, self.web_search),
+            (units.web_searches.min(1), self.grounding),
+            (units.code_sessions, self.code_session),
+            (units.characters, self.character),
+        ];
         let timed = [(units.audio, self.audio), (units.video, self.second_of_video(units.lines))];
         let counted = counted.map(|(n, rate)| (u128::from(n).saturating_mul(1_000), rate));
         let timed = timed.map(|(time, rate)| (time.as_nanos().div_ceil(1_000_000), rate));
@@ -94,7 +131,7 @@ mod tests {
     };
 
     fn cost(rates: &str, units: Units) -> String {
-        let price = Price { units: UnitRates::read(rates), ..Price::default() };
+        let price = Price::of_units(UnitRates::read(rates));
         price.cost_of(&Work { units, ..Work::default() }).unwrap().to_string()
     }
 
@@ -129,7 +166,7 @@ mod tests {
         let tokens = Tokens { input: 10, output: 10, ..Tokens::default() };
         let units = Units { media_input: 4, media_output: 99, ..Units::default() };
         let rates = Rates::flat(NanoUsd(1_000_000), NanoUsd(2_000_000));
-        let of = |units: &str| Price { rates, units: UnitRates::read(units), ..Price::default() };
+        let of = |units: &str| Price { units: UnitRates::read(units), ..Price::from(rates) };
         let cost = |price: Price| price.cost_of(&Work { tokens, units }).unwrap().0;
 
         assert_eq!(cost(of("")), 10 + 20);
@@ -139,15 +176,15 @@ mod tests {
     #[test]
     fn what_has_no_price_is_not_taken_for_free_unless_all_is() {
         let chat = Price::from(Rates::flat(NanoUsd(1), NanoUsd(1)));
-        let reads_aloud = Price { units: UnitRates::read("character=1"), ..Price::default() };
+        let reads_aloud = Price::of_units(UnitRates::read("character=1"));
         let film = Units { video: Duration::from_secs(1), ..Units::default() };
         let (image, speech) =
             (Units { images: 1, ..Units::default() }, Units { characters: 1, ..Units::default() });
-        let is_known = |price: Price, units| price.cost_of(&Work { units, ..Work::default() }).is_some();
+        let is_known = |price: &Price, units| price.cost_of(&Work { units, ..Work::default() }).is_some();
 
-        assert!(!is_known(chat, film) && is_known(chat, image) && is_known(chat, speech));
-        assert!(is_known(reads_aloud, speech) && !is_known(reads_aloud, image));
-        assert!(is_known(Price::default(), film) && is_known(reads_aloud, Units::default()));
+        assert!(!is_known(&chat, film) && is_known(&chat, image) && is_known(&chat, speech));
+        assert!(is_known(&reads_aloud, speech) && !is_known(&reads_aloud, image));
+        assert!(is_known(&Price::default(), film) && is_known(&reads_aloud, Units::default()));
     }
 
     #[test]

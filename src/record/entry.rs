@@ -102,6 +102,10 @@ pub struct AttemptRecord {
     pub cost: Option<NanoUsd>,
     /// Whether `tokens` is an estimate.
     pub estimated: bool,
+    /// Whether `cost` is what the provider says, and not reckoned from a price; left out of the JSON if
+    /// it isn't.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cost_reported: bool,
 }
 
 impl Record {
@@ -166,6 +170,7 @@ impl AttemptRecord {
             units: attempt.units,
             cost: attempt.cost(),
             estimated: attempt.estimated,
+            cost_reported: attempt.reported.is_some(),
         }
     }
 }

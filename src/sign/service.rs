@@ -87,7 +87,7 @@ where
     S: Service<Request<Payload>, Response = Response<R>>,
     S::Error: Into<Error>,
 {
-    signer.authorize(&mut req).await?;
+    signer.authorize(&mut req).await.map_err(Error::with_nothing_begun)?;
     let mut second = req.clone();
     let error = match ready.call(req).await.map_err(Into::into) {
         Err(error) if error.kind() == Kind::UpstreamAuth => error,
@@ -96,7 +96,7 @@ where
     if !signer.refused() {
         return Err(error);
     }
-    signer.authorize(&mut second).await?;
+    signer.authorize(&mut second).await.map_err(Error::with_nothing_begun)?;
     again.oneshot(second).await.map_err(Into::into)
 }
 

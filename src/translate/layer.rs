@@ -11,6 +11,7 @@ pub struct TranslateLayer {
     pub(super) target: Arc<Target>,
     pub(super) natives: Arc<[&'static dyn Dialect]>,
     pub(super) strict: bool,
+    pub(super) always_streams: bool,
     pub(super) deviations: Deviations,
 }
 
@@ -20,7 +21,8 @@ impl TranslateLayer {
     /// can be translated to.
     pub fn new(target: Arc<Target>, natives: impl IntoIterator<Item = &'static dyn Dialect>) -> Self {
         let deviations = Deviations::new("", &[]);
-        Self { target, natives: natives.into_iter().collect(), strict: false, deviations }
+        let natives = natives.into_iter().collect();
+        Self { target, natives, strict: false, always_streams: false, deviations }
     }
 
     /// Sets how the target deviates from the dialect it speaks; requests in this dialect are changed
@@ -34,6 +36,13 @@ impl TranslateLayer {
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         Self { strict, ..self }
+    }
+
+    /// Asks the target for a stream whatever the client wants, and puts whole answers to chats together from
+    /// it: for models that only stream, and for long answers.
+    #[must_use]
+    pub fn always_streams(self, always_streams: bool) -> Self {
+        Self { always_streams, ..self }
     }
 }
 

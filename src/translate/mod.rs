@@ -5,6 +5,9 @@
 //! request in another dialect is translated to the provider's first one, and the answer back, whole or
 //! event by event.
 //!
+//! Where the layer [always streams](TranslateLayer::always_streams) the provider is asked for a stream even if
+//! the client wants a whole answer, which is put together from it.
+//!
 //! Only dialects of one task are translated to each other: chats, counts of tokens, embeddings. A
 //! question for the number of tokens to a provider that doesn't count is answered with an estimate, and
 //! an answer with estimated tokens says so in `x-bartizan-estimated`.

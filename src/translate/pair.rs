@@ -7,9 +7,11 @@ use http_body_util::BodyExt;
 
 use super::{body::Translated, undo::UndoStream};
 use crate::{
-    BoxError, Dialect, Error, Exchange, Target,
+    BoxError, Dialect, Error, Exchange, Kind, Target,
     body::Framing,
-    dialect::{ChatCodec, Codec, CountCodec, EmbeddingsCodec, Encoded, Undo, embeddings::Form},
+    dialect::{
+        ChatCodec, Codec, CountCodec, EmbeddingsCodec, Encoded, Undo, assembled::Assembler, embeddings::Form,
+    },
     headers,
     payload::Head,
 };
@@ -37,21 +39,22 @@ impl Pair {
         }
     }
 
-    /// The request for the provider, and the way back.
+    /// The request for the provider, and the way back, on which a stream may become a whole answer.
     pub(super) fn request(
         self,
         source: &[u8],
         head: Arc<Head>,
         to: &Target,
+        assembles: bool,
     ) -> Result<(Encoded, Back), Error> {
         match self {
             Self::Chat { client, provider, framing } => {
                 let mut request = client.decode_request(source)?;
                 // Not every dialect says in the body whether it is to be a stream.
-                request.stream = head.stream;
+                request.stream = head.stream || assembles;
                 let mut encoded = provider.encode_request(&request, to)?;
                 let undo = std::mem::take(&mut encoded.undo);
-                Ok((encoded, Back::Chat { client, provider, framing, undo, head }))
+                Ok((encoded, Back::Chat { client, provider, framing, undo, head, assembles }))
             }
             Self::Count { client, provider } => {
                 let encoded = provider.encode_request(&client.decode_request(source)?, to)?;
@@ -74,6 +77,8 @@ pub(super) enum Back {
         framing: Framing,
         undo: Undo,
         head: Arc<Head>,
+        /// The provider streams what the client wants whole.
+        assembles: bool,
     },
     Count {
         client: &'static dyn CountCodec,
@@ -87,6 +92,13 @@ pub(super) enum Back {
 }
 
 impl Back {
+    /// The way back within one dialect of chats, where the provider streams what the client wants whole.
+    pub(super) fn assembling(dialect: &dyn Dialect, head: Arc<Head>) -> Option<Self> {
+        let codec = dialect.codec().and_then(Codec::chat)?;
+        let (framing, undo) = (dialect.framing(), Undo::default());
+        Some(Self::Chat { client: codec, provider: codec, framing, undo, head, assembles: true })
+    }
+
     pub(super) async fn answer<F, R, E>(
         self,
         call: F,
@@ -101,12 +113,18 @@ impl Back {
     {
         let (mut parts, inner) = call.await.map_err(Into::into)?.into_parts();
         parts.headers.remove(header::CONTENT_LENGTH);
-        if let Self::Chat { client, provider, framing, undo, head } = &self
-            && head.stream
+        if let Self::Chat { client, provider, framing, undo, head, assembles } = &self
+            && (head.stream || *assembles)
         {
-            let (decoder, encoder) = (provider.decoder(), client.encoder(head));
-            let stream = UndoStream::new(decoder, encoder, undo.clone(), target.model().into());
-            return Ok(Response::from_parts(parts, Translated::stream(inner, *framing, stream)));
+            let encoder = if *assembles { Box::new(Assembler::new(*client)) } else { client.encoder(head) };
+            let stream = UndoStream::new(provider.decoder(), encoder, undo.clone(), target.model().into());
+            let stream = Translated::stream(inner, *framing, stream);
+            if !assembles {
+                return Ok(Response::from_parts(parts, stream));
+            }
+            let json = HeaderValue::from_static("application/json");
+            parts.headers.insert(header::CONTENT_TYPE, json);
+            return Ok(Response::from_parts(parts, Translated::whole(assembled(stream).await?)));
         }
         let whole = inner.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();
         let body = self.whole(&whole, &exchange, &target)?;
@@ -139,6 +157,15 @@ impl Back {
             }
         }
     }
+}
+
+/// The whole answer that a stream comes to.
+async fn assembled(stream: impl Body<Data = Bytes, Error = BoxError>) -> Result<Bytes, Error> {
+    let whole = stream.collect().await.map_err(Error::from)?.to_bytes();
+    if whole.is_empty() {
+        return Err(Error::new(Kind::Upstream, "the provider's answer is too long to be put together"));
+    }
+    Ok(whole)
 }
 
 fn is_estimated(exchange: &Exchange) -> bool {

@@ -58,7 +58,8 @@ where
         if speaks && !dialect.is_of_others(req.body(), &self.config.target) {
             let filter = dialect.usage_is_extra(req.body().head()).then_some(dialect);
             return match self.config.pass(req) {
-                Ok(req) => State::Native { inner: self.inner.call(req), filter }.into(),
+                Ok((req, None)) => State::Native { inner: self.inner.call(req), filter }.into(),
+                Ok((req, Some(back))) => self.foreign(req, back),
                 Err(error) => State::Own { answer: Some(Err(error)) }.into(),
             };
         }
@@ -66,13 +67,25 @@ where
             return State::Own { answer: Some(estimate) }.into();
         }
         match self.config.translate(req) {
-            Ok((req, back)) => {
-                let (exchange, target) = (req.body().exchange().clone(), self.config.target.clone());
-                let answer = back.answer(self.inner.call(req), exchange, target);
-                State::Foreign { answer: Box::pin(answer) }.into()
-            }
+            Ok((req, back)) => self.foreign(req, back),
             Err(error) => State::Own { answer: Some(Err(error)) }.into(),
         }
+    }
+}
+
+impl<S> Translate<S> {
+    /// Sends a request whose answer has to be written anew.
+    fn foreign<R>(&mut self, req: Request<Payload>, back: Back) -> ResponseFuture<S::Future, R>
+    where
+        S: Service<Request<Payload>, Response = Response<R>>,
+        S::Error: Into<Error> + 'static,
+        S::Future: Send + 'static,
+        R: Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
+    {
+        let (exchange, target) = (req.body().exchange().clone(), self.config.target.clone());
+        let answer = back.answer(self.inner.call(req), exchange, target);
+        State::Foreign { answer: Box::pin(answer) }.into()
     }
 }
 
@@ -88,14 +101,32 @@ impl TranslateLayer {
         fitting.find(|native| native.takes(payload, facts)).or(last_resort)
     }
 
-    /// A request in the target's own dialect.
-    fn pass(&self, req: Request<Payload>) -> Result<Request<Payload>, Error> {
+    /// A request in the target's own dialect, and the way back if the answer doesn't pass as well.
+    fn pass(&self, req: Request<Payload>) -> Result<(Request<Payload>, Option<Back>), Error> {
+        let (parts, payload) = req.into_parts();
+        let dialect = payload.dialect();
+        let payload = dialect.repeat_model(payload);
+        let (payload, back) = match self.for_stream(&payload) {
+            Some((asked, back)) => (asked, Some(back)),
+            None => (payload, None),
+        };
         let asks = !self.target.known_facts().lacks("stream_options");
-        let req = req.map(|payload| {
-            let payload = payload.dialect().repeat_model(payload);
-            if asks { payload.dialect().ask_for_usage(payload) } else { payload }
-        });
-        self.adapt(req, Vec::new())
+        let payload = if asks { dialect.ask_for_usage(payload) } else { payload };
+        Ok((self.adapt(Request::from_parts(parts, payload), Vec::new())?, back))
+    }
+
+    /// A question for a stream in place of one for a whole answer, which is made of it on the way back.
+    fn for_stream(&self, payload: &Payload) -> Option<(Payload, Back)> {
+        if !self.assembles(payload) {
+            return None;
+        }
+        let back = Back::assembling(payload.dialect(), payload.shared_head())?;
+        Some((payload.dialect().ask_for_stream(payload.clone())?, back))
+    }
+
+    fn assembles(&self, payload: &Payload) -> bool {
+        let is_chat = matches!(payload.dialect().codec(), Some(Codec::Chat(_)));
+        self.always_streams && is_chat && !payload.head().stream
     }
 
     /// A request as the target takes it, where `lost` is what was lost before.
@@ -134,18 +165,23 @@ impl TranslateLayer {
         let from = req.body().dialect();
         let native = self.spoken(req.body());
         let Some((native, pair)) = native.and_then(|native| Some((native, Pair::of(from, native)?))) else {
-            let message = format!("the model `{}` is not served at this endpoint", req.body().head().model);
+            let (model, provider) = (&req.body().head().model, self.target.provider());
+            let message = format!("the model `{model}` is not served at this endpoint by `{provider}`");
             return Err(Error::new(Kind::InvalidRequest, message).with_param("model"));
         };
         let source = req.body().source().clone();
+        let assembles = self.assembles(req.body());
         let (Encoded { body, lost, .. }, back) =
-            pair.request(&source, req.body().shared_head(), &self.target)?;
+            pair.request(&source, req.body().shared_head(), &self.target, assembles)?;
         let stays = |name: &http::HeaderName| native.id() == from.id() || !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {
             req.headers_mut().remove(name);
         }
-        let req = req.map(|payload| payload.translated(native, body.into()));
+        let req = req.map(|payload| {
+            let payload = payload.translated(native, body.into());
+            if assembles { payload.streamed() } else { payload }
+        });
         Ok((self.adapt(req, lost)?, back))
     }
 }

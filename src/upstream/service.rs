@@ -80,13 +80,18 @@ impl Service<Request<Payload>> for Upstream {
         let Self { first_byte, idle, .. } = *self;
         let answer = self.client.request(req);
         Box::pin(async move {
-            let by = Instant::now() + first_byte;
-            let by = deadline.map_or(by, |deadline| deadline.min(by));
-            let late =
-                |_| Error::new(Kind::Timeout, format!("the provider did not answer within {first_byte:?}"));
+            let patience = Instant::now() + first_byte;
+            let by = deadline.map_or(patience, |deadline| deadline.min(patience));
+            let late = |_| match by < patience {
+                true => Error::new(Kind::Timeout, "the deadline of the request passed"),
+                false => {
+                    Error::new(Kind::Timeout, format!("the provider did not answer within {first_byte:?}"))
+                }
+            };
             let res = tokio::time::timeout_at(by, answer).await.map_err(late)?.map_err(unreachable)?;
             if !res.status().is_success() {
-                return Err(tokio::time::timeout_at(by, refusal(res, dialect)).await.map_err(late)?);
+                let refusal = tokio::time::timeout_at(by, refusal(res, dialect)).await;
+                return Err(refusal.unwrap_or_else(|elapsed| late(elapsed).with_nothing_begun()));
             }
             let (mut parts, body) = res.into_parts();
             parts.headers = for_clients(parts.headers);
@@ -102,12 +107,11 @@ impl Service<Request<Payload>> for Upstream {
 }
 
 fn unreachable(error: hyper_util::client::legacy::Error) -> Error {
-    let message = if error.is_connect() {
-        "the provider could not be reached"
-    } else {
-        "the provider's connection broke"
-    };
-    Error::new(Kind::Unreachable, message).with_source(error)
+    if error.is_connect() {
+        let error = Error::new(Kind::Unreachable, "the provider could not be reached").with_source(error);
+        return error.with_nothing_begun();
+    }
+    Error::new(Kind::Unreachable, "the provider's connection broke").with_source(error)
 }
 
 /// What the provider says instead of success.
@@ -320,24 +324,24 @@ mod tests {
             (refused.kind(), refused.message()),
             (Kind::Unreachable, "the provider could not be reached")
         );
+        assert!(refused.has_begun_nothing() && !refused.is_lost_answer());
 
         for broken in ["", "HTTP/1.1 200", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nbad header\r\n\r\n"] {
-            assert_eq!(
-                said(broken, false).await.err().map(|error| error.kind()),
-                Some(Kind::Unreachable),
-                "{broken}"
-            );
+            let error = said(broken, false).await.unwrap_err();
+            assert_eq!((error.kind(), error.is_lost_answer()), (Kind::Unreachable, true), "{broken}");
         }
     }
 
     #[tokio::test]
     async fn every_silence_has_a_limit() {
-        for silent in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 400 Bad\r\ncontent-length: 9\r\n\r\nha"] {
-            assert_eq!(
-                said(silent, true).await.err().map(|error| error.kind()),
-                Some(Kind::Timeout),
-                "{silent}"
-            );
+        for (silent, is_lost) in [
+            ("", true),
+            ("HTTP/1.1 200 OK\r\n", true),
+            ("HTTP/1.1 400 Bad\r\ncontent-length: 9\r\n\r\nha", false),
+        ] {
+            let error = said(silent, true).await.unwrap_err();
+            assert_eq!((error.kind(), error.is_lost_answer()), (Kind::Timeout, is_lost), "{silent}");
+            assert_eq!(error.message(), "the provider did not answer within 300ms");
         }
         let begun = said("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", true).await.unwrap();
         assert_eq!(read(begun).await, ("half".into(), Some(Kind::Timeout)));
@@ -359,7 +363,12 @@ mod tests {
             assert_eq!(answer.is_ok(), has_head);
             match answer {
                 Ok(answer) => assert_eq!(read(answer).await, ("half".into(), Some(Kind::Timeout))),
-                Err(error) => assert_eq!(error.kind(), Kind::Timeout),
+                Err(error) => {
+                    assert_eq!(error.kind(), Kind::Timeout);
+                    // The provider had more time than was left of the route's.
+                    assert_eq!(error.message(), "the deadline of the request passed");
+                    assert!(error.is_lost_answer());
+                }
             }
             assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    gateway::{Act, ask, target},
+    gateway::{Act, ask, ask_for_stream, target},
     talk::{Answer, Question},
     wire::ALL,
 };
@@ -48,7 +48,46 @@ async fn an_answer_names_the_model_that_gave_it() {
     }
 }
 
-/// C98, C129
+/// C129
+#[tokio::test]
+async fn what_passes_keeps_its_own_members_where_only_the_stream_is_the_gateways_wish() {
+    for (said, sent) in [("", r#""stream":true,"#), (r#""stream":false,"#, r#""stream":true,"#)] {
+        let body = format!(r#"{{{said}"model":"m","messages":[],"enable_thinking":true}}"#);
+        let body: Value = serde_json::from_str(&body).unwrap();
+        let answer = Act::Stream(ALL[0].stream(&Answer::new("Hi"), ""));
+
+        let got = ask_for_stream(ALL[0].path(false), &body, ALL[0].dialect(), target("m"), answer).await;
+
+        let asked = format!(
+            r#"{{{sent}"stream_options":{{"include_usage":true}},"model":"m","messages":[],"enable_thinking":true}}"#
+        );
+        assert_eq!(got.asked, Some(serde_json::from_str(&asked).unwrap()));
+        assert_eq!(got.headers["content-type"], "application/json");
+        assert_eq!(ALL[0].read(&got.json()), Answer::new("Hi"));
+    }
+}
+
+/// C129
+#[tokio::test]
+async fn a_whole_answer_to_a_stream_that_was_the_gateways_wish_stays_whole() {
+    for (client, provider) in ALL.into_iter().flat_map(|client| ALL.map(|provider| (client, provider))) {
+        let question = client.ask(&Question::new("Hi"), false);
+        let act = Act::Answer(provider.answer(&Answer::new("Hello"), ""));
+        let target = target(provider.model());
+
+        let got = ask_for_stream(client.path(false), &question, provider.dialect(), target, act).await;
+
+        assert_eq!(
+            client.read(&got.json()),
+            Answer::new("Hello"),
+            "{} to {}",
+            client.name(),
+            provider.name()
+        );
+    }
+}
+
+/// C98
 #[tokio::test]
 async fn a_whole_answer_to_the_question_for_a_stream_becomes_one() {
     for (client, provider) in ALL.into_iter().flat_map(|client| ALL.map(|provider| (client, provider))) {

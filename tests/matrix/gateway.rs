@@ -85,6 +85,30 @@ pub fn target(model: &str) -> Target {
 
 /// Sends `body` to `path`, through a gateway to a provider of `provider`'s dialect.
 pub async fn ask(path: &str, body: &Value, provider: &'static dyn Dialect, target: Target, act: Act) -> Got {
+    through(path, body, TranslateLayer::new(Arc::new(target.clone()), [provider]), provider, target, act)
+        .await
+}
+
+/// The same where the provider is always asked for a stream.
+pub async fn ask_for_stream(
+    path: &str,
+    body: &Value,
+    provider: &'static dyn Dialect,
+    target: Target,
+    act: Act,
+) -> Got {
+    let translate = TranslateLayer::new(Arc::new(target.clone()), [provider]).always_streams(true);
+    through(path, body, translate, provider, target, act).await
+}
+
+async fn through(
+    path: &str,
+    body: &Value,
+    translate: TranslateLayer,
+    provider: &'static dyn Dialect,
+    target: Target,
+    act: Act,
+) -> Got {
     let asked = Arc::new(Mutex::new(None));
     let (heard, records, target) = (asked.clone(), Records::default(), Arc::new(target));
     let answer = service_fn(move |req: Request<Payload>| {
@@ -92,7 +116,7 @@ pub async fn ask(path: &str, body: &Value, provider: &'static dyn Dialect, targe
         std::future::ready(reply(provider, act.clone()))
     });
     let stack = ServiceBuilder::new()
-        .layer(TranslateLayer::new(target.clone(), [provider]))
+        .layer(translate)
         .layer(FirstEventLayer::new(Duration::from_secs(1)))
         .layer(MeterLayer::new(target.clone()))
         .service(answer);

@@ -114,7 +114,7 @@ fn wishes() -> Vec<Wish> {
             row: "one call at a time",
             said: [
                 json!({"tools": [chat_tool], "parallel_tool_calls": false}),
-                json!({"tools": [{"type": "function", "name": "f", "parameters": function}], "parallel_tool_calls": false}),
+                json!({"tools": [{"type": "function", "name": "f", "parameters": function, "strict": false}], "parallel_tool_calls": false}),
                 json!({"tools": [{"name": "f", "input_schema": function}],
                     "tool_choice": {"type": "auto", "disable_parallel_tool_use": true}}),
                 none(),

@@ -1,5 +1,5 @@
-//! Every dialect as the client's and every dialect as the provider's, whole and as a stream: what is
-//! asked arrives by the rules of the provider, and what is answered comes back.
+//! Every dialect as the client's and every dialect as the provider's, whole, as a stream, and whole where the
+//! provider only streams: what is asked arrives by the rules of the provider, and what is answered comes back.
 
 mod corners;
 mod gateway;
@@ -12,7 +12,7 @@ mod wire;
 mod rules;
 
 use bartizan::Kind;
-use gateway::{Act, Got, ask, target};
+use gateway::{Act, Got, ask, ask_for_stream, target};
 use talk::{Answer, Call, Finish, Question, Turn, weather};
 use wire::{ALL, PROOFS, Wire};
 
@@ -34,12 +34,19 @@ const FEATURES: [&str; 9] = [
 struct Cell {
     client: &'static dyn Wire,
     provider: &'static dyn Wire,
+    /// What the client asks for.
     stream: bool,
+    /// What the provider is asked for.
+    streams: bool,
 }
 
 impl std::fmt::Display for Cell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let how = if self.stream { "a stream" } else { "whole" };
+        let how = match (self.stream, self.streams) {
+            (false, false) => "whole",
+            (false, true) => "whole of a stream",
+            (true, _) => "a stream",
+        };
         write!(f, "{} to {}, {how}", self.client.name(), self.provider.name())
     }
 }
@@ -47,19 +54,27 @@ impl std::fmt::Display for Cell {
 fn cells() -> impl Iterator<Item = Cell> {
     ALL.into_iter().flat_map(|client| {
         ALL.into_iter().flat_map(move |provider| {
-            [false, true].map(|stream| Cell { client, provider, stream }).into_iter()
+            [(false, false), (false, true), (true, true)].map(|(stream, streams)| Cell {
+                client,
+                provider,
+                stream,
+                streams,
+            })
         })
     })
 }
 
 impl Cell {
     async fn send(&self, body: &serde_json::Value, act: Act) -> Got {
-        let target = target(self.provider.model());
-        ask(self.client.path(self.stream), body, self.provider.dialect(), target, act).await
+        let (path, target) = (self.client.path(self.stream), target(self.provider.model()));
+        if self.streams && !self.stream {
+            return ask_for_stream(path, body, self.provider.dialect(), target, act).await;
+        }
+        ask(path, body, self.provider.dialect(), target, act).await
     }
 
     fn act(&self, answer: &Answer, proof: &str) -> Act {
-        match self.stream {
+        match self.streams {
             true => Act::Stream(self.provider.stream(answer, proof)),
             false => Act::Answer(self.provider.answer(answer, proof)),
         }
@@ -79,6 +94,8 @@ impl Cell {
 
         let asked = got.asked.as_ref().unwrap();
         assert_eq!(self.provider.understand(asked), *question, "{self}: {asked:#}");
+        // Google is asked by the path.
+        assert!(asked["stream"] == self.streams || asked["stream"].is_null(), "{self}: {asked:#}");
         assert_eq!(self.client.read(&whole), *answer, "{self}: {whole:#}");
         assert_eq!(got.tokens, answer.tokens, "{self}");
         assert!(got.lost.is_empty() && got.lost_header().is_empty(), "{self}: {:?}", got.lost);
@@ -167,7 +184,7 @@ async fn schemas_for_a_model_that_only_knows_tools() {
         if client.name() == provider.name() {
             continue;
         }
-        let cell = Cell { client, provider, stream };
+        let cell = Cell { client, provider, stream, streams: stream };
         let answer = r#"{"city":"Oslo"}"#;
         let body = client.ask(&question, stream);
         let facts = bartizan::target::ModelFacts::new([], ["native_structured_output"]);
@@ -258,7 +275,7 @@ async fn errors() {
 async fn errors_in_the_place_of_an_answer() {
     for cell in cells() {
         let question = cell.client.ask(&Question::new("Hi"), cell.stream);
-        let act = match cell.stream {
+        let act = match cell.streams {
             true => Act::Stream(cell.provider.failing_stream("")),
             false => Act::Answer(cell.provider.failure()),
         };
@@ -272,11 +289,11 @@ async fn errors_in_the_place_of_an_answer() {
     }
 }
 
-/// C92, C93
+/// C92, C93, C129
 #[tokio::test]
 async fn errors_in_the_middle_of_a_stream() {
-    for cell in cells().filter(|cell| cell.stream) {
-        let question = cell.client.ask(&Question::new("Hi"), true);
+    for cell in cells().filter(|cell| cell.streams) {
+        let question = cell.client.ask(&Question::new("Hi"), cell.stream);
         let failing = cell.provider.failing_stream("Hello there");
         let broken = cell.provider.stream(&Answer::new("Hello there"), "");
         let cut = broken.find("there").unwrap() + 12;
@@ -287,6 +304,12 @@ async fn errors_in_the_middle_of_a_stream() {
         for stream in [failing, broken] {
             let got = cell.send(&question, Act::Stream(stream)).await;
 
+            if !cell.stream {
+                // Nothing has been sent yet.
+                let kind = cell.client.refused(got.status.as_u16(), &got.json());
+                assert!([Kind::Overloaded, Kind::Upstream].contains(&kind), "{cell}: {:?}", got.body);
+                continue;
+            }
             assert_eq!(got.status, 200, "{cell}");
             assert_eq!(cell.client.failed(got.text()), "Hello there", "{cell}: {}", got.text());
         }

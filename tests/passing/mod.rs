@@ -1,5 +1,7 @@
 //! The stack as the proxy composes it, in front of two providers that answer what they are told to.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::{
     collections::VecDeque,
     convert::Infallible,
@@ -13,7 +15,7 @@ use bartizan::{
     access::{AccessLayer, Pattern},
     auth::{AuthLayer, KeyDigest, MemoryKeys, VirtualKey},
     budget::BudgetLayer,
-    dialect::{Dialects, endpoints},
+    dialect::{Dialects, OPENAI_BATCHES, OPENAI_FILES, endpoints},
     dispatch::{Candidate, Dispatch, Retry, Route, Table},
     error::Reply,
     first_event::FirstEventLayer,
@@ -193,6 +195,10 @@ impl Sink for Records {
 }
 
 impl Records {
+    pub fn all(&self) -> Vec<Record> {
+        self.0.lock().unwrap().clone()
+    }
+
     pub fn last(&self) -> Record {
         self.0.lock().unwrap().last().cloned().expect("nothing was recorded")
     }
@@ -231,8 +237,12 @@ pub struct Gateway {
 impl Gateway {
     pub fn new(price: Price) -> Self {
         let (first, second) = (Provider::default(), Provider::default());
-        let candidates =
-            || [candidate("first", "model-a", &first, price), candidate("second", "model-b", &second, price)];
+        let candidates = || {
+            [
+                candidate("first", "model-a", &first, price.clone()),
+                candidate("second", "model-b", &second, price.clone()),
+            ]
+        };
         let table =
             ["m", "omni-moderation-latest", "other"].into_iter().fold(Table::default(), |table, name| {
                 let route = Route::new(name, candidates()).retry(Retry::never());
@@ -291,11 +301,12 @@ impl Gateway {
 fn candidate(owner: &str, model: &str, provider: &Provider, price: Price) -> Candidate {
     let target = Arc::new(Target::new(owner, model).price(Some(price)));
     let sign = SignLayer::new(Credential::Bearer(Secret::new("sk-provider-0123456789"))).unwrap();
-    let natives: Vec<&'static dyn Dialect> = endpoints().collect();
+    let batches: [&'static dyn Dialect; 2] = [&OPENAI_FILES, &OPENAI_BATCHES];
+    let natives: Vec<&'static dyn Dialect> = endpoints().chain(batches).collect();
     let provider = provider.clone();
     let stack = ServiceBuilder::new()
         .layer(sign.scrub())
-        .layer(OwnIdsLayer::new(target.clone()))
+        .layer(OwnIdsLayer::new(target.clone()).secret(b"of the gateway"))
         .layer(TranslateLayer::new(target.clone(), natives))
         .layer(FirstEventLayer::new(Duration::from_secs(20)))
         .layer(MeterLayer::new(target.clone()))
@@ -344,7 +355,7 @@ pub fn price(text: &str) -> Price {
     let mut price = Price::default();
     for (name, usd) in text.split(',').filter_map(|pair| pair.split_once('=')) {
         let usd: NanoUsd = usd.parse().unwrap();
-        let (rates, units) = (&mut price.rates, &mut price.units);
+        let (rates, units) = (&mut price.scale.rates, &mut price.units);
         match name {
             "in" => (rates.input, rates.cached) = (usd, usd),
             "out" => (rates.output, rates.reasoning) = (usd, usd),

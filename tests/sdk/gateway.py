@@ -62,7 +62,7 @@ prices:
   "*/fault-*": {{ input: 1, output: 1 }}
   "*/flaky-*": {{ input: 1, output: 1 }}
 teams:
-  engineering: {{ budget: {{ usd: 0.00001, per: month }} }}
+  engineering: {{ budget: {{ usd: 0.000275, per: month }} }}
 keys:
   - {{ name: main, key: "${{VK_MAIN}}" }}
   - {{ name: narrow, key: "${{VK_NARROW}}", allow: [ chat, "anthropic/*" ] }}
@@ -70,9 +70,9 @@ keys:
   - {{ name: expired, key: "${{VK_EXPIRED}}", expires: 2020-01-01T00:00:00Z }}
   - {{ name: hashed, sha256: "{hashed}" }}
   - {{ name: poor, key: "${{VK_POOR}}", budget: {{ usd: 0.000001, per: month }} }}
-  - {{ name: spender-openai, key: "${{VK_SPENDER_OPENAI}}", budget: {{ usd: 0.00001, per: month }} }}
-  - {{ name: spender-anthropic, key: "${{VK_SPENDER_ANTHROPIC}}", budget: {{ usd: 0.00025, per: month }} }}
-  - {{ name: holder, key: "${{VK_HOLDER}}", budget: {{ usd: 0.00001, per: month }} }}
+  - {{ name: spender-openai, key: "${{VK_SPENDER_OPENAI}}", budget: {{ usd: 0.000275, per: month }} }}
+  - {{ name: spender-anthropic, key: "${{VK_SPENDER_ANTHROPIC}}", budget: {{ usd: 0.0042, per: month }} }}
+  - {{ name: holder, key: "${{VK_HOLDER}}", budget: {{ usd: 0.0003, per: month }} }}
   - {{ name: limited-openai, key: "${{VK_LIMITED_OPENAI}}", limits: {{ requests: 2/hour }} }}
   - {{ name: limited-anthropic, key: "${{VK_LIMITED_ANTHROPIC}}", limits: {{ requests: 2/hour }} }}
   - {{ name: teammate-a, key: "${{VK_TEAMMATE_A}}", team: engineering }}

@@ -224,7 +224,7 @@ def test_numbers_beyond_measure(proxy):
 
 
 def test_what_was_refused_holds_no_money(proxy, providers):
-    """The key may spend ten millionths; a hold that stayed would use them up."""
+    """The key may spend 300 millionths; a hold that stayed would use nearly all of them."""
     body = {"model": "openai/gpt-4o-mini", "max_tokens": 1, "messages": [{"role": "tool", "content": "x"}]}
     for _ in range(20):
         assert post(proxy, CHAT, body, key="holder").status == 400

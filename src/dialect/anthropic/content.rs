@@ -1,13 +1,13 @@
 //! Content as it is read: blocks become parts, in requests and in answers.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::OnceCell};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
     codec::ID,
-    wire::read::{Block, CacheControl, Source},
+    wire::read::{Block, CacheControl, Inner, RawMessage, Source},
 };
 use crate::{
     Error, Kind,
@@ -17,6 +17,7 @@ use crate::{
         json,
         object::Unknown,
         text::Str,
+        text_or::TextOr,
     },
 };
 
@@ -24,7 +25,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Reader<'a> {
     pub(super) extras: Extras<'a>,
-    /// The content is that of a tool's result, where no other results may be.
+    /// The content is that of a tool's result, where neither calls nor thoughts nor other results may be.
     in_result: bool,
 }
 
@@ -47,36 +48,46 @@ impl<'a> Reader<'a> {
             return Ok(vec![Content::Text(read::<Str<'a>>(raw.get(), at)?.into()).into()]);
         }
         let blocks = read::<Vec<Block<'a>>>(raw.get(), at)?;
-        self.blocks(blocks, || Ok(raw), at)
+        self.blocks(blocks, &|| Ok(raw), at)
     }
 
     /// A list of blocks, whose text `raw` finds if there are any that only this dialect knows.
     pub(super) fn blocks(
         &mut self,
-        blocks: Vec<Block<'a>>,
-        raw: impl FnOnce() -> Result<&'a RawValue, Error>,
+        blocks: impl IntoIterator<Item = Block<'a>>,
+        raw: Raw<'_, 'a>,
         at: At<'_>,
     ) -> Result<Vec<Part<'a>>, Error> {
-        let mut parts = Vec::with_capacity(blocks.len());
-        let mut raw = Some(raw);
-        let mut texts: Vec<&'a RawValue> = Vec::new();
-        for (index, block) in blocks.into_iter().enumerate() {
-            if let Some(part) = self.block(block, &|| format!("{}.{index}", at()))? {
-                parts.push(part);
-                continue;
-            }
-            if let Some(raw) = raw.take() {
-                texts = read(raw()?.get(), at)?;
-            }
-            if let Some(text) = texts.get(index) {
-                parts.push(opaque(text)?);
-            }
+        let blocks = blocks.into_iter();
+        let mut parts = Vec::with_capacity(blocks.size_hint().0);
+        let texts: OnceCell<Vec<&'a RawValue>> = OnceCell::new();
+        let raw = |index: usize| {
+            let known = match texts.get() {
+                Some(known) => known,
+                None => {
+                    let read = read(raw()?.get(), at)?;
+                    texts.get_or_init(|| read)
+                }
+            };
+            known.get(index).copied().ok_or_else(|| missing(&at()))
+        };
+        for (index, block) in blocks.enumerate() {
+            let at: At<'_> = &|| format!("{}.{index}", at());
+            parts.push(match self.block(block, &|| raw(index), at)? {
+                Some(part) => part,
+                None => opaque(raw(index)?)?,
+            });
         }
         Ok(parts)
     }
 
     /// `None` for a block that only this dialect knows.
-    fn block(&mut self, mut block: Block<'a>, at: At<'_>) -> Result<Option<Part<'a>>, Error> {
+    fn block(
+        &mut self,
+        mut block: Block<'a>,
+        raw: Raw<'_, 'a>,
+        at: At<'_>,
+    ) -> Result<Option<Part<'a>>, Error> {
         let kind: Text<'a> = required(block.kind.take(), at, "type")?;
         let cache = block.cache_control.take().map(|control| cache(&control));
         let content = match &*kind {
@@ -85,8 +96,11 @@ impl<'a> Reader<'a> {
                 Some(content) => content,
                 None => return Ok(None),
             },
+            "tool_use" | "tool_result" | "thinking" | "redacted_thinking" if self.in_result => {
+                return Ok(None);
+            }
             "tool_use" => self.tool_use(block, at)?,
-            "tool_result" if !self.in_result => self.tool_result(block, at)?,
+            "tool_result" => self.tool_result(block, raw, at)?,
             "thinking" => Content::Reasoning {
                 text: required(block.thinking, at, "thinking")?,
                 signature: block
@@ -139,11 +153,11 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    fn tool_result(&mut self, block: Block<'a>, at: At<'_>) -> Result<Content<'a>, Error> {
+    fn tool_result(&mut self, block: Block<'a>, raw: Raw<'_, 'a>, at: At<'_>) -> Result<Content<'a>, Error> {
         let parts = match block.content {
             Some(content) => {
                 self.in_result = true;
-                let parts = self.content(content, &|| format!("{}.content", at()));
+                let parts = self.inner(content, raw, &|| format!("{}.content", at()));
                 self.in_result = false;
                 parts?
             }
@@ -153,11 +167,26 @@ impl<'a> Reader<'a> {
         let id = required(block.tool_use_id, at, "tool_use_id")?;
         Ok(Content::ToolResult { id, parts, is_error: block.is_error.unwrap_or(false) })
     }
+
+    /// The content of a tool's result, of which `raw` is the whole.
+    fn inner(&mut self, inner: Inner<'a>, raw: Raw<'_, 'a>, at: At<'_>) -> Result<Vec<Part<'a>>, Error> {
+        let pieces = match inner {
+            Inner::Raw(content) => return self.content(content, at),
+            Inner::Read(TextOr::Null) => return Ok(Vec::new()),
+            Inner::Read(TextOr::Text(text)) => return Ok(vec![Content::Text(text.into()).into()]),
+            Inner::Read(TextOr::Other(pieces)) => pieces,
+        };
+        let raw = || read::<RawMessage<'a>>(raw()?.get(), at)?.content.ok_or_else(|| missing(&at()));
+        self.blocks(pieces.into_iter().map(Block::from), &raw, at)
+    }
 }
 
 fn says_something(value: &RawValue) -> bool {
     !matches!(value.get(), "null" | "[]" | "false")
 }
+
+/// Finds the text of something that has been read.
+type Raw<'f, 'a> = &'f dyn Fn() -> Result<&'a RawValue, Error>;
 
 /// Says where something stands, for an error.
 pub(super) type At<'f> = &'f dyn Fn() -> String;

@@ -95,7 +95,7 @@ fn system<'a>(
         None | Some(TextOr::Null) => Ok(Vec::new()),
         Some(TextOr::Text(text)) => Ok(vec![Content::Text(text.into()).into()]),
         Some(TextOr::Other(blocks)) => {
-            reader.blocks(blocks, || again.system().ok_or_else(|| missing("system")), &|| "system".into())
+            reader.blocks(blocks, &|| again.system().ok_or_else(|| missing("system")), &|| "system".into())
         }
     }
 }
@@ -120,7 +120,7 @@ fn turns<'a>(
             TextOr::Text(text) => vec![Content::Text(text.into()).into()],
             TextOr::Other(blocks) => {
                 let raw = || again.content(index).ok_or_else(|| missing(&at("content")));
-                reader.blocks(blocks, raw, &|| at("content"))?
+                reader.blocks(blocks, &raw, &|| at("content"))?
             }
             TextOr::Null => return Err(missing(&at("content"))),
         };
@@ -365,6 +365,31 @@ mod tests {
         );
         assert!(matches!(&parts[4].content, Content::Opaque { kind, .. } if kind == "document"));
         assert_eq!(request.extras[0].field, "messages[].content[].citations");
+    }
+
+    #[test]
+    fn a_result_is_read_alike_in_whatever_order_it_stands() {
+        let inside = r#"[{"type":"text","text":"a\nb","citations":[]},{"type":"tool_reference","tool_name":"f"},
+            {"type":"image","source":{"type":"url","url":"u"}},{"type":"tool_result","content":"c"}]"#;
+        let result = |members: String| {
+            let body = format!(
+                r#"{{"max_tokens":9,"messages":[{{"role":"user","content":[{{"type":"text","text":"q"}},{{{members}}}]}}]}}"#
+            );
+            let request = decoded(&body);
+            format!("{:?}", request.turns[0].parts[1].content)
+        };
+
+        let first = result(format!(r#""type":"tool_result","tool_use_id":"t","content":{inside}"#));
+        let last = result(format!(r#""content":{inside},"tool_use_id":"t","type":"tool_result""#));
+        let plain = [r#""type":"tool_result","content":"x\n""#, r#""content":"x\n","type":"tool_result""#]
+            .map(|members| result(format!(r#"{members},"tool_use_id":"t""#)));
+
+        assert_eq!(first, last);
+        assert!(first.contains(r#"{"type":"tool_reference","tool_name":"f"}"#), "{first}");
+        assert!(first.contains(r#"{"type":"tool_result","content":"c"}"#), "{first}");
+        assert!(first.contains(r#"Text("a\nb")"#) && first.contains(r#"Url("u")"#), "{first}");
+        assert_eq!(plain[0], plain[1]);
+        assert!(plain[0].contains(r#"Text("x\n")"#), "{}", plain[0]);
     }
 
     /// C17, C51

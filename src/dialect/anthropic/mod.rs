@@ -33,17 +33,19 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 use memchr::memmem::Finder;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use self::codec::AnthropicCodec;
 use super::proof;
 use super::{
-    Closing, Codec, Dialect, GEMINI, LimitHeaders, Sent, gemini,
+    Closing, Codec, Dialect, GEMINI, LimitHeaders, MOST_SEARCHES, Sent, assembled, exact, gemini,
     json::{self, Member, span},
+    text::Str,
 };
 use crate::{
-    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    Error, Kind, Payload, Target, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    price::Tier,
 };
 
 /// `POST /v1/messages`.
@@ -66,6 +68,46 @@ struct Shallow<'a> {
     model: &'a RawValue,
     stream: Option<bool>,
     max_tokens: Option<u64>,
+    #[serde(borrow)]
+    service_tier: Option<Str<'a>>,
+    #[serde(borrow)]
+    speed: Option<Str<'a>>,
+    #[serde(borrow)]
+    tools: Option<Vec<ShallowTool<'a>>>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    mcp_servers: Option<Vec<IgnoredAny>>,
+    container: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct ShallowTool<'a> {
+    #[serde(borrow)]
+    r#type: Option<Str<'a>>,
+    max_uses: Option<u64>,
+}
+
+impl Shallow<'_> {
+    fn tier(&self) -> Option<Tier> {
+        match self.speed.as_deref() {
+            Some("fast") => Some(Tier::Fast),
+            _ => Tier::asked(self.service_tier.as_deref()),
+        }
+    }
+
+    /// The most searches of the web, and whether the provider reads more than what is here.
+    fn reads(&self) -> (u64, bool) {
+        let is = |tool: &&ShallowTool<'_>, kinds: &[&str]| {
+            tool.r#type.as_deref().is_some_and(|kind| kinds.iter().any(|other| kind.starts_with(other)))
+        };
+        let tools = || self.tools.iter().flatten();
+        let searches = tools().filter(|tool| is(tool, &["web_search"]));
+        let searches =
+            searches.map(|tool| tool.max_uses.unwrap_or(MOST_SEARCHES)).fold(0, u64::saturating_add);
+        let runs_tools = tools().any(|tool| is(&tool, &["web_search", "web_fetch", "code_execution"]));
+        let has_servers = self.mcp_servers.as_ref().is_some_and(|servers| !servers.is_empty());
+        (searches, runs_tools || has_servers || self.container.is_some())
+    }
 }
 
 impl Dialect for Anthropic {
@@ -90,23 +132,36 @@ impl Dialect for Anthropic {
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        let shallow: Shallow<'_> = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
+        let (searches, reads_more) = shallow.reads();
         Ok(Head {
+            tier: shallow.tier(),
+            searches,
+            reads_more,
             model: json::model(shallow.model)?,
             stream: shallow.stream.unwrap_or(false),
             include_usage: true,
             max_output: shallow.max_tokens,
             choices: 1,
             model_at: Some(span(body, shallow.model.get())),
+            metadata_at: shallow.metadata.map(|raw| span(body, raw.get())),
             ..Head::default()
         })
     }
 
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        assembled::asked(payload)
+    }
+
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
-        if USAGE.value(json) != Some(b'{') {
-            return false;
-        }
-        usage::merge_of(json, tokens)
+        let mut work = Work::from(*tokens);
+        let is_said = self.read_work(json, &mut work);
+        *tokens = work.tokens;
+        is_said
+    }
+
+    fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
+        USAGE.value(json) == Some(b'{') && usage::merge_of(json, work)
     }
 
     fn output_bytes(&self, event: &sse::Event) -> usize {
@@ -212,6 +267,24 @@ mod tests {
 
     fn event(name: &'static str, data: &'static str) -> sse::Event {
         sse::Event { raw: Bytes::new(), name: name.into(), data: data.into() }
+    }
+
+    #[test]
+    fn what_is_asked_for_beside_the_answer_is_seen() {
+        let asks = |rest: &str| {
+            let (parts, ()) = http::Request::new(()).into_parts();
+            let head = ANTHROPIC.peek(&parts, &format!(r#"{{"model":"m",{rest}}}"#)).unwrap();
+            (head.tier, head.searches, head.reads_more)
+        };
+
+        assert_eq!(asks(r#""service_tier":"auto","tools":[{"name":"web_search"}]"#), (None, 0, false));
+        assert_eq!(asks(r#""service_tier":"standard_only""#), (Some(Tier::Standard), 0, false));
+        assert_eq!(asks(r#""speed":"fast""#), (Some(Tier::Fast), 0, false));
+        let searches =
+            r#""tools":[{"type":"web_search_20260318","name":"web_search","max_uses":3},{"type":"custom"}]"#;
+        assert_eq!(asks(searches), (None, 3, true));
+        assert_eq!(asks(r#""tools":[{"type":"bash_20250124"}],"mcp_servers":[]"#), (None, 0, false));
+        assert_eq!(asks(r#""mcp_servers":[{"url":"https://a.example"}]"#), (None, 0, true));
     }
 
     #[test]

@@ -10,37 +10,53 @@ use super::{
     wire::{read, write},
 };
 use crate::{
-    Tokens,
-    dialect::{canonical::Text, json},
+    Tokens, Units, Work,
+    dialect::{canonical::Text, json, text::Str},
+    price::Tier,
 };
 
 /// Usage stands at the top of an answer and of `message_delta`, and in the message of `message_start`.
 #[derive(Deserialize)]
-struct WithUsage {
-    usage: Option<Usage>,
-    message: Option<Message>,
+struct WithUsage<'a> {
+    #[serde(borrow)]
+    usage: Option<Usage<'a>>,
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Message {
-    usage: Option<Usage>,
+struct Message<'a> {
+    #[serde(borrow)]
+    usage: Option<Usage<'a>>,
 }
 
-impl WithUsage {
-    fn usage(self) -> Option<Usage> {
+impl<'a> WithUsage<'a> {
+    fn usage(self) -> Option<Usage<'a>> {
         self.usage.or_else(|| self.message?.usage)
     }
 }
 
 /// Token counts as Anthropic writes them: `input_tokens` leaves out what the cache had or took.
 #[derive(Debug, Default, Deserialize)]
-struct Usage {
+struct Usage<'a> {
     input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_creation: Option<CacheCreation>,
     output_tokens: Option<u64>,
     output_tokens_details: Option<OutputDetails>,
+    #[serde(borrow)]
+    service_tier: Option<Str<'a>>,
+    #[serde(borrow)]
+    speed: Option<Str<'a>>,
+    #[serde(borrow)]
+    inference_geo: Option<Str<'a>>,
+    server_tool_use: Option<ServerTools>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ServerTools {
+    web_search_requests: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,7 +69,7 @@ struct OutputDetails {
     thinking_tokens: Option<u64>,
 }
 
-impl Usage {
+impl Usage<'_> {
     /// What is said replaces what was known; what is not said stays.
     fn merge_into(&self, tokens: &mut Tokens) {
         let fresh = self.input_tokens.unwrap_or(tokens.fresh());
@@ -71,21 +87,38 @@ impl Usage {
     }
 }
 
-/// Merges what a provider counted in an answer or an event into `tokens`; says whether it did.
-pub(super) fn merge_of(body: &[u8], tokens: &mut Tokens) -> bool {
-    let usage = match USAGE.near_the_end::<Option<Usage>>(body) {
+impl Usage<'_> {
+    /// The same for what is counted beside tokens.
+    fn merge_units(&self, units: &mut Units) {
+        units.tier = match (self.speed.as_deref(), &self.service_tier) {
+            (Some("fast"), _) => Tier::Fast,
+            (_, None) => units.tier,
+            // It may have been said before that it is fast.
+            (None, Some(_)) if units.tier == Tier::Fast => Tier::Fast,
+            (_, Some(tier)) => Tier::named(tier),
+        };
+        units.in_us = self.inference_geo.as_ref().map_or(units.in_us, |geo| **geo == *"us");
+        let searches = self.server_tool_use.as_ref().and_then(|tools| tools.web_search_requests);
+        units.web_searches = searches.unwrap_or(units.web_searches);
+    }
+}
+
+/// Merges what a provider counted in an answer or an event into `work`; says whether it did.
+pub(super) fn merge_of(body: &[u8], work: &mut Work) -> bool {
+    let usage = match USAGE.near_the_end::<Option<Usage<'_>>>(body) {
         Some(usage) => usage,
-        None => json::parse::<WithUsage>(body).ok().and_then(WithUsage::usage),
+        None => json::parse::<WithUsage<'_>>(body).ok().and_then(WithUsage::usage),
     };
     if let Some(usage) = &usage {
-        usage.merge_into(tokens);
+        usage.merge_into(&mut work.tokens);
+        usage.merge_units(&mut work.units);
     }
     usage.is_some()
 }
 
 /// Merges what a provider counted into `tokens`: what is said replaces what was known.
 pub(super) fn merge(raw: &RawValue, tokens: &mut Tokens) {
-    if let Ok(usage) = serde_json::from_str::<Usage>(raw.get()) {
+    if let Ok(usage) = serde_json::from_str::<Usage<'_>>(raw.get()) {
         usage.merge_into(tokens);
     }
 }
@@ -120,5 +153,39 @@ pub(super) fn write<'a>(tokens: &Tokens, service_tier: Option<&'a str>) -> write
             "batch" => Some("batch"),
             _ => None,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_at_the_beginning_stays_and_what_tools_have_used_comes_to_it() {
+        let mut work = Work::default();
+
+        merge_of(
+            br#"{"message":{"usage":{"input_tokens":5,"output_tokens":1,"service_tier":"priority","inference_geo":"us"}}}"#,
+            &mut work,
+        );
+        merge_of(br#"{"usage":{"output_tokens":9,"server_tool_use":{"web_search_requests":3}}}"#, &mut work);
+
+        assert_eq!((work.tokens.input, work.tokens.output), (5, 9));
+        assert_eq!((work.units.tier, work.units.in_us, work.units.web_searches), (Tier::Priority, true, 3));
+    }
+
+    #[test]
+    fn what_was_fast_is_charged_so() {
+        for usage in
+            [r#"{"service_tier":"standard","speed":"fast"}"#, r#"{"speed":"fast","service_tier":null}"#]
+        {
+            let mut work = Work::default();
+            merge_of(format!(r#"{{"usage":{usage}}}"#).as_bytes(), &mut work);
+            merge_of(br#"{"usage":{"output_tokens":1,"service_tier":"standard"}}"#, &mut work);
+            assert_eq!(work.units.tier, Tier::Fast, "{usage}");
+        }
+        let mut work = Work::default();
+        merge_of(br#"{"usage":{"service_tier":"standard","speed":"standard"}}"#, &mut work);
+        assert_eq!(work.units.tier, Tier::Standard);
     }
 }

@@ -33,7 +33,7 @@ use super::{
     json::{self, Member},
 };
 use crate::{
-    Error, Payload, Tokens,
+    Error, Payload, Tokens, Work,
     body::{Framing, sse},
     error::Reply,
     exchange::RequestId,
@@ -77,7 +77,14 @@ impl Dialect for Bedrock {
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
-        USAGE.value(json) == Some(b'{') && usage::merge_of(json, tokens)
+        let mut work = Work::from(*tokens);
+        let is_said = self.read_work(json, &mut work);
+        *tokens = work.tokens;
+        is_said
+    }
+
+    fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
+        USAGE.value(json) == Some(b'{') && usage::merge_of(json, work)
     }
 
     fn output_bytes(&self, event: &sse::Event) -> usize {

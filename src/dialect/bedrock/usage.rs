@@ -3,11 +3,18 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Tokens, dialect::json};
+use crate::{Tokens, Work, dialect::json, price::Tier};
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct WithUsage {
     usage: Option<Usage>,
+    service_tier: Option<ServiceTier>,
+}
+
+#[derive(Deserialize)]
+struct ServiceTier {
+    r#type: Option<String>,
 }
 
 /// Token counts as Bedrock writes them: `inputTokens` leaves out what the cache had or took.
@@ -49,13 +56,16 @@ impl Usage {
     }
 }
 
-/// Merges what was counted in an answer or an event into `tokens`; says whether there was anything.
-pub(super) fn merge_of(body: &[u8], tokens: &mut Tokens) -> bool {
-    let usage = json::parse::<WithUsage>(body).ok().and_then(|body| body.usage);
-    if let Some(usage) = &usage {
-        usage.merge_into(tokens);
+/// Merges what was counted in an answer or an event into `work`; says whether there was anything.
+pub(super) fn merge_of(body: &[u8], work: &mut Work) -> bool {
+    let Ok(WithUsage { usage: Some(usage), service_tier }) = json::parse::<WithUsage>(body) else {
+        return false;
+    };
+    usage.merge_into(&mut work.tokens);
+    if let Some(tier) = service_tier.and_then(|tier| tier.r#type) {
+        work.units.tier = Tier::named(&tier);
     }
-    usage.is_some()
+    true
 }
 
 /// Merges what was counted into `tokens`.
@@ -70,9 +80,9 @@ mod tests {
     use super::*;
 
     fn read(usage: &str) -> Tokens {
-        let mut tokens = Tokens::default();
-        assert!(merge_of(format!("{{\"usage\":{usage}}}").as_bytes(), &mut tokens));
-        tokens
+        let mut work = Work::default();
+        assert!(merge_of(format!("{{\"usage\":{usage}}}").as_bytes(), &mut work));
+        work.tokens
     }
 
     /// §8 of the translation
@@ -103,6 +113,6 @@ mod tests {
         ));
 
         assert_eq!((tokens.input, tokens.cache_write, tokens.cache_write_1h), (u64::MAX, 0, 3));
-        assert!(!merge_of(b"{}", &mut Tokens::default()) && !merge_of(b"nonsense", &mut Tokens::default()));
+        assert!(!merge_of(b"{}", &mut Work::default()) && !merge_of(b"nonsense", &mut Work::default()));
     }
 }

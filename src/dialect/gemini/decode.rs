@@ -292,6 +292,18 @@ mod tests {
         request.extras.iter().map(|extra| extra.field.to_string()).collect()
     }
 
+    /// C116
+    #[test]
+    fn the_wish_for_arguments_in_pieces_is_kept_for_those_who_understand_it() {
+        let config =
+            r#""toolConfig":{"functionCallingConfig":{"mode":"AUTO","streamFunctionCallArguments":true}}"#;
+
+        let body = with(config);
+        let request = decoded(&body);
+
+        assert_eq!(extras(&request), ["toolConfig.functionCallingConfig.streamFunctionCallArguments"]);
+    }
+
     /// C34
     #[test]
     fn a_conversation_with_functions_is_understood() {

@@ -46,12 +46,15 @@ use serde::{Deserialize, de::IgnoredAny};
 pub(super) use self::error::is_error;
 use self::{codec::GeminiCodec, path::Method, wire::read::Whole};
 use super::{
-    Closing, Codec, Dialect, LimitHeaders, Sent,
+    Closing, Codec, Dialect, LimitHeaders, MOST_SEARCHES, Sent, exact,
     json::{self, Member},
     schema::Members,
     text::Str,
 };
-use crate::{Error, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
+use crate::{
+    Error, Payload, Target, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    price::Tier,
+};
 
 /// `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`.
 pub static GEMINI: Gemini = Gemini;
@@ -61,6 +64,7 @@ pub static GEMINI: Gemini = Gemini;
 pub struct Gemini;
 
 static USAGE: Member = Member::new(|| Finder::new(b"\"usageMetadata\""));
+static GROUNDING: Member = Member::new(|| Finder::new(b"\"groundingMetadata\""));
 static TEXT: Member = Member::new(|| Finder::new(b"\"text\""));
 static ARGS: Member = Member::new(|| Finder::new(b"\"args\""));
 static FINISH_REASON: Member = Member::new(|| Finder::new(b"\"finishReason\""));
@@ -68,9 +72,35 @@ static BLOCK_REASON: Member = Member::new(|| Finder::new(b"\"blockReason\""));
 static ERROR: Member = Member::new(|| Finder::new(b"\"error\""));
 
 #[derive(Deserialize)]
-struct Shallow {
+struct Shallow<'a> {
+    #[serde(borrow, rename = "serviceTier", alias = "service_tier")]
+    service_tier: Option<Str<'a>>,
+    #[serde(rename = "cachedContent", alias = "cached_content")]
+    cached_content: Option<IgnoredAny>,
+    #[serde(default)]
+    tools: Option<Vec<ShallowTool>>,
     #[serde(rename = "generationConfig", alias = "generation_config")]
     generation_config: Option<ShallowConfig>,
+}
+
+/// A tool that the provider runs.
+#[derive(Deserialize)]
+struct ShallowTool {
+    #[serde(rename = "googleSearch", alias = "google_search", alias = "googleSearchRetrieval")]
+    search: Option<IgnoredAny>,
+    #[serde(rename = "urlContext", alias = "url_context")]
+    url_context: Option<IgnoredAny>,
+    #[serde(rename = "codeExecution", alias = "code_execution")]
+    code_execution: Option<IgnoredAny>,
+    #[serde(rename = "fileSearch", alias = "file_search")]
+    file_search: Option<IgnoredAny>,
+}
+
+impl ShallowTool {
+    fn reads_more(&self) -> bool {
+        let tools = [self.search, self.url_context, self.code_execution, self.file_search];
+        tools.iter().any(Option::is_some)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -101,25 +131,37 @@ impl Dialect for Gemini {
 
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
         let model = path::model(parts)?;
-        let shallow: Shallow = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
         let config = shallow.generation_config.unwrap_or_default();
+        let tools = shallow.tools.unwrap_or_default();
+        let searches = tools.iter().any(|tool| tool.search.is_some());
         Ok(Head {
             model,
             stream: is_stream(parts),
             include_usage: true,
+            tier: Tier::asked(shallow.service_tier.as_deref()),
+            searches: if searches { MOST_SEARCHES } else { 0 },
+            reads_more: shallow.cached_content.is_some() || tools.iter().any(ShallowTool::reads_more),
             max_output: config.max_output_tokens.and_then(Whole::count),
             choices: config.candidate_count.and_then(|count| count.0.try_into().ok()).unwrap_or(1),
             ..Head::default()
         })
     }
 
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        Some(payload.streamed())
+    }
+
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
-        if USAGE.value(json) != Some(b'{') {
-            return false;
-        }
-        let counted = usage::of(json);
-        *tokens = counted.unwrap_or(*tokens);
-        counted.is_some()
+        let mut work = Work::from(*tokens);
+        let is_said = self.read_work(json, &mut work);
+        *tokens = work.tokens;
+        is_said
+    }
+
+    fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
+        let may_say = USAGE.value(json) == Some(b'{') || GROUNDING.value(json) == Some(b'{');
+        may_say && usage::merge_of(json, work)
     }
 
     fn output_bytes(&self, event: &sse::Event) -> usize {
@@ -259,6 +301,22 @@ mod tests {
 
     fn event(data: &'static str) -> sse::Event {
         sse::Event { raw: format!("data: {data}\r\n\r\n").into(), name: Bytes::new(), data: data.into() }
+    }
+
+    #[test]
+    fn what_the_provider_does_by_itself_is_seen() {
+        let asks = |body| {
+            let head = peek("/v1/models/m:generateContent", body).unwrap();
+            (head.tier, head.searches, head.reads_more)
+        };
+
+        assert_eq!(asks(r#"{"tools":[{"functionDeclarations":[]}]}"#), (None, 0, false));
+        assert_eq!(
+            asks(r#"{"tools":[{"googleSearch":{}}],"serviceTier":"flex"}"#),
+            (Some(Tier::Flex), MOST_SEARCHES, true)
+        );
+        assert_eq!(asks(r#"{"tools":[{"url_context":{}}]}"#), (None, 0, true));
+        assert_eq!(asks(r#"{"cachedContent":"cachedContents/1"}"#), (None, 0, true));
     }
 
     #[test]

@@ -192,6 +192,21 @@ mod tests {
 
     const STOP: &str = r#","finishReason":"STOP""#;
 
+    /// C116
+    #[test]
+    fn arguments_in_pieces_that_nobody_asked_for_are_not_taken_for_a_call_without_any() {
+        let (_, error) = decoded(&[
+            &chunk(r#"{"functionCall":{"name":"f","willContinue":true}}"#, ""),
+            &chunk(
+                r#"{"functionCall":{"partialArgs":[{"jsonPath":"$.a","stringValue":"b"}],"willContinue":true}}"#,
+                "",
+            ),
+            &chunk(r#"{"functionCall":{}}"#, STOP),
+        ]);
+
+        assert_eq!(error.unwrap().kind(), Kind::Upstream);
+    }
+
     /// T27, C33, C115
     #[test]
     fn a_stream_is_understood_and_its_last_counts_win() {

@@ -188,6 +188,18 @@ mod tests {
         assert_eq!(encoded.lost, ["tools[].custom.format".into()]);
     }
 
+    /// C116
+    #[test]
+    fn arguments_are_never_asked_for_in_pieces() {
+        for stream in [false, true] {
+            for choice in [ToolChoice::Auto, ToolChoice::Required, ToolChoice::Named("f".into())] {
+                let (body, _) = encoded(&Request { stream, ..with_choice(choice) });
+
+                assert!(!body.to_string().contains("streamFunctionCallArguments"), "{body}");
+            }
+        }
+    }
+
     /// C45, C50, C51
     #[test]
     fn what_gemini_lacks_is_reported() {

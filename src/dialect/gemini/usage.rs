@@ -1,12 +1,13 @@
 //! Token counts and the class of service, in both directions.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{USAGE, wire::write};
+use super::{GROUNDING, USAGE, wire::write};
 use crate::{
-    Tokens,
+    Tokens, Units, Work,
     dialect::{canonical::Text, json, text::Str},
+    price::Tier,
 };
 
 /// Token counts as Gemini writes them, those that are zero left out: the prompt includes what was cached
@@ -22,12 +23,40 @@ struct Usage<'a> {
     thoughts_token_count: u64,
     total_token_count: u64,
     #[serde(borrow)]
+    prompt_tokens_details: Option<Vec<Modality<'a>>>,
+    #[serde(borrow)]
+    candidates_tokens_details: Option<Vec<Modality<'a>>>,
+    #[serde(borrow)]
     traffic_type: Option<Str<'a>>,
     #[serde(borrow)]
     service_tier: Option<Str<'a>>,
 }
 
+/// How many of the tokens are of one kind.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Modality<'a> {
+    #[serde(borrow)]
+    modality: Option<Str<'a>>,
+    token_count: Option<u64>,
+}
+
+fn of_kinds(details: &Option<Vec<Modality<'_>>>, kinds: &[&str]) -> u64 {
+    let details = details.iter().flatten();
+    let of_kind =
+        details.filter(|detail| detail.modality.as_deref().is_some_and(|kind| kinds.contains(&kind)));
+    of_kind.filter_map(|detail| detail.token_count).fold(0, u64::saturating_add)
+}
+
 impl Usage<'_> {
+    /// What is counted beside text; images that are read cost what text does.
+    fn merge_units(&self, units: &mut Units) {
+        units.media_input = of_kinds(&self.prompt_tokens_details, &["AUDIO"]);
+        units.media_output = of_kinds(&self.candidates_tokens_details, &["AUDIO", "IMAGE"]);
+        let tier = self.service_tier.as_deref().or(self.traffic_type.as_deref());
+        units.tier = tier.map_or(units.tier, Tier::named);
+    }
+
     fn tokens(&self) -> Tokens {
         let input = self.prompt_token_count.saturating_add(self.tool_use_prompt_token_count);
         // Some servers count thoughts as part of the candidates; the total tells them apart.
@@ -44,19 +73,59 @@ impl Usage<'_> {
     }
 }
 
-/// The counts of a whole answer or of a chunk; `None` if there are none.
-pub(super) fn of(body: &[u8]) -> Option<Tokens> {
+/// Merges all that a whole answer or a chunk says was used into `work`; says whether there were counts.
+pub(super) fn merge_of(body: &[u8], work: &mut Work) -> bool {
+    work.units.web_searches = work.units.web_searches.max(searches(body));
+    let Some(usage) = find(body) else { return false };
+    let tokens = usage.tokens();
+    if tokens.is_zero() {
+        return false;
+    }
+    work.tokens = tokens;
+    usage.merge_units(&mut work.units);
+    true
+}
+
+/// How often the web was searched for an answer.
+fn searches(body: &[u8]) -> u64 {
+    #[derive(Deserialize)]
+    struct Grounded {
+        candidates: Option<Vec<Candidate>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Candidate {
+        grounding_metadata: Option<Grounding>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Grounding {
+        web_search_queries: Option<Vec<IgnoredAny>>,
+        search_entry_point: Option<IgnoredAny>,
+    }
+    if GROUNDING.value(body) != Some(b'{') {
+        return 0;
+    }
+    let candidates = json::parse::<Grounded>(body).ok().and_then(|answer| answer.candidates);
+    let grounded = candidates.into_iter().flatten().filter_map(|candidate| candidate.grounding_metadata);
+    let queries = grounded.map(|grounding| {
+        let queries = grounding.web_search_queries.map_or(0, |queries| queries.len() as u64);
+        queries.max(grounding.search_entry_point.is_some().into())
+    });
+    queries.sum()
+}
+
+fn find(body: &[u8]) -> Option<Usage<'_>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct WithUsage<'a> {
         #[serde(borrow)]
         usage_metadata: Option<Usage<'a>>,
     }
-    let usage = match USAGE.near_the_end::<Option<Usage<'_>>>(body) {
+    match USAGE.near_the_end::<Option<Usage<'_>>>(body) {
         Some(usage) => usage,
         None => json::parse::<WithUsage<'_>>(body).ok().and_then(|body| body.usage_metadata),
-    };
-    Some(usage?.tokens()).filter(|tokens| !tokens.is_zero())
+    }
 }
 
 /// The counts and the class of service, in the words of OpenAI.
@@ -100,8 +169,13 @@ pub(super) fn write(tokens: &Tokens, service_tier: Option<&str>) -> write::Usage
 mod tests {
     use super::*;
 
+    fn used(body: &str) -> Option<Work> {
+        let mut work = Work::default();
+        merge_of(body.as_bytes(), &mut work).then_some(work)
+    }
+
     fn counted(usage: &str) -> Tokens {
-        of(format!(r#"{{"usageMetadata":{usage}}}"#).as_bytes()).unwrap()
+        used(&format!(r#"{{"usageMetadata":{usage}}}"#)).unwrap().tokens
     }
 
     #[test]
@@ -124,8 +198,24 @@ mod tests {
 
     #[test]
     fn no_counts_are_not_zero_counts() {
-        assert_eq!(of(br#"{"usageMetadata":{}}"#), None);
-        assert_eq!(of(br#"{"candidates":[]}"#), None);
+        assert_eq!(used(r#"{"usageMetadata":{}}"#), None);
+        assert_eq!(used(r#"{"candidates":[]}"#), None);
+    }
+
+    #[test]
+    fn searches_sound_and_the_class_of_service_are_counted() {
+        let said = used(
+            r#"{"candidates":[{"groundingMetadata":{"webSearchQueries":["a","b"],"searchEntryPoint":{}}}],
+            "usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":5,"trafficType":"ON_DEMAND_PRIORITY",
+            "promptTokensDetails":[{"modality":"TEXT","tokenCount":2},{"modality":"AUDIO","tokenCount":7}],
+            "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":4}]}}"#,
+        );
+
+        let units = said.unwrap().units;
+        assert_eq!((units.web_searches, units.tier), (2, Tier::Priority));
+        assert_eq!((units.media_input, units.media_output), (7, 4));
+        let opened = r#"{"candidates":[{"groundingMetadata":{}}],"usageMetadata":{"promptTokenCount":9}}"#;
+        assert_eq!(used(opened).unwrap().units, Units::default());
     }
 
     #[test]

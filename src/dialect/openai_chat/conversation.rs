@@ -86,7 +86,8 @@ impl<'e, 'a> Conversation<'e, 'a> {
     }
 
     fn content(&mut self, message: Message<'a>, path: message::Path<'_>) -> Result<Vec<Part<'a>>, Error> {
-        let mut parts = Vec::new();
+        // Most messages are one text.
+        let mut parts = Vec::with_capacity(1);
         message::content(message.content, path, self.extras, &mut parts)?;
         Ok(parts)
     }

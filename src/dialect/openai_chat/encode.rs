@@ -155,9 +155,13 @@ fn tools<'a>(
     facts: &ModelFacts,
     lost: &mut Lost,
 ) -> Vec<wire::Tool<'a>> {
-    let strict = !facts.lacks("strict_tools");
+    let takes_strict = !facts.lacks("strict_tools");
     let one = |tool: &'a Tool<'_>| match &tool.input {
-        ToolInput::Schema(schema) => Some(function(tool, schema.as_deref(), names, strict)),
+        ToolInput::Schema(schema) => {
+            lost.push_if(tool.strict == Some(true) && !takes_strict, "tools[].function.strict");
+            let strict = tool.strict.filter(|_| takes_strict);
+            Some(function(tool, schema.as_deref(), names, strict))
+        }
         ToolInput::Text(format) => Some(custom(tool, format.as_deref(), names)),
         ToolInput::Opaque { raw, .. } => {
             lost.push(&format!("tools[].{}", kind_of_tool(raw).unwrap_or(Str::from(&*tool.name)).0));
@@ -171,9 +175,8 @@ fn function<'a>(
     tool: &'a Tool<'_>,
     schema: Option<&'a RawValue>,
     names: &'a Names<'_>,
-    strict: bool,
+    strict: Option<bool>,
 ) -> wire::Tool<'a> {
-    let strict = tool.strict.filter(|_| strict);
     wire::Tool {
         kind: Some("function".into()),
         function: Some(wire::Function {
@@ -569,6 +572,7 @@ mod tests {
 
         assert_eq!(function(&target())["parameters"]["additionalProperties"], false);
         assert_eq!(function(&lacking), json!({"name": "f"}));
+        assert_eq!(sent(&strict, &lacking).1, ["tools[].function.strict"]);
     }
 
     #[test]

@@ -30,14 +30,14 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, MOST_SEARCHES, Sent, assembled, exact,
     json::{self, Member, span},
     openai_error,
     text::Str,
 };
 use crate::{
-    Error, Kind, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
-    target::ModelFacts,
+    Error, Kind, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    price::Tier, target::ModelFacts,
 };
 
 /// `POST /v1/chat/completions`.
@@ -64,8 +64,33 @@ struct Shallow<'a> {
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     n: Option<u32>,
+    #[serde(borrow)]
+    service_tier: Option<Str<'a>>,
+    #[serde(borrow)]
+    prompt_cache_options: Option<CacheOptions<'a>>,
+    web_search_options: Option<IgnoredAny>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    safety_identifier: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
+}
+
+/// How OpenAI is to keep a prompt in its cache.
+#[derive(Deserialize)]
+pub(super) struct CacheOptions<'a> {
+    #[serde(borrow)]
+    ttl: Option<Str<'a>>,
+}
+
+impl CacheOptions<'_> {
+    /// Whether that is longer than usual.
+    pub(super) fn keeps_long(&self) -> bool {
+        self.ttl.as_deref() == Some("12h")
+    }
 }
 
 /// An option is `None` for a member that is missing only: one that is null has a place in the text.
@@ -98,7 +123,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        let shallow: Shallow<'_> = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
         if shallow.models.is_some() {
             let message =
                 "models: only `model` can be asked for; the gateway's own routes have several targets";
@@ -112,6 +137,7 @@ impl Dialect for OpenAiChat {
             }
             None => None,
         };
+        let at = |raw: Option<&RawValue>| raw.map(|raw| span(body, raw.get()));
         Ok(Head {
             model: json::model(shallow.model)?,
             stream: shallow.stream.unwrap_or(false),
@@ -119,7 +145,13 @@ impl Dialect for OpenAiChat {
             max_output: shallow.max_completion_tokens.or(shallow.max_tokens),
             choices: shallow.n.unwrap_or(1),
             model_at: Some(span(body, shallow.model.get())),
+            user_at: at(shallow.safety_identifier.or(shallow.user)),
+            metadata_at: at(shallow.metadata),
             usage_at: options.map(|raw| span(body, raw)),
+            tier: Tier::asked(shallow.service_tier.as_deref()),
+            searches: if shallow.web_search_options.is_some() { MOST_SEARCHES } else { 0 },
+            reads_more: shallow.web_search_options.is_some(),
+            keeps_long: shallow.prompt_cache_options.is_some_and(|options| options.keeps_long()),
             ..Head::default()
         })
     }
@@ -140,6 +172,10 @@ impl Dialect for OpenAiChat {
         payload.edited(at, options)
     }
 
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        assembled::asked(payload)
+    }
+
     fn usage_is_extra(&self, head: &Head) -> bool {
         head.stream && !head.include_usage
     }
@@ -153,11 +189,15 @@ impl Dialect for OpenAiChat {
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
-        if USAGE.value(json) != Some(b'{') {
-            return false;
-        }
-        let counted = usage::of(json);
-        *tokens = counted.unwrap_or(*tokens);
+        let mut work = Work::from(*tokens);
+        let is_said = self.read_work(json, &mut work);
+        *tokens = work.tokens;
+        is_said
+    }
+
+    fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
+        let counted = (USAGE.value(json) == Some(b'{')).then(|| usage::of(json)).flatten();
+        *work = counted.unwrap_or(*work);
         counted.is_some()
     }
 
@@ -314,6 +354,28 @@ mod tests {
 
     fn event(data: &'static str) -> sse::Event {
         sse::Event { raw: format!("data: {data}\n\n").into(), name: Bytes::new(), data: data.into() }
+    }
+
+    #[test]
+    fn the_class_of_service_and_searches_are_seen() {
+        let head = peek(r#"{"model":"m","service_tier":"priority","web_search_options":{}}"#).unwrap();
+
+        assert_eq!((head.tier, head.searches, head.reads_more), (Some(Tier::Priority), MOST_SEARCHES, true));
+        let head = peek(r#"{"model":"m","service_tier":null,"web_search_options":null}"#).unwrap();
+        assert_eq!((head.tier, head.searches, head.reads_more), (None, 0, false));
+    }
+
+    #[test]
+    fn sound_searches_and_the_class_of_service_are_counted() {
+        let mut work = Work::default();
+        let said = br#"{"service_tier":"flex","usage":{"prompt_tokens":9,"completion_tokens":5,"num_search_queries":2,
+            "prompt_tokens_details":{"audio_tokens":7},"completion_tokens_details":{"audio_tokens":3}}}"#;
+
+        assert!(OPENAI_CHAT.read_work(said, &mut work));
+
+        assert_eq!((work.tokens.input, work.tokens.output), (9, 5));
+        assert_eq!((work.units.media_input, work.units.media_output), (7, 3));
+        assert_eq!((work.units.web_searches, work.units.tier), (2, Tier::Flex));
     }
 
     #[test]

@@ -9,7 +9,10 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{USAGE, wire::Groq};
-use crate::{Tokens, dialect::json};
+use crate::{
+    Tokens, Units, Work,
+    dialect::{json, tier},
+};
 
 /// The counts of one answer; all details are parts of the totals.
 #[derive(Debug, Default, Deserialize)]
@@ -26,6 +29,8 @@ struct Usage {
     num_cached_tokens: Count,
     /// The name of Together and Moonshot for it.
     cached_tokens: Count,
+    /// Perplexity's searches of the web.
+    num_search_queries: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -35,15 +40,32 @@ struct PromptDetails {
     cache_write_tokens: Count,
     /// DashScope's name for what was written.
     cache_creation_input_tokens: Count,
+    audio_tokens: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct CompletionDetails {
     reasoning_tokens: Count,
+    audio_tokens: Count,
+    /// OpenRouter's count of what was drawn.
+    image_tokens: Count,
 }
 
 impl Usage {
+    /// What is counted beside text.
+    fn units(&self) -> Units {
+        let prompt = self.prompt_tokens_details.as_ref();
+        let completion = self.completion_tokens_details.as_ref();
+        Units {
+            media_input: prompt.map_or(0, |details| details.audio_tokens.0),
+            media_output: completion
+                .map_or(0, |details| details.audio_tokens.0.saturating_add(details.image_tokens.0)),
+            web_searches: self.num_search_queries.0,
+            ..Units::default()
+        }
+    }
+
     fn tokens(&self) -> Tokens {
         let prompt = self.prompt_tokens_details.as_ref();
         let input = self.prompt_tokens.0;
@@ -126,16 +148,18 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// Reads the counts of a whole answer or of an event; `None` if there are none.
-pub(crate) fn of(json: &[u8]) -> Option<Tokens> {
-    match USAGE.near_the_end(json) {
-        Some(usage) => read(usage),
-        None => search(json),
-    }
+/// Reads all that a whole answer or an event says was used; `None` if it says nothing.
+pub(crate) fn of(json: &[u8]) -> Option<Work> {
+    let usage = match USAGE.near_the_end::<&RawValue>(json) {
+        Some(usage) => parse(usage)?,
+        None => search(json)?,
+    };
+    let units = Units { tier: tier::of(json), ..usage.units() };
+    Some(Work { tokens: usage.tokens(), units })
 }
 
 /// Reads the counts from wherever they may stand.
-fn search(json: &[u8]) -> Option<Tokens> {
+fn search(json: &[u8]) -> Option<Usage> {
     #[derive(Deserialize)]
     struct WithUsage<'a> {
         #[serde(borrow)]
@@ -145,14 +169,18 @@ fn search(json: &[u8]) -> Option<Tokens> {
     }
 
     let WithUsage { usage, x_groq } = json::parse(json).ok()?;
-    read(usage.or_else(|| x_groq?.usage)?)
+    parse(usage.or_else(|| x_groq?.usage)?)
 }
 
 /// Reads a `usage` member; `None` if there are no counts in it.
 pub(crate) fn read(raw: &RawValue) -> Option<Tokens> {
+    parse(raw).map(|usage| usage.tokens())
+}
+
+fn parse(raw: &RawValue) -> Option<Usage> {
     // A derived struct would also be read from an array.
     let object = Some(raw.get()).filter(|text| text.starts_with('{'))?;
-    serde_json::from_str::<Usage>(object).ok().map(|usage| usage.tokens())
+    serde_json::from_str(object).ok()
 }
 
 /// The `usage` member for a client.

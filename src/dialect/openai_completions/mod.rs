@@ -14,10 +14,7 @@ use http::{StatusCode, request::Parts};
 use memchr::memmem::Finder;
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{
-    Closing, Codec, Dialect, OPENAI_CHAT, Sent,
-    json::{self, Member},
-};
+use super::{Closing, Codec, Dialect, OPENAI_CHAT, Sent, exact, json::Member};
 use crate::{
     Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head, target::ModelFacts,
 };
@@ -93,7 +90,7 @@ impl Dialect for OpenAiCompletions {
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
         // What is read has the same names there.
         let head = OPENAI_CHAT.peek(parts, body)?;
-        let shallow: Shallow = json::read(body)?;
+        let shallow: Shallow = exact::read(body)?;
         let choices = head.choices.max(shallow.best_of.unwrap_or(1)).saturating_mul(shallow.prompt.count());
         Ok(Head { max_output: head.max_output.or(Some(USUAL_OUTPUT)), choices, ..head })
     }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, OPENAI_CHAT, Sent,
+    Closing, Codec, Dialect, OPENAI_CHAT, Sent, exact,
     json::{self, span},
     openai_chat, openai_error,
 };
@@ -29,6 +29,8 @@ pub struct OpenAiEmbeddings;
 struct Shallow<'a> {
     #[serde(borrow)]
     model: &'a RawValue,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
 }
 
 impl Dialect for OpenAiEmbeddings {
@@ -45,12 +47,13 @@ impl Dialect for OpenAiEmbeddings {
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        let shallow: Shallow<'_> = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
         Ok(Head {
             model: json::model(shallow.model)?,
             // Vectors are not tokens: nothing is charged for the output.
             max_output: Some(0),
             model_at: Some(span(body, shallow.model.get())),
+            user_at: shallow.user.map(|raw| span(body, raw.get())),
             ..Head::default()
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Makes, OpenAiEndpoint, Takes, fields::Fields, simple::tokens};
+use super::{Makes, OpenAiEndpoint, Takes, fields::Fields, simple::tokens, sound::longest};
 use crate::{Error, Tokens, Units, Work, payload::Head};
 
 pub(super) const SPEECH: OpenAiEndpoint = OpenAiEndpoint {
@@ -11,7 +11,7 @@ pub(super) const SPEECH: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Json,
     makes: Makes::Media,
-    keeps: None,
+    keeps: &[],
     ask: speak,
 };
 
@@ -21,7 +21,7 @@ pub(super) const TRANSCRIPTIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Form,
     makes: Makes::Text,
-    keeps: None,
+    keeps: &[],
     ask: listen,
 };
 
@@ -31,14 +31,12 @@ pub(super) const TRANSLATIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Form,
     makes: Makes::Text,
-    keeps: None,
+    keeps: &[],
     ask: listen,
 };
 
 /// Speech has about fifteen characters and twenty tokens in a second; this leaves room for slow voices.
 const TOKENS_OF_A_CHARACTER: f64 = 2.0;
-/// The lowest rate at which speech is usually recorded: 8 kilobits in a second.
-const BYTES_OF_A_SECOND: u64 = 1_000;
 /// Speech is heard as ten tokens in a second, and at most so many are written down of it.
 const TOKENS_OF_A_SECOND: u64 = 10;
 
@@ -64,7 +62,7 @@ fn listen(fields: &Fields<'_>, head: &mut Head) -> Result<Work, Error> {
     head.stream = fields.flag("stream")?;
     head.is_opaque = !head.stream && matches!(format.as_deref(), Some("text" | "srt" | "vtt"));
     let prompt = fields.text("prompt")?.unwrap_or_default();
-    let audio = fields.files("file").map(longest).sum::<Duration>();
+    let audio = fields.files("file")?.map(longest).sum::<Duration>();
     let heard = audio.as_secs().saturating_add(1).saturating_mul(TOKENS_OF_A_SECOND);
     Ok(Work {
         tokens: Tokens {
@@ -74,34 +72,4 @@ fn listen(fields: &Fields<'_>, head: &mut Head) -> Result<Work, Error> {
         },
         units: Units { media_input: heard, audio, ..Units::default() },
     })
-}
-
-/// How long a recording may be: as a WAV says, or as long as its bytes suffice for.
-fn longest(file: &[u8]) -> Duration {
-    let of_wav = || {
-        let header = file.get(..44)?;
-        let is_wav = header.starts_with(b"RIFF") && &header[8..16] == b"WAVEfmt ";
-        let rate = u32::from_le_bytes(header[28..32].try_into().ok()?);
-        // A rate that is too good to be true is none.
-        (is_wav && (BYTES_OF_A_SECOND..=1_000_000).contains(&rate.into())).then_some(u64::from(rate))
-    };
-    let rate = of_wav().unwrap_or(BYTES_OF_A_SECOND);
-    Duration::from_millis((file.len() as u64).saturating_mul(1_000) / rate + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_recording_is_as_long_as_its_bytes_may_last() {
-        let mut wav =
-            b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data".to_vec();
-        wav.resize(44 + 64_000, 0);
-
-        assert_eq!(longest(&wav).as_secs(), 2);
-        assert_eq!(longest(&[0; 64_000]).as_secs(), 64);
-        wav[28..32].fill(0xff);
-        assert_eq!(longest(&wav).as_secs(), 64);
-    }
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::form::{self, Part};
 use crate::{
     Error, Kind,
-    dialect::{json, text::Str},
+    dialect::{exact, json, text::Str},
     payload::{Head, ModelForm},
 };
 
@@ -53,6 +53,7 @@ impl<'a> Fields<'a> {
 
     /// A field that may stand there once, as what is no file; `null` is as good as none.
     fn get(&self, name: &str) -> Result<Option<Value<'a>>, Error> {
+        self.check(name)?;
         let value = match &self.all {
             All::Json(members) => members.get(name).map(|raw| Value::Json(raw.get())),
             All::Form(parts) => match Self::part(parts, name)? {
@@ -61,6 +62,20 @@ impl<'a> Fields<'a> {
             },
         };
         Ok(value.filter(|value| !matches!(value, Value::Json("null"))))
+    }
+
+    /// Refuses a field that others may take for the one with this name.
+    fn check(&self, name: &str) -> Result<(), Error> {
+        let is_like = |field: &str| exact::is_like(field.strip_suffix("[]").unwrap_or(field), name);
+        let is_misspelt = match &self.all {
+            All::Json(members) => members.0.iter().any(|(field, _)| is_like(field)),
+            All::Form(parts) => parts.iter().any(|part| is_like(part.name)),
+        };
+        if !is_misspelt {
+            return Ok(());
+        }
+        let message = format!("{name}: {}", exact::misspelt(name));
+        Err(Error::new(Kind::InvalidRequest, message).with_param(name))
     }
 
     fn part<'p>(parts: &'p [Part<'a>], name: &str) -> Result<Option<&'p Part<'a>>, Error> {
@@ -118,35 +133,48 @@ impl<'a> Fields<'a> {
     }
 
     /// The contents of the files in a field, or in the one with `[]` behind its name, as SDKs write lists.
-    pub(super) fn files(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn files(&self, name: &str) -> Result<impl Iterator<Item = &'a [u8]>, Error> {
+        self.check(name)?;
         let parts = match &self.all {
             All::Json(_) => &[][..],
             All::Form(parts) => parts,
         };
         let is_named =
             move |part: &&Part<'a>| part.name == name || part.name.strip_suffix("[]") == Some(name);
-        parts.iter().filter(is_named).map(|part| &self.body[part.at.clone()])
+        Ok(parts.iter().filter(is_named).map(|part| &self.body[part.at.clone()]))
     }
 
     /// The value of a JSON member as it is written.
-    pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
-        match &self.all {
+    pub(super) fn raw(&self, name: &str) -> Result<Option<&'a str>, Error> {
+        self.check(name)?;
+        Ok(match &self.all {
             All::Json(members) => members.get(name).map(RawValue::get),
             All::Form(_) => None,
-        }
+        })
+    }
+
+    /// Where the value of a JSON member stands.
+    pub(super) fn span_of(&self, name: &str) -> Result<Option<Range<usize>>, Error> {
+        Ok(self.raw(name)?.map(|raw| self.span(raw)))
     }
 
     /// Makes sure that a field is there.
     pub(super) fn require(&self, name: &str) -> Result<(), Error> {
-        let is_there = match &self.all {
+        if self.has(name)? { Ok(()) } else { Err(missing(name)) }
+    }
+
+    /// Whether a field is there.
+    pub(super) fn has(&self, name: &str) -> Result<bool, Error> {
+        self.check(name)?;
+        Ok(match &self.all {
             All::Json(members) => members.get(name).is_some(),
             All::Form(parts) => parts.iter().any(|part| part.name == name),
-        };
-        if is_there { Ok(()) } else { Err(missing(name)) }
+        })
     }
 
     /// Reads the model's name into `head`, or `default` where there is none.
     pub(super) fn model(&self, default: Option<&str>, head: &mut Head) -> Result<(), Error> {
+        self.check("model")?;
         match &self.all {
             All::Json(members) => match (members.get("model"), default) {
                 (Some(raw), _) => {
@@ -226,5 +254,47 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         }
 
         deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(name: &str, content: &str) -> String {
+        let field = |name: &str, content: &str| {
+            format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{content}\r\n")
+        };
+        [field("model", "cheap"), field(name, content), "--b--".into()].concat()
+    }
+
+    #[test]
+    fn a_field_that_others_may_take_for_the_one_that_is_read_is_refused() {
+        let read = |fields: &Fields<'_>| {
+            fields.model(None, &mut Head::default())?;
+            fields.whole("n")?;
+            fields.raw("images")?;
+            fields.has("seconds")?;
+            fields.files("mask").map(|_| ())
+        };
+        for (name, param) in
+            [("Model", "model"), ("N", "n"), ("Images", "images"), ("secondſ", "seconds"), ("Mask", "mask")]
+        {
+            let json = format!(r#"{{"model":"cheap","{name}":"9"}}"#);
+            let form = form(name, "9");
+
+            for fields in [Fields::of_json(&json), Fields::of_form(form.as_bytes(), "b")] {
+                assert_eq!(read(&fields.unwrap()).unwrap_err().param(), Some(param));
+            }
+        }
+        assert!(read(&Fields::of_json(r#"{"model":"cheap","returnDocuments":true}"#).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_file_in_a_list_is_named_exactly_too() {
+        let form = form("Image[]", "png");
+        let fields = Fields::of_form(form.as_bytes(), "b").unwrap();
+
+        assert_eq!(fields.files("image").map(|_| ()).unwrap_err().param(), Some("image"));
     }
 }

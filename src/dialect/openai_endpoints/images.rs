@@ -9,7 +9,7 @@ pub(super) const GENERATIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: Some("dall-e-2"),
     takes: Takes::Json,
     makes: Makes::Media,
-    keeps: None,
+    keeps: &[],
     ask: generate,
 };
 
@@ -19,7 +19,7 @@ pub(super) const EDITS: OpenAiEndpoint = OpenAiEndpoint {
     model: Some("gpt-image-1.5"),
     takes: Takes::Both,
     makes: Makes::Media,
-    keeps: None,
+    keeps: &[],
     ask: edit,
 };
 
@@ -40,10 +40,12 @@ fn generate(fields: &Fields<'_>, head: &mut Head) -> Result<Work, Error> {
 fn edit(fields: &Fields<'_>, head: &mut Head) -> Result<Work, Error> {
     fields.require("prompt")?;
     let prompt = fields.text("prompt")?.unwrap_or_default().len();
-    let files = fields.files("image").chain(fields.files("mask")).count() as u64;
+    let files = fields.files("image")?.chain(fields.files("mask")?).count() as u64;
     // As JSON they are references or data in a list.
-    let listed = ["image", "images", "mask"].iter().filter_map(|name| fields.raw(name));
-    let listed: u64 = listed.map(items).sum();
+    let mut listed = 0;
+    for name in ["image", "images", "mask"] {
+        listed += fields.raw(name)?.map_or(0, items);
+    }
     make(fields, head, prompt, files + listed)
 }
 

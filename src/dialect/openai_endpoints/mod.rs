@@ -1,4 +1,5 @@
-//! The endpoints of OpenAI's API that are passed through: images, sound, film, moderation, ranking.
+//! The endpoints of OpenAI's API that are passed through: images, sound, film, moderation, ranking; and
+//! [`batches`], which are more than a row.
 //!
 //! They are counted, charged and recorded like conversations, and never translated. Each is a row: where
 //! it is, what its requests look like, how the most that one may use is told from it, and how its answer
@@ -7,10 +8,12 @@
 //! Source: OpenAI's API description; for ranking, the documentation of Cohere, Jina and vLLM.
 
 mod audio;
+mod batches;
 mod fields;
 mod form;
 mod images;
 mod simple;
+mod sound;
 mod usage;
 mod videos;
 
@@ -20,8 +23,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, request::Parts};
 use serde::Deserialize;
 
+pub use self::batches::{OPENAI_BATCHES, OPENAI_FILES, OpenAiBatches, OpenAiFiles};
 use self::fields::Fields;
-use super::{Closing, Dialect, OPENAI_CHAT, Sent, json, openai_chat, openai_error, text::Str};
+use super::{Closing, Dialect, IdMember, OPENAI_CHAT, Sent, json, openai_chat, openai_error, text::Str};
 use crate::{
     Error, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head, preset::Object,
 };
@@ -67,8 +71,8 @@ pub struct OpenAiEndpoint {
     takes: Takes,
     /// What the tokens of the output are.
     makes: Makes,
-    /// What the ids begin with of what is made and kept.
-    keeps: Option<&'static str>,
+    /// The ids of what is made and kept.
+    keeps: &'static [IdMember],
     /// Reads what is asked for; the model has been read.
     ask: fn(&Fields<'_>, &mut Head) -> Result<Work, Error>,
 }
@@ -100,7 +104,7 @@ impl OpenAiEndpoint {
     fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
         let of = |prefix| path.strip_prefix(prefix)?.strip_prefix(self.path);
         let rest = ["/v1", "/openai/v1", ""].into_iter().find_map(of)?;
-        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/').filter(|_| self.keeps.is_some()) }
+        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/').filter(|_| !self.keeps.is_empty()) }
     }
 }
 
@@ -120,7 +124,7 @@ impl Dialect for OpenAiEndpoint {
         }
     }
 
-    fn prefix_of_ids(&self) -> Option<&'static str> {
+    fn ids(&self) -> &'static [IdMember] {
         self.keeps
     }
 
@@ -141,7 +145,7 @@ impl Dialect for OpenAiEndpoint {
 
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
         match (self.rest(parts.uri.path()), self.keeps) {
-            (Some(rest), Some(prefix)) if !rest.is_empty() => videos::kept(parts, rest, prefix, body),
+            (Some(rest), [id, ..]) if !rest.is_empty() => videos::kept(parts, rest, id.prefix, body),
             _ => self.head(&Fields::of_json(body)?),
         }
     }
@@ -185,7 +189,7 @@ impl Dialect for OpenAiEndpoint {
     fn error_in_answer(&self, body: &Bytes) -> Option<Error> {
         // A film that could not be made says so; that is a good answer.
         let is_thing = || Object::read(std::str::from_utf8(body).ok()?.trim_ascii())?.get("id");
-        openai_chat::error_in_answer(body).filter(|_| self.keeps.is_none() || is_thing().is_none())
+        openai_chat::error_in_answer(body).filter(|_| self.keeps.is_empty() || is_thing().is_none())
     }
 
     fn read_error(&self, reply: Reply) -> Error {

@@ -9,7 +9,7 @@ pub(super) const MODERATIONS: OpenAiEndpoint = OpenAiEndpoint {
     model: Some("omni-moderation-latest"),
     takes: Takes::Json,
     makes: Makes::Text,
-    keeps: None,
+    keeps: &[],
     ask: moderate,
 };
 
@@ -19,7 +19,7 @@ pub(super) const RERANK: OpenAiEndpoint = OpenAiEndpoint {
     model: None,
     takes: Takes::Json,
     makes: Makes::Text,
-    keeps: None,
+    keeps: &[],
     ask: rank,
 };
 
@@ -36,8 +36,8 @@ fn moderate(fields: &Fields<'_>, _: &mut Head) -> Result<Work, Error> {
 fn rank(fields: &Fields<'_>, _: &mut Head) -> Result<Work, Error> {
     fields.require("query")?;
     fields.require("documents")?;
-    let query = fields.raw("query").unwrap_or_default().len();
-    let documents = fields.raw("documents").unwrap_or_default();
+    let query = fields.raw("query")?.unwrap_or_default().len();
+    let documents = fields.raw("documents")?.unwrap_or_default();
     let count = count(documents);
     // The query is read together with each document.
     let read = query.saturating_mul(count).saturating_add(documents.len());

@@ -7,6 +7,7 @@ use http::{Method, request::Parts};
 use super::{Makes, OpenAiEndpoint, Takes, fields::Fields, simple::tokens};
 use crate::{
     Error, Kind, Tokens, Units, Work,
+    dialect::IdMember,
     own_ids::{Place, Seal},
     payload::{Head, Resource},
     percent,
@@ -18,9 +19,13 @@ pub(super) const VIDEOS: OpenAiEndpoint = OpenAiEndpoint {
     model: Some("sora-2"),
     takes: Takes::Both,
     makes: Makes::Media,
-    keeps: Some("video_"),
+    keeps: &[id("id"), id("task_id"), id("remixed_from_video_id")],
     ask: submit,
 };
+
+const fn id(name: &'static str) -> IdMember {
+    IdMember { name, prefix: "video_", tells_requests: false }
+}
 
 /// The longest film that a model makes of its own accord.
 const LONGEST: Duration = Duration::from_secs(15);
@@ -45,8 +50,10 @@ fn submit(fields: &Fields<'_>, head: &mut Head) -> Result<Work, Error> {
         None => fields.text("resolution")?,
         size => size,
     };
-    let references = ["input_reference", "image", "images"];
-    let images = references.iter().filter(|name| fields.require(name).is_ok()).count() as u64;
+    let mut images = 0;
+    for reference in ["input_reference", "image", "images"] {
+        images += u64::from(fields.has(reference)?);
+    }
     Ok(Work {
         tokens: Tokens {
             input: tokens(fields.text("prompt")?.unwrap_or_default().len()),
@@ -103,7 +110,7 @@ pub(super) fn kept(parts: &Parts, rest: &str, prefix: &str, body: &str) -> Resul
             fields.require("prompt")?;
             // It is made by the same model, as long and as large as the first one.
             for other in ["model", "seconds", "duration", "size", "resolution"] {
-                if fields.require(other).is_ok() {
+                if fields.has(other)? {
                     let message = format!("{other}: can't be changed in a remix");
                     return Err(Error::new(Kind::InvalidRequest, message).with_param(other));
                 }
@@ -120,7 +127,7 @@ pub(super) fn kept(parts: &Parts, rest: &str, prefix: &str, body: &str) -> Resul
     if let Some(variant) = variant.into_iter().find_map(|pair| pair.strip_prefix("variant=")) {
         path.extend(["?variant=", &*percent::segment(&percent::decoded(variant))]);
     }
-    let resource = Resource { method: parts.method.clone(), path: path.into(), target: place.target };
+    let resource = Resource { method: parts.method.clone(), path: path.into(), target: Some(place.target) };
     Ok(Head {
         model: place.model,
         max_output: Some(0),

@@ -25,7 +25,7 @@ mod stream_out;
 #[cfg(test)]
 mod testing;
 mod tools;
-mod usage;
+pub(super) mod usage;
 mod wire;
 
 pub use self::count::OPENAI_COUNT;
@@ -35,18 +35,19 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 use memchr::memmem::Finder;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, Sent,
+    Closing, Codec, Dialect, MOST_SEARCHES, Sent, assembled, exact,
     json::{self, Member, span},
+    openai_chat::CacheOptions,
     openai_error,
     text::Str,
 };
 use crate::{
-    Error, Kind, Payload, Target, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head,
-    target::ModelFacts,
+    Error, Kind, Payload, Target, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head,
+    price::Tier, target::ModelFacts,
 };
 
 /// `POST /v1/responses`.
@@ -70,6 +71,52 @@ struct Shallow<'a> {
     stream: Option<bool>,
     max_output_tokens: Option<u64>,
     background: Option<bool>,
+    #[serde(borrow)]
+    service_tier: Option<Str<'a>>,
+    #[serde(borrow)]
+    tools: Option<Vec<ShallowTool<'a>>>,
+    max_tool_calls: Option<u64>,
+    #[serde(borrow)]
+    prompt_cache_options: Option<CacheOptions<'a>>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    safety_identifier: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    previous_response_id: Option<IgnoredAny>,
+    conversation: Option<IgnoredAny>,
+    prompt: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct ShallowTool<'a> {
+    #[serde(borrow)]
+    r#type: Option<Str<'a>>,
+    model: Option<IgnoredAny>,
+}
+
+impl Shallow<'_> {
+    /// Refuses a tool that asks another model than the one that was checked.
+    fn check_tools(&self) -> Result<(), Error> {
+        let mut tools = self.tools.iter().flatten().enumerate();
+        let Some((index, _)) = tools.find(|(_, tool)| tool.model.is_some()) else { return Ok(()) };
+        let param = format!("tools[{index}].model");
+        let message = format!("{param}: only `model` can be asked for; images have an endpoint of their own");
+        Err(Error::new(Kind::InvalidRequest, message).with_param(param))
+    }
+
+    /// The most searches of the web, and whether the provider reads more than what is here.
+    fn reads(&self) -> (u64, bool) {
+        let is = |tool: &ShallowTool<'_>, kinds: &[&str]| {
+            tool.r#type.as_deref().is_some_and(|kind| kinds.iter().any(|other| kind.starts_with(other)))
+        };
+        let any = |kinds: &[&str]| self.tools.iter().flatten().any(|tool| is(tool, kinds));
+        let searches = if any(&["web_search"]) { self.max_tool_calls.unwrap_or(MOST_SEARCHES) } else { 0 };
+        let is_kept = self.previous_response_id.or(self.conversation).or(self.prompt).is_some();
+        let kinds = ["web_search", "file_search", "code_interpreter", "mcp", "image_generation", "shell"];
+        (searches, is_kept || any(&kinds))
+    }
 }
 
 impl Dialect for OpenAiResponses {
@@ -94,30 +141,47 @@ impl Dialect for OpenAiResponses {
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-        let shallow: Shallow<'_> = json::read(body)?;
+        let shallow: Shallow<'_> = exact::read(body)?;
         if shallow.background == Some(true) {
             let message =
                 "background: not available, because what is used after the answer is not known here";
             return Err(Error::new(Kind::InvalidRequest, message).with_param("background"));
         }
+        shallow.check_tools()?;
+        let (searches, reads_more) = shallow.reads();
+        let at = |raw: Option<&RawValue>| raw.map(|raw| span(body, raw.get()));
         Ok(Head {
             model: json::model(shallow.model)?,
             stream: shallow.stream.unwrap_or(false),
             include_usage: true,
+            tier: Tier::asked(shallow.service_tier.as_deref()),
+            searches,
+            reads_more,
+            keeps_long: shallow.prompt_cache_options.is_some_and(|options| options.keeps_long()),
             max_output: shallow.max_output_tokens,
             choices: 1,
             model_at: Some(span(body, shallow.model.get())),
+            user_at: at(shallow.safety_identifier.or(shallow.user)),
+            metadata_at: at(shallow.metadata),
             ..Head::default()
         })
     }
 
+    fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
+        assembled::asked(payload)
+    }
+
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {
+        let mut work = Work::from(*tokens);
+        let is_said = self.read_work(json, &mut work);
+        *tokens = work.tokens;
+        is_said
+    }
+
+    fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
         // Schemas and metadata may have a member of this name too, so its value says nothing yet.
-        if USAGE.value(json).is_none() {
-            return false;
-        }
-        let counted = usage::of(json);
-        *tokens = counted.unwrap_or(*tokens);
+        let counted = USAGE.value(json).and_then(|_| usage::of(json));
+        *work = counted.unwrap_or(*work);
         counted.is_some()
     }
 
@@ -244,6 +308,33 @@ mod tests {
         let unpaid = peek(r#"{"model":"m","background":true}"#);
         assert_eq!(unpaid.unwrap_err().param(), Some("background"));
         assert!(peek(r#"{"model":"m","background":false}"#).is_ok());
+    }
+
+    #[test]
+    fn no_tool_asks_another_model_behind_the_back_of_the_key() {
+        let tools = r#"{"model":"m","tools":[{"type":"function"},{"type":"image_generation","model":"gpt-image-1"}]}"#;
+
+        let error = peek(tools).unwrap_err();
+
+        assert_eq!((error.kind(), error.param()), (Kind::InvalidRequest, Some("tools[1].model")));
+        assert!(peek(r#"{"model":"m","tools":[{"type":"image_generation","model":null}]}"#).is_ok());
+    }
+
+    #[test]
+    fn what_the_provider_does_by_itself_is_seen() {
+        let asks = |rest: &str| {
+            let head = peek(&format!(r#"{{"model":"m",{rest}}}"#)).unwrap();
+            (head.tier, head.searches, head.reads_more)
+        };
+
+        assert_eq!(asks(r#""service_tier":"auto","tools":[{"type":"function"}]"#), (None, 0, false));
+        assert_eq!(asks(r#""service_tier":"default""#), (Some(Tier::Standard), 0, false));
+        assert_eq!(asks(r#""tools":[{"type":"web_search_preview"}]"#), (None, MOST_SEARCHES, true));
+        assert_eq!(asks(r#""max_tool_calls":2,"tools":[{"type":"web_search"}]"#), (None, 2, true));
+        assert_eq!(asks(r#""previous_response_id":"resp_1""#), (None, 0, true));
+        assert_eq!(asks(r#""previous_response_id":null,"tools":null"#), (None, 0, false));
+        let keeps = |ttl| peek(&format!(r#"{{"model":"m","prompt_cache_options":{{"ttl":"{ttl}"}}}}"#));
+        assert!(keeps("12h").unwrap().keeps_long && !keeps("30m").unwrap().keeps_long);
     }
 
     #[test]

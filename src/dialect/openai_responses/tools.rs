@@ -17,6 +17,7 @@ use crate::{
         json,
         lost::Lost,
         names::Names,
+        schema,
         text::Str,
         text_or::TextOr,
     },
@@ -61,10 +62,21 @@ fn one<'a>(
         }
     };
     extras.all("tools[].", tool.unknown, says_something);
-    // A function that doesn't say is strict here, and is not in any other dialect.
-    let strict = (&*kind == "function").then(|| tool.strict.unwrap_or(true));
+    let strict = tool.strict.or_else(|| by_default(&input, extras));
     let name = wire::qualified(namespace, name);
     Ok(Tool { name, description: tool.description.map(Text::from), input, strict, cache: None })
+}
+
+/// A function that doesn't say is strict here, whose schema OpenAI closes first if it has to, and is not
+/// strict in any other dialect. It stays strict where its schema is closed already: to close it would be
+/// to ask for arguments that the client has made optional.
+fn by_default<'a>(input: &ToolInput<'a>, extras: &mut Extras<'a>) -> Option<bool> {
+    let ToolInput::Schema(schema) = input else { return None };
+    if schema.as_deref().is_none_or(schema::is_closed) {
+        return Some(true);
+    }
+    extras.push("tools[].strict".into(), Cow::Borrowed(RawValue::TRUE));
+    None
 }
 
 /// A grammar stands one level deeper in the canonical form, which is that of chat completions.
@@ -234,15 +246,30 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_does_not_say_is_strict() {
+    fn a_function_that_does_not_say_is_strict_where_its_schema_is_closed() {
         // C43, C45
+        let closed = json!({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": false});
         let (chat, lost) = in_chat(json!({"tools": [
-            {"type": "function", "name": "f", "parameters": {"type": "object"}},
-            {"type": "function", "name": "g", "parameters": null, "strict": false}]}));
+            {"type": "function", "name": "f", "parameters": closed},
+            {"type": "function", "name": "g", "parameters": null},
+            {"type": "function", "name": "h", "parameters": null, "strict": false}]}));
 
-        assert_eq!(chat["tools"][0]["function"]["strict"], true);
-        assert_eq!(chat["tools"][1]["function"]["strict"], false);
+        let strict = |index: usize| chat["tools"][index]["function"]["strict"].clone();
+        assert_eq!([strict(0), strict(1), strict(2)], [json!(true), json!(true), json!(false)]);
+        assert_eq!(chat["tools"][0]["function"]["parameters"], closed);
         assert!(lost.is_empty());
+    }
+
+    #[test]
+    fn a_function_that_does_not_say_keeps_its_optional_arguments_and_is_reported() {
+        // C45
+        let open = json!({"type": "object", "properties": {"a": {"type": "string", "minLength": 3}}});
+        let tools = json!([{"type": "function", "name": "f", "parameters": open}]);
+
+        let (chat, lost) = in_chat(json!({"tools": tools}));
+
+        assert_eq!(chat["tools"][0]["function"], json!({"name": "f", "parameters": open}));
+        assert_eq!(lost, ["tools[].strict".into()]);
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! Token counts, as OpenAI writes them in responses: all details are parts of the totals.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Tokens, dialect::json};
+use crate::{
+    Tokens, Units, Work,
+    dialect::{json, text::Str, tier},
+};
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -28,12 +33,14 @@ struct OutputDetails {
     reasoning_tokens: u64,
 }
 
-/// Reads the counts of a whole answer or of an event; `None` if there are none.
-pub(crate) fn of(json: &[u8]) -> Option<Tokens> {
+/// Reads all that a whole answer or an event says was used; `None` if it says nothing.
+pub(crate) fn of(json: &[u8]) -> Option<Work> {
     #[derive(Deserialize)]
     struct WithUsage<'a> {
         #[serde(borrow)]
         usage: Option<&'a RawValue>,
+        #[serde(borrow)]
+        output: Option<&'a RawValue>,
         #[serde(borrow)]
         response: Option<Inner<'a>>,
     }
@@ -41,10 +48,43 @@ pub(crate) fn of(json: &[u8]) -> Option<Tokens> {
     struct Inner<'a> {
         #[serde(borrow)]
         usage: Option<&'a RawValue>,
+        #[serde(borrow)]
+        output: Option<&'a RawValue>,
     }
+    let WithUsage { usage, output, response } = json::parse(json).ok()?;
+    let Inner { usage, output } = if usage.is_some() { Inner { usage, output } } else { response? };
+    let tokens = read(usage?)?;
+    let (web_searches, code_sessions) = output.map(tools).unwrap_or_default();
+    let units = Units { web_searches, code_sessions, tier: tier::of(json), ..Units::default() };
+    Some(Work { tokens, units })
+}
 
-    let WithUsage { usage, response } = json::parse(json).ok()?;
-    read(usage.or_else(|| response?.usage)?)
+/// How often the web was searched, and in how many containers code was run.
+fn tools(output: &RawValue) -> (u64, u64) {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        r#type: Option<Str<'a>>,
+        #[serde(borrow)]
+        action: Option<&'a RawValue>,
+        #[serde(borrow)]
+        container_id: Option<Str<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Action<'a> {
+        #[serde(borrow)]
+        r#type: Option<Str<'a>>,
+    }
+    let items: Vec<Item<'_>> = serde_json::from_str(output.get()).unwrap_or_default();
+    let called = |name: &'static str| items.iter().filter(move |item| item.r#type.as_deref() == Some(name));
+    // Opening a page that was found and looking for something in it are no searches.
+    let is_search = |item: &&Item<'_>| {
+        let action = item.action.and_then(|action| serde_json::from_str::<Action<'_>>(action.get()).ok());
+        action.and_then(|action| action.r#type).is_none_or(|kind| *kind == *"search")
+    };
+    let containers: HashSet<_> =
+        called("code_interpreter_call").map(|item| item.container_id.as_deref()).collect();
+    (called("web_search_call").filter(is_search).count() as u64, containers.len() as u64)
 }
 
 /// Reads a `usage` member; `None` if there are no counts in it.
@@ -83,6 +123,7 @@ impl From<&Tokens> for Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::price::Tier;
 
     #[test]
     fn counts_come_out_as_they_went_in() {
@@ -92,6 +133,24 @@ mod tests {
 
         assert_eq!(tokens.fresh(), 100);
         assert_eq!(serde_json::to_string(&Usage::from(&tokens)).unwrap(), json);
+    }
+
+    #[test]
+    fn searches_and_containers_are_counted_once() {
+        let answer = r#"{"type":"response.completed","response":{"service_tier":"priority","output":[
+            {"type":"web_search_call","id":"ws_1","action":{"type":"search","query":"a"}},
+            {"type":"web_search_call","id":"ws_2","action":{"type":"open_page","url":"https://a.example"}},
+            {"type":"web_search_call","id":"ws_3"},
+            {"type":"code_interpreter_call","container_id":"cntr_1"},
+            {"type":"code_interpreter_call","container_id":"cntr_1"},
+            {"type":"message","content":[]}],
+            "usage":{"input_tokens":3,"output_tokens":4}}}"#;
+
+        let work = of(answer.as_bytes()).unwrap();
+
+        assert_eq!((work.tokens.input, work.tokens.output), (3, 4));
+        assert_eq!((work.units.web_searches, work.units.code_sessions), (2, 1));
+        assert_eq!(work.units.tier, Tier::Priority);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is read: requests of clients, answers and events of providers.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::MapAccess};
 use serde_json::value::RawValue;
 
 use crate::dialect::{object::object, text::Str, text_or::TextOr};
@@ -65,13 +65,52 @@ object! {
         "name" name: Str<'a>,
         "input" input: &'a RawValue,
         "tool_use_id" tool_use_id: Str<'a>,
-        "content" content: &'a RawValue,
+        "content" content: Inner<'a> = inner,
         "is_error" is_error: bool,
         "thinking" thinking: Str<'a>,
         "signature" signature: Str<'a>,
         "data" data: Str<'a>,
         ..unknown
     }
+}
+
+object! {
+    /// A block inside of a tool's result.
+    Piece {
+        "type" kind: Str<'a>,
+        "cache_control" cache_control: CacheControl<'a>,
+        "text" text: Str<'a>,
+        "citations" citations: &'a RawValue,
+        "source" source: &'a RawValue,
+        "title" title: &'a RawValue,
+        ..unknown
+    }
+}
+
+impl<'a> From<Piece<'a>> for Block<'a> {
+    fn from(piece: Piece<'a>) -> Self {
+        let Piece { kind, cache_control, text, citations, source, title, unknown } = piece;
+        Self { kind, cache_control, text, citations, source, title, unknown, ..Self::default() }
+    }
+}
+
+/// What is inside of a block. A tool's result, which may be long, is read at once if the block has said before
+/// that it is one; what is inside of others is mostly not looked at.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Inner<'a> {
+    Read(TextOr<'a, Vec<Piece<'a>>>),
+    Raw(&'a RawValue),
+}
+
+fn inner<'de, A: MapAccess<'de>>(
+    block: &Block<'de>,
+    members: &mut A,
+) -> Result<Option<Inner<'de>>, A::Error> {
+    if block.kind.as_deref() == Some("tool_result") {
+        return Ok(members.next_value::<Option<_>>()?.map(Inner::Read));
+    }
+    Ok(members.next_value::<Option<_>>()?.map(Inner::Raw))
 }
 
 object! {

@@ -1,0 +1,258 @@
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use crate::target::ModelFacts;
+
+/// The most tokens of an image, at the finest of the usual resolutions.
+const IMAGE: u64 = 5_000;
+/// An image as it usually is.
+const USUAL_IMAGE: u64 = 1_000;
+/// What providers write around a request, most of it around tools.
+const AROUND: u64 = 1_000;
+/// Shorter strings are not looked at for images.
+const SHORTEST_MEDIUM: usize = 256;
+/// What a model reads at most of which nothing is known.
+const CONTEXT: u64 = 200_000;
+
+/// What a request asks a model to read, as far as its bytes tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Input {
+    /// The most tokens of all that isn't an image.
+    text: u64,
+    images: u64,
+    /// The most tokens of what may be sound or film.
+    media: u64,
+    /// Whether the model reads what is kept elsewhere.
+    is_open: bool,
+    /// Whether something is to stay in a cache for longer than usual.
+    keeps_long: bool,
+}
+
+/// Without any of these there is nothing in a request but text.
+static OF_MEDIA: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| [&b"image"[..], b"\"file", b"\"data\""].map(Finder::new));
+static LONG: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [&b"\"1h\""[..], b"\"12h\""].map(Finder::new));
+
+fn has_any(body: &[u8], finders: &[Finder<'static>]) -> bool {
+    finders.iter().any(|finder| finder.find(body).is_some())
+}
+
+impl Input {
+    /// Looks through the bytes of a request.
+    ///
+    /// ```
+    /// use bartizan::{price::Input, target::ModelFacts};
+    ///
+    /// let latin = Input::of(br#"{"prompt":"a word or two"}"#);
+    /// let chinese = Input::of(r#"{"prompt":"四個漢字"}"#.as_bytes());
+    ///
+    /// assert_eq!(latin.most(&ModelFacts::default(), false), 1_017);
+    /// assert_eq!(chinese.most(&ModelFacts::default(), false), 1_022);
+    /// ```
+    pub fn of(body: &[u8]) -> Self {
+        let mut input = Self { keeps_long: has_any(body, &*LONG), ..Self::default() };
+        let mut of_images = 0;
+        let values = has_any(body, &*OF_MEDIA).then(|| Values::of(body));
+        for (name, text) in values.into_iter().flatten() {
+            match name {
+                b"file_id" | b"fileId" | b"file_url" | b"fileUri" | b"file_uri" => input.is_open = true,
+                _ if is_image(name, text) => {
+                    input.images += 1;
+                    of_images += most_tokens(text);
+                }
+                b"data" if text.len() >= SHORTEST_MEDIUM => input.media += most_tokens(text),
+                _ => {}
+            }
+        }
+        // Counted with the rest at first, which is quicker than to leave them out.
+        input.text = AROUND + most_tokens(body) - of_images;
+        input
+    }
+
+    /// Whether something is to stay in a cache for longer than usual.
+    pub(crate) fn keeps_long(&self) -> bool {
+        self.keeps_long
+    }
+
+    /// The most tokens of it that may be sound.
+    pub(super) fn media(&self) -> u64 {
+        self.media
+    }
+
+    /// The most tokens that a model takes it for; as much as the model reads if it `reads_more` than
+    /// what is here.
+    pub fn most(&self, facts: &ModelFacts, reads_more: bool) -> u64 {
+        let here = self.text.saturating_add(self.images.saturating_mul(IMAGE));
+        let most =
+            if reads_more || self.is_open { facts.max_input.unwrap_or(here.max(CONTEXT)) } else { here };
+        most.min(facts.max_input.unwrap_or(u64::MAX))
+    }
+}
+
+/// About how many tokens a request has: a quarter of its bytes, or a third of those of other scripts.
+pub(crate) fn likely_input(body: &[u8]) -> u64 {
+    let (mut bytes, mut images) = (body.len(), 0);
+    if OF_MEDIA[0].find(body).is_some() {
+        for (_, text) in Values::of(body).filter(|(name, text)| is_image(name, text)) {
+            images += 1;
+            bytes -= text.len();
+        }
+    }
+    let foreign = body.iter().filter(|byte| !byte.is_ascii()).count();
+    let text = (bytes - foreign).div_ceil(4) + foreign.div_ceil(3);
+    (text as u64).saturating_add(USUAL_IMAGE * images)
+}
+
+/// No token is shorter than a byte, and none of words and the space between them shorter than two.
+fn most_tokens(text: &[u8]) -> u64 {
+    let of_words = text.iter().filter(|byte| matches!(byte, b'a'..=b'z' | b' ')).count();
+    (text.len() - of_words / 2) as u64
+}
+
+/// Whether a string is an image, or tells where one is.
+fn is_image(name: &[u8], text: &[u8]) -> bool {
+    match name {
+        b"url" | b"image_url" if text.starts_with(b"http") => true,
+        b"url" | b"image_url" => text.starts_with(b"data:image/"),
+        b"data" | b"bytes" => text.len() >= SHORTEST_MEDIUM && begins_image(text),
+        _ => false,
+    }
+}
+
+/// Whether what is in Base64 begins like a JPEG, PNG, GIF or WebP.
+fn begins_image(text: &[u8]) -> bool {
+    let is_webp = || text.starts_with(b"UklGR") && text.get(10..15) == Some(b"XRUJQ");
+    let others: [&[u8]; 3] = [b"/9j/", b"iVBORw0KGgo", b"R0lGOD"];
+    others.iter().any(|beginning| text.starts_with(beginning)) || is_webp()
+}
+
+/// The strings of a JSON text that are values, each with the name that comes before it.
+struct Values<'a> {
+    rest: &'a [u8],
+    name: &'a [u8],
+}
+
+impl<'a> Values<'a> {
+    fn of(json: &'a [u8]) -> Self {
+        Self { rest: json, name: b"" }
+    }
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let start = memchr::memchr(b'"', self.rest)? + 1;
+            let length = length(&self.rest[start..])?;
+            let text = &self.rest[start..start + length];
+            self.rest = &self.rest[start + length + 1..];
+            if !self.rest.trim_ascii_start().starts_with(b":") {
+                return Some((self.name, text));
+            }
+            self.name = text;
+        }
+    }
+}
+
+/// Where a string ends that has begun.
+fn length(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text[at] == b'"' {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn most(body: &str) -> u64 {
+        Input::of(body.as_bytes()).most(&ModelFacts::default(), false) - AROUND
+    }
+
+    fn jpeg(length: usize) -> String {
+        format!("/9j/{}", "4AAQSkZJRgABAQ".repeat(length / 14))
+    }
+
+    #[test]
+    fn no_script_has_more_tokens_than_are_reckoned_with() {
+        // More tokens than the tokenizers of providers make of these.
+        for (text, tokens) in [
+            ("你好，世界。今天天氣很好", 16),
+            ("สวัสดีชาวโลก", 36),
+            ("🎉🎉🎉🎉", 12),
+            ("314159265358979323846264338327950288", 36),
+            ("SGVsbG8gd29ybGQhIEhvdyBhcmUgeW91Pw", 27),
+        ] {
+            let reckoned = most(&format!("\"{text}\""));
+
+            assert!(reckoned >= tokens, "{text}: {reckoned}");
+        }
+        assert!(most(&"the quick brown fox ".repeat(100)) <= 1_010);
+    }
+
+    #[test]
+    fn an_image_counts_as_one_and_not_by_its_bytes() {
+        let (small, large) = (jpeg(1_000), jpeg(400_000));
+        for form in [
+            r#"{"image_url":{"url":"data:image/jpeg;base64,IMAGE"}}"#,
+            r#"{"type":"base64","media_type":"image/jpeg","data":"IMAGE"}"#,
+            r#"{"image":{"format":"jpeg","source":{"bytes":"IMAGE"}}}"#,
+        ] {
+            let [small, large] = [&small, &large].map(|image| most(&form.replace("IMAGE", image)));
+
+            assert_eq!(small, large, "{form}");
+            assert!((5_000..5_100).contains(&large), "{form}: {large}");
+        }
+        let elsewhere = most(r#"{"image_url":{"url":"https://a.example/b.png"}}"#);
+        assert!((5_000..5_100).contains(&elsewhere), "{elsewhere}");
+    }
+
+    #[test]
+    fn text_that_begins_like_an_image_is_text() {
+        assert!(most(&format!(r#"{{"content":"{}"}}"#, jpeg(100_000))) > 70_000);
+        assert!(most(&format!(r#"{{"data":"JVBERi0xLjQK{}"}}"#, jpeg(100_000))) > 70_000);
+    }
+
+    #[test]
+    fn what_is_kept_elsewhere_may_fill_the_model() {
+        let mut facts = ModelFacts::default();
+        let file = Input::of(br#"{"type":"file","file":{"file_id":"file-1"}}"#);
+        assert_eq!(file.most(&facts, false), CONTEXT);
+
+        facts.max_input = Some(128_000);
+
+        assert_eq!(file.most(&facts, false), 128_000);
+        assert_eq!(Input::of(b"{}").most(&facts, true), 128_000);
+        assert_eq!(Input::of(&[b'9'; 200_000]).most(&facts, false), 128_000);
+    }
+
+    #[test]
+    fn what_is_likely_is_never_more_than_the_most() {
+        let texts = [
+            String::new(),
+            "漢字".repeat(500),
+            "a b ".repeat(500),
+            "{\"data\":\"".to_owned() + &jpeg(9_000) + "\"}",
+        ];
+        for text in texts {
+            assert!(likely_input(text.as_bytes()) <= most(&text).max(1), "{}", text.len());
+        }
+        assert_eq!(likely_input(&[b'x'; 400]), 100);
+    }
+
+    #[test]
+    fn half_a_json_text_does_no_harm() {
+        let whole = r#"{"tools":[{"a":"b\"\\"}],"data":"x","url":"http://"}"#;
+        for end in 0..whole.len() {
+            assert!(most(&whole[..end]) <= most(whole) + IMAGE, "{end}");
+        }
+        assert_eq!(most("\"\\"), 2);
+    }
+}
