@@ -29,7 +29,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Full<Bytes>>, Error> {
     let path = parts.uri.path();
     let (action, name) = asked(&parts.method, path)?;
-    let name = name.as_deref().unwrap_or_default();
+    let name = &*name;
     let query = Query::new(parts.uri.query().unwrap_or_default());
     let version = if_match(&parts.headers)?;
     let value = match action {

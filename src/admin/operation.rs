@@ -81,13 +81,13 @@ pub(super) fn is_ours(path: &str) -> bool {
     within("/admin") || within("/key") || path == "/openapi.json"
 }
 
-/// What a request asks for, and the name in its path.
-pub(super) fn asked<'p>(method: &Method, path: &'p str) -> Result<(Action, Option<Cow<'p, str>>), Error> {
+/// What a request asks for, and the name in its path, if there is one.
+pub(super) fn asked<'p>(method: &Method, path: &'p str) -> Result<(Action, Cow<'p, str>), Error> {
     let mut is_known = false;
     for operation in &OPERATIONS {
         let Some(name) = matched(operation.path, path) else { continue };
         if operation.method == *method {
-            return Ok((operation.action, name.map(percent::decoded)));
+            return Ok((operation.action, percent::decoded(name)));
         }
         is_known = true;
     }
@@ -98,14 +98,14 @@ pub(super) fn asked<'p>(method: &Method, path: &'p str) -> Result<(Action, Optio
     })
 }
 
-/// What stands for `{name}`, if `path` is of the form of `template`.
-fn matched<'p>(template: &str, path: &'p str) -> Option<Option<&'p str>> {
+/// What stands for `{name}`, if `path` is of the form of `template`; nothing if there is none in it.
+fn matched<'p>(template: &str, path: &'p str) -> Option<&'p str> {
     let mut steps = path.split('/');
-    let mut name = None;
+    let mut name = "";
     for expected in template.split('/') {
         let step = steps.next()?;
         match expected {
-            "{name}" if !step.is_empty() => name = Some(step),
+            "{name}" if !step.is_empty() => name = step,
             expected if expected != step => return None,
             _ => {}
         }
