@@ -158,12 +158,16 @@
 //! | `bedrock` | signatures of AWS, in [`sign`] |
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
 //! | `reload` | watches that file, and SIGHUP |
-//! | `proxy` | what the example `proxy` needs: `config` and `reload` |
+//! | `sqlite` | a ledger in a file, so that budgets survive the process: SQLite, bundled |
+//! | `proxy` | what the example `proxy` needs: `config`, `reload` and `sqlite` |
 //! | `full` | everything above |
 //! | `test-util` | the suites that stores have to pass |
 //!
 //! # What is not here
 //!
+//! Limits on tokens per minute, caches of answers, and stores that several processes share: budgets are
+//! those of one process. `/v1/files` and `/v1/batches` are refused: what a batch will
+//! cost can't be held to a budget yet.
 //! Limits on tokens per minute, caches of answers, and stores other than memory. Budgets are therefore
 //! those of one process, and begin anew with it. Files are stored for [batches](batch) only, and what is
 //! stored at a provider can't be listed.

@@ -13,7 +13,7 @@ use serde_json::{Value, json as value};
 const CHAT: &str = "/v1/chat/completions";
 /// A dollar for a million tokens in, ten for a million out; half of it in a batch.
 const PRICE: &str = "in=1,out=10";
-/// What `two_lines` may cost: 15 tokens in and 1000 out, each.
+/// What `two_lines` may cost: 1,045 tokens in at the most and 1,000 out, each.
 const WORST: &str = "0.011045";
 /// What the provider says that it has used.
 const COST: &str = "0.000075";

@@ -7,7 +7,7 @@ use bartizan::{
     admin::{AdminLayer, Settings},
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::{self, BudgetLayer},
-    config::{self, AuthMode, Away, Builder, Config, Records},
+    config::{self, AuthMode, Away, Builder, Config, Records, Store},
     dialect::Dialects,
     directory::MemoryDirectory,
     dispatch::Dispatch,
@@ -16,7 +16,7 @@ use bartizan::{
     in_flight::InFlightLayer,
     ingest::IngestLayer,
     labels::LabelsLayer,
-    ledger::{Ledger, MemoryLedger},
+    ledger::{Ledger, MemoryLedger, SqliteLedger},
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
     render_errors::RenderErrorsLayer,
@@ -32,15 +32,20 @@ const MAX_DRAINED: u32 = 1000;
 /// The most records that wait to be written.
 const MAX_RECORDS: usize = 10_000;
 
+/// How long writing may take at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What outlives every request and every configuration.
 pub struct Gateway {
     pub ready: Ready,
     dispatch: Dispatch,
     keys: Arc<MemoryKeys>,
     settings: Arc<Settings>,
-    ledger: Arc<dyn Ledger>,
     labels: LabelsLayer,
     builder: Builder,
+    ledger: Arc<dyn Ledger>,
+    /// The ledger, if it is one that has something to write at the end.
+    file: Option<Arc<SqliteLedger>>,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -64,14 +69,16 @@ impl Gateway {
         let directory = Arc::new(MemoryDirectory::default());
         let settings = Arc::new(Settings::open(config.clone(), directory, keys.clone()).await?);
         let (records, writer) = records(&config.log.records)?;
+        let (ledger, file) = ledger(&config.store)?;
         Ok(Self {
             ready: Ready::default(),
             dispatch,
             keys,
             settings,
-            ledger: Arc::new(MemoryLedger::default()),
             labels: LabelsLayer::new(config.label_rules()),
             builder,
+            ledger,
+            file,
             drain: DrainLayer::new(MAX_DRAINED),
             records,
             writer: Mutex::new(writer),
@@ -152,19 +159,39 @@ impl Gateway {
             .service(self.dispatch.clone())
     }
 
-    /// Waits for what was begun for clients that have left, and for the records.
+    /// Waits for what was begun for clients that have left, for what was spent to be written, and for the
+    /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, .. } = self;
+        let Self { records, writer, file, .. } = self;
+        if let Some(file) = file
+            && !matches!(tokio::time::timeout(PATIENCE, file.written()).await, Ok(Ok(())))
+        {
+            tracing::error!("what was spent last is charged as it was held, at the next start");
+        }
         // The writer ends when the last sender of records is gone.
         drop(records);
         if let Some(writer) = writer.into_inner() {
-            match tokio::time::timeout(Duration::from_secs(5), writer).await {
+            match tokio::time::timeout(PATIENCE, writer).await {
                 Ok(Ok(Ok(()))) => {}
                 other => tracing::error!(?other, "records are missing"),
             }
         }
     }
+}
+
+/// Where budgets are kept, and the same again if it is a file.
+type Kept = (Arc<dyn Ledger>, Option<Arc<SqliteLedger>>);
+
+fn ledger(store: &Store) -> Result<Kept, BoxError> {
+    Ok(match store {
+        Store::Sqlite(path) => {
+            let file = SqliteLedger::open(path).map_err(|error| format!("store.sqlite: {error}"))?;
+            let file = Arc::new(file);
+            (file.clone(), Some(file))
+        }
+        _ => (Arc::new(MemoryLedger::default()), None),
+    })
 }
 
 #[derive(Debug)]

@@ -100,7 +100,7 @@ pub use self::{
     provider::{Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
-    server::{Log, LogFormat, Records, Server},
+    server::{Log, LogFormat, Records, Server, Store},
     several::Several,
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
@@ -133,6 +133,8 @@ pub struct Config {
     pub prices: BTreeMap<String, UsdPrice>,
     /// What becomes of a request to a model whose price isn't known.
     pub unknown_price: UnknownPrice,
+    /// Where budgets and what was spent of them are kept.
+    pub store: Store,
     /// What happens while a store can't be asked.
     pub store_away: StoreAway,
     /// The gateway as a whole.

@@ -8,8 +8,9 @@
 //! A job that ends long after its request keeps its hold: [`Ledger::keep`] puts it aside under a name,
 //! and whoever learns the outcome takes it up again with [`Ledger::resume`].
 //!
-//! [`MemoryLedger`] keeps the balances in this process. Whoever writes another store runs the
-//! `conformance` suite over it, which comes with the feature `test-util`.
+//! [`MemoryLedger`] keeps the balances in this process; a `SqliteLedger`, of the feature `sqlite`, also in a
+//! file, so that they survive it. Whoever writes another store runs the `conformance` suite over it, which
+//! comes with the feature `test-util`.
 //!
 //! ```
 //! use bartizan::{
@@ -34,6 +35,7 @@
 
 mod account;
 mod books;
+mod clock;
 #[cfg(any(test, feature = "test-util"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
@@ -41,13 +43,19 @@ mod memory;
 mod period;
 mod quota;
 mod refusal;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub mod sqlite;
 mod standing;
 mod ticket;
 mod usage;
 
 use std::{fmt, sync::Arc};
 
-use self::period::Shape;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};
+use self::{clock::Clock, period::Shape};
 pub use self::{
     memory::{Balance, MemoryLedger},
     period::{Period, Window},
