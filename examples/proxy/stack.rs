@@ -2,11 +2,14 @@ use std::{convert::Infallible, fs::OpenOptions, io, sync::Arc, time::Duration};
 
 use bartizan::{
     BoxError,
+    about_key::AboutKeyLayer,
     access::AccessLayer,
+    admin::{AdminLayer, Settings},
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::{self, BudgetLayer},
     config::{self, AuthMode, Away, Builder, Config, Records, Store},
     dialect::Dialects,
+    directory::MemoryDirectory,
     dispatch::Dispatch,
     drain::DrainLayer,
     health::{HealthLayer, Ready},
@@ -37,6 +40,7 @@ pub struct Gateway {
     pub ready: Ready,
     dispatch: Dispatch,
     keys: Arc<MemoryKeys>,
+    settings: Arc<Settings>,
     labels: LabelsLayer,
     builder: Builder,
     ledger: Arc<dyn Ledger>,
@@ -50,7 +54,7 @@ pub struct Gateway {
 /// What a new configuration changes.
 pub struct Reloading {
     pub dispatch: Dispatch,
-    pub keys: Arc<MemoryKeys>,
+    pub settings: Arc<Settings>,
     pub labels: LabelsLayer,
     pub builder: Builder,
     /// What can't be changed: whether keys are asked for at all.
@@ -58,16 +62,19 @@ pub struct Reloading {
 }
 
 impl Gateway {
-    pub fn new(config: &Config) -> Result<Self, BoxError> {
+    pub async fn new(config: &Config) -> Result<Self, BoxError> {
         let mut builder = Builder::default();
         let dispatch = Dispatch::new(builder.table(config)?);
-        let keys = Arc::new(MemoryKeys::from_iter(config.virtual_keys()));
+        let keys = Arc::new(MemoryKeys::default());
+        let directory = Arc::new(MemoryDirectory::default());
+        let settings = Arc::new(Settings::open(config.clone(), directory, keys.clone()).await?);
         let (records, writer) = records(&config.log.records)?;
         let (ledger, file) = ledger(&config.store)?;
         Ok(Self {
             ready: Ready::default(),
             dispatch,
             keys,
+            settings,
             labels: LabelsLayer::new(config.label_rules()),
             builder,
             ledger,
@@ -81,7 +88,7 @@ impl Gateway {
     pub fn reloading(&self, config: &Config) -> Reloading {
         Reloading {
             dispatch: self.dispatch.clone(),
-            keys: self.keys.clone(),
+            settings: self.settings.clone(),
             labels: self.labels.clone(),
             builder: self.builder.clone(),
             auth: config.auth,
@@ -125,6 +132,8 @@ impl Gateway {
             .layer(RecordLayer::new(self.records.clone()))
             // Outside of all that fails, inside of the record, which has to know the status.
             .layer(RenderErrorsLayer::new(dialects.clone()))
+            // Has a key of its own, and is there also when the gateway is full.
+            .layer(AdminLayer::new(self.settings.clone(), self.ledger.clone()))
             // Before any work is done for a request; counts it until its answer has ended.
             .layer(InFlightLayer::new(server.max_in_flight.get()))
             // Before a byte of the body is read.
@@ -133,6 +142,8 @@ impl Gateway {
             .layer(RequestLimitLayer::new())
             // Lists what the caller may use: needs the caller, but no body.
             .layer(ModelsLayer::new(Arc::new(self.dispatch.clone())))
+            // Says what is left to the caller: needs no body either.
+            .layer(AboutKeyLayer::new(self.ledger.clone()))
             // From here on the model is known.
             .layer(
                 IngestLayer::new(dialects)

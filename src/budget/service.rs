@@ -211,7 +211,7 @@ mod tests {
         budget::Prices,
         dialect::OPENAI_BATCHES,
         exchange::{Job, Outcome},
-        ledger::{Ledger, MemoryLedger, Period},
+        ledger::{Balance, Ledger, MemoryLedger, Period},
         payload::Head,
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
@@ -256,6 +256,10 @@ mod tests {
         fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
             self.0.resume(name)
         }
+
+        fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+            self.0.balances(scopes)
+        }
     }
 
     #[derive(Debug)]
@@ -275,6 +279,10 @@ mod tests {
         }
 
         fn resume<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
+            Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
+        }
+
+        fn balances<'a>(&'a self, _: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
             Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
         }
     }

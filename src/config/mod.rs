@@ -51,9 +51,11 @@
 //! editor that is given [`json_schema`] completes and checks a file while it is written.
 
 mod address;
+mod admin;
 mod build;
 mod check;
 mod credentials;
+mod documents;
 mod environment;
 mod interpolate;
 mod keys;
@@ -81,13 +83,15 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::documents::{read, tidy};
 #[cfg(feature = "reload")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
 pub use self::watch::Watch;
 pub use self::{
+    admin::Admin,
     build::Builder,
     credentials::Credentials,
-    keys::{AuthMode, Customer, Gateway, Key, Labelled, Team},
+    keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
@@ -114,6 +118,8 @@ pub struct Config {
     pub server: Server,
     /// What is logged, and how.
     pub log: Log,
+    /// What is set while the gateway runs.
+    pub admin: Admin,
     /// Who is let in.
     pub auth: AuthMode,
     /// Who serves models, by the names that `provider/model` begins with.

@@ -95,7 +95,7 @@ fn problem(error: &YamlError, text: &str) -> Problem {
 
 /// What went wrong, in our words. The parser's own messages quote values, so only what can't hold a
 /// value is taken from them.
-fn message(error: &YamlError) -> String {
+pub(super) fn message(error: &YamlError) -> String {
     match error.without_snippet() {
         YamlError::SerdeUnknownField { field, expected, .. } => {
             unknown("field", field, expected.iter().copied())

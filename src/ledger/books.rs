@@ -105,6 +105,16 @@ impl Books {
         Some(self.accounts.get_mut(place)?.balance(now))
     }
 
+    /// What stands on each of `scopes`.
+    pub(super) fn balances(&mut self, scopes: &[Scope], now: SystemTime) -> Vec<Balance> {
+        let mut balance = |scope: &Scope| {
+            let (measure, period) = scope.counted_as();
+            let place = Place { account: scope.account.clone(), measure, period };
+            self.balance(&place, now).unwrap_or_else(|| Balance::nothing(period, now))
+        };
+        scopes.iter().map(&mut balance).collect()
+    }
+
     /// Counts what a store remembers of a window. A window that a clock which was set back since would not
     /// have reached yet is the current one.
     #[cfg(feature = "sqlite")]

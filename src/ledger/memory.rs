@@ -34,6 +34,13 @@ pub struct Balance {
     pub window: Window,
 }
 
+impl Balance {
+    /// What stands on an account that was never reserved on.
+    pub fn nothing(period: Period, now: SystemTime) -> Self {
+        Self { posted: 0, held: 0, window: period.window(now).0 }
+    }
+}
+
 impl MemoryLedger {
     /// A ledger whose windows go by another clock than that of the system.
     pub fn with_clock(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
@@ -80,6 +87,11 @@ impl Ledger for MemoryLedger {
 
     fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
         Box::pin(std::future::ready(Ok(lock(&self.books).resume(name))))
+    }
+
+    fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+        let balances = lock(&self.books).balances(scopes, self.clock.now());
+        Box::pin(std::future::ready(Ok(balances)))
     }
 
     fn try_reserve(&self, scopes: &[Scope], worst: Amounts) -> Option<Result<Ticket, Error>> {

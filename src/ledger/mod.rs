@@ -48,6 +48,7 @@ mod refusal;
 pub mod sqlite;
 mod standing;
 mod ticket;
+mod usage;
 
 use std::{fmt, sync::Arc};
 
@@ -61,6 +62,7 @@ pub use self::{
     quota::{Amounts, Measure, Quota},
     standing::{Standing, Standings},
     ticket::{Hold, HoldId, Ticket},
+    usage::{Usage, usage},
 };
 use crate::{BoxFuture, Error, access::Pattern};
 
@@ -86,6 +88,11 @@ impl Scope {
     /// An account whose spend is counted without a limit.
     pub fn counted(account: impl Into<Arc<str>>) -> Self {
         Self { account: account.into(), quota: None, models: None }
+    }
+
+    /// What is counted, and for how long: money for ever, if there is no quota.
+    pub fn counted_as(&self) -> (Measure, Period) {
+        self.quota.map_or((Measure::Usd, Period::Total), |quota| (quota.measure, quota.period))
     }
 
     /// Whether requests to `model` count.
@@ -123,6 +130,14 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     ///
     /// If the store could not be asked.
     fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>>;
+
+    /// What stands on each of `scopes`, in their order; nothing on one that was never reserved on. May wait
+    /// for a store.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked.
+    fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>>;
 
     /// Holds without waiting, if this ledger never needs to; `None` asks the caller to use
     /// [`reserve`](Self::reserve).

@@ -241,6 +241,11 @@ impl Ledger for SqliteLedger {
     fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
         Box::pin(std::future::ready(Ok(locked(&self.books).resume(name))))
     }
+
+    fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+        let balances = locked(&self.books).balances(scopes, self.clock.now());
+        Box::pin(std::future::ready(Ok(balances)))
+    }
 }
 
 impl Drop for SqliteLedger {
