@@ -33,6 +33,8 @@ pub enum Kind {
     NotFound,
     /// The endpoint exists, but not for this method.
     MethodNotAllowed,
+    /// What is to be made is there already, or has been changed meanwhile.
+    Conflict,
     /// The body is not JSON by its content type, or is compressed.
     UnsupportedMediaType,
     /// The client took too long to send its body.
@@ -72,6 +74,7 @@ impl Kind {
             Self::ContentFiltered => "content_filtered",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::Conflict => "conflict",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::RequestTimeout => "request_timeout",
             Self::TooLarge => "too_large",

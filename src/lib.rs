@@ -92,9 +92,11 @@
 //! | [`RecordLayer`] | one [`Record`](record::Record) per exchange into a [`Sink`](record::Sink) | nothing | the extension [`Exchange`] |
 //! | [`RenderErrorsLayer`] | writes errors in the client's dialect | the path | `x-request-id`; never fails |
 //! | [`InFlightLayer`] | bounds how many answers are under way | nothing | [`Overloaded`](Kind::Overloaded) |
+//! | [`AdminLayer`] | customers, teams and keys that are set while the gateway runs | the administrators' key | [`Unauthenticated`](Kind::Unauthenticated), [`Conflict`](Kind::Conflict), … |
 //! | [`AuthLayer`] | takes the client's key out and looks it up in a [`KeyStore`](auth::KeyStore) | a key in the headers | the extension [`Caller`](auth::Caller); [`Unauthenticated`](Kind::Unauthenticated) |
 //! | [`RequestLimitLayer`] | requests per window and key | the caller | [`RateLimited`](Kind::RateLimited) |
 //! | [`ModelsLayer`] | answers `GET /v1/models` with what the key may use | the caller | |
+//! | [`AboutKeyLayer`] | answers `GET /v1/key` with what is left to the key | the caller | |
 //! | [`IngestLayer`] | reads the body once, within limits, and looks into it | POST, JSON or a form, a known path | the body [`Payload`]; [`InvalidRequest`](Kind::InvalidRequest), [`TooLarge`](Kind::TooLarge), … |
 //! | [`AccessLayer`] | which models a key may ask for | the caller, the payload | [`Forbidden`](Kind::Forbidden) |
 //! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted) |
@@ -139,7 +141,7 @@
 //!   with a [`SignLayer`]. The example `own_provider` has both. Routes for names that can't be listed
 //!   are found by a [`Resolve`](dispatch::Resolve).
 //! - **A store** implements a trait of a few methods: [`KeyStore`](auth::KeyStore) for keys,
-//!   [`Ledger`](ledger::Ledger) for money, [`Sink`](record::Sink) for records,
+//!   [`Ledger`](ledger::Ledger) for money, [`Directory`](directory::Directory) for what is set meanwhile, [`Sink`](record::Sink) for records,
 //!   [`Prices`](budget::Prices) for the worst case, [`Catalog`](models::Catalog) for the list of models.
 //!   A ledger has to pass the `ledger::conformance` suite of the feature `test-util`.
 //! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated;
@@ -155,18 +157,21 @@
 //! | `vertex` | credentials of Google Cloud, in [`sign`] |
 //! | `bedrock` | signatures of AWS, in [`sign`] |
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
-//! | `redis` | a [`Ledger`](ledger::Ledger) in Redis, which many gateways share |
+//! | `redis` | `ledger::RedisLedger`, in which many gateways share limits and budgets; not yet in the configuration |
 //! | `reload` | watches that file, and SIGHUP |
-//! | `proxy` | what the example `proxy` needs: `config` and `reload` |
+//! | `sqlite` | a ledger in a file, so that budgets survive the process: SQLite, bundled |
+//! | `proxy` | what the example `proxy` needs: `config`, `reload` and `sqlite` |
 //! | `full` | everything above |
 //! | `test-util` | the suites that stores have to pass |
 //!
 //! # What is not here
 //!
-//! Limits on tokens per minute, caches of answers, and stores other than memory. Budgets are therefore
-//! those of one process, and begin anew with it. Files are stored for [batches](batch) only, and what is
-//! stored at a provider can't be listed.
+//! Caches of answers, and a store that several processes share in the configuration: its budgets are those of
+//! one process, and survive it in a file. A library may give [`BudgetLayer`] a `RedisLedger`, of the feature
+//! `redis`, in which many share them. Files are stored for [batches](batch) only, and what is stored at a
+//! provider can't be listed.
 //!
+//! [`AboutKeyLayer`]: about_key::AboutKeyLayer
 //! [`AccessLayer`]: access::AccessLayer
 //! [`AuthLayer`]: auth::AuthLayer
 //! [`BudgetLayer`]: budget::BudgetLayer
@@ -187,12 +192,18 @@
 #![cfg_attr(feature = "client", doc = "[`Upstream`]: upstream::Upstream")]
 #![cfg_attr(not(feature = "client"), doc = "[`Upstream`]: crate#features")]
 #![cfg_attr(not(feature = "config"), doc = "[`config`]: crate#features")]
+#![cfg_attr(feature = "config", doc = "[`AdminLayer`]: admin::AdminLayer")]
+#![cfg_attr(not(feature = "config"), doc = "[`AdminLayer`]: crate#features")]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations, missing_docs, rust_2018_idioms, unreachable_pub)]
 #![cfg_attr(not(test), warn(clippy::panic, clippy::unwrap_used))]
 
+pub mod about_key;
 pub mod access;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub mod admin;
 pub mod auth;
 pub mod batch;
 pub mod body;
@@ -202,6 +213,7 @@ pub mod budget;
 pub mod config;
 pub mod demo;
 pub mod dialect;
+pub mod directory;
 pub mod dispatch;
 pub mod drain;
 pub mod error;

@@ -53,12 +53,13 @@ impl Scenario {
     }
 }
 
-/// A configuration with everything on.
+/// A configuration with everything on. What a file of budgets can do has a bench of its own, `ledger`.
 pub fn config(upstream: std::net::SocketAddr, records: &std::path::Path) -> String {
     let budget = "{ usd: 1000000, per: month }";
     format!(
         r#"
 server: {{ listen: "127.0.0.1:0", workers: 1 }}
+store: memory
 providers:
   openai: {{ kind: openai, api_key: sk-0123456789abcdef, base_url: "http://{upstream}/v1" }}
   anthropic: {{ kind: anthropic, api_key: sk-ant-0123456789abcdef, base_url: "http://{upstream}" }}

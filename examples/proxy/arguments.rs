@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use bartizan::config::LogFormat;
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 /// One endpoint for many model providers: keys, limits, budgets, failover, translation, records.
 ///
@@ -11,9 +11,13 @@ use clap::Parser;
 #[command(
     name = "proxy",
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Signals: SIGTERM and SIGINT let open answers finish and stop; SIGHUP reads the configuration again."
 )]
 pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// The configuration, YAML or JSON; read again when it changes.
     #[arg(short, long, value_name = "FILE", env = "BARTIZAN_CONFIG")]
     pub config: Option<PathBuf>,
@@ -46,4 +50,115 @@ fn log_format(text: &str) -> Result<LogFormat, &'static str> {
         "auto" => Ok(LogFormat::Auto),
         _ => Err("expected text, json or auto"),
     }
+}
+
+/// What is asked of a proxy that runs. Its configuration has to have `admin.key`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make, list, change and delete keys.
+    Keys {
+        #[command(subcommand)]
+        command: Keys,
+    },
+    /// Show what a key, a team, a customer or an end user has used.
+    Usage(Usage),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a key, which is shown this once.
+    Create(Create),
+    /// List keys by name.
+    List {
+        /// Of this team only.
+        #[arg(long)]
+        team: Option<String>,
+        /// Of this customer only.
+        #[arg(long)]
+        customer: Option<String>,
+        #[command(flatten)]
+        proxy: Proxy,
+    },
+    /// Refuse a key from now on.
+    Disable(Named),
+    /// Accept a disabled key again.
+    Enable(Named),
+    /// Delete a key for good.
+    Delete(Named),
+    /// Put another key in the place of one, and show it this once.
+    Rotate {
+        #[command(flatten)]
+        key: Named,
+        /// How long the old key still works, such as 1h.
+        #[arg(long, default_value = "0s")]
+        grace: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    /// The name in logs and records; unique.
+    #[arg(long)]
+    pub name: String,
+    /// The team that it belongs to.
+    #[arg(long)]
+    pub team: Option<String>,
+    /// The customer that it belongs to; the team's if it isn't given.
+    #[arg(long)]
+    pub customer: Option<String>,
+    /// What it may spend, such as 200usd/month or 5Mtokens/day; may be given several times.
+    #[arg(long, value_name = "AMOUNT/PERIOD")]
+    pub budget: Vec<String>,
+    /// How many requests it may make, such as 600/minute; may be given several times.
+    #[arg(long, value_name = "COUNT/PERIOD")]
+    pub requests: Vec<String>,
+    /// The models that it may ask for, with * for any run of characters; may be given several times.
+    #[arg(long, value_name = "MODEL")]
+    pub allow: Vec<String>,
+    /// The models that it may not ask for; may be given several times.
+    #[arg(long, value_name = "MODEL")]
+    pub deny: Vec<String>,
+    /// When it stops being accepted, such as 2027-01-31T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
+    #[command(flatten)]
+    pub proxy: Proxy,
+}
+
+#[derive(Debug, Args)]
+pub struct Named {
+    /// The key's name.
+    pub name: String,
+    #[command(flatten)]
+    pub proxy: Proxy,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "account", required = true, multiple = false, args = ["key", "team", "customer", "user"])]
+pub struct Usage {
+    /// Of this key.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Of all keys of this team.
+    #[arg(long)]
+    pub team: Option<String>,
+    /// Of all keys of this customer.
+    #[arg(long)]
+    pub customer: Option<String>,
+    /// Of this end user.
+    #[arg(long)]
+    pub user: Option<String>,
+    #[command(flatten)]
+    pub proxy: Proxy,
+}
+
+/// Where the proxy is. Its administrators' key is read from BARTIZAN_ADMIN_KEY.
+#[derive(Debug, Args)]
+pub struct Proxy {
+    /// The address of the proxy.
+    #[arg(long, env = "BARTIZAN_URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }

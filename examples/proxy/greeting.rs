@@ -1,6 +1,6 @@
 use std::{fmt::Write, net::SocketAddr, path::Path};
 
-use bartizan::config::{AuthMode, Config, Secret};
+use bartizan::config::{AuthMode, Config, Secret, Store};
 
 /// What is printed when the proxy listens: where, for whom, and a line to try it with.
 ///
@@ -33,6 +33,10 @@ pub fn greeting(
     } else {
         let _ = writeln!(text, "  keys           {}", config.keys.len());
     }
+    let _ = match &config.store {
+        Store::Sqlite(file) => writeln!(text, "  budgets        {}", file.display()),
+        _ => writeln!(text, "  budgets        in memory, they begin anew with this process"),
+    };
     let key = match (config.auth, made) {
         (AuthMode::Open, _) => "any-key",
         (_, Some(key)) => key.expose(),

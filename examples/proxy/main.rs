@@ -2,7 +2,9 @@
 //!
 //! `build` has the stack, layer by layer, with the reason why each stands where it stands.
 
+mod administer;
 mod arguments;
+mod client;
 mod greeting;
 mod patience;
 mod reload;
@@ -23,6 +25,9 @@ fn main() -> ExitCode {
     if arguments.schema {
         println!("{}", config::json_schema());
         return ExitCode::SUCCESS;
+    }
+    if let Some(command) = &arguments.command {
+        return administer::run(command);
     }
     let start = match Start::new(&arguments) {
         Ok(start) => start,
@@ -49,7 +54,7 @@ async fn run(start: Start) -> Result<(), BoxError> {
     let Start { config, listen, .. } = &start;
     let listener =
         TcpListener::bind(listen).await.map_err(|error| format!("can't listen on {listen}: {error}"))?;
-    let gateway = stack::Gateway::new(config)?;
+    let gateway = stack::Gateway::new(config).await?;
     let service = gateway.service(config);
     let reload = tokio::spawn(reload::reload(gateway.reloading(config), start.file.clone()));
     print(&start.greeting(listener.local_addr()?));

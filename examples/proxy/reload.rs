@@ -41,14 +41,15 @@ async fn follow(mut gateway: Reloading, mut watch: Watch, file: &Path) {
         }
         match gateway.builder.table(&config) {
             Ok(table) => {
+                let (models, keys, labels) = (config.models.len(), config.keys.len(), config.label_rules());
+                // What was set by the API may need what the file doesn't have any more.
+                if let Err(error) = gateway.settings.replace(config).await {
+                    tracing::error!("the configuration was not changed: {error}");
+                    continue;
+                }
                 gateway.dispatch.reload(table);
-                gateway.keys.replace(config.virtual_keys());
-                gateway.labels.replace(config.label_rules());
-                tracing::info!(
-                    models = config.models.len(),
-                    keys = config.keys.len(),
-                    "configuration reloaded"
-                );
+                gateway.labels.replace(labels);
+                tracing::info!(models, keys, "configuration reloaded");
             }
             Err(error) => tracing::error!("the configuration was not changed: {error}"),
         }

@@ -2,18 +2,21 @@ use std::{convert::Infallible, fs::OpenOptions, io, sync::Arc, time::Duration};
 
 use bartizan::{
     BoxError,
+    about_key::AboutKeyLayer,
     access::AccessLayer,
+    admin::{AdminLayer, Settings},
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::{self, BudgetLayer},
-    config::{self, AuthMode, Away, Builder, Config, Records},
+    config::{self, AuthMode, Away, Builder, Config, Records, Store},
     dialect::Dialects,
+    directory::MemoryDirectory,
     dispatch::Dispatch,
     drain::DrainLayer,
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
     labels::LabelsLayer,
-    ledger::MemoryLedger,
+    ledger::{Ledger, MemoryLedger, SqliteLedger},
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
     render_errors::RenderErrorsLayer,
@@ -29,13 +32,20 @@ const MAX_DRAINED: u32 = 1000;
 /// The most records that wait to be written.
 const MAX_RECORDS: usize = 10_000;
 
+/// How long writing may take at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What outlives every request and every configuration.
 pub struct Gateway {
     pub ready: Ready,
     dispatch: Dispatch,
     keys: Arc<MemoryKeys>,
+    settings: Arc<Settings>,
     labels: LabelsLayer,
     builder: Builder,
+    ledger: Arc<dyn Ledger>,
+    /// The ledger, if it is one that has something to write at the end.
+    file: Option<Arc<SqliteLedger>>,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -44,7 +54,7 @@ pub struct Gateway {
 /// What a new configuration changes.
 pub struct Reloading {
     pub dispatch: Dispatch,
-    pub keys: Arc<MemoryKeys>,
+    pub settings: Arc<Settings>,
     pub labels: LabelsLayer,
     pub builder: Builder,
     /// What can't be changed: whether keys are asked for at all.
@@ -52,17 +62,23 @@ pub struct Reloading {
 }
 
 impl Gateway {
-    pub fn new(config: &Config) -> Result<Self, BoxError> {
+    pub async fn new(config: &Config) -> Result<Self, BoxError> {
         let mut builder = Builder::default();
         let dispatch = Dispatch::new(builder.table(config)?);
-        let keys = Arc::new(MemoryKeys::from_iter(config.virtual_keys()));
+        let keys = Arc::new(MemoryKeys::default());
+        let directory = Arc::new(MemoryDirectory::default());
+        let settings = Arc::new(Settings::open(config.clone(), directory, keys.clone()).await?);
         let (records, writer) = records(&config.log.records)?;
+        let (ledger, file) = ledger(&config.store)?;
         Ok(Self {
             ready: Ready::default(),
             dispatch,
             keys,
+            settings,
             labels: LabelsLayer::new(config.label_rules()),
             builder,
+            ledger,
+            file,
             drain: DrainLayer::new(MAX_DRAINED),
             records,
             writer: Mutex::new(writer),
@@ -72,7 +88,7 @@ impl Gateway {
     pub fn reloading(&self, config: &Config) -> Reloading {
         Reloading {
             dispatch: self.dispatch.clone(),
-            keys: self.keys.clone(),
+            settings: self.settings.clone(),
             labels: self.labels.clone(),
             builder: self.builder.clone(),
             auth: config.auth,
@@ -97,7 +113,7 @@ impl Gateway {
             AuthMode::Open => AuthLayer::open(Caller::new(VirtualKey::new("everybody"))),
             _ => AuthLayer::new(self.keys.clone()),
         };
-        let budget = BudgetLayer::new(Arc::new(MemoryLedger::default()), Arc::new(self.dispatch.clone()))
+        let budget = BudgetLayer::new(self.ledger.clone(), Arc::new(self.dispatch.clone()))
             .unknown_price(match config.unknown_price {
                 config::UnknownPrice::Allow => budget::UnknownPrice::Allow,
                 _ => budget::UnknownPrice::Refuse,
@@ -116,6 +132,8 @@ impl Gateway {
             .layer(RecordLayer::new(self.records.clone()))
             // Outside of all that fails, inside of the record, which has to know the status.
             .layer(RenderErrorsLayer::new(dialects.clone()))
+            // Has a key of its own, and is there also when the gateway is full.
+            .layer(AdminLayer::new(self.settings.clone(), self.ledger.clone()))
             // Before any work is done for a request; counts it until its answer has ended.
             .layer(InFlightLayer::new(server.max_in_flight.get()))
             // Before a byte of the body is read.
@@ -124,6 +142,8 @@ impl Gateway {
             .layer(RequestLimitLayer::new())
             // Lists what the caller may use: needs the caller, but no body.
             .layer(ModelsLayer::new(Arc::new(self.dispatch.clone())))
+            // Says what is left to the caller: needs no body either.
+            .layer(AboutKeyLayer::new(self.ledger.clone()))
             // From here on the model is known.
             .layer(
                 IngestLayer::new(dialects)
@@ -139,19 +159,39 @@ impl Gateway {
             .service(self.dispatch.clone())
     }
 
-    /// Waits for what was begun for clients that have left, and for the records.
+    /// Waits for what was begun for clients that have left, for what was spent to be written, and for the
+    /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, .. } = self;
+        let Self { records, writer, file, .. } = self;
+        if let Some(file) = file
+            && !matches!(tokio::time::timeout(PATIENCE, file.written()).await, Ok(Ok(())))
+        {
+            tracing::error!("what was spent last is charged as it was held, at the next start");
+        }
         // The writer ends when the last sender of records is gone.
         drop(records);
         if let Some(writer) = writer.into_inner() {
-            match tokio::time::timeout(Duration::from_secs(5), writer).await {
+            match tokio::time::timeout(PATIENCE, writer).await {
                 Ok(Ok(Ok(()))) => {}
                 other => tracing::error!(?other, "records are missing"),
             }
         }
     }
+}
+
+/// Where budgets are kept, and the same again if it is a file.
+type Kept = (Arc<dyn Ledger>, Option<Arc<SqliteLedger>>);
+
+fn ledger(store: &Store) -> Result<Kept, BoxError> {
+    Ok(match store {
+        Store::Sqlite(path) => {
+            let file = SqliteLedger::open(path).map_err(|error| format!("store.sqlite: {error}"))?;
+            let file = Arc::new(file);
+            (file.clone(), Some(file))
+        }
+        _ => (Arc::new(MemoryLedger::default()), None),
+    })
 }
 
 #[derive(Debug)]

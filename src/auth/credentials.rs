@@ -20,7 +20,7 @@ static CARRIERS: [HeaderName; 5] = [
 const PARAMETER: &str = "key";
 
 /// The digest of the client's key, if it presents one.
-pub(super) fn digest(headers: &HeaderMap, uri: &Uri) -> Result<Option<KeyDigest>, Error> {
+pub(crate) fn digest(headers: &HeaderMap, uri: &Uri) -> Result<Option<KeyDigest>, Error> {
     let in_headers = CARRIERS.iter().flat_map(|name| {
         let is_bearer = *name == AUTHORIZATION;
         headers.get_all(name).iter().filter_map(move |value| key(value.as_bytes(), is_bearer))

@@ -20,6 +20,10 @@ pub struct VirtualKey {
     pub team: Option<Arc<str>>,
     /// The models it may ask for; `None` is all of them.
     pub allow: Option<Vec<Pattern>>,
+    /// The models it may not ask for, whatever is allowed.
+    pub deny: Vec<Pattern>,
+    /// Who may answer its requests.
+    pub providers: Providers,
     /// The customer it belongs to.
     pub customer: Option<Arc<str>>,
     /// How many requests it, its team, its customer and the gateway may make, by the name of the account.
@@ -41,6 +45,8 @@ impl VirtualKey {
             name: name.into(),
             team: None,
             allow: None,
+            deny: Vec::new(),
+            providers: Providers::default(),
             customer: None,
             rates: Vec::new(),
             scopes: vec![Scope::counted(format!("key:{name}"))],
@@ -60,6 +66,18 @@ impl VirtualKey {
     #[must_use]
     pub fn allow(self, models: impl IntoIterator<Item = Pattern>) -> Self {
         Self { allow: Some(models.into_iter().collect()), ..self }
+    }
+
+    /// Sets the models it may not ask for, whatever is allowed.
+    #[must_use]
+    pub fn deny(self, models: impl IntoIterator<Item = Pattern>) -> Self {
+        Self { deny: models.into_iter().collect(), ..self }
+    }
+
+    /// Sets who may answer its requests.
+    #[must_use]
+    pub fn providers(self, providers: Providers) -> Self {
+        Self { providers, ..self }
     }
 
     /// Adds a rate of requests that it may make.
@@ -107,7 +125,33 @@ impl VirtualKey {
 
     /// Whether it may ask for `model`.
     pub fn may_use(&self, model: &str) -> bool {
-        self.allow.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(model)))
+        let is_one_of = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(model));
+        self.allow.as_deref().is_none_or(is_one_of) && !is_one_of(&self.deny)
+    }
+}
+
+/// Providers, by the names that the gateway has for them.
+#[derive(Clone, Debug, Default)]
+pub struct Providers {
+    /// Those that may answer; `None` is all of them.
+    pub allow: Option<Vec<Pattern>>,
+    /// Those that may not, whatever is allowed.
+    pub deny: Vec<Pattern>,
+}
+
+impl Providers {
+    /// Whether `provider` is one of them.
+    ///
+    /// ```
+    /// use bartizan::{access::Pattern, auth::Providers};
+    ///
+    /// let european = Providers { allow: Some(vec![Pattern::new("*-eu")]), deny: Vec::new() };
+    ///
+    /// assert!(european.has("azure-eu") && !european.has("openai"));
+    /// ```
+    pub fn has(&self, provider: &str) -> bool {
+        let is_one_of = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(provider));
+        self.allow.as_deref().is_none_or(is_one_of) && !is_one_of(&self.deny)
     }
 }
 

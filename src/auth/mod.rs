@@ -44,9 +44,11 @@ mod layer;
 mod service;
 mod store;
 
+#[cfg(feature = "config")]
+pub(crate) use self::credentials::digest as digest_of;
 pub use self::{
     digest::{KeyDigest, NotADigest},
-    key::{Caller, VirtualKey},
+    key::{Caller, Providers, VirtualKey},
     layer::AuthLayer,
     service::Auth,
     store::{KeyStore, Lookup, MemoryKeys},

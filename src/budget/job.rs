@@ -2,14 +2,13 @@
 
 use http::Request;
 
-use super::{BudgetLayer, Settle};
+use super::{BudgetLayer, Settle, service::charged};
 use crate::{
     Error, Exchange, Ingested, Payload,
     auth::Caller,
     batch::Stage,
     body::OnEnd,
     ledger::{Amounts, Measure, Scope},
-    price::NanoUsd,
 };
 
 /// Whether a request begins such work or asks for it.
@@ -32,7 +31,7 @@ impl JobRequest {
             Stage::Followed { hold } => Some(hold.clone()),
             _ => None,
         });
-        let scopes = Caller::of(req)?.scopes_for(payload.model()).into_owned();
+        let scopes = charged(Caller::of(req)?, payload).into_owned();
         Ok(Self { scopes, name, exchange: payload.exchange().clone() })
     }
 }
@@ -42,13 +41,13 @@ impl BudgetLayer {
     pub(super) async fn watch_job(
         &self,
         JobRequest { scopes, name, exchange }: JobRequest,
-        amount: NanoUsd,
+        worst: Amounts,
     ) -> Result<OnEnd<Settle>, Error> {
         let asked = self.ledger.reserve(&scopes, Amounts::default()).await;
         let mut watch = self.watch(self.judge(asked)?, exchange);
         let held = match &name {
             Some(name) => self.ledger.resume(name).await,
-            None => self.ledger.reserve(&lasting(scopes), amount.into()).await.map(Some),
+            None => self.ledger.reserve(&lasting(scopes), worst).await.map(Some),
         };
         let ticket = match held {
             Ok(ticket) => ticket,

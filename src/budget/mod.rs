@@ -41,7 +41,11 @@ mod settle;
 use std::fmt;
 
 pub use self::{layer::BudgetLayer, service::Budget, settle::Settle};
-use crate::{Payload, price::NanoUsd};
+use crate::{
+    Payload, Tokens,
+    price::{ASSUMED_OUTPUT, NanoUsd, likely_tokens},
+    target::ModelFacts,
+};
 
 /// Knows what a request may cost.
 pub trait Prices: fmt::Debug + Send + Sync + 'static {
@@ -52,6 +56,12 @@ pub trait Prices: fmt::Debug + Send + Sync + 'static {
     /// although not all are.
     fn known_worst_case(&self, payload: &Payload) -> NanoUsd {
         self.worst_case(payload).unwrap_or_default()
+    }
+
+    /// The tokens that are reserved of limits on tokens: about those of the input, and the most of the
+    /// output.
+    fn tokens(&self, payload: &Payload) -> Tokens {
+        likely_tokens(payload, ASSUMED_OUTPUT, &ModelFacts::default())
     }
 }
 

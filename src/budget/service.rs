@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     mem,
     task::{Context, Poll},
 };
@@ -12,11 +13,11 @@ use super::{
     job::{JobRequest, is_job},
 };
 use crate::{
-    Error, Exchange, Ingested, Kind, Payload,
+    Error, Exchange, Ingested, Kind, Payload, Work,
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Measure, Quota, Scope, Ticket},
+    ledger::{Amounts, Measure, Quota, Scope, Ticket},
     price::NanoUsd,
 };
 
@@ -49,10 +50,10 @@ where
                 let watch = self.settings.watch(ticket, req.body().payload().exchange().clone());
                 Watched::called(self.inner.call(req), watch)
             }
-            Ok(Reserved::Later(amount)) => {
+            Ok(Reserved::Later(worst)) => {
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
-                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), amount, req)))
+                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), worst, req)))
             }
             Err(error) => Watched::refused(error),
         }
@@ -63,13 +64,13 @@ enum Reserved {
     /// The ledger has answered, or need not be asked.
     Now(Option<Ticket>),
     /// The ledger wants to be waited for.
-    Later(NanoUsd),
+    Later(Amounts),
 }
 
 async fn admit<S, B, R>(
     mut ready: S,
     settings: BudgetLayer,
-    amount: NanoUsd,
+    worst: Amounts,
     req: Request<B>,
 ) -> Result<Response<Followed<R, Settle>>, Error>
 where
@@ -79,13 +80,12 @@ where
     R: Body,
 {
     if is_job(req.body().payload()) {
-        let watch = settings.watch_job(JobRequest::of(&req)?, amount).await?;
+        let watch = settings.watch_job(JobRequest::of(&req)?, worst).await?;
         return Watched::called(ready.call(req), watch).await;
     }
     let answer = {
         let caller = Caller::of(&req)?.clone();
-        let scopes = caller.scopes_for(req.body().payload().model());
-        settings.ledger.reserve(&scopes, amount.into()).await
+        settings.ledger.reserve(&charged(&caller, req.body().payload()), worst).await
     };
     let watch = settings.watch(settings.judge(answer)?, req.body().payload().exchange().clone());
     Watched::called(ready.call(req), watch).await
@@ -95,19 +95,30 @@ impl BudgetLayer {
     fn reserve<B: Ingested>(&self, req: &Request<B>) -> Result<Reserved, Error> {
         let caller = Caller::of(req)?;
         let payload = req.body().payload();
-        let scopes = caller.scopes_for(payload.model());
+        let scopes = charged(caller, payload);
         if is_job(payload) {
-            return Ok(Reserved::Later(self.amount(caller, &scopes, payload)?));
+            return Ok(Reserved::Later(self.worst(caller, &scopes, payload)?));
         }
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
-        let amount = self.amount(caller, &scopes, payload)?;
-        payload.exchange().learn(|learnt| learnt.reserved = Some(amount));
-        match self.ledger.try_reserve(&scopes, amount.into()) {
+        let worst = self.worst(caller, &scopes, payload)?;
+        payload.exchange().learn(|learnt| learnt.reserved = Some(worst.cost));
+        match self.ledger.try_reserve(&scopes, worst) {
             Some(answer) => self.judge(answer).map(Reserved::Now),
-            None => Ok(Reserved::Later(amount)),
+            None => Ok(Reserved::Later(worst)),
         }
+    }
+
+    fn worst(&self, caller: &Caller, scopes: &[Scope], payload: &Payload) -> Result<Amounts, Error> {
+        let cost = self.amount(caller, scopes, payload)?;
+        // Counting them is worth its time only where somebody asks.
+        let counts = [Measure::Input, Measure::Output, Measure::Tokens];
+        let is_counted = |scope: &Scope| scope.quota.is_some_and(|quota| counts.contains(&quota.measure));
+        if !scopes.iter().any(is_counted) {
+            return Ok(cost.into());
+        }
+        Ok(Amounts::new(cost, &self.prices.tokens(payload)))
     }
 
     fn amount(&self, caller: &Caller, scopes: &[Scope], payload: &Payload) -> Result<NanoUsd, Error> {
@@ -148,6 +159,20 @@ impl BudgetLayer {
     }
 }
 
+/// The accounts that a request is charged to. What costs nothing, such as a look at what was paid for
+/// before, counts as a request and needs no budget.
+pub(super) fn charged<'a>(caller: &'a Caller, payload: &Payload) -> Cow<'a, [Scope]> {
+    let scopes = caller.scopes_for(payload.model());
+    let is_free = payload.dialect().is_free() || payload.head().work == Some(Work::default());
+    if !is_free {
+        return scopes;
+    }
+    let counts = |scope: &Scope| {
+        scope.quota.is_some_and(|quota| matches!(quota.measure, Measure::Requests | Measure::Concurrent))
+    };
+    scopes.iter().filter(|scope| counts(scope)).cloned().collect()
+}
+
 /// Whether the ledger was asked, and said no.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), Kind::BudgetExhausted | Kind::RateLimited)
@@ -186,7 +211,7 @@ mod tests {
         budget::Prices,
         dialect::OPENAI_BATCHES,
         exchange::{Job, Outcome},
-        ledger::{Amounts, Ledger, MemoryLedger, Period},
+        ledger::{Balance, Ledger, MemoryLedger, Period},
         payload::Head,
         price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
@@ -231,6 +256,10 @@ mod tests {
         fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
             self.0.resume(name)
         }
+
+        fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+            self.0.balances(scopes)
+        }
     }
 
     #[derive(Debug)]
@@ -250,6 +279,10 @@ mod tests {
         }
 
         fn resume<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
+            Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
+        }
+
+        fn balances<'a>(&'a self, _: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
             Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
         }
     }
@@ -364,8 +397,57 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_costs_nothing_needs_no_budget_and_is_a_request_all_the_same() {
+        let key = || {
+            let requests = Scope::new("key:a", Quota::new(Measure::Requests, 2, Period::Day));
+            Some(VirtualKey::new("a").quota(Quota::usd(WORST, Period::Total)).scope(requests))
+        };
+        for (_, layer) in layers() {
+            let overspent = layer.clone().layer(service_fn(|req: Request<Payload>| {
+                let attempt = req.body().exchange().begin(&Arc::new(
+                    Target::new("demo", "m").price(Some(Rates::flat(NanoUsd(1_000_000), NanoUsd(0)).into())),
+                ));
+                attempt.report(Tokens { input: 1_000, ..Tokens::default() });
+                Ending::Complete.answer()
+            }));
+            drop(overspent.oneshot(ask("m", key())).await.unwrap());
+            let free = || {
+                let (parts, payload) = ask("m", key()).into_parts();
+                let head = Head { work: Some(Work::default()), ..payload.head().clone() };
+                let exchange = payload.exchange().clone();
+                Request::from_parts(parts, Payload::new(payload.dialect(), head, "{}".into(), exchange))
+            };
+            let service = layer.layer(service_fn(|_: Request<Payload>| Ending::Complete.answer()));
+
+            let asked = service.clone().oneshot(ask("m", key())).await.unwrap_err();
+            drop(service.clone().oneshot(free()).await.unwrap());
+            let third = service.oneshot(free()).await.unwrap_err();
+
+            assert_eq!(asked.kind(), Kind::BudgetExhausted);
+            assert_eq!(third.kind(), Kind::RateLimited);
+        }
+    }
+
+    #[tokio::test]
+    async fn limits_on_tokens_hold_what_a_request_probably_uses() {
+        for (_, layer) in layers() {
+            let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 5_000, Period::Minute));
+            let key = || Some(VirtualKey::new("a").scope(limit.clone()));
+            let service = layer.layer(service_fn(|req| spend(req, Ending::Complete)));
+
+            let streaming = service.clone().oneshot(ask("m", key())).await.unwrap();
+            let refused = service.clone().oneshot(ask("m", key())).await.unwrap_err();
+            drop(streaming);
+
+            assert_eq!(refused.kind(), Kind::RateLimited);
+            assert!(refused.message().contains("5000 tokens per minute"), "{refused}");
+            assert!(service.oneshot(ask("m", key())).await.is_ok());
+        }
+    }
+
+    #[tokio::test]
     async fn what_the_ledger_says_beside_yes_is_written_down() {
-        let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 1_000, Period::Minute));
+        let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 10_000, Period::Minute));
         let watched = Scope::new("team:b", Quota::usd(NanoUsd(1), Period::Day).shadow(true));
         for (_, layer) in layers() {
             let key = VirtualKey::new("a").scope(limit.clone()).scope(watched.clone());
@@ -376,7 +458,8 @@ mod tests {
 
             let (standing, shadowed) = exchange
                 .learn(|learnt| (learnt.standings.of(Measure::Tokens).copied(), learnt.shadowed.clone()));
-            assert_eq!(standing.map(|standing| (standing.limit, standing.left)), Some((1_000, 1_000)));
+            // The output that is assumed, and a little for the input.
+            assert_eq!(standing.map(|standing| (standing.limit, standing.left)), Some((10_000, 5_900)));
             assert_eq!(shadowed.len(), 1);
             assert!(shadowed[0].starts_with("the budget of team:b is used up"), "{shadowed:?}");
         }

@@ -5,6 +5,7 @@ use super::{
     problem::{Problem, unknown},
     quotas,
 };
+use crate::auth::KeyDigest;
 
 /// Fewer characters can be guessed.
 const SHORTEST_KEY: usize = 16;
@@ -34,7 +35,13 @@ impl Config {
     }
 
     fn check_keys(&self, problems: &mut Vec<Problem>) {
-        if self.auth == AuthMode::Keys && self.keys.is_empty() {
+        if let Some(key) = &self.admin.key
+            && key.expose().chars().count() < SHORTEST_KEY
+        {
+            let message = format!("has fewer than {SHORTEST_KEY} characters and could be guessed");
+            problems.push(Problem::at("admin.key", message));
+        }
+        if self.auth == AuthMode::Keys && self.keys.is_empty() && self.admin.key.is_none() {
             let message = "there are no keys, so nobody can come in; add one, or set `auth: open`";
             problems.push(Problem::at("keys", message));
         }
@@ -43,6 +50,7 @@ impl Config {
         for (index, key) in self.keys.iter().enumerate() {
             let path = format!("keys[{index}]");
             check_key(&path, key, problems);
+            check_previous(&path, key, problems);
             if let Some(team) = key.team.as_ref().filter(|team| !self.teams.contains_key(*team)) {
                 let message = unknown("team", team, self.teams.keys().map(String::as_str));
                 problems.push(Problem::at(format!("{path}.team"), message));
@@ -56,8 +64,10 @@ impl Config {
                 problems
                     .push(Problem::at(format!("{path}.name"), format!("is the name of keys[{first}] too")));
             }
-            if let Some(first) = key.digest().and_then(|digest| digests.insert(digest, index)) {
-                problems.push(Problem::at(path, format!("is the same key as keys[{first}]")));
+            for (digest, _) in key.digests() {
+                if let Some(first) = digests.insert(digest, index).filter(|first| *first != index) {
+                    problems.push(Problem::at(&path, format!("is the same key as keys[{first}]")));
+                }
             }
         }
     }
@@ -129,6 +139,19 @@ fn check_key(path: &str, key: &Key, problems: &mut Vec<Problem>) {
             wrong(".sha256", "is not 64 hexadecimal digits".to_owned());
         }
         _ => {}
+    }
+}
+
+fn check_previous(path: &str, key: &Key, problems: &mut Vec<Problem>) {
+    for (index, previous) in key.previous.iter().enumerate() {
+        let at = format!("{path}.previous[{index}].sha256");
+        match previous.sha256.parse::<KeyDigest>() {
+            Err(_) => problems.push(Problem::at(at, "is not 64 hexadecimal digits")),
+            Ok(digest) if key.digest() == Some(digest) => {
+                problems.push(Problem::at(at, "is the key itself"));
+            }
+            Ok(_) => {}
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     Budget, Config, Limits, Secret, Several,
@@ -10,8 +11,10 @@ use super::{
 };
 use crate::{
     access::Pattern,
-    auth::{KeyDigest, VirtualKey},
+    auth::{KeyDigest, Providers, VirtualKey},
+    directory::Section,
     labels::Rules,
+    ledger::Scope,
 };
 
 /// A virtual key: who may come in, and what for.
@@ -38,6 +41,15 @@ pub struct Key {
     /// given.
     #[serde(default)]
     pub allow: Option<Vec<String>>,
+    /// The models that it may not ask for, in the same form, whatever is allowed.
+    #[serde(default)]
+    pub deny: Vec<String>,
+    /// The providers that may answer it, in the same form; all of them if it isn't given.
+    #[serde(default)]
+    pub providers: Option<Vec<String>>,
+    /// The providers that may not answer it, whatever is allowed.
+    #[serde(default)]
+    pub deny_providers: Vec<String>,
     /// How often, and how much at a time, it may ask.
     #[serde(default)]
     pub limits: Limits,
@@ -53,6 +65,26 @@ pub struct Key {
     /// Whether it is refused.
     #[serde(default)]
     pub disabled: bool,
+    /// The keys that it had before, which are accepted for a while.
+    #[serde(default)]
+    pub previous: Several<Previous>,
+    /// How the key begins, to tell it from others.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Whatever else is to be known of it; nothing goes by it.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, Value>,
+}
+
+/// A key that was replaced by another one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Previous {
+    /// Its SHA-256 in 64 hexadecimal digits, with or without `sha256:` before them.
+    pub sha256: String,
+    /// When it stops being accepted.
+    pub until: Written<SystemTime>,
 }
 
 /// Keys that share budgets and limits.
@@ -123,16 +155,22 @@ impl Key {
             team: None,
             customer: None,
             allow: None,
+            deny: Vec::new(),
+            providers: None,
+            deny_providers: Vec::new(),
             limits: Limits::default(),
             budget: Several::default(),
             required_tags: Vec::new(),
             expires: None,
             disabled: false,
+            previous: Several::default(),
+            prefix: None,
+            metadata: BTreeMap::new(),
         }
     }
 
     /// The SHA-256 of the key; `None` if there is no key, or no well-formed one.
-    pub(super) fn digest(&self) -> Option<KeyDigest> {
+    pub(crate) fn digest(&self) -> Option<KeyDigest> {
         match (&self.key, &self.sha256) {
             (Some(key), _) => Some(KeyDigest::of(key.expose())),
             (None, Some(hex)) => hex.parse().ok(),
@@ -140,7 +178,17 @@ impl Key {
         }
     }
 
-    fn customer<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
+    /// The SHA-256 of all keys that are accepted for it, each with the end that a replaced one has. Those
+    /// past their end are left out.
+    pub(super) fn digests(&self) -> impl Iterator<Item = (KeyDigest, Option<SystemTime>)> {
+        let now = SystemTime::now();
+        let previous = self.previous.iter().filter(move |previous| *previous.until > now);
+        let previous =
+            previous.filter_map(|previous| Some((previous.sha256.parse().ok()?, Some(*previous.until))));
+        self.digest().map(|digest| (digest, None)).into_iter().chain(previous)
+    }
+
+    pub(crate) fn customer<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
         let team = self.team.as_ref().and_then(|team| config.teams.get(team));
         self.customer.as_deref().or(team.and_then(|team| team.customer.as_deref()))
     }
@@ -165,8 +213,12 @@ impl Key {
         let mut key = VirtualKey::new(&self.name);
         key.team = self.team.as_deref().map(Into::into);
         key.customer = self.customer(config).map(Into::into);
-        key.allow =
-            self.allow.as_ref().map(|names| names.iter().map(|name| Pattern::new(name.as_str())).collect());
+        key.allow = self.allow.as_deref().map(patterns);
+        key.deny = patterns(&self.deny);
+        key.providers = Providers {
+            allow: self.providers.as_deref().map(patterns),
+            deny: patterns(&self.deny_providers),
+        };
         let Quotas { rates, scopes } = self.quotas(config);
         (key.rates, key.scopes) = (rates, scopes);
         key.required_tags = self.required_tags.iter().map(|name| name.as_str().into()).collect();
@@ -176,12 +228,45 @@ impl Key {
     }
 }
 
+fn patterns(names: &[String]) -> Vec<Pattern> {
+    names.iter().map(|name| Pattern::new(name.as_str())).collect()
+}
+
 impl Config {
     /// What the gateway knows of its keys, each with the SHA-256 of the key itself. Keys that have
     /// none, which [`check`](Self::check) complains of, are left out.
     pub fn virtual_keys(&self) -> Vec<(KeyDigest, VirtualKey)> {
-        let known = |key: &Key| Some((key.digest()?, key.virtual_key(self)));
-        self.keys.iter().filter_map(known).collect()
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for key in &self.keys {
+            let known = key.virtual_key(self);
+            for (digest, until) in key.digests() {
+                let expires = known.expires.into_iter().chain(until).min();
+                keys.push((digest, VirtualKey { expires, ..known.clone() }));
+            }
+        }
+        keys
+    }
+
+    /// The accounts of a customer, a team or a key; `None` if there is none of this name. The rates that are
+    /// kept in the process are not among them.
+    pub(crate) fn scopes(&self, section: Section, name: &str) -> Option<Vec<Scope>> {
+        let account = format!("{}:{name}", section.singular());
+        let mut quotas = Quotas::default();
+        match section {
+            Section::Customers => {
+                let customer = self.customers.get(name)?;
+                quotas.add(&account, &customer.budget, &customer.limits);
+            }
+            Section::Teams => {
+                let team = self.teams.get(name)?;
+                quotas.add(&account, &team.budget, &team.limits);
+            }
+            Section::Keys => {
+                let key = self.keys.iter().find(|key| key.name == name)?;
+                quotas.add(&account, &key.budget, &key.limits);
+            }
+        }
+        Some(quotas.scopes)
     }
 
     /// What end users, sessions and tags are held to.
@@ -198,10 +283,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ledger::{Quota, Scope},
-        price::NanoUsd,
-    };
+    use crate::{ledger::Quota, price::NanoUsd};
 
     fn read(text: &str) -> Config {
         Config::read(text, "f", &|_| None).unwrap()
@@ -319,5 +401,35 @@ mod tests {
         assert!(key.allow.as_ref().unwrap()[1].matches("anthropic/x"));
         assert_eq!(key.rates[0].1.to_string(), "5/second");
         assert!(key.disabled && key.expires.is_some());
+    }
+
+    #[test]
+    fn a_replaced_key_is_accepted_until_its_end() {
+        let old = KeyDigest::of("the-key-before");
+        let config = read(&format!(
+            "keys:\n  - name: a\n    key: 0123456789abcdef\n    expires: 2100-01-01T00:00:00Z\n    previous:\n      \
+             - {{ sha256: {old}, until: 2099-01-01T00:00:00Z }}\n      \
+             - {{ sha256: {}, until: 2001-01-01T00:00:00Z }}\n",
+            KeyDigest::of("long-ago")
+        ));
+
+        let keys = config.virtual_keys();
+
+        assert_eq!(keys.len(), 2);
+        assert_eq!((keys[1].0, &*keys[1].1.name), (old, "a"));
+        assert!(keys[1].1.expires < keys[0].1.expires);
+    }
+
+    #[test]
+    fn what_is_denied_is_denied_whatever_is_allowed() {
+        let config = read(
+            "keys:\n  - { name: a, key: 0123456789abcdef, allow: [ 'gpt-*' ], deny: [ '*-big' ], \
+             providers: [ '*-eu' ], deny_providers: [ old-eu ] }\n",
+        );
+
+        let (_, key) = &config.virtual_keys()[0];
+
+        assert!(key.may_use("gpt-a") && !key.may_use("gpt-big") && !key.may_use("claude"));
+        assert!(key.providers.has("azure-eu") && !key.providers.has("old-eu") && !key.providers.has("azure"));
     }
 }

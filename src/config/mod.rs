@@ -51,9 +51,11 @@
 //! editor that is given [`json_schema`] completes and checks a file while it is written.
 
 mod address;
+mod admin;
 mod build;
 mod check;
 mod credentials;
+mod documents;
 mod environment;
 mod interpolate;
 mod keys;
@@ -81,13 +83,15 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::documents::{read, tidy};
 #[cfg(feature = "reload")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
 pub use self::watch::Watch;
 pub use self::{
+    admin::Admin,
     build::Builder,
     credentials::Credentials,
-    keys::{AuthMode, Customer, Gateway, Key, Labelled, Team},
+    keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
@@ -96,7 +100,7 @@ pub use self::{
     provider::{Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
-    server::{Log, LogFormat, Records, Server},
+    server::{Log, LogFormat, Records, Server, Store},
     several::Several,
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
@@ -114,6 +118,8 @@ pub struct Config {
     pub server: Server,
     /// What is logged, and how.
     pub log: Log,
+    /// What is set while the gateway runs.
+    pub admin: Admin,
     /// Who is let in.
     pub auth: AuthMode,
     /// Who serves models, by the names that `provider/model` begins with.
@@ -127,6 +133,8 @@ pub struct Config {
     pub prices: BTreeMap<String, UsdPrice>,
     /// What becomes of a request to a model whose price isn't known.
     pub unknown_price: UnknownPrice,
+    /// Where budgets and what was spent of them are kept.
+    pub store: Store,
     /// What happens while a store can't be asked.
     pub store_away: StoreAway,
     /// The gateway as a whole.

@@ -48,7 +48,8 @@ pub struct Limits {
     pub output_tokens: Several<Written<Allowance>>,
     /// How many requests may be under way at the same time.
     pub concurrent: Option<Written<Count>>,
-    /// The same for some models, by their names with `*` for any run of characters.
+    /// The same for some models, by the names that clients ask for, with `*` for any run of characters: a
+    /// route of `models` is matched by its own name, and not by those of its targets.
     pub models: BTreeMap<String, Limits>,
     /// Whether they only count and report, and refuse nothing.
     pub shadow: bool,

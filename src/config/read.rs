@@ -95,7 +95,7 @@ fn problem(error: &YamlError, text: &str) -> Problem {
 
 /// What went wrong, in our words. The parser's own messages quote values, so only what can't hold a
 /// value is taken from them.
-fn message(error: &YamlError) -> String {
+pub(super) fn message(error: &YamlError) -> String {
     match error.without_snippet() {
         YamlError::SerdeUnknownField { field, expected, .. } => {
             unknown("field", field, expected.iter().copied())
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{EXAMPLE, Records, RetryOn, Size, UnknownPrice, Written},
+        config::{EXAMPLE, Records, RetryOn, Size, Store, UnknownPrice, Written},
         ledger::Period,
         price::NanoUsd,
     };
@@ -233,6 +233,19 @@ mod tests {
         assert_eq!(config.keys[0].budget.first().map(|budget| *budget.per), Some(Period::Month));
         assert_eq!(*config.keys[0].budget[0].usd.unwrap(), NanoUsd(12_500_000_000));
         assert_eq!(config.keys[0].limits.requests[0].to_string(), "600/minute");
+    }
+
+    #[test]
+    fn budgets_are_kept_in_a_file_unless_it_says_otherwise() {
+        let store = |text: &str| read(&format!("auth: open\n{text}")).unwrap().store;
+
+        assert_eq!(store(""), Store::Sqlite("bartizan.db".into()));
+        assert_eq!(
+            store("store: { sqlite: /var/lib/budgets.db }"),
+            Store::Sqlite("/var/lib/budgets.db".into())
+        );
+        assert_eq!(store("store: memory"), Store::Memory);
+        assert!(error("store: memroy").contains("did you mean `memory`?"), "{}", error("store: memroy"));
     }
 
     #[test]

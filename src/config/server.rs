@@ -98,3 +98,20 @@ pub enum Records {
     /// To the end of this file, one JSON object a line.
     File(PathBuf),
 }
+
+/// Where budgets and what was spent of them are kept. Takes a restart to change.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Store {
+    /// In memory: they begin anew with the process.
+    Memory,
+    /// In this file, which is made if it isn't there, and belongs to one process at a time.
+    Sqlite(PathBuf),
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::Sqlite("bartizan.db".into())
+    }
+}

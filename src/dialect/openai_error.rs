@@ -205,6 +205,7 @@ fn class(kind: Kind) -> (StatusCode, &'static str, Option<&'static str>) {
         Kind::ContentFiltered => (StatusCode::BAD_REQUEST, REQUEST, Some("content_filter")),
         Kind::NotFound => (StatusCode::NOT_FOUND, REQUEST, Some("unknown_url")),
         Kind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, Some("method_not_supported")),
+        Kind::Conflict => (StatusCode::CONFLICT, REQUEST, Some("conflict")),
         Kind::UnsupportedMediaType => {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, REQUEST, Some("unsupported_media_type"))
         }

@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use super::{Candidate, Dispatch, Route};
 use crate::{
-    Payload, Work,
+    Payload, Tokens, Work,
     batch::Batch,
     budget::Prices,
     models::Catalog,
-    price::{Input, NanoUsd, Tier, worst_case},
+    price::{Input, NanoUsd, Tier, likely_tokens, worst_case},
 };
 
 /// The worst case of a route is an answer of its dearest target, after every other attempt that the route
@@ -20,6 +20,18 @@ impl Prices for Dispatch {
 
     fn known_worst_case(&self, payload: &Payload) -> NanoUsd {
         self.bound(payload).0
+    }
+
+    fn tokens(&self, payload: &Payload) -> Tokens {
+        let Some(route) = self.table().find(payload.model()) else { return Tokens::default() };
+        let of = |candidate: &Candidate| {
+            let facts = candidate.target().known_facts();
+            match payload.head().batch.as_deref() {
+                Some(Batch { requests, .. }) => requests.worst_case(facts, route.assume_output).tokens,
+                None => likely_tokens(payload, route.assume_output, facts),
+            }
+        };
+        route.candidates_for(payload.head()).map(of).max_by_key(Tokens::total).unwrap_or_default()
     }
 }
 

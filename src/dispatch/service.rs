@@ -12,6 +12,7 @@ use tower::Service;
 use super::{Candidate, Route, Table, prices::Cost};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
+    auth::Caller,
     exchange::{AssumeOutput, Deadline, Exchange, Outcome},
     headers,
     price::{Input, NanoUsd},
@@ -80,7 +81,15 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
     if head.batch.is_some() {
         req.extensions_mut().insert(AssumeOutput(route.assume_output));
     }
-    for candidate in route.candidates_for(&head) {
+    let caller = req.extensions().get::<Caller>().cloned();
+    let may_answer = |candidate: &Candidate| {
+        caller.as_ref().is_none_or(|caller| caller.providers.has(candidate.target().provider()))
+    };
+    if !route.candidates.is_empty() && !route.candidates.iter().any(may_answer) {
+        let message = "this key may not use any of the providers that have the model";
+        return Err(Error::new(Kind::Forbidden, message).with_param("model"));
+    }
+    for candidate in route.candidates_for(&head).filter(|candidate| may_answer(candidate)) {
         if let Some(error) = failure.take_if(|_| !is_affordable(candidate, &route, req.body())) {
             return Err(error);
         }
@@ -468,5 +477,34 @@ mod tests {
         describe(&exchange, &mut res);
 
         assert_eq!(res.headers()[headers::LOST], "top_k, two?lines");
+    }
+
+    #[tokio::test]
+    async fn only_providers_that_the_key_may_use_are_asked() {
+        let calls = Calls::default();
+        let other = Arc::new(Target::new("other", "second"));
+        let second = Candidate::new(other, {
+            let calls = calls.clone();
+            MustBeReady::new(move |_: Request<Payload>| {
+                lock(&calls).push("second");
+                Ending::KnownLength.answer()
+            })
+        });
+        let table =
+            || Table::default().route(Route::new("chat", [answering(&calls, "first"), second.clone()]));
+        let only = |name: &str| {
+            let allow = Some(vec![crate::access::Pattern::new(name)]);
+            crate::auth::VirtualKey::new("a").providers(crate::auth::Providers { allow, deny: Vec::new() })
+        };
+
+        let mut answers = Vec::new();
+        for name in ["other", "nobody"] {
+            let dispatch = Dispatch::new(table());
+            answers.push(dispatch.oneshot(ask("chat", Some(only(name)))).await);
+        }
+
+        assert_eq!(*lock(&calls), ["second"]);
+        assert_eq!(answers.pop().unwrap().unwrap_err().kind(), Kind::Forbidden);
+        assert!(answers.pop().unwrap().is_ok());
     }
 }

@@ -10,6 +10,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 
+use crate::BoxFuture;
+
 pin_project! {
     /// Response future of layers that answer some requests by themselves.
     pub struct Answering<F, E> {
@@ -22,6 +24,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F, E> {
         Called { #[pin] inner: F },
+        Waiting { answer: BoxFuture<'static, Result<Response<Full<Bytes>>, E>> },
         Answered { answer: Option<Result<Response<Full<Bytes>>, E>> },
     }
 }
@@ -34,16 +37,26 @@ impl<F, E> Answering<F, E> {
 
     /// The layer answers with this JSON text.
     pub fn json(status: StatusCode, text: impl Into<Bytes>) -> Self {
-        let mut answer = Response::new(Full::new(text.into()));
-        *answer.status_mut() = status;
-        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Self { state: State::Answered { answer: Some(Ok(answer)) } }
+        Self { state: State::Answered { answer: Some(Ok(json(status, text))) } }
+    }
+
+    /// The layer will answer.
+    pub fn waiting(answer: BoxFuture<'static, Result<Response<Full<Bytes>>, E>>) -> Self {
+        Self { state: State::Waiting { answer } }
     }
 
     /// The layer refuses.
     pub fn refused(error: E) -> Self {
         Self { state: State::Answered { answer: Some(Err(error)) } }
     }
+}
+
+/// An answer with this JSON text.
+pub(crate) fn json(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(text.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
 }
 
 impl<F, R, E, G> Future for Answering<F, E>
@@ -59,6 +72,9 @@ where
                 Ok(answer) => Ok(answer.map(Either::Left)),
                 Err(error) => Err(error.into()),
             },
+            StateProj::Waiting { answer } => {
+                ready!(answer.as_mut().poll(cx)).map(|res| res.map(Either::Right))
+            }
             StateProj::Answered { answer } => answer
                 .take()
                 .expect("a future is not polled after it is ready")

@@ -8,4 +8,5 @@ mod admission;
 mod answering;
 mod watched;
 
+pub(crate) use self::answering::json;
 pub use self::{admission::Admission, answering::Answering, watched::Watched};

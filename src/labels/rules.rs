@@ -73,7 +73,7 @@ impl Rules {
     }
 
     /// The accounts that a request with `labels` is charged to.
-    pub(super) fn scopes(&self, labels: &Labels) -> Vec<Scope> {
+    pub(crate) fn scopes(&self, labels: &Labels) -> Vec<Scope> {
         let mut scopes = Vec::new();
         if let Some(user) = &labels.user {
             add(&mut scopes, &self.users, || format!("user:{user}"));

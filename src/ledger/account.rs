@@ -185,6 +185,14 @@ impl Account {
         }
     }
 
+    /// Holds again what was held in a window.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn restore(&mut self, window: Window, amount: u64) {
+        if window == self.window() {
+            self.held = self.held.saturating_add(amount);
+        }
+    }
+
     fn window(&self) -> Window {
         match &self.used {
             Used::Calendar { window, .. } => *window,
@@ -213,6 +221,26 @@ impl Account {
     pub(super) fn is_idle(&mut self, now: SystemTime) -> bool {
         self.turn(now);
         self.held == 0 && self.used() == 0
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Period {
+    /// The first window in which something counts now.
+    pub(super) fn counts_from(self, now: SystemTime) -> Window {
+        match self.shape() {
+            Shape::Calendar => self.window(now).0,
+            Shape::Bucket(_) => Window(i64::MAX),
+            Shape::Rolling { step, steps } => Window((current(step, now) - steps) * step),
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Window {
+    pub(super) fn began(self) -> SystemTime {
+        let since = Duration::from_secs(self.0.try_into().unwrap_or(0));
+        UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
     }
 }
 

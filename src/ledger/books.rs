@@ -5,6 +5,7 @@ use super::{
     account::{Account, Short},
     refusal::Refusal,
 };
+
 /// After the number of accounts has doubled, those are forgotten on which nothing stands.
 const SWEEP_FROM: usize = 4_096;
 /// The most holds that outlive their requests.
@@ -102,6 +103,36 @@ impl Books {
 
     pub(super) fn balance(&mut self, place: &Place, now: SystemTime) -> Option<Balance> {
         Some(self.accounts.get_mut(place)?.balance(now))
+    }
+
+    /// What stands on each of `scopes`.
+    pub(super) fn balances(&mut self, scopes: &[Scope], now: SystemTime) -> Vec<Balance> {
+        let mut balance = |scope: &Scope| {
+            let (measure, period) = scope.counted_as();
+            let place = Place { account: scope.account.clone(), measure, period };
+            self.balance(&place, now).unwrap_or_else(|| Balance::nothing(period, now))
+        };
+        scopes.iter().map(&mut balance).collect()
+    }
+
+    /// Counts what a store remembers of a window. A window that a clock which was set back since would not
+    /// have reached yet is the current one.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn remember(&mut self, place: Place, window: Window, amount: u64, now: SystemTime) {
+        let now = now.max(window.began());
+        let period = place.period;
+        let account = self.accounts.entry(place).or_insert_with(|| Account::new(period, now));
+        account.post(window, amount);
+    }
+
+    /// Holds again what a store remembers.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn restore(&mut self, ticket: &Ticket, now: SystemTime) {
+        for hold in &ticket.holds {
+            let now = now.max(hold.window.began());
+            let account = self.accounts.entry(hold.place()).or_insert_with(|| Account::new(hold.period, now));
+            account.restore(hold.window, hold.amount);
+        }
     }
 
     #[cfg(test)]

@@ -1,5 +1,4 @@
 use std::{
-    fmt,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -8,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Amounts, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window,
+    Amounts, Clock, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window,
     books::{Books, Place},
 };
 use crate::{BoxFuture, Error, lock};
@@ -17,19 +16,11 @@ use crate::{BoxFuture, Error, lock};
 ///
 /// What was reserved in a window that has passed is not charged to the new one. Accounts are made when
 /// they are first reserved on, and are forgotten when nothing stands on them any more.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MemoryLedger {
     books: Mutex<Books>,
     numbers: AtomicU64,
     clock: Clock,
-}
-
-struct Clock(Box<dyn Fn() -> SystemTime + Send + Sync>);
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
 }
 
 /// What stands on an account in its current window.
@@ -43,35 +34,36 @@ pub struct Balance {
     pub window: Window,
 }
 
-impl Default for MemoryLedger {
-    fn default() -> Self {
-        Self::with_clock(SystemTime::now)
+impl Balance {
+    /// What stands on an account that was never reserved on.
+    pub fn nothing(period: Period, now: SystemTime) -> Self {
+        Self { posted: 0, held: 0, window: period.window(now).0 }
     }
 }
 
 impl MemoryLedger {
     /// A ledger whose windows go by another clock than that of the system.
     pub fn with_clock(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self { books: Mutex::default(), numbers: AtomicU64::default(), clock: Clock(Box::new(now)) }
+        Self { clock: Clock::new(now), ..Self::default() }
     }
 
     /// What stands on `account`; `None` if nothing of the measure was reserved on it for the period. An
     /// account without a quota counts [`Measure::Usd`] for [`Period::Total`].
     pub fn balance(&self, account: &str, measure: Measure, period: Period) -> Option<Balance> {
         let place = Place { account: account.into(), measure, period };
-        lock(&self.books).balance(&place, (self.clock.0)())
+        lock(&self.books).balance(&place, self.clock.now())
     }
 
     fn hold(&self, scopes: &[Scope], worst: Amounts) -> Result<Ticket, Error> {
         let id = HoldId { node: 0, number: self.numbers.fetch_add(1, Ordering::Relaxed) };
-        let now = (self.clock.0)();
+        let now = self.clock.now();
         let reserved = lock(&self.books).reserve(id, scopes, worst, now);
         // The message is written when the lock is given back.
         reserved.map_err(Error::from)
     }
 
     fn settle_as(&self, ticket: &Ticket, actual: impl Fn(&Hold) -> u64) {
-        let now = (self.clock.0)();
+        let now = self.clock.now();
         lock(&self.books).settle(ticket, actual, now, |_, _, _| {});
     }
 }
@@ -95,6 +87,11 @@ impl Ledger for MemoryLedger {
 
     fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
         Box::pin(std::future::ready(Ok(lock(&self.books).resume(name))))
+    }
+
+    fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+        let balances = lock(&self.books).balances(scopes, self.clock.now());
+        Box::pin(std::future::ready(Ok(balances)))
     }
 
     fn try_reserve(&self, scopes: &[Scope], worst: Amounts) -> Option<Result<Ticket, Error>> {

@@ -8,9 +8,10 @@
 //! A job that ends long after its request keeps its hold: [`Ledger::keep`] puts it aside under a name,
 //! and whoever learns the outcome takes it up again with [`Ledger::resume`].
 //!
-//! [`MemoryLedger`] keeps the balances in this process; a `RedisLedger`, of the feature `redis`, keeps those of
-//! many. Whoever writes another store runs the
-//! `conformance` suite over it, which comes with the feature `test-util`.
+//! [`MemoryLedger`] keeps the balances in this process; a `SqliteLedger`, of the feature `sqlite`, also in a
+//! file, so that they survive it; a `RedisLedger`, of the feature `redis`, keeps those of many processes.
+//! Whoever writes another store runs the `conformance` suite over it, which comes with the feature
+//! `test-util`.
 //!
 //! ```
 //! use bartizan::{
@@ -35,6 +36,7 @@
 
 mod account;
 mod books;
+mod clock;
 #[cfg(any(test, feature = "test-util"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
@@ -45,21 +47,29 @@ mod quota;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub mod redis;
 mod refusal;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub mod sqlite;
 mod standing;
 mod ticket;
+mod usage;
 
 use std::{fmt, sync::Arc};
 
-use self::period::Shape;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::{RedisLedger, RedisOptions};
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};
+use self::{clock::Clock, period::Shape};
 pub use self::{
     memory::{Balance, MemoryLedger},
     period::{Period, Window},
     quota::{Amounts, Measure, Quota},
     standing::{Standing, Standings},
     ticket::{Hold, HoldId, Ticket},
+    usage::{Usage, usage},
 };
 use crate::{BoxFuture, Error, access::Pattern};
 
@@ -85,6 +95,11 @@ impl Scope {
     /// An account whose spend is counted without a limit.
     pub fn counted(account: impl Into<Arc<str>>) -> Self {
         Self { account: account.into(), quota: None, models: None }
+    }
+
+    /// What is counted, and for how long: money for ever, if there is no quota.
+    pub fn counted_as(&self) -> (Measure, Period) {
+        self.quota.map_or((Measure::Usd, Period::Total), |quota| (quota.measure, quota.period))
     }
 
     /// Whether requests to `model` count.
@@ -122,6 +137,14 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     ///
     /// If the store could not be asked.
     fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>>;
+
+    /// What stands on each of `scopes`, in their order; nothing on one that was never reserved on. May wait
+    /// for a store.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked.
+    fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>>;
 
     /// Holds without waiting, if this ledger never needs to; `None` asks the caller to use
     /// [`reserve`](Self::reserve).

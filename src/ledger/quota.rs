@@ -116,6 +116,20 @@ impl Measure {
         Shown(self, amount)
     }
 
+    /// The measure that is [called](Self::as_str) so.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn named(name: &str) -> Option<Self> {
+        const ALL: [Measure; 6] = [
+            Measure::Usd,
+            Measure::Requests,
+            Measure::Concurrent,
+            Measure::Input,
+            Measure::Output,
+            Measure::Tokens,
+        ];
+        ALL.into_iter().find(|measure| measure.as_str() == name)
+    }
+
     /// As it is called in stores.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,5 +1,5 @@
-use super::Input;
-use crate::{Tokens, Units, Work, payload::Head, target::ModelFacts};
+use super::{Input, input::likely_input};
+use crate::{Payload, Tokens, Units, Work, payload::Head, target::ModelFacts};
 
 /// The output to reckon with where neither the client nor the model has a smaller cap.
 pub const ASSUMED_OUTPUT: u64 = 4_096;
@@ -44,6 +44,21 @@ pub fn worst_case(head: &Head, input: &Input, facts: &ModelFacts, assume_output:
         ..Units::default()
     };
     Work { tokens, units }
+}
+
+/// What one attempt at a request probably uses of limits on tokens: its input by its size, and all of the
+/// output that it may have.
+pub(crate) fn likely_tokens(payload: &Payload, assume_output: u64, facts: &ModelFacts) -> Tokens {
+    let head = payload.head();
+    if let Some(work) = head.work {
+        return work.tokens;
+    }
+    let most = head.max_output.unwrap_or(assume_output).min(facts.max_output.unwrap_or(u64::MAX));
+    Tokens {
+        input: likely_input(payload.source()),
+        output: most.saturating_mul(u64::from(head.choices.max(1))),
+        ..Tokens::default()
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ mod reported;
 mod tier;
 mod units;
 
-pub(crate) use self::input::likely_input;
 pub use self::{
     book::{Listing, PriceBook},
     estimate::{ASSUMED_OUTPUT, worst_case},
@@ -21,6 +20,7 @@ pub use self::{
     tier::{Scale, Tier},
     units::UnitRates,
 };
+pub(crate) use self::{estimate::likely_tokens, input::likely_input};
 use crate::{Tokens, Units, Work};
 
 /// What a million tokens of each kind cost, in billionths of a dollar.

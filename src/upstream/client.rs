@@ -57,18 +57,22 @@ impl HttpClient {
     }
 }
 
-/// Connections for what has to be asked besides models, such as tokens.
+/// Connections for what has to be asked besides models, such as tokens, or a gateway by its administrators.
 #[derive(Clone)]
-pub(crate) struct SmallClient(Client<ConnectWithin<Connector>, Full<Bytes>>);
+pub struct SmallClient(Client<ConnectWithin<Connector>, Full<Bytes>>);
 
 impl SmallClient {
     /// One that gives up on a connection after `connect`.
-    pub(crate) fn new(connect: Duration) -> Self {
+    pub fn new(connect: Duration) -> Self {
         Self(pool(connect, Speaks::Http1))
     }
 
     /// A small answer that comes `within` a time.
-    pub(crate) async fn send(
+    ///
+    /// # Errors
+    ///
+    /// If there is no connection, no answer in time, or one of more than a mebibyte.
+    pub async fn send(
         &self,
         req: http::Request<Full<Bytes>>,
         within: Duration,

@@ -10,5 +10,9 @@ mod client;
 mod connect;
 mod service;
 
-pub(crate) use self::client::SmallClient;
-pub use self::{address::Address, body::ProviderBody, client::HttpClient, service::Upstream};
+pub use self::{
+    address::Address,
+    body::ProviderBody,
+    client::{HttpClient, SmallClient},
+    service::Upstream,
+};

@@ -355,6 +355,8 @@ async fn a_server_that_hangs_is_waited_for_once_and_only_so_long() {
 
     assert!(first < Duration::from_millis(1_500), "{first:?}");
     assert!(second < Duration::from_millis(250), "{second:?}");
+    let error = node.ledger.balances(&scopes).now_or_never().unwrap().unwrap_err();
+    assert_eq!(error.message(), "the ledger can't be asked");
     server.signal("CONT");
     // What was asked for in vain is not held.
     node.has_after_outage("key:a", (7, 0)).await;
@@ -591,11 +593,13 @@ async fn whatever_happens_it_says_what_a_ledger_in_memory_says() {
             let (ours, theirs, actual, scopes) = held.swap_remove(at);
             node.ledger.settle(ours, actual);
             memory.settle(theirs, actual);
-            for Scope { account, quota, .. } in scopes {
+            for Scope { account, quota, .. } in &scopes {
                 let quota = quota.unwrap();
-                let expected = memory.balance(&account, quota.measure, quota.period);
-                node.has(&account, quota, expected.map_or((0, 0), |b| (b.posted, b.held))).await;
+                let expected = memory.balance(account, quota.measure, quota.period);
+                node.has(account, quota, expected.map_or((0, 0), |b| (b.posted, b.held))).await;
             }
+            let (ours, theirs) = (node.ledger.balances(&scopes).await, memory.balances(&scopes).await);
+            assert_eq!(ours.unwrap(), theirs.unwrap(), "{scopes:?} at {:?}", clock.now());
         }
         let micros = [0, 1_234, 250_000, 1_000_000, 9_000_000, 77_000_000, 4_000_000_000, 90_000_000_000];
         let next = micros[usize::try_from(dice.roll(8).min(dice.roll(9))).unwrap()];

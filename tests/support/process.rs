@@ -46,7 +46,11 @@ pub fn file(text: &str) -> PathBuf {
 
 impl Proxy {
     pub fn start(config: &str) -> Self {
-        let file = file(config);
+        Self::at(file(config))
+    }
+
+    /// With a configuration that is there already, and the database beside it if there is one.
+    pub fn at(file: PathBuf) -> Self {
         let mut command = command();
         command.arg("--config").arg(&file);
         Self::run(command, file)
@@ -58,6 +62,8 @@ impl Proxy {
 
     fn run(mut command: Command, file: PathBuf) -> Self {
         let log = fs::File::create(file.with_extension("log")).unwrap();
+        // Its database gets a directory of its own.
+        command.current_dir(file.parent().unwrap());
         command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("cargo test builds the examples");
         let mut greeting = String::new();

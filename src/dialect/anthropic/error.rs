@@ -102,6 +102,7 @@ fn class(kind: Kind) -> (StatusCode, &'static str) {
         }
         Kind::NotFound | Kind::NoRoute => (StatusCode::NOT_FOUND, "not_found_error"),
         Kind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, REQUEST),
+        Kind::Conflict => (StatusCode::CONFLICT, REQUEST),
         Kind::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, REQUEST),
         Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, REQUEST),
         Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),

@@ -185,6 +185,7 @@ fn class(kind: Kind) -> (StatusCode, &'static str) {
         }
         Kind::NotFound | Kind::NoRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),
         Kind::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "UNIMPLEMENTED"),
+        Kind::Conflict => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
         Kind::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, REFUSED),
         Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "DEADLINE_EXCEEDED"),
         Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REFUSED),

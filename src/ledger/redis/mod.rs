@@ -16,6 +16,9 @@
 //! # }
 //! ```
 //!
+//! It is for those who build their own stack: the configuration's `store` can't name it yet, and the example
+//! `proxy` does not use it.
+//!
 //! # What is promised
 //!
 //! - A reservation is one script and one round trip, for all accounts and all measures together: all of it
@@ -102,6 +105,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::future::try_join_all;
 use redis::{RedisError, Value, from_redis_value};
 use tokio::{
     sync::mpsc,
@@ -121,7 +125,8 @@ use self::{
 use super::{Amounts, Balance, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window};
 use crate::{BoxError, BoxFuture, Error, Kind};
 
-/// Balances in Redis, shared by all gateways that use the same server and prefix.
+/// Balances in Redis, shared by all gateways that use the same server and prefix. Not yet in the configuration:
+/// give it to a [`BudgetLayer`](crate::budget::BudgetLayer).
 pub struct RedisLedger {
     shared: Arc<Shared>,
     queue: mpsc::UnboundedSender<Errand>,
@@ -193,6 +198,19 @@ impl RedisLedger {
         let answer = self.shared.ask(&call).await?;
         let balance: Option<(u64, u64, i64)> = from_redis_value(answer).map_err(not_understood)?;
         Ok(balance.map(|(posted, held, window)| Balance { posted, held, window: Window(window) }))
+    }
+
+    /// What stands on an account, which may be nothing.
+    async fn standing(&self, scope: &Scope) -> Result<Balance, Error> {
+        let (measure, period) = scope.counted_as();
+        let balance = self.balance(&scope.account, measure, period).await?;
+        Ok(balance.unwrap_or_else(|| Balance::nothing(period, self.shared.options.now().0)))
+    }
+
+    /// Asks for all accounts at once, over one connection.
+    async fn standings(&self, scopes: &[Scope]) -> Result<Vec<Balance>, Error> {
+        self.shared.is_there()?;
+        try_join_all(scopes.iter().map(|scope| self.standing(scope))).await
     }
 
     fn next(&self) -> HoldId {
@@ -328,6 +346,10 @@ impl Ledger for RedisLedger {
 
     fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
         Box::pin(self.take_up(name))
+    }
+
+    fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+        Box::pin(self.standings(scopes))
     }
 }
 

@@ -76,7 +76,7 @@ fn seconds(at: SystemTime) -> i64 {
 /// What `scopes` need, before the store has said in which window.
 pub(super) fn holds(scopes: &[Scope], amounts: Amounts) -> Vec<Hold> {
     let hold = |scope: &Scope| {
-        let (measure, period) = scope.quota.map_or((Measure::Usd, Period::Total), |q| (q.measure, q.period));
+        let (measure, period) = scope.counted_as();
         let amount = amounts.held(measure).min(MOST);
         Hold { account: scope.account.clone(), measure, period, window: Window(0), amount }
     };

@@ -1,0 +1,118 @@
+//! What the ledgers can do: `cargo bench --bench ledger`.
+//!
+//! `memory` looks a key up by its digest and holds money, requests and tokens on it, its team and the
+//! gateway, with 10,000 keys in 1,000 teams. `sqlite` has 64 tasks that hold and settle on a key, its team and
+//! the gateway, of 1,000 keys, and says how many settlements a second are in the file when the last one is.
+
+#![allow(missing_docs)]
+
+use std::{
+    error::Error,
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bartizan::{
+    auth::{KeyDigest, KeyStore, Lookup, MemoryKeys, VirtualKey},
+    ledger::{Amounts, Ledger, Measure, MemoryLedger, Period, Quota, Scope, SqliteLedger},
+    price::NanoUsd,
+};
+
+const WORST: Amounts = Amounts { cost: NanoUsd(5_000), input: 1_000, output: 500 };
+const ACTUAL: Amounts = Amounts { cost: NanoUsd(2_000), input: 900, output: 100 };
+const TASKS: u64 = 64;
+/// Settlements of each task.
+const EACH: u64 = 5_000;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    memory();
+    sqlite()
+}
+
+fn memory() {
+    let keys: Vec<_> = (0..10_000).map(|number| key(number, 1_000)).collect();
+    let digests: Vec<_> = keys.iter().map(|key| KeyDigest::of(&*key.name)).collect();
+    let store = MemoryKeys::from_iter(digests.iter().copied().zip(keys));
+    let ledger = MemoryLedger::default();
+    let (mut held, mut settled) = (Vec::new(), Vec::new());
+    // The first round makes the accounts.
+    for round in 0..20 {
+        for index in 0..digests.len() {
+            let digest = &digests[index * 7_919 % digests.len()];
+            let begin = Instant::now();
+            let Lookup::Known(Some(key)) = store.find(black_box(digest)) else { continue };
+            let Some(Ok(ticket)) = ledger.try_reserve(&key.scopes, black_box(WORST)) else { continue };
+            let after = Instant::now();
+            ledger.settle(ticket, ACTUAL);
+            if round > 0 {
+                held.push(after - begin);
+                settled.push(after.elapsed());
+            }
+        }
+    }
+    println!("memory: {} requests, 10,000 keys, 1,000 teams, 9 quotas each", held.len());
+    println!("memory: key and reservation {:?}, settlement {:?}", median(held), median(settled));
+}
+
+/// What other programs take of the core is not counted.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// A key with quotas of money, requests and tokens on itself, on its team and on the gateway.
+fn key(number: usize, teams: usize) -> VirtualKey {
+    let quotas = [
+        Quota::usd(NanoUsd::from_usd(1_000_000), Period::Month),
+        Quota::new(Measure::Requests, 1_000_000_000, Period::Minute),
+        Quota::new(Measure::Tokens, 1_000_000_000_000, Period::Minute),
+    ];
+    let accounts = [format!("team:{}", number % teams), "gateway".to_owned()];
+    let key = quotas.iter().fold(VirtualKey::new(&format!("key-{number}")), |key, quota| key.quota(*quota));
+    accounts
+        .iter()
+        .flat_map(|account| quotas.map(|quota| (account, quota)))
+        .fold(key, |key, (account, quota)| key.scope(Scope::new(account.as_str(), quota)))
+}
+
+fn sqlite() -> Result<(), Box<dyn Error>> {
+    let directory = std::env::temp_dir().join(format!("bartizan-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&directory)?;
+    let file = directory.join("ledger.db");
+    let took = tokio::runtime::Runtime::new()?.block_on(settle(Arc::new(SqliteLedger::open(&file)?)))?;
+
+    let spent = SqliteLedger::open(&file)?.balance("gateway", Measure::Usd, Period::Month);
+    let expected = TASKS * EACH * ACTUAL.cost.0;
+    if spent.map(|balance| balance.posted) != Some(expected) {
+        return Err(format!("spent {expected}, and the file has {spent:?}").into());
+    }
+    let rate = (TASKS * EACH) as f64 / took.as_secs_f64();
+    println!("sqlite: {} settlements of 3 accounts, {TASKS} at a time: {rate:.0} per second", TASKS * EACH);
+    Ok(std::fs::remove_dir_all(directory)?)
+}
+
+async fn settle(ledger: Arc<SqliteLedger>) -> Result<Duration, Box<dyn Error>> {
+    let budget = Quota::usd(NanoUsd::from_usd(1_000_000), Period::Month);
+    let begin = Instant::now();
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move {
+                for number in 0..EACH {
+                    let key = (task * EACH + number) * 7_919 % 1_000;
+                    let scopes = [format!("key:{key}"), format!("team:{}", key % 50), "gateway".to_owned()]
+                        .map(|account| Scope::new(account, budget));
+                    let ticket = ledger.reserve(&scopes, WORST).await?;
+                    ledger.settle(ticket, ACTUAL);
+                }
+                Ok::<_, bartizan::Error>(())
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    ledger.written().await?;
+    Ok(begin.elapsed())
+}

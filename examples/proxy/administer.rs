@@ -1,0 +1,156 @@
+use std::{io::Write, process::ExitCode};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    arguments::{Command, Create, Keys, Named, Proxy, Usage},
+    client::{Client, escaped},
+};
+
+/// Does what a command says, at a proxy that runs.
+pub fn run(command: &Command) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(ask(command)));
+    match done {
+        Ok(text) => {
+            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn ask(command: &Command) -> Result<String, String> {
+    match command {
+        Command::Usage(asked) => usage(asked).await,
+        Command::Keys { command } => match command {
+            Keys::Create(wanted) => {
+                let made = send(&wanted.proxy, Method::POST, "/admin/v1/keys", Some(wish(wanted)?)).await?;
+                Ok(shown_once(&wanted.proxy, &made))
+            }
+            Keys::List { team, customer, proxy } => list(team.as_deref(), customer.as_deref(), proxy).await,
+            Keys::Disable(key) => change(key, json!({ "disabled": true }), "is disabled").await,
+            Keys::Enable(key) => change(key, json!({ "disabled": false }), "is enabled").await,
+            Keys::Delete(key) => {
+                let answer = send(&key.proxy, Method::DELETE, &path(key), None).await?;
+                Ok(said(&key.proxy, &answer, &format!("the key `{}` is deleted", key.name)))
+            }
+            Keys::Rotate { key, grace } => {
+                let path = format!("{}/rotate", path(key));
+                let made = send(&key.proxy, Method::POST, &path, Some(json!({ "grace": grace }))).await?;
+                Ok(shown_once(&key.proxy, &made))
+            }
+        },
+    }
+}
+
+async fn send(proxy: &Proxy, method: Method, path: &str, body: Option<Value>) -> Result<Value, String> {
+    Client::new(&proxy.url)?.ask(method, path, body).await
+}
+
+fn path(key: &Named) -> String {
+    format!("/admin/v1/keys/{}", escaped(&key.name))
+}
+
+async fn change(key: &Named, patch: Value, what: &str) -> Result<String, String> {
+    let answer = send(&key.proxy, Method::PATCH, &path(key), Some(patch)).await?;
+    Ok(said(&key.proxy, &answer, &format!("the key `{}` {what}", key.name)))
+}
+
+fn said(proxy: &Proxy, answer: &Value, text: &str) -> String {
+    if proxy.json { format!("{answer:#}") } else { text.to_owned() }
+}
+
+fn shown_once(proxy: &Proxy, made: &Value) -> String {
+    let name = made["name"].as_str().unwrap_or_default();
+    let text = match made["key"].as_str() {
+        Some(key) => format!("{key}\n\nThat is the key `{name}`. It is not shown again."),
+        None => format!("the key `{name}` was there already; `keys rotate {name}` makes another one for it"),
+    };
+    said(proxy, made, &text)
+}
+
+/// The key that is asked for.
+fn wish(wanted: &Create) -> Result<Value, String> {
+    let budgets = wanted.budget.iter().map(|text| budget(text)).collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({
+        "name": wanted.name,
+        "team": wanted.team,
+        "customer": wanted.customer,
+        "budget": budgets,
+        "limits": { "requests": wanted.requests },
+        "allow": Some(&wanted.allow).filter(|models| !models.is_empty()),
+        "deny": wanted.deny,
+        "expires": wanted.expires,
+    }))
+}
+
+/// `200usd/month` or `5Mtokens/day`.
+fn budget(text: &str) -> Result<Value, String> {
+    let wrong = || format!("--budget {text}: expected an amount such as 200usd/month or 5Mtokens/day");
+    let (amount, per) = text.split_once('/').ok_or_else(wrong)?;
+    let (field, amount) = match (amount.strip_suffix("usd"), amount.strip_suffix("tokens")) {
+        (Some(usd), _) => ("usd", usd),
+        (_, Some(tokens)) => ("tokens", tokens),
+        _ => return Err(wrong()),
+    };
+    Ok(json!({ field: amount, "per": per }))
+}
+
+async fn list(team: Option<&str>, customer: Option<&str>, proxy: &Proxy) -> Result<String, String> {
+    let mut filters = String::new();
+    for (name, value) in [("team", team), ("customer", customer)] {
+        filters.extend(value.map(|value| format!("&{name}={}", escaped(value))));
+    }
+    let mut keys = Vec::new();
+    let mut after = None;
+    loop {
+        let from = after.as_deref().map(|name| format!("&after={}", escaped(name))).unwrap_or_default();
+        let path = format!("/admin/v1/keys?limit=500{filters}{from}");
+        let mut page = send(proxy, Method::GET, &path, None).await?;
+        keys.append(page["data"].as_array_mut().unwrap_or(&mut Vec::new()));
+        after = page["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            break;
+        }
+    }
+    let columns = ["name", "prefix", "team", "disabled", "expires", "source"];
+    Ok(if proxy.json { format!("{:#}", Value::Array(keys)) } else { table(&columns, &keys) })
+}
+
+async fn usage(asked: &Usage) -> Result<String, String> {
+    let accounts =
+        [("key", &asked.key), ("team", &asked.team), ("customer", &asked.customer), ("user", &asked.user)];
+    let account = accounts.into_iter().find_map(|(kind, name)| Some((kind, name.as_deref()?)));
+    let (kind, name) = account.ok_or("say whose usage: --key, --team, --customer or --user")?;
+    let path = format!("/admin/v1/usage?{kind}={}", escaped(name));
+    let answer = send(&asked.proxy, Method::GET, &path, None).await?;
+    let rows = answer["usage"].as_array().cloned().unwrap_or_default();
+    let columns = ["account", "measure", "per", "limit", "used", "held", "left", "resets"];
+    Ok(said(&asked.proxy, &answer, &table(&columns, &rows)))
+}
+
+/// The members of objects, one object a line.
+fn table(columns: &[&str], rows: &[Value]) -> String {
+    let cell = |row: &Value, column: &&str| match &row[*column] {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.replace(char::is_control, "?"),
+        other => other.to_string(),
+    };
+    let head = columns.iter().map(|column| column.to_uppercase()).collect();
+    let mut lines: Vec<Vec<String>> = vec![head];
+    lines.extend(rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect()));
+    let width = |index: usize| lines.iter().map(|line| line[index].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}

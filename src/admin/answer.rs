@@ -1,0 +1,149 @@
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, request::Parts};
+use http_body_util::Full;
+use serde_json::{Map, Value};
+
+use super::{
+    create::Made,
+    layer::Office,
+    litellm,
+    operation::{Action, asked},
+};
+use crate::{
+    Error, Kind,
+    auth::KeyDigest,
+    directory::{Revision, Section},
+    exchange::RequestId,
+    future, percent,
+};
+
+/// The members of a JSON object.
+pub(super) type Fields = Map<String, Value>;
+
+/// Answers an administrator.
+pub(super) async fn answer(
+    office: &Office,
+    parts: &Parts,
+    body: &Bytes,
+    id: &RequestId,
+) -> Result<Response<Full<Bytes>>, Error> {
+    let path = parts.uri.path();
+    let (action, name) = asked(&parts.method, path)?;
+    let name = &*name;
+    let query = Query::new(parts.uri.query().unwrap_or_default());
+    let version = if_match(&parts.headers)?;
+    let value = match action {
+        Action::List(section) => office.list(section, &query)?,
+        Action::Get(section) => office.settings.now().entry(section, name)?,
+        Action::Usage => office.usage(&query).await?,
+        Action::Describe => super::openapi::document(),
+        Action::Create(section) => return create(office, parts, section, body, id).await,
+        Action::Change(section) => {
+            let entry = office.change(section, name, object(body)?, version).await?;
+            note(id, "changed", section, name);
+            entry
+        }
+        Action::Delete(section) => {
+            office.delete(section, name, version).await?;
+            note(id, "deleted", section, name);
+            serde_json::json!({ "name": name, "deleted": true })
+        }
+        Action::Rotate => {
+            let entry = office.rotate(name, object(body)?, version).await?;
+            note(id, "rotated", Section::Keys, name);
+            entry
+        }
+        Action::LiteLlm(action) => litellm::answer(office, action, &query, object(body)?, id).await?,
+    };
+    Ok(future::json(StatusCode::OK, value.to_string()))
+}
+
+async fn create(
+    office: &Office,
+    parts: &Parts,
+    section: Section,
+    body: &Bytes,
+    id: &RequestId,
+) -> Result<Response<Full<Bytes>>, Error> {
+    let replayed = parts.headers.get("idempotency-key").map(KeyDigest::of);
+    let asked = KeyDigest::of([section.as_str().as_bytes(), b"\n", body].concat());
+    if let Some(replayed) = replayed
+        && let Some(answer) = office.replays.find(replayed, asked)?
+    {
+        return Ok(future::json(StatusCode::CREATED, answer));
+    }
+    let Made { entry, is_new } = office.create(section, object(body)?).await?;
+    let answer = Bytes::from(entry.to_string());
+    if !is_new {
+        return Ok(future::json(StatusCode::OK, answer));
+    }
+    note(id, "made", section, entry["name"].as_str().unwrap_or_default());
+    if let Some(replayed) = replayed {
+        office.replays.keep(replayed, asked, answer.clone());
+    }
+    Ok(future::json(StatusCode::CREATED, answer))
+}
+
+/// Writes down what an administrator has done.
+pub(super) fn note(id: &RequestId, what: &'static str, section: Section, name: &str) {
+    tracing::info!(%id, by = "the administrator", what, section = section.as_str(), name, "set by the API");
+}
+
+/// The body as an object; an empty one if there is none.
+fn object(body: &[u8]) -> Result<Fields, Error> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Fields::new());
+    }
+    // What the parser says may quote what it has read.
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let message = format!("the body is not a JSON object, at line {line}, column {column}");
+        Error::new(Kind::InvalidRequest, message)
+    })
+}
+
+/// The version that a change is meant for.
+fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Error> {
+    let Some(value) = headers.get("if-match") else { return Ok(None) };
+    let version = value.to_str().ok().and_then(|text| text.trim_matches('"').parse().ok());
+    let wrong = || {
+        Error::new(Kind::InvalidRequest, "if-match: expected a version such as \"7\"").with_param("if-match")
+    };
+    version.map(|version| Some(Revision(version))).ok_or_else(wrong)
+}
+
+/// What stands behind the `?` of an address.
+#[derive(Debug)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn new(query: &str) -> Self {
+        let decoded = |text: &str| percent::decoded(&text.replace('+', " ")).into_owned();
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        Self(pairs.map(|(name, value)| (decoded(name), decoded(value))).collect())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A number, at least one and at most `most`.
+    pub(super) fn number(&self, name: &str, usual: usize, most: usize) -> Result<usize, Error> {
+        let Some(text) = self.get(name) else { return Ok(usual) };
+        text.parse().ok().filter(|number| (1..=most).contains(number)).ok_or_else(|| {
+            let message = format!("{name}: expected a number from 1 to {most}");
+            Error::new(Kind::InvalidRequest, message).with_param(name)
+        })
+    }
+
+    /// Refuses what is none of `known`: a misspelt filter would show everything.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Error> {
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let message = format!("unknown parameter `{name}`, expected one of {}", known.join(", "));
+                Err(Error::new(Kind::InvalidRequest, message).with_param(name))
+            }
+        }
+    }
+}

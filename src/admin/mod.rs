@@ -1,0 +1,42 @@
+//! Customers, teams and keys that are set while the gateway runs: `/admin/v1`, and `/key` in the way of
+//! LiteLLM.
+//!
+//! [`AdminLayer`] answers these paths, and `/openapi.json`, which describes them; all others go inwards. It
+//! stands outside of auth, and asks for the key that the configuration has in `admin.key`, in any header in
+//! which clients present keys; without one in the configuration these paths are not there.
+//!
+//! | | |
+//! |---|---|
+//! | `GET /admin/v1/keys` | sorted by name; `limit`, `after`, `prefix`, `team`, `customer` |
+//! | `POST /admin/v1/keys` | makes a key, which is in this answer and in no other |
+//! | `GET`, `PATCH`, `DELETE /admin/v1/keys/{name}` | a `PATCH` is merged (RFC 7396): `null` takes a field away |
+//! | `POST /admin/v1/keys/{name}/rotate` | another key in its place; with `{"grace": "1h"}` both work so long |
+//! | the same of `teams` and `customers` | |
+//! | `GET /admin/v1/usage?key=…` | what an account has used; or of a `team`, a `customer`, a `user` |
+//!
+//! An entry has the fields that it has in a configuration. It says whether it is of the configuration's
+//! `file`, which wins and can't be changed here, or of the `api`, and which `version` it is; with `if-match` a
+//! change is made of that version only.
+//!
+//! A `POST` that is sent again is not another entry: with the same `idempotency-key` it has the same answer
+//! for ten minutes on the node that has given it, and one that would make what is there already is told what
+//! there is, without the key.
+//!
+//! Keys are 256 random bits; what is kept is the SHA-256 of each. A change is in force at once here, and on
+//! other nodes of the same [`Directory`](crate::directory::Directory) within two seconds: see [`Settings`].
+
+mod answer;
+mod create;
+mod entry;
+mod layer;
+mod litellm;
+mod openapi;
+mod operation;
+mod replay;
+mod service;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use self::{layer::AdminLayer, service::Administration, settings::Settings};

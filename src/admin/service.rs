@@ -1,0 +1,108 @@
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri, request::Parts};
+use http_body::Body;
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
+use tower::Service;
+
+use super::{answer::answer, layer::Office, operation::is_ours};
+use crate::{
+    BoxError, Error, Exchange, Kind,
+    auth::{KeyDigest, digest_of},
+    future::Answering,
+};
+
+/// The largest body of a request.
+const MAX_BODY: usize = 64 << 10;
+/// How long a client may take for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Middleware of [`AdminLayer`](super::AdminLayer).
+#[derive(Clone, Debug)]
+pub struct Administration<S> {
+    pub(super) inner: S,
+    pub(super) office: Arc<Office>,
+}
+
+impl<S, B, R> Service<Request<B>> for Administration<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Into<Error>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Either<R, Full<Bytes>>>;
+    type Error = Error;
+    type Future = Answering<S::Future, Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, req: Request<B>) -> Self::Future {
+        let path = req.uri().path();
+        if !is_ours(path) {
+            return Answering::called(self.inner.call(req));
+        }
+        let admitted = match admit(&self.office, &req) {
+            // What describes the rest is for everybody.
+            Err(error) if path == "/openapi.json" && error.kind() == Kind::Unauthenticated => Ok(()),
+            other => other,
+        };
+        if let Err(error) = admitted {
+            return Answering::refused(error);
+        }
+        let office = self.office.clone();
+        let exchange = Exchange::of(&req);
+        let (parts, body) = req.into_parts();
+        Answering::waiting(Box::pin(async move {
+            let body = collect(&parts, body).await?;
+            answer(&office, &parts, &body, exchange.id()).await
+        }))
+    }
+}
+
+/// Refuses whoever doesn't present the key of the administrators.
+fn admit<B>(office: &Office, req: &Request<B>) -> Result<(), Error> {
+    let config = office.settings.config();
+    let Some(key) = &config.admin.key else {
+        return Err(Error::new(Kind::NotFound, "there is no such endpoint"));
+    };
+    let denied = |message| Error::new(Kind::Unauthenticated, message);
+    // In the address, `key` names the key that is asked about.
+    let presented = digest_of(req.headers(), &Uri::default())?;
+    let presented = presented.ok_or_else(|| denied("the key of the administrators is missing"))?;
+    if presented == KeyDigest::of(key.expose()) {
+        return Ok(());
+    }
+    tracing::warn!(path = req.uri().path(), "refused: not the key of the administrators");
+    Err(denied("that is not the key of the administrators"))
+}
+
+async fn collect<B>(parts: &Parts, body: B) -> Result<Bytes, Error>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<BoxError>,
+{
+    let limited = pin!(Limited::new(body, MAX_BODY));
+    let collected = tokio::time::timeout(PATIENCE, limited.collect())
+        .await
+        .map_err(|_| Error::new(Kind::RequestTimeout, "the request's body did not arrive in time"))?;
+    let bytes = collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            Error::new(Kind::TooLarge, format!("the request's body is larger than {MAX_BODY} bytes"))
+        } else {
+            Error::new(Kind::InvalidRequest, "the request's body broke off").with_source(error)
+        }
+    })?;
+    if !bytes.is_empty() && !crate::headers::is_json(&parts.headers) {
+        return Err(Error::new(Kind::UnsupportedMediaType, "content-type: expected application/json"));
+    }
+    Ok(bytes)
+}

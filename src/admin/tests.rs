@@ -1,0 +1,375 @@
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use tower::{Layer, ServiceExt};
+
+use super::{AdminLayer, Settings, operation::OPERATIONS};
+use crate::{
+    auth::{KeyDigest, KeyStore, Lookup, MemoryKeys, VirtualKey},
+    config::Config,
+    dialect::Dialects,
+    directory::{Directory, MemoryDirectory},
+    ledger::{Ledger, MemoryLedger},
+    price::NanoUsd,
+    render_errors::RenderErrorsLayer,
+    testing::{MustBeReady, Script, Step, is_shared},
+};
+
+const ADMIN: &str = "the-key-of-the-administrators";
+
+const FILE: &str = "admin: { key: the-key-of-the-administrators }\n\
+    teams: { filed: { budget: { usd: 7, per: month } } }\n\
+    keys: [ { name: filed, key: a-key-that-is-in-the-file, team: filed } ]\n";
+
+struct Gateway {
+    layer: AdminLayer,
+    keys: Arc<MemoryKeys>,
+    ledger: Arc<MemoryLedger>,
+    directory: Arc<MemoryDirectory>,
+}
+
+impl Gateway {
+    async fn new(file: &str) -> Self {
+        let keys = Arc::new(MemoryKeys::default());
+        let ledger = Arc::new(MemoryLedger::default());
+        let directory = Arc::new(MemoryDirectory::default());
+        let file = Config::read(file, "f", &|_| None).unwrap();
+        let settings = Settings::open(file, directory.clone(), keys.clone()).await.unwrap();
+        let layer = AdminLayer::new(Arc::new(settings), ledger.clone());
+        Self { layer, keys, ledger, directory }
+    }
+
+    async fn send(&self, req: Request<Full<Bytes>>) -> (StatusCode, Value) {
+        let inner = async |_: Request<Full<Bytes>>| {
+            Ok::<_, Infallible>(Response::new(Script::new([Step::Data("\"inner\"")])))
+        };
+        let service =
+            RenderErrorsLayer::new(Dialects::default()).layer(self.layer.layer(MustBeReady::new(inner)));
+        is_shared(&self.layer.layer(MustBeReady::new(inner)));
+        let answer = service.oneshot(req).await.unwrap();
+        let status = answer.status();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    async fn ask(&self, line: &str, body: Value) -> (u16, Value) {
+        let (status, value) = self.send(request(line, &body)).await;
+        (status.as_u16(), value)
+    }
+
+    /// The message of a refusal.
+    async fn refused(&self, line: &str, body: Value) -> (u16, String) {
+        let (status, value) = self.ask(line, body).await;
+        (status, value["error"]["message"].as_str().unwrap_or_default().to_owned())
+    }
+
+    fn finds(&self, key: &Value) -> Option<Arc<VirtualKey>> {
+        match self.keys.find(&KeyDigest::of(key.as_str().unwrap())) {
+            Lookup::Known(found) => found,
+            Lookup::Waiting(_) => None,
+        }
+    }
+}
+
+fn request(line: &str, body: &Value) -> Request<Full<Bytes>> {
+    let (method, path) = line.split_once(' ').unwrap();
+    let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {ADMIN}"))
+        .header("content-type", "application/json")
+        .body(Full::new(body))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn only_the_key_of_the_administrators_opens_and_other_paths_go_inwards() {
+    let gateway = Gateway::new(FILE).await;
+    let with = async |key: &str| {
+        let mut req = request("GET /admin/v1/keys", &Value::Null);
+        req.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        gateway.send(req).await.0
+    };
+
+    assert_eq!(with(ADMIN).await, StatusCode::OK);
+    assert_eq!(with("a-key-that-is-in-the-file").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(with("").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(gateway.ask("GET /administrators", Value::Null).await.1, "inner");
+    assert_eq!(gateway.ask("GET /admin/v1/nothing", Value::Null).await.0, 404);
+    assert_eq!(gateway.ask("PUT /admin/v1/keys", Value::Null).await.0, 405);
+}
+
+#[tokio::test]
+async fn without_a_key_in_the_configuration_the_paths_are_not_there() {
+    let gateway = Gateway::new("auth: open").await;
+
+    for line in ["GET /admin/v1/keys", "GET /openapi.json", "POST /key/generate"] {
+        assert_eq!(gateway.ask(line, Value::Null).await.0, 404, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_shown_once_and_works_until_it_is_disabled_or_deleted() {
+    let gateway = Gateway::new(FILE).await;
+    let wanted = json!({ "name": "app", "team": "filed", "budget": { "usd": 2.5, "per": "month" },
+        "deny": ["*-big"], "metadata": { "owner": "x" } });
+
+    let (status, made) = gateway.ask("POST /admin/v1/keys", wanted).await;
+
+    let key = &made["key"];
+    assert_eq!((status, key.as_str().unwrap().len()), (201, 46), "{made}");
+    assert_eq!(made["prefix"], key.as_str().unwrap()[..10]);
+    assert!(!gateway.finds(key).unwrap().may_use("gpt-big"));
+    let (_, shown) = gateway.ask("GET /admin/v1/keys/app", Value::Null).await;
+    assert_eq!([&shown["source"], &shown["budget"]["usd"], &shown["metadata"]["owner"]], ["api", "2.5", "x"]);
+    let digest = KeyDigest::of(key.as_str().unwrap()).to_string();
+    let told = shown.to_string() + &gateway.ask("GET /admin/v1/keys", Value::Null).await.1.to_string();
+    assert!(!told.contains(key.as_str().unwrap()) && !told.contains(&digest), "{told}");
+    let stored = gateway.directory.read(None).await.unwrap().unwrap().documents;
+    assert!(stored[0].content.contains(&digest) && !stored[0].content.contains(key.as_str().unwrap()));
+
+    let (status, changed) =
+        gateway.ask("PATCH /admin/v1/keys/app", json!({ "disabled": true, "metadata": null })).await;
+    assert_eq!((status, &changed["disabled"], &changed["metadata"]), (200, &json!(true), &Value::Null));
+    assert!(gateway.finds(key).unwrap().disabled);
+    assert_eq!(gateway.ask("DELETE /admin/v1/keys/app", Value::Null).await.0, 200);
+    assert!(gateway.finds(key).is_none());
+    assert_eq!(gateway.ask("GET /admin/v1/keys/app", Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_rotated_key_works_beside_the_new_one_for_the_grace() {
+    let gateway = Gateway::new(FILE).await;
+    let (_, made) = gateway.ask("POST /admin/v1/keys", json!({ "name": "app" })).await;
+
+    let (_, second) = gateway.ask("POST /admin/v1/keys/app/rotate", json!({ "grace": "1h" })).await;
+
+    assert!(gateway.finds(&second["key"]).unwrap().expires.is_none());
+    let end = gateway.finds(&made["key"]).unwrap().expires.unwrap();
+    let left = end.duration_since(std::time::SystemTime::now()).unwrap().as_secs();
+    assert!((3_590..=3_600).contains(&left), "{left}");
+
+    let (_, third) = gateway.ask("POST /admin/v1/keys/app/rotate", Value::Null).await;
+    assert!(gateway.finds(&second["key"]).is_none() && gateway.finds(&third["key"]).is_some());
+    assert!(gateway.finds(&made["key"]).is_some());
+    for wrong in [json!({ "grace": "31d" }), json!({ "grace": 5 }), json!({ "garce": "1h" })] {
+        assert_eq!(gateway.ask("POST /admin/v1/keys/app/rotate", wrong).await.0, 400);
+    }
+}
+
+#[tokio::test]
+async fn what_the_file_sets_is_shown_and_not_changed() {
+    let gateway = Gateway::new(FILE).await;
+
+    assert_eq!(gateway.ask("GET /admin/v1/teams/filed", Value::Null).await.1["source"], "file");
+    for (line, body) in [
+        ("PATCH /admin/v1/teams/filed", json!({})),
+        ("DELETE /admin/v1/keys/filed", Value::Null),
+        ("POST /admin/v1/keys/filed/rotate", Value::Null),
+        ("POST /admin/v1/teams", json!({ "name": "filed" })),
+    ] {
+        let (status, message) = gateway.refused(line, body).await;
+        assert_eq!(status, 409, "{line}");
+        assert!(message.contains("is set in the configuration's file; change it there"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_wish_twice_is_one_entry() {
+    let gateway = Gateway::new(FILE).await;
+    let team = json!({ "name": "t", "budget": { "usd": 5, "per": "day" } });
+
+    assert_eq!(gateway.ask("POST /admin/v1/teams", team.clone()).await.0, 201);
+    assert_eq!(gateway.ask("POST /admin/v1/teams", team).await.0, 200);
+    assert_eq!(gateway.ask("POST /admin/v1/teams", json!({ "name": "t" })).await.0, 409);
+
+    let key = || {
+        let mut req = request("POST /admin/v1/keys", &json!({ "name": "k" }));
+        req.headers_mut().insert("idempotency-key", "one".parse().unwrap());
+        req
+    };
+    let (first, again) = (gateway.send(key()).await, gateway.send(key()).await);
+    assert!(first.1["key"].is_string());
+    assert_eq!(first, again);
+    let (status, without) = gateway.ask("POST /admin/v1/keys", json!({ "name": "k" })).await;
+    assert_eq!((status, &without["key"]), (200, &Value::Null));
+    let other = key().map(|_| Full::new(Bytes::from_static(br#"{"name":"other"}"#)));
+    assert_eq!(gateway.send(other).await.0, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_with_its_place() {
+    let gateway = Gateway::new(FILE).await;
+
+    for (line, body, expected) in [
+        ("POST /admin/v1/keys", json!({ "name": "a", "team": "nobody" }), "team: unknown team `nobody`"),
+        (
+            "POST /admin/v1/keys",
+            json!({ "name": "a", "buget": 1 }),
+            "unknown field `buget`, did you mean `budget`?",
+        ),
+        (
+            "POST /admin/v1/keys",
+            json!({ "name": "a", "budget": { "usd": "x", "per": "day" } }),
+            "budget.usd: expected an amount",
+        ),
+        (
+            "POST /admin/v1/keys",
+            json!({ "name": "a", "budget": { "per": "day" } }),
+            "budget: has neither `usd` nor `tokens`",
+        ),
+        ("POST /admin/v1/keys", json!({ "name": "" }), "name: has from 1 to 256 bytes"),
+        ("POST /admin/v1/keys", json!({ "name": "a", "previous": [] }), "previous: is set by the gateway"),
+        (
+            "POST /admin/v1/keys",
+            json!({ "name": "a", "key": "a-key-that-is-in-the-file" }),
+            "is the same key as keys[0]",
+        ),
+        ("POST /admin/v1/teams", json!({ "name": "a", "customer": "nobody" }), "customer: unknown customer"),
+        ("POST /admin/v1/teams", json!([]), "the body is not a JSON object"),
+        ("GET /admin/v1/keys?limit=0", Value::Null, "limit: expected a number from 1 to 1000"),
+        ("GET /admin/v1/keys?taem=x", Value::Null, "unknown parameter `taem`"),
+        ("GET /admin/v1/usage", Value::Null, "say whose usage"),
+    ] {
+        let (status, message) = gateway.refused(line, body).await;
+        assert_eq!(status, 400, "{line} {message}");
+        assert!(message.contains(expected), "{line} {message}");
+    }
+    let large = request("POST /admin/v1/keys", &json!({ "name": "x".repeat(70_000) }));
+    assert_eq!(gateway.send(large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    let mut form = request("POST /admin/v1/keys", &json!({ "name": "x" }));
+    form.headers_mut().insert("content-type", "text/plain".parse().unwrap());
+    assert_eq!(gateway.send(form).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
+async fn a_team_that_is_needed_stays() {
+    let gateway = Gateway::new(FILE).await;
+    gateway.ask("POST /admin/v1/customers", json!({ "name": "c" })).await;
+    gateway.ask("POST /admin/v1/teams", json!({ "name": "t", "customer": "c" })).await;
+    gateway.ask("POST /admin/v1/keys", json!({ "name": "k", "team": "t" })).await;
+
+    let (status, message) = gateway.refused("DELETE /admin/v1/teams/t", Value::Null).await;
+
+    assert_eq!((status, &*message), (409, "the team `t` is still needed by key `k`"));
+    assert_eq!(gateway.ask("DELETE /admin/v1/customers/c", Value::Null).await.0, 409);
+    for path in ["keys/k", "teams/t", "customers/c"] {
+        assert_eq!(gateway.ask(&format!("DELETE /admin/v1/{path}"), Value::Null).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_another_version_is_refused() {
+    let gateway = Gateway::new(FILE).await;
+    let (_, made) = gateway.ask("POST /admin/v1/teams", json!({ "name": "t" })).await;
+    let patch = || {
+        let mut req = request("PATCH /admin/v1/teams/t", &json!({ "limits": { "concurrent": 5 } }));
+        req.headers_mut().insert("if-match", made["version"].to_string().parse().unwrap());
+        req
+    };
+
+    assert_eq!(gateway.send(patch()).await.0, StatusCode::OK);
+    assert_eq!(gateway.send(patch()).await.0, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn lists_are_paged_and_filtered() {
+    let gateway = Gateway::new(FILE).await;
+    for name in ["b/1", "b 2", "a"] {
+        gateway.ask("POST /admin/v1/keys", json!({ "name": name, "team": "filed" })).await;
+    }
+    gateway.ask("POST /admin/v1/keys", json!({ "name": "alone" })).await;
+    let names = async |query: &str| {
+        let (_, page) = gateway.ask(&format!("GET /admin/v1/keys{query}"), Value::Null).await;
+        let names =
+            page["data"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>(), page["next"].as_str().map(str::to_owned))
+    };
+
+    assert_eq!(names("").await.0, ["a", "alone", "b 2", "b/1", "filed"]);
+    assert_eq!(names("?limit=2").await, (vec!["a".into(), "alone".into()], Some("alone".into())));
+    assert_eq!(names("?limit=2&after=b%202").await, (vec!["b/1".into(), "filed".into()], None));
+    assert_eq!(names("?team=filed&prefix=b").await.0, ["b 2", "b/1"]);
+    assert_eq!(gateway.ask("GET /admin/v1/keys/b%2F1", Value::Null).await.1["name"], "b/1");
+}
+
+#[tokio::test]
+async fn usage_is_what_the_ledger_has() {
+    let gateway = Gateway::new(FILE).await;
+    let scopes = gateway.finds(&json!("a-key-that-is-in-the-file")).unwrap().scopes.clone();
+    let ticket = gateway.ledger.reserve(&scopes, NanoUsd::from_usd(3).into()).await.unwrap();
+    gateway.ledger.settle(ticket, NanoUsd::from_usd(2).into());
+
+    let (_, team) = gateway.ask("GET /admin/v1/usage?team=filed", Value::Null).await;
+
+    let usage = &team["usage"][0];
+    assert_eq!([&usage["account"], &usage["used"], &usage["left"]], ["team:filed", "2", "5"]);
+    assert_eq!(gateway.ask("GET /admin/v1/usage?key=nobody", Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn the_tools_of_litellm_find_what_they_know() {
+    let gateway = Gateway::new(FILE).await;
+    let wanted = json!({ "key_alias": "app", "team_id": "filed", "models": ["gpt-a"], "max_budget": 1.5,
+        "budget_duration": "30d", "duration": "1d", "rpm_limit": 60, "tpm_limit": 1000,
+        "max_parallel_requests": 2, "metadata": { "a": 1 }, "aliases": {}, "user_id": null });
+
+    let (status, made) = gateway.ask("POST /key/generate", wanted).await;
+
+    assert_eq!((status, &made["max_budget"], &made["rpm_limit"]), (200, &json!(1.5), &json!(60)), "{made}");
+    let known = gateway.finds(&made["key"]).unwrap();
+    assert!(known.may_use("gpt-a") && !known.may_use("gpt-b") && known.expires.is_some());
+    let key = made["key"].as_str().unwrap();
+    for text in [key, made["token"].as_str().unwrap(), "app"] {
+        let (_, told) = gateway.ask(&format!("GET /key/info?key={text}"), Value::Null).await;
+        assert_eq!((&told["info"]["key_alias"], &told["info"]["spend"]), (&json!("app"), &json!(0.0)));
+        assert!(!told.to_string().contains(key));
+    }
+    let (status, changed) =
+        gateway.ask("POST /key/update", json!({ "key": key, "max_budget": 9, "rpm_limit": null })).await;
+    assert_eq!(
+        (status, &changed["budget_duration"], &changed["max_budget"]),
+        (200, &json!("30d"), &json!(9.0)),
+        "{changed}"
+    );
+    assert_eq!((&changed["rpm_limit"], &changed["tpm_limit"]), (&Value::Null, &json!(1000)));
+    assert_eq!(gateway.ask("GET /key/list", Value::Null).await.1["total_count"], 2);
+    assert_eq!(gateway.ask("POST /key/delete", json!({ "keys": [key] })).await.0, 200);
+    assert!(gateway.finds(&made["key"]).is_none());
+    let (status, message) = gateway.refused("POST /key/generate", json!({ "soft_budget": 5 })).await;
+    assert_eq!(status, 400);
+    assert!(message.starts_with("soft_budget: can't be held to here"), "{message}");
+    assert_eq!(gateway.ask("GET /key/info?key=sk-nobody", Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn every_path_is_described_and_what_is_described_is_there() {
+    let gateway = Gateway::new(FILE).await;
+    let without_key = Request::get("/openapi.json").body(Full::default()).unwrap();
+
+    let (status, document) = gateway.send(without_key).await;
+
+    assert_eq!(status, StatusCode::OK);
+    let paths = document["paths"].as_object().unwrap();
+    for operation in &OPERATIONS {
+        let described = &paths[operation.path][operation.method.as_str().to_lowercase()];
+        assert_eq!(described["summary"], operation.summary);
+    }
+    for (path, methods) in paths.iter().filter(|(path, _)| *path != "/v1/key") {
+        for method in methods.as_object().unwrap().keys() {
+            let line = format!("{} {}", method.to_uppercase(), path.replace("{name}", "filed"));
+            let (status, answer) = gateway.ask(&line, json!({})).await;
+            let message = answer["error"]["message"].as_str().unwrap_or_default();
+            assert!(status != 405 && !message.contains("no such endpoint"), "{line}: {answer}");
+        }
+    }
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+}

@@ -1,0 +1,137 @@
+//! The program `examples/proxy` is killed while it works, and what it has written is counted.
+#![cfg(unix)]
+
+#[path = "support/process.rs"]
+#[allow(dead_code, reason = "it is used in part")]
+mod process;
+
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use bartizan::ledger::{Measure, Period, SqliteLedger, Unfinished};
+use process::{Proxy, chat, command, exchange, file, rest};
+
+const CONFIG: &str = r#"
+providers: { demo: { kind: demo, prices: { echo: { input: 1, output: 1 } } } }
+models: { chat: { targets: [ { use: demo/echo } ] } }
+gateway: { budget: { usd: 1000000, per: month } }
+keys:
+  - { name: app, sha256: 79975333c745fa0971b1ea001284da4555fb9023f7e851fd30905d0fdeec2dd9 }
+"#;
+
+const CLIENTS: usize = 32;
+
+/// What clients have seen.
+#[derive(Debug, Default)]
+struct Seen {
+    asked: AtomicU64,
+    /// Answers that were read to their end.
+    whole: AtomicU64,
+}
+
+/// Asks until nobody answers any more.
+fn ask(address: SocketAddr, stream: bool, seen: &Seen) {
+    let request = chat("chat", stream, "Hello there!").replacen("\r\n", "\r\nconnection: close\r\n", 1);
+    let end = if stream { "data: [DONE]" } else { "\"finish_reason\":\"stop\"" };
+    while let Ok(mut socket) = TcpStream::connect(address) {
+        seen.asked.fetch_add(1, Ordering::SeqCst);
+        let _ = socket.write_all(request.as_bytes());
+        let answer = rest(socket);
+        if answer.starts_with("HTTP/1.1 200") && answer.contains(end) {
+            seen.whole.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Starts the proxy beside `config`, kills it under load, and says what was seen of it.
+fn kill(config: &Path, stream: bool, after: Duration) -> Arc<Seen> {
+    let begun = Instant::now();
+    let mut proxy = Proxy::at(config.to_owned());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let seen = Arc::<Seen>::default();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (address, seen) = (proxy.address, seen.clone());
+            thread::spawn(move || ask(address, stream, &seen))
+        })
+        .collect();
+
+    thread::sleep(after);
+    proxy.signal("KILL");
+    proxy.ended(Duration::from_secs(5)).expect("the proxy is killed");
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    seen
+}
+
+/// What was spent beside `config`, and what of it without an outcome.
+fn spent(config: &Path) -> (u64, Unfinished) {
+    let ledger = SqliteLedger::open(config.with_file_name("bartizan.db")).unwrap();
+    let balance = ledger.balance("gateway", Measure::Usd, Period::Month);
+    let balance = balance.map_or((0, 0), |balance| (balance.posted, balance.held));
+    assert_eq!(balance.1, 0);
+    (balance.0, ledger.unfinished())
+}
+
+/// What one answer costs.
+fn cost(config: &Path, stream: bool) -> u64 {
+    let (before, _) = spent(config);
+    let mut proxy = Proxy::at(config.to_owned());
+    let answer = exchange(proxy.connect(), chat("chat", stream, "Hello there!"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    proxy.signal("TERM");
+    assert!(proxy.ended(Duration::from_secs(5)).unwrap().success());
+    let (after, unfinished) = spent(config);
+    assert_eq!(unfinished.requests, 0, "{}", proxy.log());
+    after - before
+}
+
+#[test]
+fn whatever_was_answered_before_a_kill_is_in_the_spend_once() {
+    let config = file(CONFIG);
+    let mut unfinished = 0;
+    for stream in [false, true] {
+        let cost = cost(&config, stream);
+        assert!(cost > 0);
+        let mut answered = 0;
+        for after in [300, 600, 900] {
+            let (before, _) = spent(&config);
+
+            let seen = kill(&config, stream, Duration::from_millis(after));
+
+            let (posted, lost) = spent(&config);
+            let (asked, whole) = (seen.asked.load(Ordering::SeqCst), seen.whole.load(Ordering::SeqCst));
+            let settled = posted - before - lost.cost.0;
+            assert_eq!(settled % cost, 0, "{seen:?} {lost:?}");
+            let charged = settled / cost + lost.requests;
+            assert!(whole <= charged && charged <= asked, "{charged} charged, {seen:?} {lost:?}");
+            assert_eq!(spent(&config), (posted, Unfinished::default()));
+            answered += whole;
+            unfinished += lost.requests;
+        }
+        assert!(answered > 0);
+    }
+    assert!(unfinished > 0, "the proxy was never killed at work");
+}
+
+#[test]
+fn a_second_proxy_is_told_that_the_file_is_in_use() {
+    let first = Proxy::start(CONFIG);
+    let mut second = command();
+    second.arg("--config").arg(&first.file).args(["--listen", "127.0.0.1:0"]);
+
+    let output = second.current_dir(first.file.parent().unwrap()).output().unwrap();
+
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("store.sqlite: ") && said.contains("in use by another process"), "{said}");
+    assert!(first.greeting.contains("budgets        bartizan.db"), "{}", first.greeting);
+}
