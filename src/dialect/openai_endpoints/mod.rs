@@ -25,7 +25,9 @@ use serde::Deserialize;
 
 pub use self::batches::{OPENAI_BATCHES, OPENAI_FILES, OpenAiBatches, OpenAiFiles};
 use self::fields::Fields;
-use super::{Closing, Dialect, IdMember, OPENAI_CHAT, Sent, json, openai_chat, openai_error, text::Str};
+use super::{
+    Closing, Dialect, IdMember, OPENAI_CHAT, Sent, json, openai_chat, openai_error, prefix, text::Str,
+};
 use crate::{
     Error, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head, preset::Object,
 };
@@ -102,9 +104,7 @@ impl OpenAiEndpoint {
 
     /// What comes behind the path of the endpoint, without the slash; empty for the endpoint itself.
     fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
-        let of = |prefix| path.strip_prefix(prefix)?.strip_prefix(self.path);
-        let rest = ["/v1", "/openai/v1", ""].into_iter().find_map(of)?;
-        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/').filter(|_| !self.keeps.is_empty()) }
+        prefix::below(path, self.path).filter(|rest| rest.is_empty() || !self.keeps.is_empty())
     }
 }
 
@@ -119,7 +119,8 @@ impl Dialect for OpenAiEndpoint {
 
     fn allows(&self, parts: &Parts) -> bool {
         match self.rest(parts.uri.path()) {
-            None | Some("") => parts.method == Method::POST,
+            None => false,
+            Some("") => parts.method == Method::POST,
             Some(rest) => videos::allows(&parts.method, rest),
         }
     }
