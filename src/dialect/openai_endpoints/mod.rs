@@ -98,6 +98,7 @@ impl OpenAiEndpoint {
     fn head(&self, fields: &Fields<'_>) -> Result<Head, Error> {
         let mut head = Head { max_output: Some(0), choices: 1, include_usage: true, ..Head::default() };
         fields.model(self.model, &mut head)?;
+        head.user_at = fields.span_of("user")?;
         head.work = Some((self.ask)(fields, &mut head)?);
         Ok(head)
     }
