@@ -37,7 +37,7 @@ pub struct Head {
     pub model_again_at: Vec<Range<usize>>,
     /// Where the object that asks for token counts in streams stands in the bytes.
     pub usage_at: Option<Range<usize>>,
-    /// Where the end user's name stands in the bytes, as a JSON string.
+    /// Where the end user's name stands in the bytes, as a JSON string; as it is where they are a form.
     pub user_at: Option<Range<usize>>,
     /// Where the client's own data stand in the bytes, as a JSON object.
     pub metadata_at: Option<Range<usize>>,
