@@ -45,13 +45,14 @@ impl Pair {
         source: &[u8],
         head: Arc<Head>,
         to: &Target,
-        assembles: bool,
+        (assembles, assumed_output): (bool, Option<u64>),
     ) -> Result<(Encoded, Back), Error> {
         match self {
             Self::Chat { client, provider, framing } => {
                 let mut request = client.decode_request(source)?;
                 // Not every dialect says in the body whether it is to be a stream.
                 request.stream = head.stream || assembles;
+                request.assumed_output = assumed_output;
                 let mut encoded = provider.encode_request(&request, to)?;
                 let undo = std::mem::take(&mut encoded.undo);
                 Ok((encoded, Back::Chat { client, provider, framing, undo, head, assembles }))

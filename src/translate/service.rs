@@ -19,6 +19,7 @@ use super::{
 use crate::{
     BoxError, BoxFuture, Dialect, Error, Kind, Payload,
     dialect::{Codec, Encoded},
+    exchange::AssumeOutput,
     headers,
     preset::adapted,
 };
@@ -171,8 +172,9 @@ impl TranslateLayer {
         };
         let source = req.body().source().clone();
         let assembles = self.assembles(req.body());
+        let assumed = req.extensions().get::<AssumeOutput>().map(|assumed| assumed.0);
         let (Encoded { body, lost, .. }, back) =
-            pair.request(&source, req.body().shared_head(), &self.target, assembles)?;
+            pair.request(&source, req.body().shared_head(), &self.target, (assembles, assumed))?;
         let stays = |name: &http::HeaderName| native.id() == from.id() || !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {

@@ -44,6 +44,7 @@ pub(crate) fn request(body: &[u8]) -> Result<Request<'_>, Error> {
         tool_choice: tool_choice(wire.tool_choice, wire.function_call)?,
         parallel_tools: wire.parallel_tool_calls,
         max_output: wire.max_completion_tokens.or(wire.max_tokens),
+        assumed_output: None,
         temperature: wire.temperature,
         top_p: wire.top_p,
         top_k: wire.top_k,
