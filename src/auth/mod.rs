@@ -44,6 +44,7 @@ mod layer;
 mod service;
 mod store;
 
+pub(crate) use self::credentials::Presented;
 pub use self::{
     digest::{KeyDigest, NotADigest},
     key::{Caller, VirtualKey},
