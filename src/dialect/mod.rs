@@ -217,6 +217,7 @@ mod extent;
 mod extras;
 mod gemini;
 mod ids;
+pub(crate) mod joined;
 pub(crate) mod json;
 pub(crate) mod lost;
 mod media;
