@@ -244,6 +244,7 @@ mod text_or;
 mod tier;
 mod turns;
 mod vertex_embeddings;
+pub(crate) mod words;
 
 use std::{borrow::Cow, fmt};
 
