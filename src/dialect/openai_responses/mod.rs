@@ -88,6 +88,8 @@ struct Shallow<'a> {
     previous_response_id: Option<IgnoredAny>,
     conversation: Option<IgnoredAny>,
     prompt: Option<IgnoredAny>,
+    /// OpenRouter's list of other models.
+    models: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -165,6 +167,11 @@ impl Dialect for OpenAiResponses {
             let message =
                 "background: not available, because what is used after the answer is not known here";
             return Err(Error::new(Kind::InvalidRequest, message).with_param("background"));
+        }
+        if shallow.models.is_some() {
+            let message =
+                "models: only `model` can be asked for; the gateway's own routes have several targets";
+            return Err(Error::new(Kind::InvalidRequest, message).with_param("models"));
         }
         shallow.check_tools()?;
         let (searches, reads_more) = shallow.reads();
@@ -340,6 +347,8 @@ mod tests {
         let error = peek(tools).unwrap_err();
 
         assert_eq!((error.kind(), error.param()), (Kind::InvalidRequest, Some("tools[1].model")));
+        let models = peek(r#"{"model":"m","models":["dear"]}"#).unwrap_err();
+        assert_eq!((models.kind(), models.param()), (Kind::InvalidRequest, Some("models")));
         assert!(peek(r#"{"model":"m","tools":[{"type":"painter","model":null}]}"#).is_ok());
     }
 
