@@ -20,7 +20,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Tokens, Work,
+    Tokens, Units, Work,
     payload::Head,
     price::{Input, Price, likely_input, worst_case},
     target::ModelFacts,
@@ -87,6 +87,19 @@ pub struct Requests {
     pub output: u64,
     /// How many outputs have none.
     pub open: u64,
+    /// The most searches of the web.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub searches: u64,
+    /// The most containers to run code in.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub code_sessions: u64,
+    /// The tokens of the inputs that may be sound.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub media: u64,
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Requests {
@@ -94,6 +107,10 @@ impl Requests {
     pub fn add(&mut self, head: &Head, body: &[u8]) {
         let most = worst_case(head, &Input::of(body), &ModelFacts::default(), 0);
         let Tokens { input, output, .. } = most.tokens;
+        let Units { web_searches, code_sessions, media_input, .. } = most.units;
+        self.searches = self.searches.saturating_add(web_searches);
+        self.code_sessions = self.code_sessions.saturating_add(code_sessions);
+        self.media = self.media.saturating_add(media_input);
         self.lines += 1;
         self.input = self.input.saturating_add(input);
         self.longest = self.longest.max(likely_input(body));
@@ -108,7 +125,12 @@ impl Requests {
         let open = self.open.saturating_mul(assume_output.min(facts.max_output.unwrap_or(u64::MAX)));
         let tokens =
             Tokens { input: self.input, output: self.output.saturating_add(open), ..Tokens::default() };
-        tokens.into()
+        Work { tokens, units: Units { media_input: self.media, ..self.tools() } }
+    }
+
+    /// What the provider may do for them beside answering. No count of a batch tells what it did.
+    pub(crate) fn tools(&self) -> Units {
+        Units { web_searches: self.searches, code_sessions: self.code_sessions, ..Units::default() }
     }
 
     /// What they cost, where `standard` is the price of the model: rates for long inputs are those of a
@@ -126,7 +148,13 @@ impl Requests {
             u64::try_from(share.div_ceil(u128::from(self.lines.max(1)))).unwrap_or(u64::MAX)
         };
         let Tokens { input, output, .. } = whole.tokens;
-        Tokens { input: part(input), output: part(output), ..Tokens::default() }.into()
+        let units = Units {
+            web_searches: part(whole.units.web_searches),
+            code_sessions: part(whole.units.code_sessions),
+            media_input: part(whole.units.media_input),
+            ..Units::default()
+        };
+        Work { tokens: Tokens { input: part(input), output: part(output), ..Tokens::default() }, units }
     }
 }
 
@@ -158,6 +186,19 @@ mod tests {
 
         assert_eq!((requests.lines, requests.longest, tokens.input), (2, 100, 2_440));
         assert_eq!((tokens.output, known.output), (200 + 3_000, 200 + 1_500));
+    }
+
+    #[test]
+    fn a_batch_may_search_as_often_as_its_requests_may_together() {
+        let mut requests = Requests::default();
+        requests.add(&Head { searches: 10, ..head(Some(1), 1) }, b"{}");
+        requests.add(&Head { searches: 2, code_sessions: 1, ..head(Some(1), 1) }, b"{}");
+
+        let most = requests.worst_case(&ModelFacts::default(), 1_000);
+
+        assert_eq!((most.units.web_searches, most.units.code_sessions), (12, 1));
+        let half = requests.share(&most, 1).units;
+        assert_eq!((half.web_searches, half.code_sessions), (6, 1));
     }
 
     #[test]

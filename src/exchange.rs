@@ -89,7 +89,7 @@ pub enum Job {
 pub struct Deadline(pub Instant);
 
 /// How many tokens of output the route expects of a request that doesn't say: an extension of requests
-/// about a [batch](crate::batch).
+/// without a cap, and of those about a [batch](crate::batch).
 #[derive(Clone, Copy, Debug)]
 pub struct AssumeOutput(pub u64);
 

@@ -37,7 +37,7 @@ pub struct Head {
     pub model_again_at: Vec<Range<usize>>,
     /// Where the object that asks for token counts in streams stands in the bytes.
     pub usage_at: Option<Range<usize>>,
-    /// Where the end user's name stands in the bytes, as a JSON string.
+    /// Where the end user's name stands in the bytes, as a JSON string; as it is where they are a form.
     pub user_at: Option<Range<usize>>,
     /// Where the client's own data stand in the bytes, as a JSON object.
     pub metadata_at: Option<Range<usize>>,
@@ -47,6 +47,8 @@ pub struct Head {
     pub tier: Option<Tier>,
     /// The most searches of the web that the provider may make for the request.
     pub searches: u64,
+    /// The most containers to run code in that the provider may be paid for.
+    pub code_sessions: u64,
     /// Whether the provider reads more for the model than what stands in the request: the web, files,
     /// earlier answers.
     pub reads_more: bool,

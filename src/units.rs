@@ -78,6 +78,15 @@ pub struct Work {
 }
 
 impl Work {
+    /// Puts what was counted, if anything was, in the place of what was known, but for the class of service; says
+    /// whether it was.
+    pub(crate) fn count(&mut self, counted: Option<Self>) -> bool {
+        if let Some(Self { tokens, units }) = counted {
+            *self = Self { tokens, units: Units { tier: self.units.tier, ..units } };
+        }
+        counted.is_some()
+    }
+
     /// Without all that is made: what may be charged for a request whose answer nobody saw.
     pub(crate) fn unanswered(self) -> Self {
         let Self { tokens, units } = self;

@@ -215,6 +215,40 @@ async fn a_batch_that_ends_without_counts_costs_its_share_of_the_worst_case() {
 }
 
 #[tokio::test]
+async fn what_azures_clients_have_made_they_reach_again() {
+    let gateway = Gateway::new(price(PRICE));
+    gateway.first.will(Answered::json(FILE_OF_PROVIDER));
+    let stored = gateway.ask(KEY, Method::POST, "/openai/files", upload(&two_lines("m"))).await;
+    let file = id_of(&stored, "id");
+    gateway.first.will(batch("validating", &[]));
+    let begun = gateway.ask(KEY, Method::POST, "/openai/batches", beginning(&file)).await;
+    let id = id_of(&begun, "id");
+    let said = batch("in_progress", &[]);
+    let deleted = Answered::json(r#"{"id":"file-provider1","object":"file","deleted":true}"#);
+
+    for (method, path, said, sent) in [
+        (Method::GET, format!("batches/{id}"), said.clone(), "/batches/batch_provider1"),
+        (Method::POST, format!("batches/{id}/cancel"), said, "/batches/batch_provider1/cancel"),
+        (Method::GET, format!("files/{file}"), Answered::json(FILE_OF_PROVIDER), "/files/file-provider1"),
+        (
+            Method::GET,
+            format!("files/{file}/content"),
+            Answered::bytes("application/octet-stream", b"x"),
+            "/files/file-provider1/content",
+        ),
+        (Method::DELETE, format!("files/{file}"), deleted, "/files/file-provider1"),
+    ] {
+        gateway.first.will(said);
+
+        let answer = gateway.ask(KEY, method.clone(), &format!("/openai/{path}"), nothing()).await;
+
+        assert_eq!(answer.status, StatusCode::OK, "{method} {path} {answer:?}");
+        let last = gateway.first.sent().pop().unwrap();
+        assert_eq!((last.method, &*last.path), (method, sent));
+    }
+}
+
+#[tokio::test]
 async fn a_batch_can_be_cancelled() {
     let (gateway, _, id) = begun().await;
     gateway.first.will(batch("cancelling", &[]));

@@ -405,6 +405,7 @@ async fn a_film_is_paid_for_when_it_is_submitted_and_then_never_again() {
         for (method, path, content) in [
             (Method::GET, format!("/v1/videos/{id}"), Answered::json(FILM)),
             (Method::GET, format!("/openai/v1/videos/{id}"), Answered::json(&failed)),
+            (Method::GET, format!("/openai/videos/{id}"), Answered::json(FILM)),
             (Method::GET, format!("/v1/videos/{id}/content"), Answered::bytes("video/mp4", &[0, 0xff, 1])),
             (
                 Method::DELETE,

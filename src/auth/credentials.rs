@@ -5,7 +5,7 @@ use http::{
 };
 
 use super::KeyDigest;
-use crate::{Error, Kind, percent};
+use crate::{Error, Kind, dialect::prefix::Vendor, percent};
 
 /// Where the SDKs of OpenAI, Anthropic, Azure and Google put their key, and Bifrost's.
 static CARRIERS: [HeaderName; 5] = [
@@ -18,6 +18,20 @@ static CARRIERS: [HeaderName; 5] = [
 
 /// Where a client of Google may put its key into the address.
 const PARAMETER: &str = "key";
+
+/// Whose SDK puts a key where the client has put it; kept when the key itself is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Presented(pub(crate) Vendor);
+
+impl Presented {
+    /// `None` where several do, or there is no key.
+    pub(crate) fn of(headers: &HeaderMap, uri: &Uri) -> Option<Self> {
+        if headers.contains_key("x-goog-api-key") || keys_in(uri).next().is_some() {
+            return Some(Self(Vendor::Google));
+        }
+        headers.contains_key("x-api-key").then_some(Self(Vendor::Anthropic))
+    }
+}
 
 /// The digest of the client's key, if it presents one.
 pub(crate) fn digest(headers: &HeaderMap, uri: &Uri) -> Result<Option<KeyDigest>, Error> {
@@ -120,6 +134,19 @@ mod tests {
         assert_eq!(stripped("/m?key=a"), "/m");
         assert_eq!(stripped("http://h/m?alt=sse&%6Bey=a&x=1&key=b&key"), "http://h/m?alt=sse&x=1");
         assert_eq!(stripped("/m?alt=sse"), "/m?alt=sse");
+    }
+
+    #[test]
+    fn the_place_of_a_key_tells_whose_sdk_has_sent_it() {
+        let of = |name: &'static str| {
+            Presented::of(&headers(&[(name, "vk")]), &Uri::default()).map(|presented| presented.0)
+        };
+
+        assert_eq!(of("x-goog-api-key"), Some(Vendor::Google));
+        assert_eq!(of("x-api-key"), Some(Vendor::Anthropic));
+        assert_eq!(of("authorization"), None);
+        let in_query = Presented::of(&HeaderMap::new(), &Uri::from_static("/v1/models?key=vk"));
+        assert_eq!(in_query, Some(Presented(Vendor::Google)));
     }
 
     #[test]

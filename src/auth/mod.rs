@@ -44,6 +44,7 @@ mod layer;
 mod service;
 mod store;
 
+pub(crate) use self::credentials::Presented;
 #[cfg(feature = "config")]
 pub(crate) use self::credentials::digest as digest_of;
 pub use self::{

@@ -8,7 +8,11 @@ use std::{
 use http::Request;
 use tower::Service;
 
-use super::{Caller, KeyDigest, Lookup, VirtualKey, credentials, layer::Gate};
+use super::{
+    Caller, KeyDigest, Lookup, VirtualKey,
+    credentials::{self, Presented},
+    layer::Gate,
+};
 use crate::{BoxFuture, Error, Exchange, Kind, future::Admission};
 
 /// Puts the [`Caller`] in the place of the client's key; see the [module](super).
@@ -35,6 +39,9 @@ where
 
     fn call(&mut self, mut req: Request<B>) -> Self::Future {
         let lookup = self.gate.lookup(&req);
+        if let Some(presented) = Presented::of(req.headers(), req.uri()) {
+            req.extensions_mut().insert(presented);
+        }
         let mut uri = std::mem::take(req.uri_mut());
         credentials::strip(req.headers_mut(), &mut uri);
         *req.uri_mut() = uri;

@@ -187,9 +187,9 @@ impl UsdPrice {
             video: [each(self.per_video_second); 4],
             character: self.per_million_characters.map(|usd| *usd).unwrap_or_default(),
             search: each(self.per_search),
-            web_search: each(self.per_web_search),
-            grounding: each(self.per_grounded_answer),
-            code_session: each(self.per_code_session),
+            web_search: self.per_web_search.map(|_| each(self.per_web_search)),
+            grounding: self.per_grounded_answer.map(|_| each(self.per_grounded_answer)),
+            code_session: self.per_code_session.map(|_| each(self.per_code_session)),
         }
     }
 }

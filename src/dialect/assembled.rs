@@ -1,4 +1,5 @@
-//! A stream as a whole answer, for clients that have not asked for one of a provider that only streams.
+//! A stream as a whole answer, for clients that have not asked for one of a provider that only streams and
+//! speaks another dialect; one of the same is [joined](super::joined).
 
 use std::{borrow::Cow, collections::HashMap};
 

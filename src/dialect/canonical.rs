@@ -28,6 +28,9 @@ pub struct Request<'a> {
     pub parallel_tools: Option<bool>,
     /// The cap on the tokens of the answer, reasoning included.
     pub max_output: Option<u64>,
+    /// The tokens of output that are reserved where the client sets no cap: an encoder that has to set one goes
+    /// no higher.
+    pub assumed_output: Option<u64>,
     /// Sampling temperature, 0 to 2.
     pub temperature: Option<f64>,
     /// Nucleus sampling.

@@ -15,15 +15,19 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Error> {
 
 /// The same for the value of a member, which an error names.
 pub(crate) fn read_member<'a, T: Deserialize<'a>>(value: &'a str, name: &str) -> Result<T, Error> {
+    let no_object = || match name {
+        "" => Error::new(Kind::InvalidRequest, "the body is not a JSON object"),
+        name => Error::new(Kind::InvalidRequest, format!("{name}: expected an object")).with_param(name),
+    };
     // The members of a struct may also stand in an array, as far as serde is concerned.
-    if value.trim_ascii_start().starts_with('[') {
-        let error = Error::new(Kind::InvalidRequest, format!("{name}: expected an object"));
-        return Err(match name {
-            "" => Error::new(Kind::InvalidRequest, "the body is not a JSON object"),
-            name => error.with_param(name),
-        });
+    let start = value.trim_ascii_start();
+    if start.starts_with('[') {
+        return Err(no_object());
     }
     serde_json::from_str(value).map_err(|error| {
+        if error.classify() == Category::Data && !start.starts_with('{') {
+            return no_object();
+        }
         // Only now is the path worth its price.
         let mut again = serde_json::Deserializer::from_str(value);
         let path =

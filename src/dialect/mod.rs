@@ -217,6 +217,7 @@ mod extent;
 mod extras;
 mod gemini;
 mod ids;
+pub(crate) mod joined;
 pub(crate) mod json;
 pub(crate) mod lost;
 mod media;
@@ -243,6 +244,7 @@ mod text_or;
 mod tier;
 mod turns;
 mod vertex_embeddings;
+pub(crate) mod words;
 
 use std::{borrow::Cow, fmt};
 

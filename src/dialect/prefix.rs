@@ -38,6 +38,13 @@ pub(crate) fn split(path: &str) -> (Option<Vendor>, &str) {
     }
 }
 
+/// What comes behind `own`, a path of OpenAI's API, without the slash; empty for `own` itself.
+pub(crate) fn below<'p>(path: &'p str, own: &str) -> Option<&'p str> {
+    let (_, path) = split(path);
+    let rest = ["/v1", ""].into_iter().find_map(|version| path.strip_prefix(version)?.strip_prefix(own))?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
+}
+
 /// The deployment that a path of Azure's names, as it stands there: `/openai/deployments/{name}/embeddings`.
 /// Clients write slashes in a name as they are.
 pub(crate) fn deployment(path: &str) -> Option<&str> {
@@ -61,6 +68,21 @@ mod tests {
         assert_eq!(split("/genai/v1beta/models"), (Some(Vendor::Google), "/v1beta/models"));
         assert_eq!(split("/openaix/v1"), (None, "/openaix/v1"));
         assert_eq!(split("/openai"), (None, "/openai"));
+    }
+
+    #[test]
+    fn what_is_kept_is_below_its_endpoint_whatever_the_prefix() {
+        for before in ["", "/v1", "/openai", "/openai/v1"] {
+            for (path, rest) in [
+                ("/files", Some("")),
+                ("/files/file-1", Some("file-1")),
+                ("/files/file-1/content", Some("file-1/content")),
+                ("/filesystem", None),
+                ("/batches", None),
+            ] {
+                assert_eq!(below(&format!("{before}{path}"), "/files"), rest, "{before}{path}");
+            }
+        }
     }
 
     #[test]

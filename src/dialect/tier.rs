@@ -24,15 +24,20 @@ struct Inner<'a> {
     service_tier: Option<Str<'a>>,
 }
 
-/// The class of a whole answer or of an event; the standard one if none is named.
-pub(super) fn of(json: &[u8]) -> Tier {
+/// Puts the class that a whole answer or an event names in the place of what was known.
+pub(super) fn merge(json: &[u8], known: &mut Tier) {
     // Answers repeat what clients have named, so only the outermost member counts. It is rarely worth looking for.
-    if NAME.find_iter(json).all(|at| is_standard(&json[at + NAME.needle().len()..])) {
-        return Tier::Standard;
+    let mut names = NAME.find_iter(json);
+    let changes = |at| !known.is_standard() || !is_standard(&json[at + NAME.needle().len()..]);
+    if !names.any(changes) {
+        return;
     }
     let answer = json::parse::<Answer<'_>>(json).ok();
     let tier = answer.and_then(|answer| answer.service_tier.or_else(|| answer.response?.service_tier));
-    tier.map_or(Tier::Standard, |tier| Tier::named(&tier))
+    // Events at the beginning repeat the question.
+    if let Some(tier) = tier.filter(|tier| **tier != *"auto") {
+        *known = Tier::named(&tier);
+    }
 }
 
 /// Whether what comes behind the name is nothing that is charged in another way.
@@ -47,7 +52,11 @@ mod tests {
 
     #[test]
     fn the_class_is_what_the_answer_says_and_not_what_a_client_has_put_into_it() {
-        let tier = |json: &str| of(json.as_bytes());
+        let merged = |json: &str, mut tier| {
+            merge(json.as_bytes(), &mut tier);
+            tier
+        };
+        let tier = |json: &str| merged(json, Tier::Standard);
 
         assert_eq!(tier(r#"{"service_tier":"priority","usage":{}}"#), Tier::Priority);
         assert_eq!(tier(r#"{"response":{"service_tier": "flex"}}"#), Tier::Flex);
@@ -57,5 +66,12 @@ mod tests {
         assert_eq!(tier(echoed), Tier::Priority);
         assert_eq!(tier(r#"{"metadata":{"service_tier":"flex"},"service_tier":"default"}"#), Tier::Standard);
         assert_eq!(tier(r#"{"service_tier":7}"#), Tier::Standard);
+        for silent in
+            [r#"{"usage":{}}"#, r#"{"service_tier":null}"#, r#"{"response":{"service_tier":"auto"}}"#]
+        {
+            assert_eq!(merged(silent, Tier::Priority), Tier::Priority, "{silent}");
+        }
+        assert_eq!(merged(r#"{"metadata":{"service_tier":"default"}}"#, Tier::Priority), Tier::Priority);
+        assert_eq!(merged(r#"{"service_tier":"default"}"#, Tier::Priority), Tier::Standard);
     }
 }

@@ -78,7 +78,7 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
     }
     let mut failure = None;
     let head = req.body().shared_head();
-    if head.batch.is_some() {
+    if head.batch.is_some() || head.max_output.is_none() {
         req.extensions_mut().insert(AssumeOutput(route.assume_output));
     }
     let caller = req.extensions().get::<Caller>().cloned();

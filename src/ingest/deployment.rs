@@ -46,8 +46,10 @@ fn in_json(body: Bytes, model: &str) -> Result<Bytes, Error> {
         Some(said) if said.get() == model => body,
         Some(said) => spliced(&body, json::span(text, said.get()), &model),
         None => {
-            let first = memchr::memchr(b'{', &body).map_or(0, |at| at + 1);
-            spliced(&body, first..first, &format!("\"model\":{model},"))
+            // Behind everything else, so that what is wrong is told where the client has written it.
+            let end = text.rfind('}').unwrap_or(text.len());
+            let comma = if text[..end].trim_ascii_end().ends_with('{') { "" } else { "," };
+            spliced(&body, end..end, &format!("{comma}\"model\":{model}"))
         }
     })
 }
@@ -89,17 +91,21 @@ mod tests {
 
         assert_eq!(in_chat("a/b", written).unwrap(), written);
         assert_eq!(in_chat("a%2Fb", r#"{"model":"dear","messages":[]}"#).unwrap(), written);
-        assert_eq!(in_chat("a/b", r#"{"messages":[]}"#).unwrap(), written);
         let quoted = in_chat("a%22b", r#"{"messages":[]}"#).unwrap();
-        assert_eq!(quoted, r#"{"model":"a\"b","messages":[]}"#);
+        assert_eq!(quoted, r#"{"messages":[],"model":"a\"b"}"#);
+        assert_eq!(in_chat("a", "{\"user\":\"{\"}\n").unwrap(), "{\"user\":\"{\",\"model\":\"a\"}\n");
+        assert_eq!(in_chat("a", " { } ").unwrap(), r#" { "model":"a"} "#);
         let elsewhere = named("/v1/chat/completions", &OPENAI_CHAT, None, "{".into());
         assert_eq!(elsewhere.unwrap(), "{");
     }
 
     #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
-        for body in [r#"{"model":"a","model":"b"}"#, r#"{"Model":"b"}"#, "[]", "{"] {
+        for body in [r#"{"model":"a","model":"b"}"#, r#"{"Model":"b"}"#, "[]", "{", "\"{\"", "null"] {
             assert_eq!(in_chat("a", body).unwrap_err().kind(), Kind::InvalidRequest, "{body}");
+        }
+        for body in ["[]", "\"{\"", "null"] {
+            assert_eq!(in_chat("a", body).unwrap_err().message(), "the body is not a JSON object");
         }
         assert_eq!(in_chat("a%0d%0a", "{}").unwrap_err().kind(), Kind::InvalidRequest);
     }

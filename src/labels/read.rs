@@ -32,7 +32,10 @@ impl Labels {
         let head = payload.head();
         let at = |at: &Option<std::ops::Range<usize>>| {
             let text = payload.source().get(at.clone()?)?;
-            serde_json::from_slice::<Value>(text).ok()
+            match head.content_type {
+                None => serde_json::from_slice(text).ok(),
+                Some(_) => Some(Value::from(std::str::from_utf8(text).ok()?)),
+            }
         };
         if self.user.is_none() {
             self.user = at(&head.user_at).as_ref().and_then(text).map(Into::into);
@@ -112,7 +115,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{Exchange, dialect::Dialects};
+    use crate::{
+        Dialect, Exchange,
+        dialect::{Dialects, OPENAI_IMAGE_EDITS},
+    };
 
     fn read(path: &str, body: &str, headers: &[(HeaderName, &str)]) -> Labels {
         let (mut parts, ()) = http::Request::post(path).body(()).unwrap().into_parts();
@@ -143,10 +149,34 @@ mod tests {
             ("/v1/responses", r#"{"model":"m","user":"u","metadata":{"b":"2","a":"1"}}"#, "u - a=1,b=2"),
             ("/v1/messages", r#"{"model":"m","metadata":{"user_id":"u"}}"#, "u - user_id=u"),
             ("/v1/embeddings", r#"{"model":"m","user":"u"}"#, "u - "),
+            ("/v1/completions", r#"{"model":"m","user":"u"}"#, "u - "),
+            ("/v1/images/generations", r#"{"model":"m","user":"u","prompt":"p"}"#, "u - "),
+            ("/v1/images/edits", r#"{"model":"m","prompt":"p","user":"\u0075"}"#, "u - "),
+            ("/v1/rerank", r#"{"model":"m","query":"q","documents":[],"user":"u"}"#, "u - "),
+            ("/v1/images/generations", r#"{"model":"m","prompt":"p","user":null}"#, "- - "),
             ("/v1/chat/completions", r#"{"model":"m","user":7,"metadata":[]}"#, "- - "),
             ("/v1/chat/completions", r#"{"model":"m","user":null,"metadata":{"a b":"1","c":2}}"#, "- - "),
         ] {
             assert_eq!(shown(&read(path, body, &[])), labels, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_form_names_its_user_as_it_is() {
+        let form = |user: &str| {
+            let field = |name: &str, value: &str| {
+                format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+            };
+            [field("model", "m"), field("prompt", "p"), field("user", user), "--b--".into()].concat()
+        };
+        let content_type = "multipart/form-data; boundary=b".parse().unwrap();
+        let dialect: &'static dyn Dialect = &OPENAI_IMAGE_EDITS;
+        for (user, labels) in [("u", "u - "), ("\"7\"", "\"7\" - "), ("", "- - ")] {
+            let body = Bytes::from(form(user));
+            let head = dialect.peek_form(&content_type, &body).unwrap();
+            let payload = Payload::new(dialect, head, body, Exchange::default());
+
+            assert_eq!(shown(&Labels::read(&HeaderMap::new(), &payload).unwrap()), labels);
         }
     }
 

@@ -4,11 +4,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::Request;
+use http::{Method, Request};
 use tower::Service;
 
 use super::{Labels, Rules};
-use crate::{Error, Ingested, Kind, auth::Caller, future::Admission, headers};
+use crate::{Error, Ingested, Kind, auth::Caller, batch::Stage, future::Admission, headers, payload::Head};
 
 /// Middleware of [`LabelsLayer`](super::LabelsLayer).
 #[derive(Clone, Debug)]
@@ -42,7 +42,8 @@ where
 fn label<B: Ingested>(req: &mut Request<B>, rules: &Rules) -> Result<(), Error> {
     let labels = Labels::read(req.headers(), req.body().payload())?;
     let caller = Caller::of(req)?;
-    if let Some(missing) = caller.required_tags.iter().find(|name| labels.tag(name).is_none()) {
+    let mut required = caller.required_tags.iter().filter(|_| !is_about_kept(req.body().payload().head()));
+    if let Some(missing) = required.find(|name| labels.tag(name).is_none()) {
         let message = format!(
             "{}: the key `{}` has to say the tag `{missing}`, such as {missing}=value",
             headers::TAGS,
@@ -62,17 +63,33 @@ fn label<B: Ingested>(req: &mut Request<B>, rules: &Rules) -> Result<(), Error> 
     Ok(())
 }
 
+/// Whether nothing new is made: what a provider keeps, which had its tags when it was made, is asked for,
+/// deleted or cancelled. Most of that has no body to say a tag in.
+fn is_about_kept(head: &Head) -> bool {
+    let is_followed = || {
+        let stage = head.batch.as_deref().map(|batch| &batch.stage);
+        matches!(stage, Some(Stage::Followed { .. }))
+    };
+    head.resource
+        .as_ref()
+        .is_some_and(|resource| matches!(resource.method, Method::GET | Method::DELETE) || is_followed())
+}
+
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use http::HeaderName;
     use tower::{Layer, ServiceExt};
 
     use super::*;
     use crate::{
-        Payload,
+        Exchange, Payload,
         auth::VirtualKey,
+        batch::{Batch, Requests},
+        dialect::OPENAI_BATCHES,
         labels::LabelsLayer,
         ledger::{Measure, Period, Quota, Scope},
+        payload::Resource,
         testing::{MustBeReady, ask, is_shared},
     };
 
@@ -133,6 +150,27 @@ mod tests {
             "x-bartizan-tags: the key `a` has to say the tag `feature`, such as feature=value"
         );
         assert!(charged(key(), &[(headers::TAGS, "feature=x")]).await.is_ok());
+    }
+
+    #[test]
+    fn what_is_kept_is_asked_for_without_tags() {
+        let is_let_in = |method: Method, stage: Option<Stage>| {
+            let resource = Resource { method, path: "/batches/b".into(), target: Some("p/m".into()) };
+            let batch = stage.map(|stage| Batch { requests: Requests::default(), stage, proof: None });
+            let batch = batch.map(Box::new);
+            let head = Head { model: "m".into(), resource: Some(resource), batch, ..Head::default() };
+            let payload = Payload::new(&OPENAI_BATCHES, head, Bytes::new(), Exchange::default());
+            let mut req = Request::new(payload);
+            req.extensions_mut().insert(Caller::new(VirtualKey::new("a").required_tag("feature")));
+            label(&mut req, &rules()).is_ok()
+        };
+        let followed = || Some(Stage::Followed { hold: "h".into() });
+        let begun = Some(Stage::Begun { file_at: 0..0, file: "f".into() });
+
+        assert!(is_let_in(Method::GET, followed()) && is_let_in(Method::POST, followed()));
+        assert!(is_let_in(Method::GET, Some(Stage::Stored)) && is_let_in(Method::DELETE, None));
+        assert!(!is_let_in(Method::POST, Some(Stage::Stored)) && !is_let_in(Method::POST, begun));
+        assert!(!is_let_in(Method::POST, None));
     }
 
     #[tokio::test]

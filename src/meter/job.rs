@@ -52,7 +52,12 @@ impl ReadJob {
         }
         let mut work = Work::default();
         if dialect.read_work(whole, &mut work) {
-            attempt.report(work);
+            let tools = self.requests.tools();
+            match tools.is_zero() {
+                true => attempt.report(work),
+                // Only the tokens are counted.
+                false => attempt.estimate(Work { units: tools, ..work }),
+            }
         } else if progress.answered != Some(0) {
             let answered = progress.answered.unwrap_or(u64::MAX);
             attempt.estimate(self.requests.share(&self.most, answered));

@@ -5,7 +5,7 @@ use http::{HeaderMap, Request};
 
 use super::ReadJob;
 use crate::{
-    Dialect, Error, Kind, Payload, Target, Tokens, Work,
+    Dialect, Error, Kind, Payload, Target, Tokens, Units, Work,
     body::{End, Observe, OnEnd, Splitter, sse::Event},
     dialect::Closing,
     exchange::{AttemptHandle, Outcome},
@@ -75,6 +75,9 @@ impl ReadUsage {
         } else {
             Answer::whole()
         };
+        let is_lost =
+            || payload.exchange().learn(|learnt| learnt.lost.iter().any(|it| **it == *"service_tier"));
+        let tier = head.tier.filter(|tier| tier.is_standard() || !is_lost()).unwrap_or_default();
         Self {
             attempt: payload.exchange().begin(&target),
             job,
@@ -83,7 +86,7 @@ impl ReadUsage {
             sent: likely_input(payload.source()).min(target.known_facts().max_input.unwrap_or(u64::MAX)),
             written: 0,
             // What the answer doesn't speak of stays as it was asked for.
-            work: Work { units: head.work.unwrap_or_default().units, ..Work::default() },
+            work: Work { units: Units { tier, ..head.work.unwrap_or_default().units }, ..Work::default() },
             head: payload.shared_head(),
             reported: false,
             answered: false,
@@ -269,7 +272,7 @@ mod tests {
         Exchange,
         dialect::{ANTHROPIC, OPENAI_CHAT},
         payload::Head,
-        price::{NanoUsd, PriceBook},
+        price::{NanoUsd, PriceBook, Tier},
     };
 
     fn watch(dialect: &'static dyn Dialect, stream: bool) -> (Exchange, ReadUsage) {
@@ -375,6 +378,28 @@ mod tests {
         // 1,000 at 5 and 100 at 25, a tenth more, and two searches.
         let said = r#"{"content":[],"usage":{"input_tokens":1000,"output_tokens":100,"inference_geo":"us","server_tool_use":{"web_search_requests":2}}}"#;
         assert_eq!(cost(&ANTHROPIC, book("anthropic", "claude-opus-5"), said), "0.02825");
+    }
+
+    #[test]
+    fn a_class_that_the_last_event_is_silent_about_is_the_one_named_before_or_asked_for() {
+        let tier = |asked, events: &[&str]| {
+            let exchange = Exchange::default();
+            let head = Head { stream: true, tier: asked, ..Head::default() };
+            let payload = Payload::new(&OPENAI_CHAT, head, Bytes::new(), exchange.clone());
+            let mut read = ReadUsage::new(&Request::new(payload), &Arc::new(Target::new("p", "m")), None);
+            for event in events {
+                read.data(&Bytes::from(format!("data: {event}\n\n")));
+            }
+            read.end(End::Complete);
+            attempt(&exchange).units.tier
+        };
+        let usage = r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#;
+        let named = |tier| format!(r#"{{"choices":[],"service_tier":"{tier}"}}"#);
+
+        assert_eq!(tier(None, &[&named("priority"), usage]), Tier::Priority);
+        assert_eq!(tier(Some(Tier::Priority), &[usage]), Tier::Priority);
+        assert_eq!(tier(Some(Tier::Priority), &[&named("default"), usage]), Tier::Standard);
+        assert_eq!(tier(None, &[usage]), Tier::Standard);
     }
 
     #[test]

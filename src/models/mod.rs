@@ -2,12 +2,12 @@
 //!
 //! [`ModelsLayer`] answers with the models of its [`Catalog`] that the caller's key may use, in the form
 //! of the SDK that asks: by the prefix of the path (`/openai`, `/anthropic`, `/genai`), or in Google's for
-//! `/v1beta/models` and requests that carry `x-goog-api-key`, in Anthropic's for those with
-//! `anthropic-version`, in OpenAI's for all others. All are served without `/v1` as well; `HEAD` is
+//! `/v1beta/models` and requests whose key came in `x-goog-api-key`, in Anthropic's for those with
+//! `anthropic-version` or a key in `x-api-key`, in OpenAI's for all others. All are served without `/v1` as well; `HEAD` is
 //! answered as `GET`, other methods are refused, and other paths go inwards. It stands behind auth.
 //!
 //! - reads the extension [`Caller`](crate::auth::Caller); a request for models without one is refused
-//! - reads `anthropic-version`, `x-goog-api-key`; writes `content-type`
+//! - reads `anthropic-version`, `x-api-key`, `x-goog-api-key`, also where auth has taken them out; writes `content-type`
 //!
 //! ```
 //! use std::{convert::Infallible, sync::Arc};

@@ -4,7 +4,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use tower::Service;
 
@@ -13,7 +13,12 @@ use super::{
     path::{Asked, asked},
     unknown,
 };
-use crate::{Error, Kind, auth::Caller, dialect::prefix::Vendor, future::Answering};
+use crate::{
+    Error, Kind,
+    auth::{Caller, Presented},
+    dialect::prefix::Vendor,
+    future::Answering,
+};
 
 /// Answers which models there are; see the [module](super).
 #[derive(Clone, Debug)]
@@ -58,14 +63,15 @@ fn may_be_called(asked: &Asked<'_>) -> bool {
 }
 
 /// The vendor whose form the sender of a request expects, if nothing in the path says so.
-fn by_headers(headers: &HeaderMap) -> Vendor {
-    if headers.contains_key("anthropic-version") {
-        Vendor::Anthropic
-    } else if headers.contains_key("x-goog-api-key") {
-        Vendor::Google
-    } else {
-        Vendor::OpenAi
+fn by_headers<B>(req: &Request<B>) -> Vendor {
+    if req.headers().contains_key("anthropic-version") {
+        return Vendor::Anthropic;
     }
+    // Auth has taken the key out of the headers, and has noted which one it was.
+    let noted = req.extensions().get().copied();
+    noted
+        .or_else(|| Presented::of(req.headers(), req.uri()))
+        .map_or(Vendor::OpenAi, |Presented(vendor)| vendor)
 }
 
 fn answer<B>(
@@ -78,7 +84,7 @@ fn answer<B>(
     let mut models = catalog.models();
     models.retain(|id| caller.may_use(id));
     let query = req.uri().query().unwrap_or("");
-    let vendor = vendor.unwrap_or_else(|| by_headers(req.headers()));
+    let vendor = vendor.unwrap_or_else(|| by_headers(req));
     let Asked::One(id) = question else {
         return match vendor {
             Vendor::OpenAi => json(&openai::list(&models)),
@@ -102,7 +108,7 @@ mod tests {
     use super::*;
     use crate::{
         access::Pattern,
-        auth::VirtualKey,
+        auth::{AuthLayer, KeyDigest, MemoryKeys, VirtualKey},
         models::ModelsLayer,
         testing::{MustBeReady, Script, Step, is_shared},
     };
@@ -200,6 +206,26 @@ mod tests {
         assert!(of_google(&text(with_key).await.unwrap()));
         assert_eq!(text(ask(Method::GET, "/anthropic/v1/models/chat")).await.unwrap(), CLAUDE_CHAT);
         assert_eq!(text(for_anthropic(ask(Method::GET, "/openai/v1/models/chat"))).await.unwrap(), CHAT);
+    }
+
+    #[tokio::test]
+    async fn the_place_of_a_key_that_auth_has_taken_out_tells_the_form() {
+        let keys = MemoryKeys::default();
+        keys.insert(KeyDigest::of("vk"), VirtualKey::new("a"));
+        let inner = MustBeReady::new(|_: Request<()>| async {
+            Ok::<_, Error>(Response::new(Script::new([Step::Data("inner")])))
+        });
+        let models = ModelsLayer::new(Arc::new(Three)).layer(inner);
+        let service = AuthLayer::new(Arc::new(keys)).layer(models);
+        let asked = async |name: &str, value: &str| {
+            let req = Request::get("/v1/models/chat").header(name, value).body(()).unwrap();
+            let body = service.clone().oneshot(req).await.unwrap().into_body().collect().await.unwrap();
+            String::from_utf8(body.to_bytes().into()).unwrap()
+        };
+
+        assert!(asked("x-goog-api-key", "vk").await.contains(r#""name":"models/chat""#));
+        assert_eq!(asked("x-api-key", "vk").await, CLAUDE_CHAT);
+        assert_eq!(asked("authorization", "Bearer vk").await, CHAT);
     }
 
     #[tokio::test]

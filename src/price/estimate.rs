@@ -14,8 +14,7 @@ pub const ASSUMED_OUTPUT: u64 = 4_096;
 ///   but the most that the model takes;
 /// - as many tokens of output as the client's cap says, or `assume_output` if there is none, for each of
 ///   the answers it wants, and no more than the model writes;
-/// - as many searches of the web as it allows, and a container to run code in where the provider
-///   runs tools.
+/// - as many searches of the web, and containers to run code in, as it allows.
 ///
 /// Which rates are the dearest for it says [`Price::worst_case`](super::Price::worst_case).
 ///
@@ -40,7 +39,7 @@ pub fn worst_case(head: &Head, input: &Input, facts: &ModelFacts, assume_output:
     let units = Units {
         media_input: input.media(),
         web_searches: head.searches,
-        code_sessions: head.reads_more.into(),
+        code_sessions: head.code_sessions,
         ..Units::default()
     };
     Work { tokens, units }
@@ -102,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_the_provider_reads_by_itself_is_reckoned_with() {
-        let head = Head { reads_more: true, searches: 3, ..Head::default() };
+        let head = Head { reads_more: true, searches: 3, code_sessions: 1, ..Head::default() };
 
         let work = worst_case(&head, &Input::of(b"{}"), &facts(128_000, 1_000), 4_096);
 

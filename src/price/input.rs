@@ -30,8 +30,8 @@ pub struct Input {
 }
 
 /// Without any of these there is nothing in a request but text.
-static OF_MEDIA: LazyLock<[Finder<'static>; 3]> =
-    LazyLock::new(|| [&b"image"[..], b"\"file", b"\"data\""].map(Finder::new));
+static OF_MEDIA: LazyLock<[Finder<'static>; 5]> =
+    LazyLock::new(|| [&b"image"[..], b"\"file", b"\"data\"", b"_url\"", b"\"url\""].map(Finder::new));
 static LONG: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [&b"\"1h\""[..], b"\"12h\""].map(Finder::new));
 
 fn has_any(body: &[u8], finders: &[Finder<'static>]) -> bool {
@@ -52,19 +52,26 @@ impl Input {
     /// ```
     pub fn of(body: &[u8]) -> Self {
         let mut input = Self { keeps_long: has_any(body, &*LONG), ..Self::default() };
-        let mut of_images = 0;
+        let (mut of_images, mut has_address, mut has_document) = (0, false, false);
         let values = has_any(body, &*OF_MEDIA).then(|| Values::of(body));
         for (name, text) in values.into_iter().flatten() {
             match name {
                 b"file_id" | b"fileId" | b"file_url" | b"fileUri" | b"file_uri" => input.is_open = true,
+                b"document_url" | b"video_url" | b"audio_url" => input.is_open = true,
+                b"file_data" | b"data" if text.starts_with(b"http") => input.is_open = true,
+                b"type" => has_document = has_document || is_document(text),
                 _ if is_image(name, text) => {
                     input.images += 1;
                     of_images += most_tokens(text);
+                    has_address = has_address || text.starts_with(b"http");
                 }
                 b"data" if text.len() >= SHORTEST_MEDIUM => input.media += most_tokens(text),
                 _ => {}
             }
         }
+        // An address doesn't tell whose it is, and of a document that is read elsewhere there may be any number
+        // of pages.
+        input.is_open = input.is_open || has_address && has_document;
         // Counted with the rest at first, which is quicker than to leave them out.
         input.text = AROUND + most_tokens(body) - of_images;
         input
@@ -118,6 +125,12 @@ fn is_image(name: &[u8], text: &[u8]) -> bool {
         b"data" | b"bytes" => text.len() >= SHORTEST_MEDIUM && begins_image(text),
         _ => false,
     }
+}
+
+/// Whether something of this type may have many pages or last long; one with an escape may be any.
+fn is_document(kind: &[u8]) -> bool {
+    matches!(kind, b"document" | b"document_url" | b"video" | b"video_url" | b"audio_url")
+        || kind.contains(&b'\\')
 }
 
 /// Whether what is in Base64 begins like a JPEG, PNG, GIF or WebP.
@@ -231,6 +244,26 @@ mod tests {
         assert_eq!(file.most(&facts, false), 128_000);
         assert_eq!(Input::of(b"{}").most(&facts, true), 128_000);
         assert_eq!(Input::of(&[b'9'; 200_000]).most(&facts, false), 128_000);
+    }
+
+    #[test]
+    fn a_document_at_an_address_may_fill_the_model() {
+        let most = |body: &str| Input::of(body.as_bytes()).most(&ModelFacts::default(), false);
+        for body in [
+            r#"{"type":"document","source":{"type":"url","url":"https://a.example/b.pdf"}}"#,
+            r#"{"source":{"url":"https://a.example/b.pdf","type":"url"},"type":"document"}"#,
+            r#"{"source":{"url":"https://a.example/b.pdf","type":"url"},"type":"docum\u0065nt"}"#,
+            r#"{"type":"input_file","file_url":"https://a.example/b.pdf"}"#,
+            r#"{"type":"file","file":{"file_data":"https://a.example/b.pdf"}}"#,
+            r#"{"type":"document_url","document_url":"https://a.example/b.pdf"}"#,
+            r#"{"type":"video_url","video_url":{"url":"https://a.example/b.mp4"}}"#,
+        ] {
+            assert_eq!(most(body), CONTEXT, "{body}");
+        }
+        let image = r#"{"type":"image","source":{"type":"url","url":"https://a.example/b.png"}}"#;
+        let inside = r#"[{"type":"document","source":{"type":"base64","data":"JVBERi0xLjQK"}}]"#;
+
+        assert!(most(image) < 7_000 && most(inside) < 2_000);
     }
 
     #[test]

@@ -16,12 +16,12 @@ pub struct UnitRates {
     pub search: NanoUsd,
     /// Requests, whatever is in them.
     pub request: NanoUsd,
-    /// Searches of the web.
-    pub web_search: NanoUsd,
+    /// Searches of the web; not known if neither this nor `grounding` or `request` is.
+    pub web_search: Option<NanoUsd>,
     /// Answers for which the web was searched, however often.
-    pub grounding: NanoUsd,
-    /// Containers that code is run in.
-    pub code_session: NanoUsd,
+    pub grounding: Option<NanoUsd>,
+    /// Containers that code is run in; not known if it is `None`.
+    pub code_session: Option<NanoUsd>,
     /// Characters that are read aloud.
     pub character: NanoUsd,
     /// Seconds of sound that is listened to.
@@ -42,9 +42,9 @@ impl UnitRates {
                 "image" => rates.image = rate,
                 "search" => rates.search = rate,
                 "request" => rates.request = rate,
-                "web_search" => rates.web_search = rate,
-                "grounding" => rates.grounding = rate,
-                "code_session" => rates.code_session = rate,
+                "web_search" => rates.web_search = Some(rate),
+                "grounding" => rates.grounding = Some(rate),
+                "code_session" => rates.code_session = Some(rate),
                 "character" => rates.character = rate,
                 "audio" => rates.audio = rate,
                 "video_480" => rates.video[0] = rate,
@@ -88,7 +88,14 @@ impl UnitRates {
             (units.characters > 0, self.character.max(made)),
             (!units.audio.is_zero(), self.audio.max(read)),
         ];
-        needed.into_iter().all(|(is_used, rate)| !is_used || rate > NanoUsd(0))
+        // Where each request has a price of its own it is that of the search which comes with it.
+        let pays_searches = self.web_search.or(self.grounding).is_some()
+            || self.request > NanoUsd(0)
+            || units.web_searches == 0;
+        let pays_sessions = self.code_session.is_some() || units.code_sessions == 0;
+        pays_searches
+            && pays_sessions
+            && needed.into_iter().all(|(is_used, rate)| !is_used || rate > NanoUsd(0))
     }
 
     /// What `units` cost, in thousandths of millionths of a nano-dollar.
@@ -96,9 +103,9 @@ impl UnitRates {
         let counted = [
             (units.images, self.image),
             (units.searches, self.search),
-            (units.web_searches, self.web_search),
-            (units.web_searches.min(1), self.grounding),
-            (units.code_sessions, self.code_session),
+            (units.web_searches, self.web_search.unwrap_or_default()),
+            (units.web_searches.min(1), self.grounding.unwrap_or_default()),
+            (units.code_sessions, self.code_session.unwrap_or_default()),
             (units.characters, self.character),
         ];
         let timed = [(units.audio, self.audio), (units.video, self.second_of_video(units.lines))];
@@ -185,6 +192,24 @@ mod tests {
         assert!(!is_known(&chat, film) && is_known(&chat, image) && is_known(&chat, speech));
         assert!(is_known(&reads_aloud, speech) && !is_known(&reads_aloud, image));
         assert!(is_known(&Price::default(), film) && is_known(&reads_aloud, Units::default()));
+    }
+
+    #[test]
+    fn searches_and_sessions_without_a_price_are_not_free() {
+        let searched = Units { web_searches: 1, ..Units::default() };
+        let ran = Units { code_sessions: 1, ..Units::default() };
+        let is_known = |rates: &str, units| {
+            let tokens = Price::from(Rates::flat(NanoUsd(1), NanoUsd(1)));
+            let price = Price { units: UnitRates::read(rates), ..tokens };
+            price.cost_of(&Work { units, ..Work::default() }).is_some()
+        };
+
+        assert!(!is_known("", searched) && !is_known("", ran));
+        assert!(!is_known("code_session=1", searched) && !is_known("web_search=1", ran));
+        for rates in ["web_search=1", "grounding=1", "request=1", "web_search=0"] {
+            assert!(is_known(rates, searched), "{rates}");
+        }
+        assert!(is_known("code_session=0", ran) && is_known("", Units::default()));
     }
 
     #[test]

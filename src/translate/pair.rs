@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -8,28 +8,44 @@ use http_body_util::BodyExt;
 use super::{body::Translated, undo::UndoStream};
 use crate::{
     BoxError, Dialect, Error, Exchange, Kind, Target,
-    body::Framing,
+    body::{Framing, Splitter, sse::Event},
     dialect::{
-        ChatCodec, Codec, CountCodec, EmbeddingsCodec, Encoded, Undo, assembled::Assembler, embeddings::Form,
+        ChatCodec, Codec, CountCodec, Decode, EmbeddingsCodec, Encoded, Undo, assembled::Assembler,
+        embeddings::Form, joined::Joined,
     },
     headers,
     payload::Head,
 };
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// The way from a client's dialect to a provider's of the same task.
 #[derive(Clone, Copy)]
 pub(super) enum Pair {
-    Chat { client: &'static dyn ChatCodec, provider: &'static dyn ChatCodec, framing: Framing },
-    Count { client: &'static dyn CountCodec, provider: &'static dyn CountCodec },
-    Embeddings { client: &'static dyn EmbeddingsCodec, provider: &'static dyn EmbeddingsCodec },
+    Chat {
+        client: &'static dyn ChatCodec,
+        provider: &'static dyn ChatCodec,
+        framing: Framing,
+        /// The dialect, if both have the same.
+        same: Option<&'static str>,
+    },
+    Count {
+        client: &'static dyn CountCodec,
+        provider: &'static dyn CountCodec,
+    },
+    Embeddings {
+        client: &'static dyn EmbeddingsCodec,
+        provider: &'static dyn EmbeddingsCodec,
+    },
 }
 
 impl Pair {
     /// `None` where there is no way.
-    pub(super) fn of(client: &dyn Dialect, provider: &dyn Dialect) -> Option<Self> {
-        match (client.codec()?, provider.codec()?) {
+    pub(super) fn of(asked: &dyn Dialect, provider: &dyn Dialect) -> Option<Self> {
+        match (asked.codec()?, provider.codec()?) {
             (Codec::Chat(client), Codec::Chat(answers)) => {
-                Some(Self::Chat { client, provider: answers, framing: provider.framing() })
+                let same = (asked.id() == provider.id()).then_some(asked.id());
+                Some(Self::Chat { client, provider: answers, framing: provider.framing(), same })
             }
             (Codec::Count(client), Codec::Count(provider)) => Some(Self::Count { client, provider }),
             (Codec::Embeddings(client), Codec::Embeddings(provider)) => {
@@ -45,16 +61,19 @@ impl Pair {
         source: &[u8],
         head: Arc<Head>,
         to: &Target,
-        assembles: bool,
+        (assembles, assumed_output): (bool, Option<u64>),
     ) -> Result<(Encoded, Back), Error> {
         match self {
-            Self::Chat { client, provider, framing } => {
+            Self::Chat { client, provider, framing, same } => {
                 let mut request = client.decode_request(source)?;
                 // Not every dialect says in the body whether it is to be a stream.
                 request.stream = head.stream || assembles;
+                request.assumed_output = assumed_output;
                 let mut encoded = provider.encode_request(&request, to)?;
                 let undo = std::mem::take(&mut encoded.undo);
-                Ok((encoded, Back::Chat { client, provider, framing, undo, head, assembles }))
+                // What was changed in the request has to be found in the answer.
+                let joined = same.filter(|_| assembles && undo.is_empty()).and_then(Joined::of);
+                Ok((encoded, Back::Chat { client, provider, framing, undo, head, assembles, joined }))
             }
             Self::Count { client, provider } => {
                 let encoded = provider.encode_request(&client.decode_request(source)?, to)?;
@@ -79,6 +98,8 @@ pub(super) enum Back {
         head: Arc<Head>,
         /// The provider streams what the client wants whole.
         assembles: bool,
+        /// What puts the stream together where both have the same dialect.
+        joined: Option<Joined>,
     },
     Count {
         client: &'static dyn CountCodec,
@@ -96,11 +117,12 @@ impl Back {
     pub(super) fn assembling(dialect: &dyn Dialect, head: Arc<Head>) -> Option<Self> {
         let codec = dialect.codec().and_then(Codec::chat)?;
         let (framing, undo) = (dialect.framing(), Undo::default());
-        Some(Self::Chat { client: codec, provider: codec, framing, undo, head, assembles: true })
+        let joined = Joined::of(dialect.id());
+        Some(Self::Chat { client: codec, provider: codec, framing, undo, head, assembles: true, joined })
     }
 
     pub(super) async fn answer<F, R, E>(
-        self,
+        mut self,
         call: F,
         exchange: Exchange,
         target: Arc<Target>,
@@ -113,7 +135,14 @@ impl Back {
     {
         let (mut parts, inner) = call.await.map_err(Into::into)?.into_parts();
         parts.headers.remove(header::CONTENT_LENGTH);
-        if let Self::Chat { client, provider, framing, undo, head, assembles } = &self
+        if let Self::Chat { provider, framing, joined, .. } = &mut self
+            && let Some(joined) = joined.take()
+        {
+            let whole = put_together(inner, *framing, provider.decoder(), joined).await?;
+            parts.headers.insert(header::CONTENT_TYPE, JSON);
+            return Ok(Response::from_parts(parts, Translated::whole(whole)));
+        }
+        if let Self::Chat { client, provider, framing, undo, head, assembles, .. } = &self
             && (head.stream || *assembles)
         {
             let encoder = if *assembles { Box::new(Assembler::new(*client)) } else { client.encoder(head) };
@@ -122,8 +151,7 @@ impl Back {
             if !assembles {
                 return Ok(Response::from_parts(parts, stream));
             }
-            let json = HeaderValue::from_static("application/json");
-            parts.headers.insert(header::CONTENT_TYPE, json);
+            parts.headers.insert(header::CONTENT_TYPE, JSON);
             return Ok(Response::from_parts(parts, Translated::whole(assembled(stream).await?)));
         }
         let whole = inner.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();
@@ -157,6 +185,35 @@ impl Back {
             }
         }
     }
+}
+
+/// The whole answer that a stream of the client's own dialect comes to. It is decoded as well, because that
+/// tells failures and streams that broke off.
+async fn put_together<R>(
+    inner: R,
+    framing: Framing,
+    mut decoder: Box<dyn Decode>,
+    mut joined: Joined,
+) -> Result<Bytes, Error>
+where
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    let (mut inner, mut events) = (pin!(inner), Splitter::new(framing));
+    let mut take = |event: &Event| {
+        decoder.event(event, &mut |_| {})?;
+        joined.event(event)
+    };
+    while let Some(frame) = inner.frame().await {
+        let Ok(data) = frame.map_err(|error| Error::from(error.into()))?.into_data() else { continue };
+        events.push(data)?;
+        while let Some(event) = events.next_event() {
+            take(&event)?;
+        }
+    }
+    events.finish().map_or(Ok(()), |event| take(&event))?;
+    decoder.finish(&mut |_| {})?;
+    joined.finish().map(Bytes::from)
 }
 
 /// The whole answer that a stream comes to.

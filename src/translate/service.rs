@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     BoxError, BoxFuture, Dialect, Error, Kind, Payload,
-    dialect::{Codec, Encoded},
+    dialect::{Codec, Encoded, lost::Lost, words},
+    exchange::AssumeOutput,
     headers,
     preset::adapted,
 };
@@ -112,7 +113,7 @@ impl TranslateLayer {
         };
         let asks = !self.target.known_facts().lacks("stream_options");
         let payload = if asks { dialect.ask_for_usage(payload) } else { payload };
-        Ok((self.adapt(Request::from_parts(parts, payload), Vec::new())?, back))
+        Ok((self.adapt(Request::from_parts(parts, payload), Vec::new(), None)?, back))
     }
 
     /// A question for a stream in place of one for a whole answer, which is made of it on the way back.
@@ -129,11 +130,22 @@ impl TranslateLayer {
         self.always_streams && is_chat && !payload.head().stream
     }
 
-    /// A request as the target takes it, where `lost` is what was lost before.
-    fn adapt(&self, req: Request<Payload>, mut lost: Vec<Box<str>>) -> Result<Request<Payload>, Error> {
+    /// A request as the target takes it, where `lost` is what was lost before; named in the words of the
+    /// client, where it has other ones.
+    fn adapt(
+        &self,
+        req: Request<Payload>,
+        mut lost: Vec<Box<str>>,
+        client: Option<&dyn Dialect>,
+    ) -> Result<Request<Payload>, Error> {
         let (parts, payload) = req.into_parts();
         let (payload, more) = adapted(payload, &parts.headers, &self.deviations, &self.target);
         lost.extend(more.into_iter().filter(|field| !lost.contains(field)).collect::<Vec<_>>());
+        if let Some(client) = client {
+            let mut named = Lost::default();
+            lost.iter().for_each(|field| named.push(words::of_client(client.id(), field)));
+            lost = named.into_names();
+        }
         let req = Request::from_parts(parts, payload);
         if !lost.is_empty() && (self.strict || asks_for_strictness(&req)) {
             let message = format!("{}: {} can't express it, and losses are refused", lost[0], self.target);
@@ -171,8 +183,9 @@ impl TranslateLayer {
         };
         let source = req.body().source().clone();
         let assembles = self.assembles(req.body());
+        let assumed = req.extensions().get::<AssumeOutput>().map(|assumed| assumed.0);
         let (Encoded { body, lost, .. }, back) =
-            pair.request(&source, req.body().shared_head(), &self.target, assembles)?;
+            pair.request(&source, req.body().shared_head(), &self.target, (assembles, assumed))?;
         let stays = |name: &http::HeaderName| native.id() == from.id() || !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {
@@ -182,7 +195,7 @@ impl TranslateLayer {
             let payload = payload.translated(native, body.into());
             if assembles { payload.streamed() } else { payload }
         });
-        Ok((self.adapt(req, lost)?, back))
+        Ok((self.adapt(req, lost, Some(from))?, back))
     }
 }
 
@@ -465,6 +478,61 @@ mod tests {
         assert!(service.oneshot(Request::from_parts(parts, payload)).await.is_err());
     }
 
+    #[tokio::test]
+    async fn an_answer_put_together_in_one_dialect_keeps_what_only_that_one_knows() {
+        const CLAUDE: [&str; 4] = [
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"c\",\"content\":[],\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\n",
+            "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"web_search_tool_result\",\"tool_use_id\":\"s\",\"content\":[]}}\n\n",
+            "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"pause_turn\"},\"usage\":{\"output_tokens\":2}}\n\n",
+            "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        ];
+        const RESPONSE: [&str; 1] = [
+            "event: response.completed\ndata: {\"type\":\"response.completed\",\"sequence_number\":1,\"response\":{\"id\":\"resp_1\",\"object\":\"response\",\"status\":\"completed\",\"model\":\"m\",\"store\":false,\"output\":[{\"type\":\"web_search_call\",\"id\":\"ws_1\",\"status\":\"completed\"}]}}\n\n",
+        ];
+        const PICTURE: [&str; 1] = [
+            "data: {\"candidates\":[{\"content\":{\"parts\":[{\"inlineData\":{\"mimeType\":\"image/png\",\"data\":\"QUJD\"}}],\"role\":\"model\"},\"finishReason\":\"STOP\"}],\"responseId\":\"r\"}\n\n",
+        ];
+        const CHAT: [&str; 3] = [
+            HI,
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"annotations\":[{\"type\":\"url_citation\"}]},\"finish_reason\":\"stop\"}],\"system_fingerprint\":\"fp\"}\n\n",
+            "data: [DONE]\n\n",
+        ];
+        let claude = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}"#;
+        let (parts, ()) = Request::post("/v1beta/models/m:generateContent").body(()).unwrap().into_parts();
+        let contents = r#"{"contents":[{"parts":[{"text":"Hi"}]}]}"#;
+        let head = GEMINI.peek(&parts, contents).unwrap();
+        let gemini =
+            Request::from_parts(parts, Payload::new(&GEMINI, head, contents.into(), Exchange::default()));
+        let cases: [(Request<Payload>, &'static [&'static str], &[&str]); 4] = [
+            (request(&ANTHROPIC, claude), &CLAUDE, &["pause_turn", "web_search_tool_result"]),
+            (
+                request(&OPENAI_RESPONSES, r#"{"model":"m","input":"Hi"}"#),
+                &RESPONSE,
+                &["resp_1", "ws_1", "store"],
+            ),
+            (gemini, &PICTURE, &["inlineData", "\"responseId\":\"r\""]),
+            (chat(false), &CHAT, &["url_citation", "\"fp\"", "\"content\":\"Hi\""]),
+        ];
+
+        for (req, steps, expected) in cases {
+            let dialect = req.body().dialect();
+            let whole = move |steps: &'static [&'static str]| {
+                let script = Script::new(steps.iter().copied().map(Step::Data));
+                layer(&[dialect]).always_streams(true).layer(MustBeReady::new(move |_| {
+                    std::future::ready(Ok::<_, Error>(Response::new(script.clone())))
+                }))
+            };
+            let again = req.body().clone();
+
+            let answer = whole(steps).oneshot(req).await.unwrap();
+            let broken = whole(&[]).oneshot(Request::new(again)).await;
+
+            let (said, _) = text(answer.into_body()).await;
+            assert!(expected.iter().all(|part| said.contains(part)), "{said}");
+            assert_eq!(broken.unwrap_err().kind(), Kind::Upstream, "{}", dialect.id());
+        }
+    }
+
     /// C68
     #[tokio::test]
     async fn thoughts_of_another_provider_are_not_passed_on_in_the_own_dialect_either() {
@@ -519,6 +587,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn losses_are_named_as_the_client_names_them() {
+        let lossy = r#"{"contents":[{"parts":[{"text":"Hi"}]}],"generationConfig":{"topK":5,"candidateCount":2,"frequencyPenalty":1,"responseLogprobs":true}}"#;
+        let (parts, ()) = Request::post("/v1beta/models/m:generateContent").body(()).unwrap().into_parts();
+        let head = GEMINI.peek(&parts, lossy).unwrap();
+        let exchange = Exchange::default();
+        let payload = Payload::new(&GEMINI, head, lossy.into(), exchange.clone());
+        let service = layer(&[&OPENAI_RESPONSES])
+            .layer(MustBeReady::new(|_: Request<Payload>| Ending::Refused.answer()));
+
+        assert!(service.oneshot(Request::from_parts(parts, payload)).await.is_err());
+
+        let mut lost: Vec<_> = exchange.learn(|learnt| learnt.lost.iter().map(ToString::to_string).collect());
+        lost.sort();
+        let expected =
+            ["candidateCount", "frequencyPenalty", "topK"].map(|name| format!("generationConfig.{name}"));
+        assert_eq!(lost, expected);
+    }
+
+    #[tokio::test]
     async fn what_a_server_refuses_is_taken_out_and_reported_whoever_asks() {
         let mistral = Preset::named("mistral").unwrap();
         let target = Target::new("mistral", "m").facts(mistral.facts(ModelFacts::default()));
@@ -546,7 +633,7 @@ mod tests {
             .oneshot(translated)
             .await
             .unwrap_err();
-        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["safety_identifier"].map(Box::<str>::from));
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["metadata.user_id"].map(Box::<str>::from));
 
         let strict =
             layer.strict(true).layer(MustBeReady::new(|_: Request<Payload>| Ending::Refused.answer()));

@@ -215,8 +215,8 @@ def test_a_batch_from_its_file_to_its_answers(gateway, account):
         answers = [json.loads(line) for line in sdk.files.content(output).text.splitlines()]
         assert sdk.files.delete(output).deleted and sdk.files.delete(file.id).id == file.id
 
-    # Half of 0.15 and 0.60 for a million, and half of that for what was cached.
-    assert cost(gateway, over) == ("0.000225", 1500, 500, False)
+    # The list has 0.075 and 0.30 for a million in batches, and nothing less for what was cached.
+    assert cost(gateway, over) == ("0.0002625", 1500, 500, False)
     assert (cost(gateway, again), again.parse()) == (FREE, over.parse())
     assert over.parse().usage.total_tokens == 2000 and over.parse().error_file_id is None
     assert [answer["custom_id"] for answer in answers] == ["0", "1", "2"]

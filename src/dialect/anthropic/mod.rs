@@ -78,6 +78,8 @@ struct Shallow<'a> {
     metadata: Option<&'a RawValue>,
     mcp_servers: Option<Vec<IgnoredAny>>,
     container: Option<IgnoredAny>,
+    /// Other models, for what this one refuses to answer.
+    fallbacks: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -85,9 +87,25 @@ struct ShallowTool<'a> {
     #[serde(borrow)]
     r#type: Option<Str<'a>>,
     max_uses: Option<u64>,
+    model: Option<IgnoredAny>,
 }
 
 impl Shallow<'_> {
+    /// Refuses to ask other models than the one that is checked and priced.
+    fn check_models(&self) -> Result<(), Error> {
+        let refused = |param: String, instead: &str| {
+            let message = format!("{param}: only `model` can be asked for; {instead}");
+            Err(Error::new(Kind::InvalidRequest, message).with_param(param))
+        };
+        if self.fallbacks.is_some() {
+            return refused("fallbacks".into(), "the gateway's own routes have several targets");
+        }
+        match self.tools.iter().flatten().position(|tool| tool.model.is_some()) {
+            Some(index) => refused(format!("tools[{index}].model"), "no tool may ask another one"),
+            None => Ok(()),
+        }
+    }
+
     fn tier(&self) -> Option<Tier> {
         match self.speed.as_deref() {
             Some("fast") => Some(Tier::Fast),
@@ -133,6 +151,7 @@ impl Dialect for Anthropic {
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = exact::read(body)?;
+        shallow.check_models()?;
         let (searches, reads_more) = shallow.reads();
         Ok(Head {
             tier: shallow.tier(),
@@ -285,6 +304,22 @@ mod tests {
         assert_eq!(asks(searches), (None, 3, true));
         assert_eq!(asks(r#""tools":[{"type":"bash_20250124"}],"mcp_servers":[]"#), (None, 0, false));
         assert_eq!(asks(r#""mcp_servers":[{"url":"https://a.example"}]"#), (None, 0, true));
+    }
+
+    #[test]
+    fn other_models_are_not_asked() {
+        let refused = |rest: &str| {
+            let (parts, ()) = http::Request::new(()).into_parts();
+            let error = ANTHROPIC.peek(&parts, &format!(r#"{{"model":"cheap",{rest}}}"#)).err()?;
+            assert_eq!(error.kind(), Kind::InvalidRequest);
+            assert!(error.message().contains("only `model` can be asked for"), "{error}");
+            error.param().map(ToOwned::to_owned)
+        };
+
+        assert_eq!(refused(r#""fallbacks":[{"model":"dear"}]"#).as_deref(), Some("fallbacks"));
+        let advisor = r#""tools":[{"name":"f"},{"type":"advisor_20260301","name":"advisor","model":"dear"}]"#;
+        assert_eq!(refused(advisor).as_deref(), Some("tools[1].model"));
+        assert_eq!(refused(r#""fallbacks":null,"tools":[{"name":"f","model":null}]"#), None);
     }
 
     #[test]

@@ -34,7 +34,8 @@ impl Plan {
 /// thinking in the older form.
 pub(crate) fn plan(request: &Request<'_>, facts: &ModelFacts, may_budget: bool, lost: &mut Lost) -> Plan {
     let most = facts.max_output.unwrap_or(u64::MAX);
-    let cap = request.max_output.or(facts.max_output).unwrap_or(DEFAULT_CAP).min(most);
+    let cap = request.max_output.or(request.assumed_output).or(facts.max_output);
+    let cap = cap.unwrap_or(DEFAULT_CAP).min(most);
     let plain = Plan { thinking: None, effort: None, max_tokens: cap };
     let Some(reasoning) = request.reasoning else { return plain };
     if reasoning.effort == Some(Effort::None) {
@@ -49,16 +50,12 @@ pub(crate) fn plan(request: &Request<'_>, facts: &ModelFacts, may_budget: bool, 
         let effort = effort(&reasoning, facts);
         return Plan { thinking: Some(Thinking::Adaptive { display }), effort, ..plain };
     }
-    let ceiling = match (facts.max_output, request.max_output) {
-        (Some(most), _) => most,
-        // What an unknown model takes is not known, so the client's cap stays.
-        (None, Some(_)) => cap,
-        (None, None) => u64::MAX,
-    };
-    match budget(&reasoning, cap, ceiling, facts).filter(|_| may_budget) {
-        Some((budget_tokens, max_tokens)) => {
+    let wanted = budget(&reasoning, facts);
+    match within(wanted, cap).filter(|_| may_budget) {
+        Some(budget_tokens) => {
+            lost.push_if(budget_tokens < wanted, FIELD);
             let display = (reasoning.visible == Some(false)).then_some("omitted");
-            Plan { thinking: Some(Thinking::Enabled { budget_tokens, display }), effort: None, max_tokens }
+            Plan { thinking: Some(Thinking::Enabled { budget_tokens, display }), ..plain }
         }
         None => {
             lost.push(FIELD);
@@ -94,8 +91,8 @@ pub(crate) fn effort(reasoning: &Reasoning, facts: &ModelFacts) -> Option<&'stat
     })
 }
 
-/// The tokens to think for and the cap above them, raised up to `ceiling`; `None` if there is no room.
-fn budget(reasoning: &Reasoning, cap: u64, ceiling: u64, facts: &ModelFacts) -> Option<(u64, u64)> {
+/// The tokens to think for.
+fn budget(reasoning: &Reasoning, facts: &ModelFacts) -> u64 {
     let by_effort = match reasoning.effort.unwrap_or(Effort::Medium) {
         Effort::None | Effort::Minimal | Effort::Low => LEAST_BUDGET,
         Effort::Medium => 4096,
@@ -103,15 +100,16 @@ fn budget(reasoning: &Reasoning, cap: u64, ceiling: u64, facts: &ModelFacts) -> 
         Effort::XHigh => 32_768,
         Effort::Max => facts.max_output.map_or(32_768, |most| most / 2),
     };
-    let budget = reasoning.budget.unwrap_or(by_effort).max(LEAST_BUDGET);
-    if budget < cap {
-        return Some((budget, cap));
+    reasoning.budget.unwrap_or(by_effort).max(LEAST_BUDGET)
+}
+
+/// As much of `budget` as leaves room for an answer below `cap`, which is what was reserved; `None` if that is
+/// too little to think at all.
+fn within(budget: u64, cap: u64) -> Option<u64> {
+    match budget < cap {
+        true => Some(budget),
+        false => (cap > LEAST_BUDGET).then_some((cap / 2).max(LEAST_BUDGET)),
     }
-    let raised = budget.saturating_add(cap);
-    if raised <= ceiling {
-        return Some((budget, raised));
-    }
-    (cap > LEAST_BUDGET).then_some(((cap / 2).max(LEAST_BUDGET), cap))
 }
 
 #[cfg(test)]
@@ -177,19 +175,25 @@ mod tests {
             let mut facts = ModelFacts::default();
             facts.max_output = most;
             let request = Request { max_output, reasoning: Some(with(effort)), ..Request::default() };
-            let plan = plan(&request, &facts, true, &mut Lost::default());
+            let mut lost = Lost::default();
+            let plan = plan(&request, &facts, true, &mut lost);
             let budget = match plan.thinking {
                 Some(Thinking::Enabled { budget_tokens, .. }) => Some(budget_tokens),
                 _ => None,
             };
-            (budget, plan.max_tokens)
+            (budget, plan.max_tokens, lost.into_names().len())
         };
 
-        assert_eq!(capped(Some(500), Effort::Medium, Some(64_000)), (Some(4096), 4596), "raised");
-        assert_eq!(capped(Some(3000), Effort::High, Some(8192)), (Some(1500), 3000), "no room above");
-        assert_eq!(capped(Some(3000), Effort::High, None), (Some(1500), 3000), "unknown room above");
-        assert_eq!(capped(None, Effort::High, None), (Some(16_384), 20_480), "nobody set a cap");
-        assert_eq!(capped(Some(1000), Effort::High, None), (None, 1000), "no room at all");
+        assert_eq!(capped(Some(5000), Effort::Medium, Some(64_000)), (Some(4096), 5000, 0), "room enough");
+        assert_eq!(capped(Some(3000), Effort::High, Some(64_000)), (Some(1500), 3000, 1), "cut");
+        assert_eq!(capped(Some(1500), Effort::High, None), (Some(1024), 1500, 1), "the least");
+        assert_eq!(capped(Some(100), Effort::High, Some(64_000)), (None, 100, 1), "no room at all");
+        assert_eq!(
+            capped(Some(1024), Effort::Low, Some(64_000)),
+            (None, 1024, 1),
+            "not one token of an answer"
+        );
+        assert_eq!(capped(None, Effort::High, None), (Some(2048), 4096, 1), "nobody set a cap");
     }
 
     #[test]
@@ -205,6 +209,20 @@ mod tests {
         assert_eq!(cap(Some(500), Some(100)), 100);
         assert_eq!(cap(None, Some(100)), 100);
         assert_eq!(cap(None, None), 4096);
+    }
+
+    #[test]
+    fn a_cap_that_is_not_the_clients_is_what_is_reserved() {
+        let cap = |effort: Option<Effort>, most| {
+            let mut facts = ModelFacts::default();
+            facts.max_output = Some(most);
+            let reasoning = effort.map(with);
+            let request = Request { assumed_output: Some(6_000), reasoning, ..Request::default() };
+            plan(&request, &facts, true, &mut Lost::default()).max_tokens
+        };
+
+        assert_eq!((cap(None, 64_000), cap(Some(Effort::High), 64_000)), (6_000, 6_000));
+        assert_eq!(cap(None, 5_000), 5_000);
     }
 
     /// C49

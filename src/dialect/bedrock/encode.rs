@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn claude_thinks_by_budget_or_by_effort() {
-        let request = |effort| Request { reasoning: thinking(effort), max_output: Some(500), ..hi() };
+        let request = |effort| Request { reasoning: thinking(effort), max_output: Some(5000), ..hi() };
         let uncapped = Request { max_output: None, ..request(Effort::High) };
 
         let (older, _) = encoded(&request(Effort::Low), CLAUDE);
@@ -403,7 +403,7 @@ mod tests {
             json!({"thinking": {"type": "enabled", "budget_tokens": 1024}})
         );
         // C125
-        assert_eq!(older["inferenceConfig"]["maxTokens"], 1524);
+        assert_eq!(older["inferenceConfig"]["maxTokens"], 5000);
         assert_eq!(
             newer["additionalModelRequestFields"],
             json!({"thinking": {"type": "adaptive", "display": "summarized"}})

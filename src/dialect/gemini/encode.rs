@@ -51,7 +51,7 @@ pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
         max_output_tokens: request.max_output.map(|cap| facts.max_output.map_or(cap, |most| cap.min(most))),
         stop_sequences: stop_sequences(request, &mut lost),
         seed: request.seed.and_then(|seed| seed.try_into().ok()),
-        thinking_config: thinking::config(request.reasoning, traits, facts, &mut lost),
+        thinking_config: thinking::config(request.reasoning, request.max_output, traits, facts, &mut lost),
         ..GenerationConfig::default()
     };
     lost.push_if(request.seed.is_some() && generation_config.seed.is_none(), "seed");

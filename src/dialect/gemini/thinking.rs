@@ -14,9 +14,10 @@ use crate::{
 
 const FIELD: &str = "reasoning_effort";
 
-/// The settings for what is `asked`.
+/// The settings for what is `asked`, within the cap on thoughts and answer together.
 pub(super) fn config(
     asked: Option<Reasoning>,
+    cap: Option<u64>,
     traits: Traits,
     facts: &ModelFacts,
     lost: &mut Lost,
@@ -41,6 +42,13 @@ pub(super) fn config(
                 0 if can_be_off => 0,
                 budget => budget.clamp(least, most),
             });
+            let wanted = budget;
+            // Thoughts that fill the cap leave no answer; who counts them knows that.
+            let budget = budget.map(|budget| match cap {
+                Some(cap) if asked.budget.is_none() && budget > 0 && budget >= cap => (cap / 2).max(least),
+                _ => budget,
+            });
+            lost.push_if(budget < wanted, FIELD);
             ThinkingConfig { thinking_budget: budget, ..config }
         }
     })
@@ -84,7 +92,7 @@ mod tests {
     fn asked(model: &str, asked: Reasoning) -> (Option<ThinkingConfig>, Vec<Box<str>>) {
         let mut lost = Lost::default();
         let traits = Traits::of(&Target::new("gemini", model));
-        let config = config(Some(asked), traits, &ModelFacts::default(), &mut lost);
+        let config = config(Some(asked), None, traits, &ModelFacts::default(), &mut lost);
         (config, lost.into_names())
     }
 
@@ -112,6 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn thoughts_leave_room_for_an_answer() {
+        let budget = |cap| {
+            let (mut lost, traits) = (Lost::default(), Traits::of(&Target::new("gemini", "gemini-2.5-pro")));
+            let config =
+                config(Some(effort(Effort::High)), Some(cap), traits, &ModelFacts::default(), &mut lost);
+            (config.unwrap().thinking_budget, lost.into_names().len())
+        };
+
+        assert_eq!(budget(30_000), (Some(24_576), 0));
+        assert_eq!((budget(1_000), budget(100)), ((Some(500), 1), (Some(128), 1)));
+    }
+
+    #[test]
     fn an_effort_is_a_budget_for_older_models() {
         assert_eq!(budget_of("gemini-2.5-flash", effort(Effort::Low)), Some(1024));
         assert_eq!(budget_of("gemini-2.5-pro", effort(Effort::Max)), Some(32_768));
@@ -130,7 +151,7 @@ mod tests {
             let (off, lost) = asked(model, effort(Effort::None));
             let expected =
                 ThinkingConfig { include_thoughts: None, thinking_budget: least, thinking_level: level };
-            assert_eq!((off, &lost[..]), (Some(expected), &[FIELD.into()][..]), "{model}");
+            assert_eq!((off, &lost[..]), (Some(expected), &[FIELD].map(Box::<str>::from)[..]), "{model}");
         }
     }
 
@@ -149,7 +170,7 @@ mod tests {
         let (facts, mut lost) = (ModelFacts::new(["tool_choice"], []), Lost::default());
         let traits = Traits::of(&Target::new("gemini", "gemini-2.0-flash"));
 
-        assert_eq!(config(Some(effort(Effort::High)), traits, &facts, &mut lost), None);
+        assert_eq!(config(Some(effort(Effort::High)), None, traits, &facts, &mut lost), None);
         assert_eq!(lost.into_names(), [FIELD].map(Box::<str>::from));
     }
 }

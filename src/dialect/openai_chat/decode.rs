@@ -44,6 +44,7 @@ pub(crate) fn request(body: &[u8]) -> Result<Request<'_>, Error> {
         tool_choice: tool_choice(wire.tool_choice, wire.function_call)?,
         parallel_tools: wire.parallel_tool_calls,
         max_output: wire.max_completion_tokens.or(wire.max_tokens),
+        assumed_output: None,
         temperature: wire.temperature,
         top_p: wire.top_p,
         top_k: wire.top_k,
@@ -78,7 +79,14 @@ pub(crate) fn cache(mark: Option<wire::CacheControl<'_>>) -> Option<Cache> {
 /// Whether a member is more than its documented default; echoed answers are full of empty members.
 pub(crate) fn says_something(member: &str, value: &RawValue) -> bool {
     let value = value.get();
-    if matches!(value, "null" | "[]" | "{}" | "\"\"") {
+    if value == "null" {
+        return false;
+    }
+    // An empty object asks for a search with every default.
+    if member == "web_search_options" {
+        return true;
+    }
+    if matches!(value, "[]" | "{}" | "\"\"") {
         return false;
     }
     match member {
@@ -291,6 +299,17 @@ mod tests {
 
     fn messages(messages: &str) -> String {
         format!(r#"{{"model":"m","messages":[{messages}]}}"#)
+    }
+
+    #[test]
+    fn a_search_with_every_default_is_asked_for() {
+        let said = |options: &str| {
+            let options = RawValue::from_string(options.into()).unwrap();
+            says_something("web_search_options", &options)
+        };
+
+        assert_eq!(["{}", r#"{"search_context_size":"low"}"#, "null"].map(said), [true, true, false]);
+        assert!(!says_something("logit_bias", &RawValue::from_string("{}".into()).unwrap()));
     }
 
     #[test]

@@ -34,6 +34,7 @@ use super::{
     json::{self, Member, span},
     openai_error,
     text::Str,
+    tier,
 };
 use crate::{
     Error, Kind, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head,
@@ -196,9 +197,10 @@ impl Dialect for OpenAiChat {
     }
 
     fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
+        // Not every chunk names the class, and the one with the counts need not.
+        tier::merge(json, &mut work.units.tier);
         let counted = (USAGE.value(json) == Some(b'{')).then(|| usage::of(json)).flatten();
-        *work = counted.unwrap_or(*work);
-        counted.is_some()
+        work.count(counted)
     }
 
     fn output_bytes(&self, event: &sse::Event) -> usize {

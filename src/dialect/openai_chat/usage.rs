@@ -9,10 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{USAGE, wire::Groq};
-use crate::{
-    Tokens, Units, Work,
-    dialect::{json, tier},
-};
+use crate::{Tokens, Units, Work, dialect::json};
 
 /// The counts of one answer; all details are parts of the totals.
 #[derive(Debug, Default, Deserialize)]
@@ -148,14 +145,14 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// Reads all that a whole answer or an event says was used; `None` if it says nothing.
+/// Reads all that a whole answer or an event says was used, but for the class of service; `None` if it says
+/// nothing.
 pub(crate) fn of(json: &[u8]) -> Option<Work> {
     let usage = match USAGE.near_the_end::<&RawValue>(json) {
         Some(usage) => parse(usage)?,
         None => search(json)?,
     };
-    let units = Units { tier: tier::of(json), ..usage.units() };
-    Some(Work { tokens: usage.tokens(), units })
+    Some(Work { tokens: usage.tokens(), units: usage.units() })
 }
 
 /// Reads the counts from wherever they may stand.

@@ -153,9 +153,13 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Where the value of a JSON member stands.
+    /// Where the value of a field stands.
     pub(super) fn span_of(&self, name: &str) -> Result<Option<Range<usize>>, Error> {
-        Ok(self.raw(name)?.map(|raw| self.span(raw)))
+        self.check(name)?;
+        Ok(match &self.all {
+            All::Json(members) => members.get(name).map(|raw| self.span(raw.get())),
+            All::Form(parts) => Self::part(parts, name)?.map(|part| part.at.clone()),
+        })
     }
 
     /// Makes sure that a field is there.

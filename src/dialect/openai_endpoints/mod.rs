@@ -25,7 +25,9 @@ use serde::Deserialize;
 
 pub use self::batches::{OPENAI_BATCHES, OPENAI_FILES, OpenAiBatches, OpenAiFiles};
 use self::fields::Fields;
-use super::{Closing, Dialect, IdMember, OPENAI_CHAT, Sent, json, openai_chat, openai_error, text::Str};
+use super::{
+    Closing, Dialect, IdMember, OPENAI_CHAT, Sent, json, openai_chat, openai_error, prefix, text::Str,
+};
 use crate::{
     Error, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head, preset::Object,
 };
@@ -96,15 +98,14 @@ impl OpenAiEndpoint {
     fn head(&self, fields: &Fields<'_>) -> Result<Head, Error> {
         let mut head = Head { max_output: Some(0), choices: 1, include_usage: true, ..Head::default() };
         fields.model(self.model, &mut head)?;
+        head.user_at = fields.span_of("user")?;
         head.work = Some((self.ask)(fields, &mut head)?);
         Ok(head)
     }
 
     /// What comes behind the path of the endpoint, without the slash; empty for the endpoint itself.
     fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
-        let of = |prefix| path.strip_prefix(prefix)?.strip_prefix(self.path);
-        let rest = ["/v1", "/openai/v1", ""].into_iter().find_map(of)?;
-        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/').filter(|_| !self.keeps.is_empty()) }
+        prefix::below(path, self.path).filter(|rest| rest.is_empty() || !self.keeps.is_empty())
     }
 }
 
@@ -119,7 +120,8 @@ impl Dialect for OpenAiEndpoint {
 
     fn allows(&self, parts: &Parts) -> bool {
         match self.rest(parts.uri.path()) {
-            None | Some("") => parts.method == Method::POST,
+            None => false,
+            Some("") => parts.method == Method::POST,
             Some(rest) => videos::allows(&parts.method, rest),
         }
     }

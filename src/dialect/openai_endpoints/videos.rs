@@ -102,12 +102,14 @@ pub(super) fn allows(method: &Method, rest: &str) -> bool {
 pub(super) fn kept(parts: &Parts, rest: &str, prefix: &str, body: &str) -> Result<Head, Error> {
     let (id, what) = parts_of(rest);
     let place = Place::open(id, prefix, &Seal::of(&parts.extensions)?)?;
+    let mut user_at = None;
     let work = match what {
         None | Some("content") => Work::default(),
         // As long as the first one, which is said in the answer.
         Some("remix") => {
             let fields = Fields::of_json(body)?;
             fields.require("prompt")?;
+            user_at = fields.span_of("user")?;
             // It is made by the same model, as long and as large as the first one.
             for other in ["model", "seconds", "duration", "size", "resolution"] {
                 if fields.has(other)? {
@@ -132,6 +134,7 @@ pub(super) fn kept(parts: &Parts, rest: &str, prefix: &str, body: &str) -> Resul
         model: place.model,
         max_output: Some(0),
         choices: 1,
+        user_at,
         is_opaque: what == Some("content"),
         is_once: what == Some("remix"),
         work: Some(work),

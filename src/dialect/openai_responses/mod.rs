@@ -44,6 +44,7 @@ use super::{
     openai_chat::CacheOptions,
     openai_error,
     text::Str,
+    tier,
 };
 use crate::{
     Error, Kind, Payload, Target, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head,
@@ -87,6 +88,8 @@ struct Shallow<'a> {
     previous_response_id: Option<IgnoredAny>,
     conversation: Option<IgnoredAny>,
     prompt: Option<IgnoredAny>,
+    /// OpenRouter's list of other models.
+    models: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -97,13 +100,31 @@ struct ShallowTool<'a> {
 }
 
 impl Shallow<'_> {
-    /// Refuses a tool that asks another model than the one that was checked.
+    /// Refuses a tool that asks another model than the one that was checked, and one whose use no answer
+    /// counts: images that a tool has made are not among the tokens.
     fn check_tools(&self) -> Result<(), Error> {
+        let mut tools = self.tools.iter().flatten();
+        let draws = |tool: &ShallowTool<'_>| tool.r#type.as_deref() == Some("image_generation");
+        if let Some(index) = tools.position(draws) {
+            let param = format!("tools[{index}].type");
+            let message = format!(
+                "{param}: what the images of `image_generation` cost is not known here; images have an endpoint of their own"
+            );
+            return Err(Error::new(Kind::InvalidRequest, message).with_param(param));
+        }
         let mut tools = self.tools.iter().flatten().enumerate();
         let Some((index, _)) = tools.find(|(_, tool)| tool.model.is_some()) else { return Ok(()) };
         let param = format!("tools[{index}].model");
         let message = format!("{param}: only `model` can be asked for; images have an endpoint of their own");
         Err(Error::new(Kind::InvalidRequest, message).with_param(param))
+    }
+
+    /// Whether there is a container to run code in.
+    fn runs_code(&self) -> bool {
+        let of_code = |tool: &ShallowTool<'_>| {
+            tool.r#type.as_deref().is_some_and(|kind| matches!(kind, "code_interpreter" | "shell"))
+        };
+        self.tools.iter().flatten().any(of_code)
     }
 
     /// The most searches of the web, and whether the provider reads more than what is here.
@@ -114,7 +135,7 @@ impl Shallow<'_> {
         let any = |kinds: &[&str]| self.tools.iter().flatten().any(|tool| is(tool, kinds));
         let searches = if any(&["web_search"]) { self.max_tool_calls.unwrap_or(MOST_SEARCHES) } else { 0 };
         let is_kept = self.previous_response_id.or(self.conversation).or(self.prompt).is_some();
-        let kinds = ["web_search", "file_search", "code_interpreter", "mcp", "image_generation", "shell"];
+        let kinds = ["web_search", "file_search", "code_interpreter", "mcp", "shell"];
         (searches, is_kept || any(&kinds))
     }
 }
@@ -147,8 +168,14 @@ impl Dialect for OpenAiResponses {
                 "background: not available, because what is used after the answer is not known here";
             return Err(Error::new(Kind::InvalidRequest, message).with_param("background"));
         }
+        if shallow.models.is_some() {
+            let message =
+                "models: only `model` can be asked for; the gateway's own routes have several targets";
+            return Err(Error::new(Kind::InvalidRequest, message).with_param("models"));
+        }
         shallow.check_tools()?;
         let (searches, reads_more) = shallow.reads();
+        let code_sessions = shallow.runs_code().into();
         let at = |raw: Option<&RawValue>| raw.map(|raw| span(body, raw.get()));
         Ok(Head {
             model: json::model(shallow.model)?,
@@ -156,6 +183,7 @@ impl Dialect for OpenAiResponses {
             include_usage: true,
             tier: Tier::asked(shallow.service_tier.as_deref()),
             searches,
+            code_sessions,
             reads_more,
             keeps_long: shallow.prompt_cache_options.is_some_and(|options| options.keeps_long()),
             max_output: shallow.max_output_tokens,
@@ -181,8 +209,10 @@ impl Dialect for OpenAiResponses {
     fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
         // Schemas and metadata may have a member of this name too, so its value says nothing yet.
         let counted = USAGE.value(json).and_then(|_| usage::of(json));
-        *work = counted.unwrap_or(*work);
-        counted.is_some()
+        if counted.is_some() {
+            tier::merge(json, &mut work.units.tier);
+        }
+        work.count(counted)
     }
 
     fn output_bytes(&self, event: &sse::Event) -> usize {
@@ -312,12 +342,21 @@ mod tests {
 
     #[test]
     fn no_tool_asks_another_model_behind_the_back_of_the_key() {
-        let tools = r#"{"model":"m","tools":[{"type":"function"},{"type":"image_generation","model":"gpt-image-1"}]}"#;
+        let tools = r#"{"model":"m","tools":[{"type":"function"},{"type":"painter","model":"gpt-image-1"}]}"#;
 
         let error = peek(tools).unwrap_err();
 
         assert_eq!((error.kind(), error.param()), (Kind::InvalidRequest, Some("tools[1].model")));
-        assert!(peek(r#"{"model":"m","tools":[{"type":"image_generation","model":null}]}"#).is_ok());
+        let models = peek(r#"{"model":"m","models":["dear"]}"#).unwrap_err();
+        assert_eq!((models.kind(), models.param()), (Kind::InvalidRequest, Some("models")));
+        assert!(peek(r#"{"model":"m","tools":[{"type":"painter","model":null}]}"#).is_ok());
+    }
+
+    #[test]
+    fn no_tool_makes_images_that_nobody_counts() {
+        let error = peek(r#"{"model":"m","tools":[{"type":"image_generation"}]}"#).unwrap_err();
+
+        assert_eq!((error.kind(), error.param()), (Kind::InvalidRequest, Some("tools[0].type")));
     }
 
     #[test]
@@ -332,6 +371,9 @@ mod tests {
         assert_eq!(asks(r#""tools":[{"type":"web_search_preview"}]"#), (None, MOST_SEARCHES, true));
         assert_eq!(asks(r#""max_tool_calls":2,"tools":[{"type":"web_search"}]"#), (None, 2, true));
         assert_eq!(asks(r#""previous_response_id":"resp_1""#), (None, 0, true));
+        let sessions =
+            |kind| peek(&format!(r#"{{"model":"m","tools":[{{"type":"{kind}"}}]}}"#)).unwrap().code_sessions;
+        assert_eq!((sessions("code_interpreter"), sessions("file_search")), (1, 0));
         assert_eq!(asks(r#""previous_response_id":null,"tools":null"#), (None, 0, false));
         let keeps = |ttl| peek(&format!(r#"{{"model":"m","prompt_cache_options":{{"ttl":"{ttl}"}}}}"#));
         assert!(keeps("12h").unwrap().keeps_long && !keeps("30m").unwrap().keeps_long);

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Tokens, Units, Work,
-    dialect::{json, text::Str, tier},
+    dialect::{json, text::Str},
 };
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -33,7 +33,8 @@ struct OutputDetails {
     reasoning_tokens: u64,
 }
 
-/// Reads all that a whole answer or an event says was used; `None` if it says nothing.
+/// Reads all that a whole answer or an event says was used, but for the class of service; `None` if it says
+/// nothing.
 pub(crate) fn of(json: &[u8]) -> Option<Work> {
     #[derive(Deserialize)]
     struct WithUsage<'a> {
@@ -55,7 +56,7 @@ pub(crate) fn of(json: &[u8]) -> Option<Work> {
     let Inner { usage, output } = if usage.is_some() { Inner { usage, output } } else { response? };
     let tokens = read(usage?)?;
     let (web_searches, code_sessions) = output.map(tools).unwrap_or_default();
-    let units = Units { web_searches, code_sessions, tier: tier::of(json), ..Units::default() };
+    let units = Units { web_searches, code_sessions, ..Units::default() };
     Some(Work { tokens, units })
 }
 
@@ -123,7 +124,6 @@ impl From<&Tokens> for Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::price::Tier;
 
     #[test]
     fn counts_come_out_as_they_went_in() {
@@ -150,7 +150,6 @@ mod tests {
 
         assert_eq!((work.tokens.input, work.tokens.output), (3, 4));
         assert_eq!((work.units.web_searches, work.units.code_sessions), (2, 1));
-        assert_eq!(work.units.tier, Tier::Priority);
     }
 
     #[test]

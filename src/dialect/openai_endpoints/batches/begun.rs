@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{Method, StatusCode, request::Parts};
 
-use super::{BATCH, FILE, error_in_answer, id, kept, no_list, open, parts_of, rest, status};
+use super::{BATCH, FILE, error_in_answer, id, kept, no_list, open, parts_of, status};
 use crate::{
     Dialect, Error, Kind, Payload, Tokens, Work,
     batch::{Batch, Requests, Stage, hold},
@@ -26,15 +26,15 @@ impl Dialect for OpenAiBatches {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        rest(path, PATH).is_some()
+        parts_of(path, PATH).is_some()
     }
 
     fn allows(&self, parts: &Parts) -> bool {
-        let (id, what) = parts_of(rest(parts.uri.path(), PATH).unwrap_or_default());
-        match (id, what) {
-            ("", _) => parts.method == Method::POST || parts.method == Method::GET,
-            (_, None) => parts.method == Method::GET,
-            (_, Some(_)) => parts.method == Method::POST,
+        match parts_of(parts.uri.path(), PATH) {
+            None => false,
+            Some(("", _)) => parts.method == Method::POST || parts.method == Method::GET,
+            Some((_, None)) => parts.method == Method::GET,
+            Some((_, Some(_))) => parts.method == Method::POST,
         }
     }
 
@@ -54,10 +54,10 @@ impl Dialect for OpenAiBatches {
     }
 
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
-        match parts_of(rest(parts.uri.path(), PATH).unwrap_or_default()) {
-            ("", _) if parts.method == Method::GET => Err(no_list("batches")),
-            ("", _) => begin(parts, body),
-            (batch, what @ (None | Some("cancel"))) => follow(parts, batch, what),
+        match parts_of(parts.uri.path(), PATH) {
+            Some(("", _)) if parts.method == Method::GET => Err(no_list("batches")),
+            Some(("", _)) => begin(parts, body),
+            Some((batch, what @ (None | Some("cancel")))) => follow(parts, batch, what),
             _ => Err(Error::new(Kind::NotFound, "there is no such endpoint")),
         }
     }

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, request::Parts};
 
-use super::{FILE, error_in_answer, id, kept, lines, no_list, open, parts_of, rest};
+use super::{FILE, error_in_answer, id, kept, lines, no_list, open, parts_of};
 use crate::{
     Dialect, Error, Kind, Payload, Tokens, Work,
     batch::{Batch, Stage},
@@ -30,15 +30,15 @@ impl Dialect for OpenAiFiles {
     }
 
     fn speaks(&self, path: &str) -> bool {
-        rest(path, PATH).is_some()
+        parts_of(path, PATH).is_some()
     }
 
     fn allows(&self, parts: &Parts) -> bool {
-        let (id, what) = parts_of(rest(parts.uri.path(), PATH).unwrap_or_default());
-        let allowed: &[Method] = match (id, what) {
-            ("", _) => &[Method::POST, Method::GET],
-            (_, None) => &[Method::GET, Method::DELETE],
-            (_, Some(_)) => &[Method::GET],
+        let allowed: &[Method] = match parts_of(parts.uri.path(), PATH) {
+            None => &[],
+            Some(("", _)) => &[Method::POST, Method::GET],
+            Some((_, None)) => &[Method::GET, Method::DELETE],
+            Some((_, Some(_))) => &[Method::GET],
         };
         allowed.contains(&parts.method)
     }
@@ -56,12 +56,12 @@ impl Dialect for OpenAiFiles {
     }
 
     fn peek(&self, parts: &Parts, _: &str) -> Result<Head, Error> {
-        match parts_of(rest(parts.uri.path(), PATH).unwrap_or_default()) {
-            ("", _) if parts.method == Method::GET => Err(no_list("files")),
-            ("", _) => {
+        match parts_of(parts.uri.path(), PATH) {
+            Some(("", _)) if parts.method == Method::GET => Err(no_list("files")),
+            Some(("", _)) => {
                 Err(Error::new(Kind::UnsupportedMediaType, "content-type: expected multipart/form-data"))
             }
-            (file, what @ (None | Some("content"))) => {
+            Some((file, what @ (None | Some("content")))) => {
                 let mut place = open(parts, file, FILE)?;
                 let batch = place.take_requests().map(|(requests, proof)| {
                     Box::new(Batch { requests, stage: Stage::Stored, proof: Some(proof) })

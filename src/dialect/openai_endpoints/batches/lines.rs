@@ -23,9 +23,13 @@ use crate::{
 /// The most requests of a batch: the limit of OpenAI.
 const MAX_LINES: usize = 50_000;
 
-/// What can be asked in a batch.
-static ENDPOINTS: [&'static dyn Dialect; 4] =
-    [&OPENAI_CHAT, &OPENAI_RESPONSES, &OPENAI_EMBEDDINGS, &OPENAI_COMPLETIONS];
+/// What can be asked in a batch: providers read no other form of a path than this one.
+static ENDPOINTS: [(&str, &'static dyn Dialect); 4] = [
+    ("/v1/chat/completions", &OPENAI_CHAT),
+    ("/v1/responses", &OPENAI_RESPONSES),
+    ("/v1/embeddings", &OPENAI_EMBEDDINGS),
+    ("/v1/completions", &OPENAI_COMPLETIONS),
+];
 
 /// What was read of a file.
 #[derive(Debug)]
@@ -102,7 +106,7 @@ fn read_line(line: &str) -> Result<Line<'_>, Error> {
 fn peek(line: &Line<'_>) -> Result<Head, Error> {
     static PARTS: LazyLock<Parts> = LazyLock::new(|| http::Request::new(()).into_parts().0);
 
-    let Some(dialect) = ENDPOINTS.iter().find(|dialect| dialect.speaks(&line.url)) else {
+    let Some((_, dialect)) = ENDPOINTS.iter().find(|(url, _)| *url == &*line.url) else {
         return Err(invalid(
             "url: expected `/v1/chat/completions`, `/v1/responses`, `/v1/embeddings` or `/v1/completions`",
         ));
@@ -177,7 +181,7 @@ mod tests {
         assert_eq!(of("/v1/embeddings", r#"{"model":"m","input":"x"}"#).output, 0);
         assert_eq!(of("/v1/completions", r#"{"model":"m","prompt":["x","y"]}"#).output, 32);
         assert_eq!(of("/v1/responses", r#"{"model":"m","input":"x","max_output_tokens":9}"#).output, 9);
-        assert_eq!(of("/chat/completions", r#"{"model":"m","messages":[]}"#).open, 1);
+        assert_eq!(of(CHAT, r#"{"model":"m","messages":[]}"#).open, 1);
     }
 
     #[test]
@@ -194,7 +198,10 @@ mod tests {
                 .starts_with("line 2: custom_id: missing field `custom_id` at column")
         );
         assert_eq!(after(&chat("b", "").replace("POST", "GET")), "line 2: method: expected `POST`");
-        assert!(after(&line("b", "/v1/images/generations", "{}")).starts_with("line 2: url: expected"));
+        for url in ["/v1/images/generations", "/chat/completions", "/openai/v1/embeddings"] {
+            let other = line("b", url, r#"{"model":"m","messages":[],"input":"x"}"#);
+            assert!(after(&other).starts_with("line 2: url: expected `/v1/chat"), "{url}");
+        }
         let other = chat("b", "").replace(r#""m""#, r#""dear""#);
         assert_eq!(after(&other), "line 2: model: all requests of a batch are for the same model");
         let other = line("b", "/v1/embeddings", r#"{"model":"m"}"#);

@@ -17,7 +17,7 @@ use http::request::Parts;
 pub use self::{begun::OpenAiBatches, files::OpenAiFiles};
 use crate::{
     Error, Kind,
-    dialect::{IdMember, openai_chat},
+    dialect::{IdMember, openai_chat, prefix},
     own_ids::{Place, Seal},
     payload::{Head, Resource},
     percent,
@@ -37,16 +37,10 @@ const fn id(name: &'static str, prefix: &'static str, tells_requests: bool) -> I
     IdMember { name, prefix, tells_requests }
 }
 
-/// What comes behind a path of the API.
-fn rest<'p>(path: &'p str, own: &str) -> Option<&'p str> {
-    let of = |prefix| path.strip_prefix(prefix)?.strip_prefix(own);
-    let rest = ["/v1", "/openai/v1", ""].into_iter().find_map(of)?;
-    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
-}
-
-/// An id and what is wanted of it.
-fn parts_of(rest: &str) -> (&str, Option<&str>) {
-    rest.split_once('/').map_or((rest, None), |(id, what)| (id, Some(what)))
+/// An id below `own` and what is wanted of it; the id is empty for `own` itself.
+fn parts_of<'p>(path: &'p str, own: &str) -> Option<(&'p str, Option<&'p str>)> {
+    let rest = prefix::below(path, own)?;
+    Some(rest.split_once('/').map_or((rest, None), |(id, what)| (id, Some(what))))
 }
 
 fn no_list(what: &str) -> Error {
