@@ -99,7 +99,8 @@
 //! | [`AboutKeyLayer`] | answers `GET /v1/key` with what is left to the key | the caller | |
 //! | [`IngestLayer`] | reads the body once, within limits, and looks into it | POST, JSON or a form, a known path | the body [`Payload`]; [`InvalidRequest`](Kind::InvalidRequest), [`TooLarge`](Kind::TooLarge), … |
 //! | [`AccessLayer`] | which models a key may ask for | the caller, the payload | [`Forbidden`](Kind::Forbidden) |
-//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted) |
+//! | [`LabelsLayer`] | reads end user, session and tags, and lets their quotas be charged too | the caller, the payload | scopes of the caller; [`InvalidRequest`](Kind::InvalidRequest) |
+//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited) |
 //! | [`Dispatch`] | asks the targets of a route, again or one after the other | the payload | `x-bartizan-*`; [`NoRoute`](Kind::NoRoute) |
 //!
 //! Around one target:
@@ -165,12 +166,8 @@
 //!
 //! # What is not here
 //!
-//! Limits on tokens per minute, caches of answers, and stores that several processes share: budgets are
-//! those of one process. `/v1/files` and `/v1/batches` are refused: what a batch will
-//! cost can't be held to a budget yet.
-//! Limits on tokens per minute, caches of answers, and stores other than memory. Budgets are therefore
-//! those of one process, and begin anew with it. Files are stored for [batches](batch) only, and what is
-//! stored at a provider can't be listed.
+//! Caches of answers, and stores that several processes share: budgets and limits are those of one
+//! process. Files are stored for [batches](batch) only, and what is stored at a provider can't be listed.
 //!
 //! [`AboutKeyLayer`]: about_key::AboutKeyLayer
 //! [`AccessLayer`]: access::AccessLayer
@@ -181,6 +178,7 @@
 //! [`FirstEventLayer`]: first_event::FirstEventLayer
 //! [`HealthLayer`]: health::HealthLayer
 //! [`InFlightLayer`]: in_flight::InFlightLayer
+//! [`LabelsLayer`]: labels::LabelsLayer
 //! [`IngestLayer`]: ingest::IngestLayer
 //! [`MeterLayer`]: meter::MeterLayer
 //! [`ModelsLayer`]: models::ModelsLayer
