@@ -99,7 +99,8 @@
 //! | [`AboutKeyLayer`] | answers `GET /v1/key` with what is left to the key | the caller | |
 //! | [`IngestLayer`] | reads the body once, within limits, and looks into it | POST, JSON or a form, a known path | the body [`Payload`]; [`InvalidRequest`](Kind::InvalidRequest), [`TooLarge`](Kind::TooLarge), … |
 //! | [`AccessLayer`] | which models a key may ask for | the caller, the payload | [`Forbidden`](Kind::Forbidden) |
-//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted) |
+//! | [`LabelsLayer`] | reads end user, session and tags, and lets their quotas be charged too | the caller, the payload | scopes of the caller; [`InvalidRequest`](Kind::InvalidRequest) |
+//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited) |
 //! | [`Dispatch`] | asks the targets of a route, again or one after the other | the payload | `x-bartizan-*`; [`NoRoute`](Kind::NoRoute) |
 //!
 //! Around one target:
@@ -170,6 +171,8 @@
 //! one process, and survive it in a file. A library may give [`BudgetLayer`] a `RedisLedger`, of the feature
 //! `redis`, in which many share them. Files are stored for [batches](batch) only, and what is stored at a
 //! provider can't be listed.
+//! Caches of answers, and stores that several processes share: budgets and limits are those of one
+//! process. Files are stored for [batches](batch) only, and what is stored at a provider can't be listed.
 //!
 //! [`AboutKeyLayer`]: about_key::AboutKeyLayer
 //! [`AccessLayer`]: access::AccessLayer
@@ -180,6 +183,7 @@
 //! [`FirstEventLayer`]: first_event::FirstEventLayer
 //! [`HealthLayer`]: health::HealthLayer
 //! [`InFlightLayer`]: in_flight::InFlightLayer
+//! [`LabelsLayer`]: labels::LabelsLayer
 //! [`IngestLayer`]: ingest::IngestLayer
 //! [`MeterLayer`]: meter::MeterLayer
 //! [`ModelsLayer`]: models::ModelsLayer

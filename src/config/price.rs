@@ -6,8 +6,9 @@ use crate::price::{NanoUsd, Price, Rates, Scale, Tier, UnitRates};
 
 type Usd = Written<NanoUsd>;
 
-/// What a model costs, in dollars: for a million tokens, unless the name of a field says otherwise. What
-/// isn't given costs nothing.
+/// What a model costs, in dollars: for a million tokens, unless the name of a field says otherwise. Where the
+/// built-in list has the model, its searches, sessions, sound, requests, classes of service and longer inputs
+/// cost what it says if they aren't given; other things cost nothing then.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -31,10 +32,11 @@ pub struct UsdPrice {
     /// Output spent on reasoning; like `output` if it isn't given.
     #[serde(default)]
     pub reasoning: Option<Usd>,
-    /// Input that is sound, or images where their tokens are counted apart; like `input` if it isn't given.
+    /// Input that is sound, or images where their tokens are counted apart; like `input` if neither this nor the
+    /// list gives it.
     #[serde(default)]
     pub media_input: Option<Usd>,
-    /// Output that is sound or images; like `output` if it isn't given.
+    /// Output that is sound or images; like `output` if neither this nor the list gives it.
     #[serde(default)]
     pub media_output: Option<Usd>,
     /// Other rates for requests with more input, the fewest tokens first.
@@ -44,7 +46,7 @@ pub struct UsdPrice {
     #[serde(default)]
     pub tiers: UsdTiers,
     /// What a request costs that is bound to stay in the United States, in percent of the usual rates of
-    /// tokens; 100 if it isn't given.
+    /// tokens; 100 if neither this nor the list gives it.
     #[serde(default)]
     pub percent_in_us: Option<u32>,
     /// A request, whatever is in it.
@@ -117,7 +119,7 @@ pub struct UsdStep {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct UsdTiers {
-    /// Some time within a day; half of the usual rates if it isn't given.
+    /// Some time within a day; half of the usual rates if neither this nor the list gives it.
     pub batch: Option<UsdTier>,
     /// When there is room.
     pub flex: Option<UsdTier>,

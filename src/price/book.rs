@@ -58,7 +58,9 @@ impl PriceBook {
         Self::default()
     }
 
-    /// Prices for the names `provider/model` that a pattern matches. They go before the list; where
+    /// Prices for the names `provider/model` that a pattern matches. They go before the list, from which they
+    /// keep what they don't name beside the usual rates: searches, sessions, sound, requests, classes of service
+    /// and longer inputs; a price of nothing at all keeps nothing. Where
     /// several match, the longest pattern does, and one without `*` before all.
     #[must_use]
     pub fn with_overrides(mut self, overrides: impl IntoIterator<Item = (Pattern, Price)>) -> Self {
@@ -86,8 +88,8 @@ impl PriceBook {
         let name = format!("{provider}/{model}");
         match self.overrides.iter().find(|(pattern, _)| pattern.matches(&name)) {
             Some((_, price)) => {
-                let facts = listed.map(|listing| listing.facts).unwrap_or_default();
-                Some(Listing { price: Some(price.clone()), facts })
+                let Listing { price: usual, facts } = listed.unwrap_or_default();
+                Some(Listing { price: Some(price.clone().over(usual)), facts })
             }
             None => listed,
         }
@@ -334,18 +336,40 @@ mod tests {
     }
 
     #[test]
+    fn an_override_keeps_what_it_does_not_name() {
+        let own = Price::from(Rates::flat(NanoUsd::from_usd(1), NanoUsd::from_usd(2)));
+        let of = |price: Price| {
+            let book = PriceBook::builtin().with_overrides([(Pattern::new("openai/gpt-5"), price)]);
+            book.lookup("openai", "gpt-5").unwrap().price.unwrap()
+        };
+        let listed = PriceBook::builtin().lookup("openai", "gpt-5").unwrap().price.unwrap();
+        let flex = (Tier::Flex, Rates::flat(NanoUsd(7), NanoUsd(7)).into());
+
+        let merged = of(Price { tiers: vec![flex.clone()], ..own.clone() });
+
+        assert_eq!(merged.scale.rates, own.scale.rates);
+        assert_eq!((merged.units, merged.unasked), (listed.units, Tier::Priority));
+        assert_eq!(merged.scale_of(Tier::Flex), Some(&flex.1));
+        assert_eq!(merged.scale_of(Tier::Priority), listed.scale_of(Tier::Priority));
+        let free = UnitRates { web_search: Some(NanoUsd(0)), ..UnitRates::default() };
+        assert_eq!(of(Price { units: free, ..own }).units.web_search, Some(NanoUsd(0)));
+        assert_eq!(of(Price::default()), Price::default());
+    }
+
+    #[test]
     fn the_most_specific_override_wins() {
         let flat = |dollars| Price::from(Rates::flat(NanoUsd::from_usd(dollars), NanoUsd::from_usd(dollars)));
         let overrides = [("*", 1), ("local/*", 2), ("local/big", 3), ("openai/gpt-4o", 4)];
         let overrides = overrides.map(|(pattern, dollars)| (Pattern::new(pattern), flat(dollars)));
 
         let book = PriceBook::builtin().with_overrides(overrides);
-        let price = |provider: &str, model: &str| book.lookup(provider, model).unwrap().price.unwrap();
+        let price =
+            |provider: &str, model: &str| book.lookup(provider, model).unwrap().price.unwrap().scale.rates;
 
-        assert_eq!(price("other", "x"), flat(1));
-        assert_eq!(price("local", "small"), flat(2));
-        assert_eq!(price("local", "big"), flat(3));
-        assert_eq!(price("openai", "gpt-4o"), flat(4));
+        assert_eq!(price("other", "x"), flat(1).scale.rates);
+        assert_eq!(price("local", "small"), flat(2).scale.rates);
+        assert_eq!(price("local", "big"), flat(3).scale.rates);
+        assert_eq!(price("openai", "gpt-4o"), flat(4).scale.rates);
         assert!(book.lookup("openai", "gpt-4o").unwrap().facts.supports("vision"));
     }
 

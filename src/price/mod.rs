@@ -163,6 +163,21 @@ impl Price {
         Self { scale, units, tiers: Vec::new(), percent_in_us: self.percent_in_us, unasked: Tier::Standard }
     }
 
+    /// This price, and beside its usual rates what it doesn't name from the `usual` one.
+    fn over(mut self, usual: Option<Self>) -> Self {
+        let Some(usual) = usual.filter(|_| !self.is_free()) else { return self };
+        self.units = self.units.over(&usual.units);
+        if self.scale.above.is_empty() {
+            self.scale.above = usual.scale.above;
+        }
+        let is_new = |(tier, _): &(Tier, Scale)| self.tiers.iter().all(|(own, _)| own != tier);
+        let others: Vec<_> = usual.tiers.into_iter().filter(is_new).collect();
+        self.tiers.extend(others);
+        self.percent_in_us = self.percent_in_us.or(usual.percent_in_us);
+        self.unasked = self.unasked.max(usual.unasked);
+        self
+    }
+
     fn is_free(&self) -> bool {
         *self == Self::default()
     }

@@ -57,6 +57,26 @@ impl UnitRates {
         rates
     }
 
+    /// These rates, and those of `usual` where nothing is given.
+    pub(super) fn over(&self, usual: &Self) -> Self {
+        let or = |own: NanoUsd, usual| if own == NanoUsd(0) { usual } else { own };
+        // A price for a search goes before any other form of it.
+        let search = if self.web_search.or(self.grounding).is_some() { self } else { usual };
+        Self {
+            media_input: self.media_input.or(usual.media_input),
+            media_output: self.media_output.or(usual.media_output),
+            image: or(self.image, usual.image),
+            search: or(self.search, usual.search),
+            request: or(self.request, usual.request),
+            web_search: search.web_search,
+            grounding: search.grounding,
+            code_session: self.code_session.or(usual.code_session),
+            character: or(self.character, usual.character),
+            audio: or(self.audio, usual.audio),
+            video: std::array::from_fn(|lines| or(self.video[lines], usual.video[lines])),
+        }
+    }
+
     /// Each rate halved, and a half rounded up.
     pub(super) fn halved(&self) -> Self {
         let half = |rate: NanoUsd| NanoUsd(rate.0.div_ceil(2));

@@ -101,6 +101,8 @@ impl Candidate {
                 *signature = last;
                 more.len() + proof
             }
+            // It would be refused if the client sent it back.
+            (_, Part::Text { text, signature: None, .. }) if text.is_empty() => 0,
             (_, more) => {
                 let size = more.size();
                 self.parts.push(more);
@@ -203,7 +205,7 @@ mod tests {
                 r#"{"candidates":[{"content":{"parts":[{"text":"h","thought":true}],"role":"model"},"index":0}],"usageMetadata":{"promptTokenCount":1},"modelVersion":"g","responseId":"r"}"#,
                 r#"{"candidates":[{"content":{"parts":[{"text":"m","thought":true},{"text":"He"}]},"logprobsResult":{"chosenCandidates":[{"token":"He"}]}}]}"#,
                 r#"{"candidates":[{"content":{"parts":[{"text":"llo"},{"text":"","thoughtSignature":"c2ln"},{"executableCode":{"code":"1","language":"PYTHON"}},{"inlineData":{"mimeType":"image/png","data":"QUJD"}}]},"logprobsResult":{"chosenCandidates":[{"token":"llo"}]}}]}"#,
-                r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"b":1,"a":2}}}]},"finishReason":"STOP","safetyRatings":[{"category":"X"}],"groundingMetadata":{"webSearchQueries":["q"]}},{"index":1,"finishReason":"MAX_TOKENS"}],"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":2}}"#,
+                r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"b":1,"a":2}}},{"text":""}]},"finishReason":"STOP","safetyRatings":[{"category":"X"}],"groundingMetadata":{"webSearchQueries":["q"]}},{"index":1,"finishReason":"MAX_TOKENS"}],"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":2}}"#,
             ],
         );
 
