@@ -171,8 +171,6 @@
 //! one process, and survive it in a file. A library may give [`BudgetLayer`] a `RedisLedger`, of the feature
 //! `redis`, in which many share them. Files are stored for [batches](batch) only, and what is stored at a
 //! provider can't be listed.
-//! Caches of answers, and stores that several processes share: budgets and limits are those of one
-//! process. Files are stored for [batches](batch) only, and what is stored at a provider can't be listed.
 //!
 //! [`AboutKeyLayer`]: about_key::AboutKeyLayer
 //! [`AccessLayer`]: access::AccessLayer
