@@ -29,8 +29,8 @@ pub struct Model {
     /// What becomes of the answer when the client leaves; `defaults.on_disconnect` if it isn't given.
     #[serde(default)]
     pub on_disconnect: Option<OnDisconnect>,
-    /// How many tokens of output are reserved for a request that sets no limit;
-    /// `defaults.assume_output` if it isn't given.
+    /// How many tokens of output are reserved for a request that sets no limit, and sent as the limit to
+    /// Claude, which has to have one; `defaults.assume_output` if it isn't given.
     #[serde(default)]
     pub assume_output: Option<NonZeroU64>,
 }

@@ -81,9 +81,9 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
     if head.batch.is_some() || head.max_output.is_none() {
         req.extensions_mut().insert(AssumeOutput(route.assume_output));
     }
-    let caller = req.extensions().get::<Caller>().cloned();
+    let caller = req.extensions().get::<Caller>();
     let may_answer = |candidate: &Candidate| {
-        caller.as_ref().is_none_or(|caller| caller.providers.has(candidate.target().provider()))
+        caller.is_none_or(|caller| caller.providers.has(candidate.target().provider()))
     };
     if !route.candidates.is_empty() && !route.candidates.iter().any(may_answer) {
         let message = "this key may not use any of the providers that have the model";

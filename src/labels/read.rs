@@ -1,10 +1,9 @@
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use http::{HeaderMap, HeaderName};
-use serde_json::Value;
 
 use super::{Labels, Tags};
-use crate::{Error, Kind, Payload, headers};
+use crate::{Error, Kind, Payload, dialect::text::Str, headers, preset::Object};
 
 /// The most tags of a request.
 const MOST_TAGS: usize = 16;
@@ -30,34 +29,30 @@ impl Labels {
     /// passed over: it may be meant for the provider.
     fn fill(&mut self, payload: &Payload) {
         let head = payload.head();
-        let at = |at: &Option<std::ops::Range<usize>>| {
+        let at = |at: &Option<Range<usize>>| {
             let text = payload.source().get(at.clone()?)?;
-            match head.content_type {
-                None => serde_json::from_slice(text).ok(),
-                Some(_) => Some(Value::from(std::str::from_utf8(text).ok()?)),
-            }
+            std::str::from_utf8(text).ok()
         };
         if self.user.is_none() {
-            self.user = at(&head.user_at).as_ref().and_then(text).map(Into::into);
+            let user = at(&head.user_at).and_then(|text| match head.content_type {
+                None => serde_json::from_str::<Str<'_>>(text).ok(),
+                Some(_) => Some(text.into()),
+            });
+            self.user = user.filter(|user| is_value(user)).map(|user| (&*user).into());
         }
-        let Some(Value::Object(metadata)) = at(&head.metadata_at) else { return };
-        for (name, value) in &metadata {
-            let Some(value) = text(value) else { continue };
-            match name.as_str() {
-                "user_id" if self.user.is_none() => self.user = Some(value.into()),
-                "session_id" if self.session.is_none() => self.session = Some(value.into()),
+        let Some(metadata) = at(&head.metadata_at).and_then(Object::read) else { return };
+        for (name, value) in metadata.texts().filter(|(_, value)| is_value(value)) {
+            match name {
+                "user_id" if self.user.is_none() => self.user = Some((&*value).into()),
+                "session_id" if self.session.is_none() => self.session = Some((&*value).into()),
                 _ => {}
             }
-            let is_new = self.tags.iter().all(|(other, _)| **other != **name);
+            let is_new = self.tags.iter().all(|(other, _)| **other != *name);
             if is_new && is_name(name) && self.tags.len() < MOST_TAGS {
-                self.tags.push((name.as_str().into(), value.into()));
+                self.tags.push((name.into(), (&*value).into()));
             }
         }
     }
-}
-
-fn text(value: &Value) -> Option<&str> {
-    value.as_str().filter(|text| is_value(text))
 }
 
 fn named(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Arc<str>>, Error> {

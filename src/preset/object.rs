@@ -37,6 +37,12 @@ impl<'a> Object<'a> {
         serde_json::from_str::<Str<'a>>(self.get(name)?).ok().map(|text| text.0)
     }
 
+    /// The members that are strings, with their names.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, Cow<'a, str>)> {
+        let text = |value: &'a str| serde_json::from_str::<Str<'a>>(value).ok();
+        self.0.iter().filter_map(move |member| Some((&*member.name, text(member.value)?.0)))
+    }
+
     /// The objects in a member that is an array; other things in it are left out.
     pub fn objects(&self, name: &str) -> Vec<Object<'a>> {
         self.get(name).map(items).unwrap_or_default().into_iter().filter_map(Self::read).collect()

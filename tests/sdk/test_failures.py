@@ -312,7 +312,7 @@ def test_an_answer_can_be_read_on_for_the_exact_count(openai_client, proxy, prov
 
     record = proxy.record(request_id)
 
-    assert providers.calls[0].outcome == "complete"
+    eventually(lambda: providers.calls[0].outcome == "complete", what="the provider to have written all")
     assert not record["estimated"]
     assert (record["tokens"]["input"], record["tokens"]["output"]) == (21, 9)
 

@@ -166,7 +166,7 @@ impl<'a> History<'a, '_> {
                 Some(Content::ToolResult { parts, is_error, .. }) => {
                     self.response(name, parts, *is_error, &mut attached)?
                 }
-                _ => response(name, Response::of(INTERRUPTED.into(), false), Vec::new()),
+                _ => response(name, Response::Output(INTERRUPTED.into()), Vec::new()),
             });
         }
         self.push("user", responses);
@@ -203,7 +203,7 @@ impl<'a> History<'a, '_> {
                 Vec::new()
             }
         };
-        Ok(response(name, Response::of(text, is_error), own))
+        Ok(response(name, if is_error { Response::Error(text) } else { Response::Output(text) }, own))
     }
 }
 
@@ -277,25 +277,6 @@ mod tests {
             super::super::testing::try_encode(&asking(vec![])).unwrap_err().kind(),
             Kind::InvalidRequest
         );
-    }
-
-    #[test]
-    fn an_object_that_a_function_returned_stays_one() {
-        let returned = |text: &'static str, is_error| {
-            let result = Content::ToolResult { id: "a".into(), parts: vec![self::text(text)], is_error };
-            let contents = contents(vec![
-                user(vec![self::text("w?")]),
-                assistant(vec![call("a", "f", "{}")]),
-                user(vec![result.into()]),
-            ]);
-            contents[2]["parts"][0]["functionResponse"]["response"].clone()
-        };
-
-        assert_eq!(returned(r#"{"r": 1}"#, false), json!({"r": 1}));
-        assert_eq!(returned(r#"{"output": 1}"#, false), json!({"output": {"output": 1}}));
-        assert_eq!(returned(r#"{"code": 1}"#, true), json!({"error": {"code": 1}}));
-        assert_eq!(returned("{r}", false), json!({"output": "{r}"}));
-        assert_eq!(returned("[1]", false), json!({"output": "[1]"}));
     }
 
     /// C24, C25, C27, C29, C32, C35, C36

@@ -5,8 +5,6 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
-use crate::dialect::schema::Members;
-
 /// The body of `:generateContent`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -130,44 +128,8 @@ pub(crate) struct FunctionResponse<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Response<'a> {
-    Output(Returned<'a>),
-    Error(Returned<'a>),
-    /// An object without members that mean something to the provider.
-    #[serde(untagged)]
-    Whole(Cow<'a, RawValue>),
-}
-
-/// A text, or the object that it is.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(crate) enum Returned<'a> {
-    Text(Cow<'a, str>),
-    Object(Cow<'a, RawValue>),
-}
-
-impl<'a> Response<'a> {
-    /// What a function returned as a text; an object stays one.
-    pub(crate) fn of(text: Cow<'a, str>, is_error: bool) -> Self {
-        let members: Option<Members<'_>> =
-            text.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(&text).ok()).flatten();
-        let is_special = members
-            .as_ref()
-            .map(|members| ["output", "error"].iter().any(|name| members.get(name).is_some()));
-        match (is_special.and_then(|is_special| Some((is_special, object(&text)?))), is_error) {
-            (Some((_, object)), true) => Self::Error(Returned::Object(object)),
-            (Some((true, object)), false) => Self::Output(Returned::Object(object)),
-            (Some((false, object)), false) => Self::Whole(object),
-            (None, true) => Self::Error(Returned::Text(text)),
-            (None, false) => Self::Output(Returned::Text(text)),
-        }
-    }
-}
-
-fn object<'a>(text: &Cow<'a, str>) -> Option<Cow<'a, RawValue>> {
-    match text {
-        Cow::Borrowed(text) => serde_json::from_str(text).ok().map(Cow::Borrowed),
-        Cow::Owned(text) => RawValue::from_string(text.clone()).ok().map(Cow::Owned),
-    }
+    Output(Cow<'a, str>),
+    Error(Cow<'a, str>),
 }
 
 impl<'a> From<Data<'a>> for Part<'a> {
