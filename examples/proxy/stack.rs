@@ -7,7 +7,7 @@ use bartizan::{
     admin::{AdminLayer, Settings},
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::{self, BudgetLayer},
-    config::{self, AuthMode, Away, Builder, Config, Records, Store},
+    config::{self, AuthMode, Away, Builder, Config, Records},
     dialect::Dialects,
     directory::MemoryDirectory,
     dispatch::Dispatch,
@@ -16,7 +16,7 @@ use bartizan::{
     in_flight::InFlightLayer,
     ingest::IngestLayer,
     labels::LabelsLayer,
-    ledger::{Ledger, MemoryLedger, SqliteLedger},
+    ledger::Ledger,
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
     render_errors::RenderErrorsLayer,
@@ -26,6 +26,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::{sync::Mutex, task::JoinHandle};
 use tower::{Service, ServiceBuilder};
+
+use super::store::Budgets;
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
@@ -44,8 +46,7 @@ pub struct Gateway {
     labels: LabelsLayer,
     builder: Builder,
     ledger: Arc<dyn Ledger>,
-    /// The ledger, if it is one that has something to write at the end.
-    file: Option<Arc<SqliteLedger>>,
+    budgets: Budgets,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -69,7 +70,7 @@ impl Gateway {
         let directory = Arc::new(MemoryDirectory::default());
         let settings = Arc::new(Settings::open(config.clone(), directory, keys.clone()).await?);
         let (records, writer) = records(&config.log.records)?;
-        let (ledger, file) = ledger(&config.store)?;
+        let budgets = Budgets::open(config).await?;
         Ok(Self {
             ready: Ready::default(),
             dispatch,
@@ -77,8 +78,8 @@ impl Gateway {
             settings,
             labels: LabelsLayer::new(config.label_rules()),
             builder,
-            ledger,
-            file,
+            ledger: budgets.ledger(),
+            budgets,
             drain: DrainLayer::new(MAX_DRAINED),
             records,
             writer: Mutex::new(writer),
@@ -127,7 +128,7 @@ impl Gateway {
             // charged and recorded as if the client were there.
             .layer(self.drain.clone())
             // Probes need no key, and leave no record.
-            .layer(HealthLayer::new(self.ready.clone()))
+            .layer(self.health(config))
             // Sees every outcome, also what is refused further in.
             .layer(RecordLayer::new(self.records.clone()))
             // Outside of all that fails, inside of the record, which has to know the status.
@@ -159,16 +160,25 @@ impl Gateway {
             .service(self.dispatch.clone())
     }
 
+    fn health(&self, config: &Config) -> HealthLayer {
+        let health = HealthLayer::new(self.ready.clone());
+        match (&self.budgets, config.store_away.budgets) {
+            // Other nodes may still reach it.
+            (Budgets::Redis(redis, _), Away::Refuse) => {
+                let redis = redis.clone();
+                health.needs("store_away", move || !redis.is_away())
+            }
+            _ => health,
+        }
+    }
+
     /// Waits for what was begun for clients that have left, for what was spent to be written, and for the
     /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, file, .. } = self;
-        if let Some(file) = file
-            && !matches!(tokio::time::timeout(PATIENCE, file.written()).await, Ok(Ok(())))
-        {
-            tracing::error!("what was spent last is charged as it was held, at the next start");
-        }
+        let Self { records, writer, budgets, ledger, .. } = self;
+        drop(ledger);
+        budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.
         drop(records);
         if let Some(writer) = writer.into_inner() {
@@ -178,20 +188,6 @@ impl Gateway {
             }
         }
     }
-}
-
-/// Where budgets are kept, and the same again if it is a file.
-type Kept = (Arc<dyn Ledger>, Option<Arc<SqliteLedger>>);
-
-fn ledger(store: &Store) -> Result<Kept, BoxError> {
-    Ok(match store {
-        Store::Sqlite(path) => {
-            let file = SqliteLedger::open(path).map_err(|error| format!("store.sqlite: {error}"))?;
-            let file = Arc::new(file);
-            (file.clone(), Some(file))
-        }
-        _ => (Arc::new(MemoryLedger::default()), None),
-    })
 }
 
 #[derive(Debug)]

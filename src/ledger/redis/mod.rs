@@ -16,8 +16,7 @@
 //! # }
 //! ```
 //!
-//! It is for those who build their own stack: the configuration's `store` can't name it yet, and the example
-//! `proxy` does not use it.
+//! The example `proxy` uses it if its configuration says `store: { redis: "redis://127.0.0.1:6379" }`.
 //!
 //! # What is promised
 //!
@@ -125,8 +124,8 @@ use self::{
 use super::{Amounts, Balance, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window};
 use crate::{BoxError, BoxFuture, Error, Kind};
 
-/// Balances in Redis, shared by all gateways that use the same server and prefix. Not yet in the configuration:
-/// give it to a [`BudgetLayer`](crate::budget::BudgetLayer).
+/// Balances in Redis, shared by all gateways that use the same server and prefix. Give it to a
+/// [`BudgetLayer`](crate::budget::BudgetLayer).
 pub struct RedisLedger {
     shared: Arc<Shared>,
     queue: mpsc::UnboundedSender<Errand>,
@@ -177,6 +176,11 @@ impl RedisLedger {
         let (queue, errands) = mpsc::unbounded_channel();
         let worker = Worker::new(shared.clone(), errands, journal, backlog);
         Ok((Self { shared, queue, numbers: AtomicU64::default() }, worker.run()))
+    }
+
+    /// Whether Redis has stopped to answer: reservations fail at once until it does.
+    pub fn is_away(&self) -> bool {
+        self.shared.away.load(Ordering::Relaxed)
     }
 
     /// What stands on `account`; `None` if nothing of the measure stands on it for the period. An account

@@ -104,6 +104,24 @@ impl RedisOptions {
         }
     }
 
+    /// What the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// If the file with the authority can't be read.
+    #[cfg(feature = "config")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+    pub fn from_config(config: &crate::config::Redis) -> std::io::Result<Self> {
+        let crate::config::Redis { url, nodes, prefix, timeout, lease, journal, authority } = config;
+        let options = match url {
+            Some(url) => Self::new(url.expose()),
+            None => Self::cluster(nodes.iter().map(|node| node.expose())),
+        };
+        let options = options.prefix(prefix).timeout(**timeout).lease(**lease);
+        let authority = authority.as_deref().map(std::fs::read).transpose()?;
+        Ok(Self { journal: journal.clone(), authority, ..options })
+    }
+
     pub(super) fn check(&self) -> Result<(), &'static str> {
         if self.urls.is_empty() {
             return Err("a cluster of redis has at least one address");
