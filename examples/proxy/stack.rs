@@ -9,7 +9,6 @@ use bartizan::{
     budget::{self, BudgetLayer},
     config::{self, AuthMode, Away, Builder, Config, Records},
     dialect::Dialects,
-    directory::MemoryDirectory,
     dispatch::Dispatch,
     drain::DrainLayer,
     health::{HealthLayer, Ready},
@@ -67,10 +66,9 @@ impl Gateway {
         let mut builder = Builder::default();
         let dispatch = Dispatch::new(builder.table(config)?);
         let keys = Arc::new(MemoryKeys::default());
-        let directory = Arc::new(MemoryDirectory::default());
-        let settings = Arc::new(Settings::open(config.clone(), directory, keys.clone()).await?);
-        let (records, writer) = records(&config.log.records)?;
         let budgets = Budgets::open(config).await?;
+        let settings = settings(config, &budgets, &keys).await?;
+        let (records, writer) = records(&config.log.records)?;
         Ok(Self {
             ready: Ready::default(),
             dispatch,
@@ -94,6 +92,11 @@ impl Gateway {
             builder: self.builder.clone(),
             auth: config.auth,
         }
+    }
+
+    /// Puts in force what other nodes have set, until it is dropped.
+    pub fn following(&self) -> impl Future<Output = ()> + use<> {
+        self.settings.clone().follow()
     }
 
     /// The stack, from the client inwards.
@@ -188,6 +191,19 @@ impl Gateway {
             }
         }
     }
+}
+
+/// What is set while the gateway runs, beside the budgets.
+async fn settings(
+    config: &Config,
+    budgets: &Budgets,
+    keys: &Arc<MemoryKeys>,
+) -> Result<Arc<Settings>, BoxError> {
+    let (config, directory, keys) = (config.clone(), budgets.directory(), keys.clone());
+    Ok(Arc::new(match budgets {
+        Budgets::Redis(redis, _) if redis.is_away() => Settings::without(config, directory, keys)?,
+        _ => Settings::open(config, directory, keys).await?,
+    }))
 }
 
 #[derive(Debug)]

@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use bartizan::{
     BoxError,
     config::{Away, Config, Redis, Store},
+    directory::{Directory, MemoryDirectory, RedisDirectory},
     ledger::{Ledger, MemoryLedger, RedisLedger, RedisOptions, Scope, SqliteLedger},
 };
 use tokio::task::JoinHandle;
@@ -36,6 +37,14 @@ impl Budgets {
             Self::Memory(ledger) => ledger.clone(),
             Self::File(ledger) => ledger.clone(),
             Self::Redis(ledger, _) => ledger.clone(),
+        }
+    }
+
+    /// What is set while the gateway runs is kept where budgets are.
+    pub fn directory(&self) -> Arc<dyn Directory> {
+        match self {
+            Self::Redis(ledger, _) => Arc::new(RedisDirectory::new(ledger)),
+            _ => Arc::new(MemoryDirectory::default()),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     Way, alone, are_recorded, block_on,
     clients::{Seen, load, mixed},
     config, cost, get,
-    process::{Proxy, eventually, file},
+    process::{KEY, Proxy, chat, command, eventually, exchange, file},
     server::{self, Server},
     spent,
 };
@@ -87,7 +87,7 @@ fn whatever_was_answered_before_a_kill_is_in_the_spend_of_all() {
         let gone = |proxy: &Proxy| proxy.log().matches("the node of a hold is gone").count();
         let lost = (gone(&other) + gone(&again)) as u64;
         // A line comes later than the charge.
-        (lost > 0 && (spent - lost * worst.0) % cost.0 == 0).then_some(lost)
+        (lost > 0 && (spent - lost * worst.0).is_multiple_of(cost.0)).then_some(lost)
     };
     let lost = eventually(Duration::from_secs(5), lost).expect("the charges of a dead node are whole");
     let charged = (spent - lost * worst.0) / cost.0 + lost;
@@ -163,6 +163,52 @@ fn a_proxy_starts_without_redis_and_says_so() {
     let both = || (is_ready(&refusing) && ask(&refusing) == (1, 0)).then_some(());
     eventually(Duration::from_secs(5), both).expect("it finds redis");
     assert_eq!(spent(&refusing), cost().0);
+}
+
+const ADMIN: &str = "the-key-of-the-administrators";
+
+/// Runs a command of the program against a proxy, and gives the first line that it prints.
+fn administer(proxy: &Proxy, arguments: &[&str]) -> String {
+    let mut command = command();
+    command.env("BARTIZAN_ADMIN_KEY", ADMIN).env("BARTIZAN_URL", format!("http://{}", proxy.address));
+    let output = command.args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().next().unwrap_or_default().to_owned()
+}
+
+fn status(proxy: &Proxy, key: &str) -> u16 {
+    exchange(proxy.connect(), chat("chat", false, "Hello!").replace(KEY, key)).status
+}
+
+#[test]
+fn a_key_that_is_set_on_one_proxy_is_in_force_on_all_within_two_seconds() {
+    if !server::is_installed() {
+        return;
+    }
+    let mut server = Server::start_durable();
+    let text = format!("{}admin: {{ key: {ADMIN} }}\n", config(&store(&server, ""), BUDGET));
+    let [one, other] = [(); 2].map(|()| Proxy::start(&text));
+    let becomes = |proxy: &Proxy, key: &str, expected| {
+        let begun = Instant::now();
+        let is_so = || (status(proxy, key) == expected).then(|| begun.elapsed());
+        eventually(Duration::from_secs(10), is_so).expect("it is heard of")
+    };
+
+    let key = administer(&one, &["keys", "create", "--name", "made", "--budget", "5usd/month"]);
+    assert_eq!(status(&one, &key), 200);
+    let made = becomes(&other, &key, 200);
+    administer(&other, &["keys", "disable", "made"]);
+    let disabled = becomes(&one, &key, 401);
+    println!("a key was in force on another proxy after {made:.1?}, and out of force after {disabled:.1?}");
+    assert!(made < Duration::from_secs(2) && disabled < Duration::from_secs(2), "{made:?} {disabled:?}");
+
+    administer(&other, &["keys", "enable", "made"]);
+    server.kill();
+    let late = Proxy::start(&text);
+    assert_eq!([status(&late, KEY), status(&late, &key)], [500, 401]);
+    server.run();
+    becomes(&late, &key, 200);
+    becomes(&late, KEY, 200);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::{
 
 use bartizan::{
     Error, Kind,
+    directory::{self, Change, Directory, RedisDirectory, Revision, Section},
     ledger::{
         Amounts, Balance, Ledger, Measure, MemoryLedger, Period, Quota, RedisLedger, RedisOptions, Scope,
         Standing, Ticket,
@@ -113,6 +114,32 @@ async fn a_cluster_keeps_the_same_promises() {
     conformance::all(node.ledger.clone(), &clock).await;
 
     node.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_set_on_one_node_is_read_on_all() {
+    if !server::is_installed() {
+        return;
+    }
+    let mut server = Server::start();
+    let number = AtomicU64::default();
+    let options =
+        || RedisOptions::new(server.url()).prefix(format!("p{}", number.fetch_add(1, Ordering::Relaxed)));
+    let directory = async || Arc::new(RedisDirectory::new(&RedisLedger::connect(options()).unwrap().0));
+    directory::conformance::directory(directory).await;
+    let node = || RedisDirectory::new(&RedisLedger::connect(RedisOptions::new(server.url())).unwrap().0);
+    let [one, other] = [node(), node()];
+
+    let first = one.write(Revision(0), Change::put(Section::Keys, "a", "{}")).await.unwrap().unwrap();
+    assert_eq!(other.read(None).await.unwrap().unwrap().documents[0].version, first);
+    server.cli(&["flushall"]);
+    let lost = other.read(Some(first)).await.unwrap().unwrap();
+    let again = one.write(lost.revision, Change::put(Section::Keys, "b", "{}")).await.unwrap().unwrap();
+
+    assert_eq!((lost.revision, lost.documents), (Revision(0), Vec::new()));
+    assert!(again > first, "a revision that is known has other documents now");
+    server.kill();
+    assert_eq!(other.read(Some(again)).await.unwrap_err().kind(), Kind::Internal);
 }
 
 #[tokio::test]

@@ -38,6 +38,11 @@ impl Keys {
         self.key("kept")
     }
 
+    /// What administrators have set, by section and name, and its revision.
+    pub(super) fn documents(&self) -> impl Display {
+        self.key("documents")
+    }
+
     pub(super) fn account(&self, account: &str, measure: Measure, period: Period) -> impl Display {
         self.key(format_args!("account:{account}:{}:{period}", measure.as_str())).to_string()
     }

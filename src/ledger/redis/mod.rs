@@ -66,6 +66,7 @@
 //! | `{bartizan}:holds:‹node›` | hash: the holds of a node | they are settled |
 //! | `{bartizan}:kept` | hash: kept holds, by name | they are taken up |
 //! | `{bartizan}:nodes` | sorted set: when leases end | |
+//! | `{bartizan}:documents` | hash: what a [`RedisDirectory`](crate::directory::RedisDirectory) keeps | |
 //! | `{bartizan}:mark:‹node›:‹number›` | a hold that was charged for a dead node, or cancelled | a day, a minute |
 //!
 //! Sums are integers of 64 bits. Scripts compare them as floating-point numbers, which is exact up to nine
@@ -89,6 +90,7 @@ mod journal;
 mod keys;
 mod options;
 mod script;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -112,6 +114,7 @@ use tokio::{
 };
 
 pub use self::options::RedisOptions;
+pub(crate) use self::shelf::Shelf;
 use self::{
     connection::{Connection, Failure},
     errand::{At, Deed, Errand},
@@ -176,6 +179,11 @@ impl RedisLedger {
         let (queue, errands) = mpsc::unbounded_channel();
         let worker = Worker::new(shared.clone(), errands, journal, backlog);
         Ok((Self { shared, queue, numbers: AtomicU64::default() }, worker.run()))
+    }
+
+    /// Where documents stand that nodes share besides.
+    pub(crate) fn shelf(&self) -> Shelf {
+        Shelf::new(self.shared.clone())
     }
 
     /// Whether Redis has stopped to answer: reservations fail at once until it does.

@@ -23,6 +23,8 @@ script!(RESUME, "resume.lua");
 script!(BEAT, "beat.lua");
 script!(ORPHANS, "orphans.lua");
 script!(BALANCE, "balance.lua");
+script!(LOOK, "look.lua");
+script!(CHANGE, "change.lua");
 
 impl Script {
     fn new(code: &'static str) -> Self {
