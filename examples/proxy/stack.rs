@@ -22,11 +22,10 @@ use bartizan::{
     request_limit::RequestLimitLayer,
 };
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::{sync::Mutex, task::JoinHandle};
 use tower::{Service, ServiceBuilder};
 
-use super::store::Budgets;
+use super::{store::Budgets, unread::Unread};
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
@@ -104,7 +103,7 @@ impl Gateway {
         &self,
         config: &Config,
     ) -> impl Service<
-        Request<Incoming>,
+        Request<Unread>,
         Response = Response<impl http_body::Body<Data = bytes::Bytes, Error = BoxError> + Send + use<>>,
         Error = Infallible,
         Future: Send,
