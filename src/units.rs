@@ -12,6 +12,8 @@ pub struct Units {
     /// The part of the [input tokens](Tokens::input) that is images or sound, where that has a price of
     /// its own.
     pub media_input: u64,
+    /// The part of `media_input` that was read from the provider's cache.
+    pub media_cached: u64,
     /// The part of the [output tokens](Tokens::output) that is images or sound.
     pub media_output: u64,
     /// Images that are made, or, for film, that it is made of.
@@ -53,6 +55,7 @@ impl Add for Units {
     fn add(self, other: Self) -> Self {
         Self {
             media_input: self.media_input.saturating_add(other.media_input),
+            media_cached: self.media_cached.saturating_add(other.media_cached),
             media_output: self.media_output.saturating_add(other.media_output),
             images: self.images.saturating_add(other.images),
             searches: self.searches.saturating_add(other.searches),

@@ -36,6 +36,9 @@ pub struct UsdPrice {
     /// list gives it.
     #[serde(default)]
     pub media_input: Option<Usd>,
+    /// Such input read from the provider's cache; like `cached_input` if neither this nor the list gives it.
+    #[serde(default)]
+    pub media_cached: Option<Usd>,
     /// Output that is sound or images; like `output` if neither this nor the list gives it.
     #[serde(default)]
     pub media_output: Option<Usd>,
@@ -101,6 +104,15 @@ pub struct UsdRates {
     /// Output spent on reasoning.
     #[serde(default)]
     pub reasoning: Option<Usd>,
+    /// Input that is sound or images.
+    #[serde(default)]
+    pub media_input: Option<Usd>,
+    /// Such input read from the provider's cache.
+    #[serde(default)]
+    pub media_cached: Option<Usd>,
+    /// Output that is sound or images.
+    #[serde(default)]
+    pub media_output: Option<Usd>,
 }
 
 /// Other rates for the whole request when its input has more tokens than a number.
@@ -174,6 +186,9 @@ impl UsdPrice {
             cache_write_1h: usd(self.cache_write_1h).unwrap_or(cache_write),
             output,
             reasoning: usd(self.reasoning).unwrap_or(output),
+            media_input: usd(self.media_input),
+            media_cached: usd(self.media_cached),
+            media_output: usd(self.media_output),
         }
     }
 
@@ -181,8 +196,6 @@ impl UsdPrice {
         // Prices of single things, for a million of them.
         let each = |given: Option<Usd>| NanoUsd(given.map_or(0, |usd| usd.0.saturating_mul(1_000_000)));
         UnitRates {
-            media_input: self.media_input.map(|usd| *usd),
-            media_output: self.media_output.map(|usd| *usd),
             request: each(self.per_request),
             image: each(self.per_image),
             audio: each(self.per_audio_second),
@@ -225,6 +238,9 @@ impl UsdRates {
             cache_write_1h: or(self.cache_write_1h, base.cache_write_1h),
             output: or(self.output, base.output),
             reasoning: or(self.reasoning, base.reasoning),
+            media_input: self.media_input.map(|usd| *usd).or(base.media_input),
+            media_cached: self.media_cached.map(|usd| *usd).or(base.media_cached),
+            media_output: self.media_output.map(|usd| *usd).or(base.media_output),
         }
     }
 }
@@ -297,6 +313,22 @@ mod tests {
         assert_eq!(of(1_000, Tier::Priority), 900 * 9_000 + 100 * 300 + 10 * 15_000);
         assert_eq!(of(1_001, Tier::Priority), 901 * 9_000 + 100 * 300 + 10 * 50_000);
         assert_eq!(Price::from(&read(text)).unasked, Tier::Priority);
+    }
+
+    #[test]
+    fn sound_has_a_price_in_each_class_of_service() {
+        let text = "{ input: 1, output: 2, media_input: 4, media_cached: 0.5, \
+                    tiers: { priority: { rates: { media_input: 8 } } } }";
+        let cost = |tier| {
+            let tokens = Tokens { input: 1_000_000, cached: 500_000, ..Tokens::default() };
+            cost(
+                text,
+                tokens,
+                Units { tier, media_input: 1_000_000, media_cached: 500_000, ..Units::default() },
+            )
+        };
+
+        assert_eq!([Tier::Standard, Tier::Flex, Tier::Priority].map(cost), ["2.25", "2.25", "4.25"]);
     }
 
     #[test]

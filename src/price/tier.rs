@@ -72,6 +72,12 @@ impl Scale {
         above.map_or(&self.rates, |(_, rates)| rates)
     }
 
+    /// Adds what images and sound cost usually where that isn't given.
+    pub(super) fn add_media(&mut self, usual: &Rates) {
+        self.rates = self.rates.with_media(usual);
+        self.above.iter_mut().for_each(|(_, rates)| *rates = rates.with_media(usual));
+    }
+
     pub(super) fn halved(&self) -> Self {
         let above = self.above.iter().map(|(threshold, rates)| (*threshold, rates.halved()));
         Self { rates: self.rates.halved(), above: above.collect() }

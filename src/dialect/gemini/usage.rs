@@ -25,6 +25,8 @@ struct Usage<'a> {
     #[serde(borrow)]
     prompt_tokens_details: Option<Vec<Modality<'a>>>,
     #[serde(borrow)]
+    cache_tokens_details: Option<Vec<Modality<'a>>>,
+    #[serde(borrow)]
     candidates_tokens_details: Option<Vec<Modality<'a>>>,
     #[serde(borrow)]
     traffic_type: Option<Str<'a>>,
@@ -52,7 +54,8 @@ impl Usage<'_> {
     /// What is counted beside text; images that are read cost what text does.
     fn merge_units(&self, units: &mut Units) {
         units.media_input = of_kinds(&self.prompt_tokens_details, &["AUDIO"]);
-        units.media_output = of_kinds(&self.candidates_tokens_details, &["AUDIO", "IMAGE"]);
+        units.media_cached = of_kinds(&self.cache_tokens_details, &["AUDIO"]);
+        units.media_output = of_kinds(&self.candidates_tokens_details, &["AUDIO", "IMAGE", "VIDEO"]);
         let tier = self.service_tier.as_deref().or(self.traffic_type.as_deref());
         units.tier = tier.map_or(units.tier, Tier::named);
     }
@@ -208,12 +211,13 @@ mod tests {
             r#"{"candidates":[{"groundingMetadata":{"webSearchQueries":["a","b"],"searchEntryPoint":{}}}],
             "usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":5,"trafficType":"ON_DEMAND_PRIORITY",
             "promptTokensDetails":[{"modality":"TEXT","tokenCount":2},{"modality":"AUDIO","tokenCount":7}],
-            "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":4}]}}"#,
+            "cacheTokensDetails":[{"modality":"TEXT","tokenCount":1},{"modality":"AUDIO","tokenCount":6}],
+            "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":4},{"modality":"VIDEO","tokenCount":1}]}}"#,
         );
 
         let units = said.unwrap().units;
         assert_eq!((units.web_searches, units.tier), (2, Tier::Priority));
-        assert_eq!((units.media_input, units.media_output), (7, 4));
+        assert_eq!((units.media_input, units.media_cached, units.media_output), (7, 6, 5));
         let opened = r#"{"candidates":[{"groundingMetadata":{}}],"usageMetadata":{"promptTokenCount":9}}"#;
         assert_eq!(used(opened).unwrap().units, Units::default());
     }
