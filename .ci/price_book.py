@@ -74,6 +74,8 @@ def tools(model, price, prices):
         per_answer = "gemini" in name and model.get("web_search_billing_unit") != "per_query"
         always = provider == "perplexity" and "deep-research" not in name or "-search-preview" in name
         yield "request" if always else "grounding" if per_answer else "web_search", search
+    if "google_maps_grounding_per_query" in price:
+        yield "map_search", price["google_maps_grounding_per_query"]
     container = prices.get((provider, "container"), {}).get("code_interpreter_per_session")
     if container and "/v1/responses" in model.get("endpoints", []):
         yield "code_session", container

@@ -22,6 +22,8 @@ pub struct Units {
     pub searches: u64,
     /// Searches of the web that a model has made.
     pub web_searches: u64,
+    /// Searches of maps that a model has made.
+    pub map_searches: u64,
     /// Containers that a model has run code in.
     pub code_sessions: u64,
     /// Characters of a text that is read aloud.
@@ -60,6 +62,7 @@ impl Add for Units {
             images: self.images.saturating_add(other.images),
             searches: self.searches.saturating_add(other.searches),
             web_searches: self.web_searches.saturating_add(other.web_searches),
+            map_searches: self.map_searches.saturating_add(other.map_searches),
             code_sessions: self.code_sessions.saturating_add(other.code_sessions),
             characters: self.characters.saturating_add(other.characters),
             audio: self.audio.saturating_add(other.audio),

@@ -76,6 +76,9 @@ pub struct UsdPrice {
     /// An answer for which the provider has searched the web, however often.
     #[serde(default)]
     pub per_grounded_answer: Option<Usd>,
+    /// A search of maps that the provider makes for the model.
+    #[serde(default)]
+    pub per_map_search: Option<Usd>,
     /// A container that the provider runs code in.
     #[serde(default)]
     pub per_code_session: Option<Usd>,
@@ -204,6 +207,7 @@ impl UsdPrice {
             search: each(self.per_search),
             web_search: self.per_web_search.map(|_| each(self.per_web_search)),
             grounding: self.per_grounded_answer.map(|_| each(self.per_grounded_answer)),
+            map_search: self.per_map_search.map(|_| each(self.per_map_search)),
             code_session: self.per_code_session.map(|_| each(self.per_code_session)),
         }
     }
@@ -291,12 +295,13 @@ mod tests {
         );
         assert_eq!(cost("{ per_search: 0.002 }", none, Units { searches: 3, ..nothing }), "0.006");
         let text = "{ input: 1, output: 2, media_input: 10, media_output: 20, per_request: 0.005, \
-                    per_web_search: 0.01, per_grounded_answer: 0.035, per_code_session: 0.03 }";
+                    per_web_search: 0.01, per_grounded_answer: 0.035, per_code_session: 0.03, per_map_search: 0.025 }";
         let tokens = Tokens { input: 1_000_000, output: 1_000_000, ..none };
         assert_eq!(cost(text, tokens, nothing), "3.005");
-        let used = Units { web_searches: 2, code_sessions: 1, media_input: 1_000_000, ..nothing };
-        // 10 + 2, and 0.005 + 0.02 + 0.035 + 0.03
-        assert_eq!(cost(text, tokens, used), "12.09");
+        let used =
+            Units { web_searches: 2, code_sessions: 1, map_searches: 2, media_input: 1_000_000, ..nothing };
+        // 10 + 2, and 0.005 + 0.02 + 0.035 + 0.03 + 0.05
+        assert_eq!(cost(text, tokens, used), "12.14");
     }
 
     #[test]

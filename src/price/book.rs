@@ -324,6 +324,8 @@ mod tests {
         assert_eq!(cost("gemini", "gemini-3.1-pro-preview", searches(3)), "0.042");
         // For the answer, however often it searched.
         assert_eq!(cost("gemini", "gemini-2.5-flash", searches(3)), "0.035");
+        let maps = Units { map_searches: 2, ..Units::default() };
+        assert_eq!(cost("vertex", "gemini-2.5-pro", maps), "0.05");
         let sessions = Units { code_sessions: 2, ..Units::default() };
         assert_eq!(cost("openai", "gpt-5", sessions), "0.06");
         let heard = Work {

@@ -16,6 +16,8 @@ pub struct UnitRates {
     pub web_search: Option<NanoUsd>,
     /// Answers for which the web was searched, however often.
     pub grounding: Option<NanoUsd>,
+    /// Searches of maps; not known if it is `None`.
+    pub map_search: Option<NanoUsd>,
     /// Containers that code is run in; not known if it is `None`.
     pub code_session: Option<NanoUsd>,
     /// Characters that are read aloud.
@@ -38,6 +40,7 @@ impl UnitRates {
                 "request" => rates.request = rate,
                 "web_search" => rates.web_search = Some(rate),
                 "grounding" => rates.grounding = Some(rate),
+                "map_search" => rates.map_search = Some(rate),
                 "code_session" => rates.code_session = Some(rate),
                 "character" => rates.character = rate,
                 "audio" => rates.audio = rate,
@@ -62,6 +65,7 @@ impl UnitRates {
             request: or(self.request, usual.request),
             web_search: search.web_search,
             grounding: search.grounding,
+            map_search: self.map_search.or(usual.map_search),
             code_session: self.code_session.or(usual.code_session),
             character: or(self.character, usual.character),
             audio: or(self.audio, usual.audio),
@@ -79,6 +83,7 @@ impl UnitRates {
             // Tools cost the same.
             web_search: self.web_search,
             grounding: self.grounding,
+            map_search: self.map_search,
             code_session: self.code_session,
             character: half(self.character),
             audio: half(self.audio),
@@ -102,8 +107,10 @@ impl UnitRates {
         let pays_searches = self.web_search.or(self.grounding).is_some()
             || self.request > NanoUsd(0)
             || units.web_searches == 0;
+        let pays_maps = self.map_search.is_some() || units.map_searches == 0;
         let pays_sessions = self.code_session.is_some() || units.code_sessions == 0;
         pays_searches
+            && pays_maps
             && pays_sessions
             && needed.into_iter().all(|(is_used, rate)| !is_used || rate > NanoUsd(0))
     }
@@ -115,6 +122,7 @@ impl UnitRates {
             (units.searches, self.search),
             (units.web_searches, self.web_search.unwrap_or_default()),
             (units.web_searches.min(1), self.grounding.unwrap_or_default()),
+            (units.map_searches, self.map_search.unwrap_or_default()),
             (units.code_sessions, self.code_session.unwrap_or_default()),
             (units.characters, self.character),
         ];
@@ -222,6 +230,7 @@ mod tests {
     fn searches_and_sessions_without_a_price_are_not_free() {
         let searched = Units { web_searches: 1, ..Units::default() };
         let ran = Units { code_sessions: 1, ..Units::default() };
+        let mapped = Units { map_searches: 1, ..Units::default() };
         let is_known = |rates: &str, units| {
             let tokens = Price::from(Rates::flat(NanoUsd(1), NanoUsd(1)));
             let price = Price { units: UnitRates::read(rates), ..tokens };
@@ -233,6 +242,7 @@ mod tests {
         for rates in ["web_search=1", "grounding=1", "request=1", "web_search=0"] {
             assert!(is_known(rates, searched), "{rates}");
         }
+        assert!(!is_known("web_search=1,grounding=1,request=1", mapped) && is_known("map_search=0", mapped));
         assert!(is_known("code_session=0", ran) && is_known("", Units::default()));
     }
 

@@ -88,6 +88,8 @@ struct Shallow<'a> {
 struct ShallowTool {
     #[serde(rename = "googleSearch", alias = "google_search", alias = "googleSearchRetrieval")]
     search: Option<IgnoredAny>,
+    #[serde(rename = "googleMaps", alias = "google_maps")]
+    maps: Option<IgnoredAny>,
     #[serde(rename = "urlContext", alias = "url_context")]
     url_context: Option<IgnoredAny>,
     #[serde(rename = "codeExecution", alias = "code_execution")]
@@ -98,7 +100,7 @@ struct ShallowTool {
 
 impl ShallowTool {
     fn reads_more(&self) -> bool {
-        let tools = [self.search, self.url_context, self.code_execution, self.file_search];
+        let tools = [self.search, self.maps, self.url_context, self.code_execution, self.file_search];
         tools.iter().any(Option::is_some)
     }
 }
@@ -134,13 +136,14 @@ impl Dialect for Gemini {
         let shallow: Shallow<'_> = exact::read(body)?;
         let config = shallow.generation_config.unwrap_or_default();
         let tools = shallow.tools.unwrap_or_default();
-        let searches = tools.iter().any(|tool| tool.search.is_some());
+        let most = |is_asked| if is_asked { MOST_SEARCHES } else { 0 };
         Ok(Head {
             model,
             stream: is_stream(parts),
             include_usage: true,
             tier: Tier::asked(shallow.service_tier.as_deref()),
-            searches: if searches { MOST_SEARCHES } else { 0 },
+            searches: most(tools.iter().any(|tool| tool.search.is_some())),
+            map_searches: most(tools.iter().any(|tool| tool.maps.is_some())),
             reads_more: shallow.cached_content.is_some() || tools.iter().any(ShallowTool::reads_more),
             max_output: config.max_output_tokens.and_then(Whole::count),
             choices: config.candidate_count.and_then(|count| count.0.try_into().ok()).unwrap_or(1),
@@ -316,6 +319,9 @@ mod tests {
             (Some(Tier::Flex), MOST_SEARCHES, true)
         );
         assert_eq!(asks(r#"{"tools":[{"url_context":{}}]}"#), (None, 0, true));
+        assert_eq!(asks(r#"{"tools":[{"googleMaps":{}}]}"#), (None, 0, true));
+        let head = peek("/v1/models/m:generateContent", r#"{"tools":[{"google_maps":{}}]}"#).unwrap();
+        assert_eq!(head.map_searches, MOST_SEARCHES);
         assert_eq!(asks(r#"{"cachedContent":"cachedContents/1"}"#), (None, 0, true));
     }
 

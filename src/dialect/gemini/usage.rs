@@ -78,7 +78,9 @@ impl Usage<'_> {
 
 /// Merges all that a whole answer or a chunk says was used into `work`; says whether there were counts.
 pub(super) fn merge_of(body: &[u8], work: &mut Work) -> bool {
-    work.units.web_searches = work.units.web_searches.max(searches(body));
+    let (web, maps) = searches(body);
+    work.units.web_searches = work.units.web_searches.max(web);
+    work.units.map_searches = work.units.map_searches.max(maps);
     let Some(usage) = find(body) else { return false };
     let tokens = usage.tokens();
     if tokens.is_zero() {
@@ -89,8 +91,8 @@ pub(super) fn merge_of(body: &[u8], work: &mut Work) -> bool {
     true
 }
 
-/// How often the web was searched for an answer.
-fn searches(body: &[u8]) -> u64 {
+/// How often the web and maps were searched for an answer.
+fn searches(body: &[u8]) -> (u64, u64) {
     #[derive(Deserialize)]
     struct Grounded {
         candidates: Option<Vec<Candidate>>,
@@ -100,22 +102,57 @@ fn searches(body: &[u8]) -> u64 {
     struct Candidate {
         grounding_metadata: Option<Grounding>,
     }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Grounding {
-        web_search_queries: Option<Vec<IgnoredAny>>,
-        search_entry_point: Option<IgnoredAny>,
-    }
     if GROUNDING.value(body) != Some(b'{') {
-        return 0;
+        return (0, 0);
     }
     let candidates = json::parse::<Grounded>(body).ok().and_then(|answer| answer.candidates);
     let grounded = candidates.into_iter().flatten().filter_map(|candidate| candidate.grounding_metadata);
-    let queries = grounded.map(|grounding| {
-        let queries = grounding.web_search_queries.map_or(0, |queries| queries.len() as u64);
-        queries.max(grounding.search_entry_point.is_some().into())
-    });
-    queries.sum()
+    grounded.fold((0, 0), |(web, maps), grounding| (web + grounding.of_web(), maps + grounding.of_maps()))
+}
+
+/// What an answer is grounded on.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Grounding {
+    web_search_queries: Option<Vec<IgnoredAny>>,
+    search_entry_point: Option<IgnoredAny>,
+    google_maps_widget_context_token: Option<IgnoredAny>,
+    grounding_chunks: Option<Vec<Chunk>>,
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    web: Option<IgnoredAny>,
+    maps: Option<IgnoredAny>,
+}
+
+impl Grounding {
+    fn has(&self, of: fn(&Chunk) -> Option<IgnoredAny>) -> bool {
+        self.grounding_chunks.iter().flatten().any(|chunk| of(chunk).is_some())
+    }
+
+    fn queries(&self) -> u64 {
+        self.web_search_queries.as_ref().map_or(0, |queries| queries.len() as u64)
+    }
+
+    fn is_mapped(&self) -> bool {
+        self.google_maps_widget_context_token.is_some() || self.has(|chunk| chunk.maps)
+    }
+
+    /// Maps have no list of queries of their own: those of an answer that is of maps alone are theirs.
+    fn is_of_maps_alone(&self) -> bool {
+        self.is_mapped() && self.search_entry_point.is_none() && !self.has(|chunk| chunk.web)
+    }
+
+    fn of_web(&self) -> u64 {
+        let least = u64::from(self.search_entry_point.is_some());
+        if self.is_of_maps_alone() { 0 } else { self.queries().max(least) }
+    }
+
+    fn of_maps(&self) -> u64 {
+        let queries = if self.is_of_maps_alone() { self.queries() } else { 0 };
+        queries.max(self.is_mapped().into())
+    }
 }
 
 fn find(body: &[u8]) -> Option<Usage<'_>> {
@@ -220,6 +257,24 @@ mod tests {
         assert_eq!((units.media_input, units.media_cached, units.media_output), (7, 6, 5));
         let opened = r#"{"candidates":[{"groundingMetadata":{}}],"usageMetadata":{"promptTokenCount":9}}"#;
         assert_eq!(used(opened).unwrap().units, Units::default());
+    }
+
+    #[test]
+    fn searches_of_maps_are_told_from_those_of_the_web() {
+        let searched = |grounding: &str| {
+            let body = format!(
+                r#"{{"candidates":[{{"groundingMetadata":{grounding}}}],"usageMetadata":{{"promptTokenCount":9}}}}"#
+            );
+            let units = used(&body).unwrap().units;
+            (units.web_searches, units.map_searches)
+        };
+
+        assert_eq!(searched(r#"{"groundingChunks":[{"maps":{"placeId":"a"}},{"maps":{}}]}"#), (0, 1));
+        assert_eq!(searched(r#"{"googleMapsWidgetContextToken":"a"}"#), (0, 1));
+        assert_eq!(searched(r#"{"webSearchQueries":["a","b"],"groundingChunks":[{"maps":{}}]}"#), (0, 2));
+        let both = r#"{"webSearchQueries":["a","b"],"groundingChunks":[{"maps":{}},{"web":{}}]}"#;
+        assert_eq!(searched(both), (2, 1));
+        assert_eq!(searched(r#"{"groundingChunks":[{"web":{"uri":"u"}}],"webSearchQueries":["a"]}"#), (1, 0));
     }
 
     #[test]
