@@ -226,6 +226,9 @@ def line(model, sets, prices):
     others = [f"{name}={short(rates(price))}" for name, price in scales(model)]
     if us := model.get("multipliers", {}).get("us"):
         others.append(f"us={int(Decimal(us) * 100)}")
+    # Each place outside of the usual one; where several are listed they cost the same.
+    if places := [factor for name, factor in model.items() if name.startswith("regional_")]:
+        others.append(f"region={int(max(map(Decimal, places)) * 100)}")
     facts = [model.get("max_input_tokens", ""), model.get("max_output_tokens", "")]
     flags = sets.setdefault((features(model, "supports"), features(model, "lacks")), len(sets))
     name = f"{model['provider']}/{model['model']}"

@@ -52,6 +52,11 @@ pub struct UsdPrice {
     /// tokens; 100 if neither this nor the list gives it.
     #[serde(default)]
     pub percent_in_us: Option<u32>,
+    /// What a request costs at a provider that is asked in one place only (`vertex` with a location other than
+    /// `global`, `openai` at an address such as `eu.api.openai.com`), in percent of the usual rates of tokens; 100
+    /// if neither this nor the list gives it.
+    #[serde(default)]
+    pub percent_in_region: Option<u32>,
     /// A request, whatever is in it.
     #[serde(default)]
     pub per_request: Option<Usd>,
@@ -226,6 +231,7 @@ impl From<&UsdPrice> for Price {
         written.scale = scale(rates, &price.above);
         written.tiers = tiers.collect();
         written.percent_in_us = price.percent_in_us;
+        written.percent_in_region = price.percent_in_region;
         written.unasked = if priority.is_some() { Tier::Priority } else { Tier::Standard };
         written
     }

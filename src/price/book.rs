@@ -11,7 +11,7 @@ use crate::{access::Pattern, target::ModelFacts};
 /// empty line one line per model, sorted by name: name; input, output, cached, cache write, cache
 /// write for an hour, reasoning, and sound or images read, cached and made, in nano-dollars per million
 /// tokens; other such rates (`200000=…` above so many tokens of input, `batch=…` in another class of
-/// service, `batch>200000=…` for both) and `us=…`, the percentage for what stays there; the most
+/// service, `batch>200000=…` for both), and percentages: `us=…` for what stays there, `region=…` for any one place; the most
 /// input and output; the number of its set of features; and, where more is paid for than text, the names
 /// of [`UnitRates`] with nano-dollars per million of them.
 const BUILT_IN: &str = include_str!("book.tsv");
@@ -146,8 +146,10 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
 /// The rates beside the standard ones; a class of service comes before its long inputs.
 fn read_others(others: &str, price: &mut Price) {
     for (name, rates) in others.split(';').filter_map(|other| other.split_once('=')) {
-        if name == "us" {
-            price.percent_in_us = rates.parse().ok();
+        match name {
+            "us" => price.percent_in_us = rates.parse().ok(),
+            "region" => price.percent_in_region = rates.parse().ok(),
+            _ => {}
         }
         let Some(rates) = read_rates(&mut rates.split(',')) else { continue };
         let (tier, threshold) = name.split_once('>').unwrap_or(("", name));
@@ -310,6 +312,18 @@ mod tests {
         let film = PriceBook::builtin().lookup("gemini", "gemini-omni-1.1-flash").unwrap().price.unwrap();
         let made = Tokens { output: 1_000_000, ..Tokens::default() }.into();
         assert_eq!(film.worst_case(&made, None, false), Some(usd("17.5")));
+    }
+
+    #[test]
+    fn what_is_done_in_one_place_costs_more_where_that_is_listed() {
+        let price = |provider, model| {
+            let price = PriceBook::builtin().lookup(provider, model).unwrap().price.unwrap();
+            (price.scale.rates.input, price.in_region().scale.rates.input)
+        };
+
+        assert_eq!(price("vertex", "claude-sonnet-4-5@20250929"), (usd("3"), usd("3.3")));
+        assert_eq!(price("openai", "gpt-5.4"), (usd("2.5"), usd("2.75")));
+        assert_eq!(price("openai", "gpt-4o"), (usd("2.5"), usd("2.5")));
     }
 
     #[test]

@@ -61,19 +61,22 @@ impl Rates {
         }
     }
 
-    /// Each rate halved, and a half rounded up.
-    fn halved(&self) -> Self {
-        let half = |rate: NanoUsd| NanoUsd(rate.0.div_ceil(2));
+    /// So many percent of each rate, rounded up.
+    fn percent(&self, percent: u32) -> Self {
+        let part = |rate: NanoUsd| {
+            let exact = (u128::from(rate.0) * u128::from(percent)).div_ceil(100);
+            NanoUsd(u64::try_from(exact).unwrap_or(u64::MAX))
+        };
         Self {
-            input: half(self.input),
-            cached: half(self.cached),
-            cache_write: half(self.cache_write),
-            cache_write_1h: half(self.cache_write_1h),
-            output: half(self.output),
-            reasoning: half(self.reasoning),
-            media_input: self.media_input.map(half),
-            media_cached: self.media_cached.map(half),
-            media_output: self.media_output.map(half),
+            input: part(self.input),
+            cached: part(self.cached),
+            cache_write: part(self.cache_write),
+            cache_write_1h: part(self.cache_write_1h),
+            output: part(self.output),
+            reasoning: part(self.reasoning),
+            media_input: self.media_input.map(part),
+            media_cached: self.media_cached.map(part),
+            media_output: self.media_output.map(part),
         }
     }
 
@@ -122,6 +125,9 @@ pub struct Price {
     /// What a request costs that is bound to stay in the United States, in percent of the usual rates of
     /// tokens; as much if it is `None`.
     pub percent_in_us: Option<u32>,
+    /// What a request costs at an address of the provider for one place only, in percent of the usual rates
+    /// of tokens; as much if it is `None`.
+    pub percent_in_region: Option<u32>,
     /// The dearest class of service in which a request may be served that asks for none.
     pub unasked: Tier,
 }
@@ -188,9 +194,19 @@ impl Price {
     pub fn batch(&self) -> Self {
         let (scale, units) = match self.scale_of(Tier::Batch) {
             Some(scale) => (scale.clone(), self.units),
-            None => (self.scale.halved(), self.units.halved()),
+            None => (self.scale.percent(50), self.units.halved()),
         };
-        Self { scale, units, tiers: Vec::new(), percent_in_us: self.percent_in_us, unasked: Tier::Standard }
+        Self { scale, units, tiers: Vec::new(), unasked: Tier::Standard, ..*self }
+    }
+
+    /// What the same costs at an address of the provider for one place only.
+    #[must_use]
+    pub fn in_region(mut self) -> Self {
+        if let Some(percent) = self.percent_in_region.take() {
+            let scales = self.tiers.iter_mut().map(|(_, scale)| scale);
+            scales.chain([&mut self.scale]).for_each(|scale| *scale = scale.percent(percent));
+        }
+        self
     }
 
     /// This price, and beside its usual rates what it doesn't name from the `usual` one.
@@ -208,6 +224,7 @@ impl Price {
         let others: Vec<_> = usual.tiers.into_iter().filter(is_new).collect();
         self.tiers.extend(others);
         self.percent_in_us = self.percent_in_us.or(usual.percent_in_us);
+        self.percent_in_region = self.percent_in_region.or(usual.percent_in_region);
         self.unasked = self.unasked.max(usual.unasked);
         self
     }
@@ -252,7 +269,7 @@ mod tests {
             (NanoUsd(2_000_000), NanoUsd(4_000_000), NanoUsd(20_000_000));
         let dearer = Rates { output: NanoUsd(50_000_000), ..rates };
         let mut price = Price::from(rates);
-        price.tiers = vec![(Tier::Flex, rates.halved().into()), (Tier::Priority, dearer.into())];
+        price.tiers = vec![(Tier::Flex, rates.percent(50).into()), (Tier::Priority, dearer.into())];
         price
     }
 

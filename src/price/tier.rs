@@ -78,9 +78,10 @@ impl Scale {
         self.above.iter_mut().for_each(|(_, rates)| *rates = rates.with_media(usual));
     }
 
-    pub(super) fn halved(&self) -> Self {
-        let above = self.above.iter().map(|(threshold, rates)| (*threshold, rates.halved()));
-        Self { rates: self.rates.halved(), above: above.collect() }
+    /// So many percent of each rate, rounded up.
+    pub(super) fn percent(&self, percent: u32) -> Self {
+        let above = self.above.iter().map(|(threshold, rates)| (*threshold, rates.percent(percent)));
+        Self { rates: self.rates.percent(percent), above: above.collect() }
     }
 }
 

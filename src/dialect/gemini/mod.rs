@@ -46,8 +46,11 @@ use serde::{Deserialize, de::IgnoredAny};
 pub(super) use self::error::is_error;
 use self::{codec::GeminiCodec, path::Method, wire::read::Whole};
 use super::{
-    Closing, Codec, Dialect, LimitHeaders, MOST_SEARCHES, Sent, exact,
+    Closing, Codec, Dialect, LimitHeaders, MOST_SEARCHES, Sent,
+    cap::capped_in,
+    exact,
     json::{self, Member},
+    other_models,
     schema::Members,
     text::Str,
 };
@@ -111,6 +114,9 @@ struct ShallowConfig {
     max_output_tokens: Option<Whole>,
     #[serde(rename = "candidateCount", alias = "candidate_count")]
     candidate_count: Option<Whole>,
+    /// Which model Vertex is to ask in the place of the one that is named.
+    #[serde(rename = "routingConfig", alias = "routing_config")]
+    routing_config: Option<IgnoredAny>,
 }
 
 impl Dialect for Gemini {
@@ -135,6 +141,9 @@ impl Dialect for Gemini {
         let model = path::model(parts)?;
         let shallow: Shallow<'_> = exact::read(body)?;
         let config = shallow.generation_config.unwrap_or_default();
+        if config.routing_config.is_some() {
+            return Err(other_models::refused("generationConfig.routingConfig"));
+        }
         let tools = shallow.tools.unwrap_or_default();
         let most = |is_asked| if is_asked { MOST_SEARCHES } else { 0 };
         Ok(Head {
@@ -149,6 +158,11 @@ impl Dialect for Gemini {
             choices: config.candidate_count.and_then(|count| count.0.try_into().ok()).unwrap_or(1),
             ..Head::default()
         })
+    }
+
+    fn cap_output(&self, payload: Payload, cap: u64, _: bool) -> Payload {
+        let objects = ["generationConfig", "generation_config"];
+        capped_in(payload, &objects, &["maxOutputTokens", "max_output_tokens"], cap)
     }
 
     fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
@@ -304,6 +318,19 @@ mod tests {
 
     fn event(data: &'static str) -> sse::Event {
         sse::Event { raw: format!("data: {data}\r\n\r\n").into(), name: Bytes::new(), data: data.into() }
+    }
+
+    #[test]
+    fn other_models_are_not_asked() {
+        for name in ["routingConfig", "routing_config"] {
+            let body =
+                format!(r#"{{"generationConfig":{{"{name}":{{"manualMode":{{"modelName":"dear"}}}}}}}}"#);
+
+            let error = peek("/v1/models/m:generateContent", &body).unwrap_err();
+
+            assert_eq!(error.kind(), Kind::InvalidRequest);
+            assert_eq!(error.param(), Some("generationConfig.routingConfig"));
+        }
     }
 
     #[test]
