@@ -61,6 +61,8 @@ pub struct Learnt {
     pub attempts: Vec<Attempt>,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// The cap on the output that the gateway has set where the client has set none.
+    pub max_output: Option<u64>,
     /// Why the client got no answer, or not all of it.
     pub failure: Option<Failure>,
     /// What was reserved for all attempts together; `None` if nobody keeps a budget.
@@ -93,7 +95,12 @@ pub struct Deadline(pub Instant);
 /// How many tokens of output the route expects of a request that doesn't say: an extension of requests
 /// without a cap, and of those about a [batch](crate::batch).
 #[derive(Clone, Copy, Debug)]
-pub struct AssumeOutput(pub u64);
+pub struct AssumeOutput {
+    /// How many.
+    pub tokens: u64,
+    /// Whether every provider is told that number as the cap; otherwise those are that have to be told one.
+    pub is_cap: bool,
+}
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -53,6 +53,8 @@ pub struct Head {
     pub tier: Option<Tier>,
     /// The most searches of the web that the provider may make for the request.
     pub searches: u64,
+    /// The most searches of maps that it may make.
+    pub map_searches: u64,
     /// The most containers to run code in that the provider may be paid for.
     pub code_sessions: u64,
     /// Whether the provider reads more for the model than what stands in the request: the web, files,

@@ -11,7 +11,7 @@ use tower::ServiceBuilder;
 
 use super::{
     Config, Model, Provider, ProviderKind, RetryOn, Streaming, Target as Place, UnknownPrice,
-    address::{address, base_url},
+    address::{address, base_url, is_regional},
     credentials::credential,
     place::{names_at_vertex, place},
     resolve::Models,
@@ -30,7 +30,7 @@ use crate::{
     in_flight::InFlightLayer,
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
-    preset::{Deviations, OPENAI},
+    preset::{COMPATIBLE, Deviations, OPENAI},
     price::{Listing, Price, PriceBook, ReportedCost},
     sign::SignLayer,
     target::ModelFacts,
@@ -219,6 +219,7 @@ pub(super) fn settings(route: Route, model: &Model, config: &Config) -> Route {
         .total(model.timeouts.or(&defaults.timeouts).total())
         .drain(model.on_disconnect.unwrap_or(defaults.on_disconnect) == super::OnDisconnect::Drain)
         .assume_output(model.assume_output.unwrap_or(defaults.assume_output).get())
+        .cap_output(model.assume_output.is_some())
 }
 
 /// Everything that the stacks of one provider share.
@@ -293,6 +294,7 @@ impl Stack {
         };
         let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, names);
         let price = self.own_prices.get(model).cloned().or(price).or_else(|| self.prices.unknown.clone());
+        let price = price.map(|price| if is_regional(&self.provider) { price.in_region() } else { price });
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
             _ => facts,
@@ -349,6 +351,7 @@ pub(super) fn deviations(kind: ProviderKind) -> Deviations {
     match kind {
         ProviderKind::Preset(preset) => preset.deviations,
         ProviderKind::OpenAi | ProviderKind::Azure => OPENAI,
+        ProviderKind::OpenAiCompatible => COMPATIBLE,
         _ => Deviations::new("", &[]),
     }
 }

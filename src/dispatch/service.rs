@@ -79,7 +79,7 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
     let mut failure = None;
     let head = req.body().shared_head();
     if head.batch.is_some() || head.max_output.is_none() {
-        req.extensions_mut().insert(AssumeOutput(route.assume_output));
+        req.extensions_mut().insert(AssumeOutput { tokens: route.assume_output, is_cap: route.caps_output });
     }
     let caller = req.extensions().get::<Caller>();
     let may_answer = |candidate: &Candidate| {
@@ -179,9 +179,14 @@ fn note(exchange: &Exchange, begun: usize, error: &Error) {
 
 /// Says in an answer how it came about.
 fn describe(exchange: &Exchange, res: &mut Response<BoxBody>) {
-    let (attempts, lost) = exchange
-        .learn(|learnt| (learnt.attempts.len(), (!learnt.lost.is_empty()).then(|| learnt.lost.join(", "))));
+    let (attempts, lost, cap) = exchange.learn(|learnt| {
+        let lost = (!learnt.lost.is_empty()).then(|| learnt.lost.join(", "));
+        (learnt.attempts.len(), lost, learnt.max_output)
+    });
     res.headers_mut().insert(headers::ATTEMPTS, HeaderValue::from(attempts));
+    if let Some(cap) = cap {
+        res.headers_mut().insert(headers::MAX_OUTPUT, HeaderValue::from(cap));
+    }
     // Clients choose the names, line breaks included.
     let lost = lost.map(|lost| lost.replace(char::is_control, "?"));
     if let Some(lost) = lost.and_then(|lost| HeaderValue::try_from(lost).ok()) {
