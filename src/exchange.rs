@@ -59,6 +59,8 @@ pub struct Learnt {
     pub attempts: Vec<Attempt>,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// The cap that its output was lowered to, so that one request doesn't use more than it may.
+    pub lowered: Option<u64>,
     /// Why the client got no answer, or not all of it.
     pub failure: Option<Failure>,
     /// What was reserved for all attempts together; `None` if nobody keeps a budget.

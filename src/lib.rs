@@ -100,7 +100,7 @@
 //! | [`IngestLayer`] | reads the body once, within limits, and looks into it | POST, JSON or a form, a known path | the body [`Payload`]; [`InvalidRequest`](Kind::InvalidRequest), [`TooLarge`](Kind::TooLarge), … |
 //! | [`AccessLayer`] | which models a key may ask for | the caller, the payload | [`Forbidden`](Kind::Forbidden) |
 //! | [`LabelsLayer`] | reads end user, session and tags, and lets their quotas be charged too | the caller, the payload | scopes of the caller; [`InvalidRequest`](Kind::InvalidRequest) |
-//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited) |
+//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited), [`TooExpensive`](Kind::TooExpensive) |
 //! | [`Dispatch`] | asks the targets of a route, again or one after the other | the payload | `x-bartizan-*`; [`NoRoute`](Kind::NoRoute) |
 //!
 //! Around one target:

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     ops::Range,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
@@ -13,7 +13,13 @@ use http::{HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{Work, batch::Batch, dialect::Dialect, exchange::Exchange, price::Tier};
+use crate::{
+    Work,
+    batch::Batch,
+    dialect::Dialect,
+    exchange::Exchange,
+    price::{Input, Tier},
+};
 
 /// What the gateway reads from a request without decoding all of it.
 #[derive(Clone, Debug, Default)]
@@ -128,6 +134,8 @@ pub struct Payload {
     head: Arc<Head>,
     model: Option<ModelName>,
     source: Bytes,
+    /// What the source asks a model to read, once somebody has looked.
+    input: OnceLock<Input>,
     edits: Vec<Edit>,
     /// How many pieces were yielded.
     yielded: usize,
@@ -157,6 +165,7 @@ impl Payload {
             head: Arc::new(head),
             model: None,
             source,
+            input: OnceLock::new(),
             edits: Vec::new(),
             yielded: 0,
             exchange,
@@ -170,7 +179,19 @@ impl Payload {
         // What was found in the old bytes is not there in the new ones.
         let found = Head { model_at: None, usage_at: None, ..(*self.head).clone() };
         let head = Head { user_at: None, metadata_at: None, ..found };
-        Self { dialect, head: Arc::new(head), source, edits: Vec::new(), ..self }
+        Self { dialect, ..self }.rewritten(head, source)
+    }
+
+    /// The same request with other bytes in the same dialect, where `head` was read from `source`.
+    pub(crate) fn rewritten(self, head: Head, source: Bytes) -> Self {
+        Self { head: Arc::new(head), source, input: OnceLock::new(), edits: Vec::new(), ..self }
+    }
+
+    /// The same request with another cap on its output in its head; the bytes stay as they are.
+    #[must_use]
+    pub(crate) fn with_max_output(mut self, most: u64) -> Self {
+        Arc::make_mut(&mut self.head).max_output = Some(most);
+        self
     }
 
     /// The same request with the wish for a stream in its head; the bytes are left to the dialect.
@@ -208,6 +229,11 @@ impl Payload {
     /// The bytes as the client sent them, or as translation made them, without later edits.
     pub fn source(&self) -> &Bytes {
         &self.source
+    }
+
+    /// What the request asks a model to read: looked for once, whoever asks.
+    pub fn input(&self) -> &Input {
+        self.input.get_or_init(|| Input::of(&self.source))
     }
 
     /// The bytes with all edits in place.

@@ -197,7 +197,11 @@ fn route(
             .map_err(|error| wrong(&error.to_string()))
     };
     let candidates = model.targets.iter().enumerate().map(candidate).collect::<Result<Vec<_>, _>>()?;
-    Ok(settings(Route::new(name, candidates), model, config))
+    let route = settings(Route::new(name, candidates), model, config);
+    Ok(match &model.per_request {
+        Some(per_request) => route.ceiling(per_request.ceiling(&format!("model:{name}"))),
+        None => route,
+    })
 }
 
 /// What a model says of its route, and what the defaults say where it doesn't.

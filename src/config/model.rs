@@ -6,7 +6,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Backoff, RetryOn, Written};
+use super::{
+    PerRequest,
+    units::{Backoff, RetryOn, Written},
+};
 use crate::price::ASSUMED_OUTPUT;
 
 /// A name that clients may ask for, and who answers.
@@ -33,6 +36,9 @@ pub struct Model {
     /// Claude, which has to have one; `defaults.assume_output` if it isn't given.
     #[serde(default)]
     pub assume_output: Option<NonZeroU64>,
+    /// What one request may use at the most.
+    #[serde(default)]
+    pub per_request: Option<PerRequest>,
 }
 
 /// One model at one provider.

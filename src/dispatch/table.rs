@@ -1,7 +1,7 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use super::{Candidate, Retry};
-use crate::payload::Head;
+use crate::{budget::Ceiling, payload::Head};
 
 /// Which route serves a model's name.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +31,7 @@ pub struct Route {
     pub(super) total: Option<Duration>,
     pub(super) drain: bool,
     pub(super) assume_output: u64,
+    pub(super) ceiling: Option<Arc<Ceiling>>,
 }
 
 impl Table {
@@ -72,6 +73,7 @@ impl Route {
             total: None,
             drain: false,
             assume_output: 4096,
+            ceiling: None,
         }
     }
 
@@ -103,6 +105,12 @@ impl Route {
     #[must_use]
     pub fn drain(self, drain: bool) -> Self {
         Self { drain, ..self }
+    }
+
+    /// Sets the most that one request may use.
+    #[must_use]
+    pub fn ceiling(self, ceiling: Ceiling) -> Self {
+        Self { ceiling: Some(Arc::new(ceiling)), ..self }
     }
 
     /// Sets how many tokens of output a request is expected to use that doesn't say.
