@@ -108,6 +108,7 @@
 //! | | what it does | what it needs | what it makes, or refuses with |
 //! |---|---|---|---|
 //! | [`InFlightLayer`] | bounds what one provider is sent | nothing | [`Overloaded`](Kind::Overloaded), so the next target is asked |
+//! | [`ProviderBudgetLayer`] | holds the worst case of an attempt on the provider's own accounts | the payload | [`Billing`](Kind::Billing), [`RateLimited`](Kind::RateLimited), so the next target is asked |
 //! | [`TranslateLayer`] | speaks the provider's dialect inwards, the client's outwards | the payload | what was lost; in strict mode [`InvalidRequest`](Kind::InvalidRequest) |
 //! | [`OwnIdsLayer`] | seals the ids of what a provider keeps with the client's key | the caller, the payload | ids that lead back to the target |
 //! | [`FirstEventLayer`] | holds an answer back until it has content | the payload | [`Timeout`](Kind::Timeout), errors inside of a success |
@@ -183,6 +184,7 @@
 //! [`MeterLayer`]: meter::MeterLayer
 //! [`ModelsLayer`]: models::ModelsLayer
 //! [`OwnIdsLayer`]: own_ids::OwnIdsLayer
+//! [`ProviderBudgetLayer`]: provider_budget::ProviderBudgetLayer
 //! [`RecordLayer`]: record::RecordLayer
 //! [`RenderErrorsLayer`]: render_errors::RenderErrorsLayer
 //! [`RequestLimitLayer`]: request_limit::RequestLimitLayer
@@ -232,6 +234,7 @@ pub mod payload;
 mod percent;
 pub mod preset;
 pub mod price;
+pub mod provider_budget;
 pub mod record;
 pub mod render_errors;
 pub mod request_limit;

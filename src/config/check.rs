@@ -20,6 +20,8 @@ impl Config {
         self.check_teams(&mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
+            let path = format!("providers.{}", step(name));
+            quotas::check(&path, &provider.budget, &provider.limits, &mut problems);
             check_prices(&format!("providers.{}.prices", step(name)), &provider.prices, &mut problems);
         }
         for (name, model) in &self.models {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Budget, Config, Limits, PerRequest, Secret, Several,
+    Budget, Config, Limits, PerRequest, Provider, Secret, Several,
     quotas::{self, Quotas},
     units::Written,
 };
@@ -284,6 +284,11 @@ impl Config {
             }
         }
         Some(quotas.scopes)
+    }
+
+    /// The accounts of a provider, if it is held to anything.
+    pub(crate) fn provider_scopes(&self, name: &str, provider: &Provider) -> Vec<Scope> {
+        quotas::scopes(&format!("provider:{name}"), &provider.budget, &provider.limits, self.zone())
     }
 
     /// Where days begin, if nothing else is said.

@@ -214,6 +214,18 @@ impl Quotas {
     }
 }
 
+/// The same where nothing is checked before the body is read; none, if nothing is said.
+pub(super) fn scopes(account: &str, budgets: &[Budget], limits: &Limits, zone: Option<Zone>) -> Vec<Scope> {
+    if budgets.is_empty() && *limits == Limits::default() {
+        return Vec::new();
+    }
+    let mut quotas = Quotas::in_zone(zone);
+    quotas.add(account, budgets, limits);
+    let Quotas { rates, mut scopes, .. } = quotas;
+    scopes.extend(rates.into_iter().map(|(account, rate)| Scope::new(account, rate.quota())));
+    scopes
+}
+
 /// The same for accounts whose names are only known when a request is there.
 pub(super) fn rules(budgets: &[Budget], limits: &Limits, zone: Option<Zone>) -> Vec<Rule> {
     let mut quotas = Quotas::in_zone(zone);
