@@ -11,7 +11,7 @@ use tower::ServiceBuilder;
 
 use super::{
     Config, Model, Provider, ProviderKind, RetryOn, Streaming, Target as Place, UnknownPrice,
-    address::{address, base_url},
+    address::{address, base_url, is_regional},
     credentials::credential,
     place::{names_at_vertex, place},
     resolve::Models,
@@ -28,10 +28,12 @@ use crate::{
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
+    ledger::{Ledger, MemoryLedger, Scope},
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
-    preset::{Deviations, OPENAI},
+    preset::{COMPATIBLE, Deviations, OPENAI},
     price::{Listing, Price, PriceBook, ReportedCost},
+    provider_budget::ProviderBudgetLayer,
     sign::SignLayer,
     target::ModelFacts,
     translate::TranslateLayer,
@@ -47,9 +49,16 @@ pub struct Builder {
     clients: HashMap<Pool, HttpClient>,
     in_flight: HashMap<(String, usize), InFlightLayer>,
     secret: OwnSecret,
+    ledger: Option<Arc<dyn Ledger>>,
 }
 
 impl Builder {
+    /// Sets where the budgets and limits of providers are kept; in memory, if it isn't said.
+    #[must_use]
+    pub fn ledger(self, ledger: Arc<dyn Ledger>) -> Self {
+        Self { ledger: Some(ledger), ..self }
+    }
+
     /// The routes of `config`: one for each of its models, and `provider/model` for all others.
     ///
     /// # Errors
@@ -98,6 +107,8 @@ impl Builder {
             in_flight: in_flight.clone(),
             secret: secret(provider, config).unwrap_or(self.secret.0),
             prices: prices.clone(),
+            scopes: config.provider_scopes(name, provider),
+            ledger: self.ledger.get_or_insert_with(|| Arc::new(MemoryLedger::default())).clone(),
             own_prices: provider.prices.iter().map(|(model, price)| (model.clone(), price.into())).collect(),
         })
     }
@@ -198,7 +209,11 @@ fn route(
             .map_err(|error| wrong(&error.to_string()))
     };
     let candidates = model.targets.iter().enumerate().map(candidate).collect::<Result<Vec<_>, _>>()?;
-    Ok(settings(Route::new(name, candidates), model, config))
+    let route = settings(Route::new(name, candidates), model, config);
+    Ok(match &model.per_request {
+        Some(per_request) => route.ceiling(per_request.ceiling(&format!("model:{name}"))),
+        None => route,
+    })
 }
 
 /// What a model says of its route, and what the defaults say where it doesn't.
@@ -220,6 +235,7 @@ pub(super) fn settings(route: Route, model: &Model, config: &Config) -> Route {
         .total(model.timeouts.or(&defaults.timeouts).total())
         .drain(model.on_disconnect.unwrap_or(defaults.on_disconnect) == super::OnDisconnect::Drain)
         .assume_output(model.assume_output.unwrap_or(defaults.assume_output).get())
+        .cap_output(model.assume_output.is_some())
 }
 
 /// Everything that the stacks of one provider share.
@@ -236,6 +252,9 @@ pub(super) struct Stack {
     in_flight: InFlightLayer,
     prices: Arc<Prices>,
     own_prices: BTreeMap<String, Price>,
+    /// What all that is asked there is charged to.
+    scopes: Vec<Scope>,
+    ledger: Arc<dyn Ledger>,
     /// What nobody knows outside of the gateway.
     secret: [u8; 32],
 }
@@ -262,9 +281,15 @@ impl Stack {
             .strict(settings.strict.unwrap_or(config.server.strict))
             .always_streams(self.provider.stream == Streaming::Always)
             .deviations(place.deviations);
+        let budget =
+            ProviderBudgetLayer::new(self.ledger.clone(), target.clone(), self.scopes.iter().cloned())
+                .unknown_price(config.unknown_price.into())
+                .store_away(config.store_away.budgets.into());
         let stack = ServiceBuilder::new()
             // Full is an error, so that the route can go on to the next target.
             .layer(self.in_flight.clone())
+            // Outside of what is sent: where the provider's budget is used up, nothing is.
+            .layer(budget)
             // Sees all errors that are made of the provider's words, which may quote the credential.
             .layer(self.sign.scrub())
             // Further in are the provider's ids, further out the client's.
@@ -294,6 +319,7 @@ impl Stack {
         };
         let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, names);
         let price = self.own_prices.get(model).cloned().or(price).or_else(|| self.prices.unknown.clone());
+        let price = price.map(|price| if is_regional(&self.provider) { price.in_region() } else { price });
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
             _ => facts,
@@ -350,6 +376,7 @@ pub(super) fn deviations(kind: ProviderKind) -> Deviations {
     match kind {
         ProviderKind::Preset(preset) => preset.deviations,
         ProviderKind::OpenAi | ProviderKind::Azure => OPENAI,
+        ProviderKind::OpenAiCompatible => COMPATIBLE,
         _ => Deviations::new("", &[]),
     }
 }

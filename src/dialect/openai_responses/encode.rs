@@ -21,7 +21,7 @@ use crate::{
 const NAMES: Rule = Rule::simple(64);
 
 /// OpenAI refuses to write less.
-const LEAST_OUTPUT: u64 = 16;
+pub(super) const LEAST_OUTPUT: u64 = 16;
 
 /// Fields of OpenAI's that mean the same in chat completions, and go on as they came.
 const OWN_FIELDS: [&str; 9] = [
