@@ -16,7 +16,7 @@ use crate::{
     labels::Labels,
     ledger::{Amounts, Standings},
     lock,
-    price::NanoUsd,
+    price::{Input, NanoUsd},
 };
 
 /// What is learnt about one client request while it is served.
@@ -55,6 +55,8 @@ pub struct Learnt {
     pub standings: Standings,
     /// The refusals of quotas that only watch.
     pub shadowed: Vec<Box<str>>,
+    /// How much the model is to read, as far as somebody wanted to know.
+    pub(crate) input: Option<Input>,
     /// The attempts so far, in order.
     pub attempts: Vec<Attempt>,
     /// The fields of the request that the provider's dialect could not express.

@@ -13,7 +13,13 @@ use http::{HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{Work, batch::Batch, dialect::Dialect, exchange::Exchange, price::Tier};
+use crate::{
+    Work,
+    batch::Batch,
+    dialect::Dialect,
+    exchange::Exchange,
+    price::{Input, Tier},
+};
 
 /// What the gateway reads from a request without decoding all of it.
 #[derive(Clone, Debug, Default)]
@@ -210,6 +216,15 @@ impl Payload {
     /// The bytes as the client sent them, or as translation made them, without later edits.
     pub fn source(&self) -> &Bytes {
         &self.source
+    }
+
+    /// What a model has to read of it, in whatever dialect: looked for when it is first asked for, and not
+    /// where the head says what is used.
+    pub(crate) fn input(&self) -> Input {
+        if self.head.work.is_some() {
+            return Input::default();
+        }
+        self.exchange.learn(|learnt| *learnt.input.get_or_insert_with(|| Input::of(&self.source)))
     }
 
     /// The bytes with all edits in place.

@@ -96,7 +96,7 @@ impl Builder {
             sign: sign(provider, address.as_ref())?,
             address,
             in_flight: in_flight.clone(),
-            secret: secret(provider).unwrap_or(self.secret.0),
+            secret: secret(provider, config).unwrap_or(self.secret.0),
             prices: prices.clone(),
             own_prices: provider.prices.iter().map(|(model, price)| (model.clone(), price.into())).collect(),
         })
@@ -123,9 +123,10 @@ impl fmt::Debug for OwnSecret {
 }
 
 /// What replicas with the same configuration have in common, and clients don't know.
-fn secret(provider: &Provider) -> Option<[u8; 32]> {
+fn secret(provider: &Provider, config: &Config) -> Option<[u8; 32]> {
     let credentials = provider.credentials.as_ref();
-    let secret = provider.api_key.as_ref().or_else(|| credentials?.client_secret.as_ref())?;
+    let own = || provider.api_key.as_ref().or_else(|| credentials?.client_secret.as_ref());
+    let secret = config.server.secret.as_ref().or_else(own)?;
     Some(Sha256::digest(secret.expose()).into())
 }
 
@@ -437,15 +438,18 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_that_of_the_provider() {
-        let mut provider = Provider::new(ProviderKind::OpenAi);
-        assert_eq!(secret(&provider), None);
+    fn a_secret_is_that_of_the_gateway_or_of_the_provider() {
+        let (mut provider, mut config) = (Provider::new(ProviderKind::OpenAi), Config::default());
+        assert_eq!(secret(&provider, &config), None);
 
         provider.api_key = Some(crate::secret::Secret::new("a"));
-        let one = secret(&provider).unwrap();
+        let one = secret(&provider, &config).unwrap();
         provider.api_key = Some(crate::secret::Secret::new("b"));
+        let other = secret(&provider, &config).unwrap();
+        config.server.secret = Some(crate::secret::Secret::new("a"));
 
-        assert_ne!(one, secret(&provider).unwrap());
+        assert_ne!(one, other);
+        assert_eq!(secret(&provider, &config), Some(one));
         assert_ne!(OwnSecret::default().0, OwnSecret::default().0);
     }
 

@@ -195,7 +195,7 @@ impl Key {
 
     /// What its requests are held to, the narrowest first.
     fn quotas(&self, config: &Config) -> Quotas {
-        let mut quotas = Quotas::default();
+        let mut quotas = Quotas::of(&config.store);
         quotas.add(&format!("key:{}", self.name), &self.budget, &self.limits);
         if let Some(name) = &self.team {
             let team = config.teams.get(name).cloned().unwrap_or_default();
@@ -219,7 +219,7 @@ impl Key {
             allow: self.providers.as_deref().map(patterns),
             deny: patterns(&self.deny_providers),
         };
-        let Quotas { rates, scopes } = self.quotas(config);
+        let Quotas { rates, scopes, .. } = self.quotas(config);
         (key.rates, key.scopes) = (rates, scopes);
         key.required_tags = self.required_tags.iter().map(|name| name.as_str().into()).collect();
         key.expires = self.expires.map(|at| *at);
@@ -247,11 +247,11 @@ impl Config {
         keys
     }
 
-    /// The accounts of a customer, a team or a key; `None` if there is none of this name. The rates that are
-    /// kept in the process are not among them.
+    /// The accounts of a customer, a team or a key; `None` if there is none of this name. Rates that are
+    /// kept in the process only are not among them.
     pub(crate) fn scopes(&self, section: Section, name: &str) -> Option<Vec<Scope>> {
         let account = format!("{}:{name}", section.singular());
-        let mut quotas = Quotas::default();
+        let mut quotas = Quotas::of(&self.store);
         match section {
             Section::Customers => {
                 let customer = self.customers.get(name)?;
@@ -283,7 +283,10 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ledger::Quota, price::NanoUsd};
+    use crate::{
+        ledger::{Measure, Period, Quota},
+        price::NanoUsd,
+    };
 
     fn read(text: &str) -> Config {
         Config::read(text, "f", &|_| None).unwrap()
@@ -358,6 +361,22 @@ mod tests {
         );
         let is_for = |index: usize, model| key.scopes[index].is_for(model);
         assert_eq!([is_for(3, "gpt-4o"), is_for(3, "claude"), is_for(0, "claude")], [true, false, true]);
+    }
+
+    #[test]
+    fn rates_are_asked_of_the_ledger_too_where_it_is_shared() {
+        let config = read(
+            "store: { redis: redis://host }\n\
+             users: { limits: { requests: 5/minute } }\n\
+             keys: [ { name: a, key: 0123456789abcdef, limits: { requests: [ 9/minute, 7/day ] } } ]\n",
+        );
+
+        let (_, key) = &config.virtual_keys()[0];
+
+        let quotas: Vec<_> = key.scopes.iter().filter_map(|scope| scope.quota).collect();
+        let requests = |limit, period| Quota::new(Measure::Requests, limit, period);
+        assert_eq!(quotas, [requests(9, Period::Minute), requests(7, Period::Day)]);
+        assert_eq!(key.rates.len(), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Problem, Several,
+    Problem, Several, Store,
     units::{Unit, Written},
 };
 use crate::{
@@ -147,11 +147,17 @@ impl Budget {
 pub(super) struct Quotas {
     /// Rates that are checked before the body is read.
     pub(super) rates: Vec<(Arc<str>, Rate)>,
-    /// Everything else.
+    /// What is asked of the ledger.
     pub(super) scopes: Vec<Scope>,
+    /// Whether other gateways count on the same accounts.
+    is_shared: bool,
 }
 
 impl Quotas {
+    pub(super) fn of(store: &Store) -> Self {
+        Self { is_shared: store.is_shared(), ..Self::default() }
+    }
+
     pub(super) fn add(&mut self, account: &str, budgets: &[Budget], limits: &Limits) {
         let account: Arc<str> = account.into();
         let budgets: Vec<_> = budgets.iter().filter_map(Budget::quota).collect();
@@ -168,10 +174,13 @@ impl Quotas {
 
     fn limit(&mut self, account: &Arc<str>, models: Option<&Pattern>, limits: &Limits) {
         for requests in limits.requests.iter() {
-            match rate(requests).filter(|_| models.is_none() && !limits.shadow) {
-                Some(rate) => self.rates.push((account.clone(), rate)),
-                None => self.scope(account, models, [quota(Measure::Requests, requests, limits)]),
+            let rate = rate(requests).filter(|_| models.is_none() && !limits.shadow);
+            // Where the ledger is shared it judges for all gateways; what the process counts by itself spares
+            // it what is surely too much, and holds while it is away.
+            if rate.is_none() || self.is_shared {
+                self.scope(account, models, [quota(Measure::Requests, requests, limits)]);
             }
+            self.rates.extend(rate.map(|rate| (account.clone(), rate)));
         }
         let measures = [
             (Measure::Tokens, &limits.tokens),

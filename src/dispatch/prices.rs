@@ -6,7 +6,7 @@ use crate::{
     batch::Batch,
     budget::Prices,
     models::Catalog,
-    price::{Input, NanoUsd, Tier, likely_tokens, worst_case},
+    price::{NanoUsd, Tier, likely_tokens, worst_case},
 };
 
 /// The worst case of a route is an answer of its dearest target, after every other attempt that the route
@@ -42,11 +42,10 @@ impl Dispatch {
         // What has no route will be refused, which costs nothing.
         let route = if is_free { None } else { self.table().find(payload.model()) };
         let Some(route) = route else { return (NanoUsd(0), true) };
-        let input = Input::of(payload.source());
         let attempts = if payload.head().is_once { 0 } else { u64::from(route.retry.attempts.max(1)) };
         let (mut answer, mut lost, mut is_complete) = (NanoUsd(0), NanoUsd(0), true);
         for candidate in route.candidates_for(payload.head()) {
-            let Some(cost) = Cost::of(candidate, payload, &input, &route) else {
+            let Some(cost) = Cost::of(candidate, payload, &route) else {
                 is_complete = false;
                 continue;
             };
@@ -67,7 +66,7 @@ pub(super) struct Cost {
 
 impl Cost {
     /// `None` if the price is not known.
-    pub(super) fn of(candidate: &Candidate, payload: &Payload, input: &Input, route: &Route) -> Option<Self> {
+    pub(super) fn of(candidate: &Candidate, payload: &Payload, route: &Route) -> Option<Self> {
         let (target, head) = (candidate.target(), payload.head());
         let price = target.known_price()?;
         if let Some(Batch { requests, .. }) = head.batch.as_deref() {
@@ -75,7 +74,8 @@ impl Cost {
             let most = requests.price(price).worst_case(&work, Some(Tier::Standard), false)?;
             return Some(Self { answered: most, lost: most });
         }
-        let work = worst_case(head, input, target.known_facts(), route.assume_output);
+        let input = payload.input();
+        let work = worst_case(head, &input, target.known_facts(), route.assume_output);
         let most = |work| price.worst_case(&work, head.tier, input.keeps_long());
         Some(Self { answered: most(work)?, lost: most(work.unanswered())? })
     }

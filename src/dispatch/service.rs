@@ -15,7 +15,7 @@ use crate::{
     auth::Caller,
     exchange::{AssumeOutput, Deadline, Exchange, Outcome},
     headers,
-    price::{Input, NanoUsd},
+    price::NanoUsd,
 };
 
 /// Sends requests to targets that answer; see the [module](super). Clones share the table.
@@ -160,8 +160,7 @@ fn is_affordable(candidate: &Candidate, route: &Route, payload: &Payload) -> boo
     let spent = payload.exchange().cost();
     // Most attempts that fail have cost nothing.
     spent == NanoUsd(0)
-        || Cost::of(candidate, payload, &Input::of(payload.source()), route)
-            .is_none_or(|cost| spent + cost.answered <= reserved)
+        || Cost::of(candidate, payload, route).is_none_or(|cost| spent + cost.answered <= reserved)
 }
 
 fn is_past(deadline: Option<Deadline>) -> bool {
@@ -437,7 +436,7 @@ mod tests {
         let worst = |candidates: Vec<Candidate>, attempts| {
             let route = Route::new("chat", candidates).assume_output(1_000);
             let req = ask("chat", None);
-            let input = Input::of(req.body().source()).most(&Default::default(), false);
+            let input = req.body().input().most(&Default::default(), false);
             let bound = dispatch(route.retry(Retry { attempts, ..twice() })).worst_case(req.body()).unwrap();
             (bound.0 - 10_000_000) / (input * 1_000)
         };

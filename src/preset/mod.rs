@@ -78,7 +78,8 @@
 //! # async fn main() -> Result<(), BoxError> {
 //! let acme = service_fn(async |req: Request<Payload>| {
 //!     assert_eq!(req.body().to_bytes(), r#"{"project":"apps","model":"m","max_tokens":9,"messages":[]}"#);
-//!     assert_eq!(req.body().exchange().learn(|learnt| learnt.lost.clone()), ["logit_bias".into()]);
+//!     let lost = req.body().exchange().learn(|learnt| learnt.lost.clone());
+//!     assert_eq!(lost, ["logit_bias"].map(Box::<str>::from));
 //!     Ok::<_, Error>(Response::new(Full::<bytes::Bytes>::from("{}")))
 //! });
 //! let gateway = ServiceBuilder::new()

@@ -513,7 +513,7 @@ mod tests {
             adapted(payload, &headers, &Preset::named("mistral").unwrap().deviations, &target);
 
         assert_eq!(payload.to_bytes(), r#"{"model":"mistral-embed","input":["a"],"output_dimension":256}"#);
-        assert_eq!(lost, ["user".into()]);
+        assert_eq!(lost, ["user"].map(Box::<str>::from));
     }
 
     #[test]

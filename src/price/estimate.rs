@@ -1,4 +1,4 @@
-use super::{Input, input::likely_input};
+use super::Input;
 use crate::{Payload, Tokens, Units, Work, payload::Head, target::ModelFacts};
 
 /// The output to reckon with where neither the client nor the model has a smaller cap.
@@ -55,7 +55,7 @@ pub(crate) fn likely_tokens(payload: &Payload, assume_output: u64, facts: &Model
     }
     let most = head.max_output.unwrap_or(assume_output).min(facts.max_output.unwrap_or(u64::MAX));
     Tokens {
-        input: likely_input(payload.source()),
+        input: payload.input().likely(),
         output: most.saturating_mul(u64::from(head.choices.max(1))),
         ..Tokens::default()
     }

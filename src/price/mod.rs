@@ -11,6 +11,7 @@ mod reported;
 mod tier;
 mod units;
 
+pub(crate) use self::estimate::likely_tokens;
 pub use self::{
     book::{Listing, PriceBook},
     estimate::{ASSUMED_OUTPUT, worst_case},
@@ -20,7 +21,6 @@ pub use self::{
     tier::{Scale, Tier},
     units::UnitRates,
 };
-pub(crate) use self::{estimate::likely_tokens, input::likely_input};
 use crate::{Tokens, Units, Work};
 
 /// What a million tokens of each kind cost, in billionths of a dollar.

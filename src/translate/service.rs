@@ -730,12 +730,12 @@ mod tests {
         let mut req = lossy();
         let exchange = req.body().exchange().clone();
         layer(&[&ANTHROPIC]).layer(failing()).oneshot(req).await.unwrap_err();
-        assert_eq!(lost(&exchange), ["logit_bias".into()]);
+        assert_eq!(lost(&exchange), ["logit_bias"].map(Box::<str>::from));
 
         req = lossy();
         *req.body_mut() = Payload::new(&OPENAI_CHAT, Head::default(), Bytes::new(), exchange.clone());
         layer(&[&OPENAI_CHAT]).layer(failing()).oneshot(req).await.unwrap_err();
-        assert_eq!(lost(&exchange), []);
+        assert!(lost(&exchange).is_empty());
 
         let refused = layer(&[&ANTHROPIC]).strict(true).layer(failing()).oneshot(lossy()).await.unwrap_err();
         assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("logit_bias")));
@@ -781,14 +781,14 @@ mod tests {
         let req = passed();
         let exchange = req.body().exchange().clone();
         sees(r#"{"model":"m","stream":true,"random_seed":1}"#).oneshot(req).await.unwrap_err();
-        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["user".into()]);
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["user"].map(Box::<str>::from));
 
         let exchange = translated.body().exchange().clone();
         sees(r#"{"model":"m","messages":[{"role":"user","content":"Hi"}],"max_tokens":9}"#)
             .oneshot(translated)
             .await
             .unwrap_err();
-        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["metadata.user_id".into()]);
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["metadata.user_id"].map(Box::<str>::from));
 
         let strict =
             layer.strict(true).layer(MustBeReady::new(|_: Request<Payload>| Ending::Refused.answer()));
