@@ -63,6 +63,8 @@ pub struct Learnt {
     pub lost: Vec<Box<str>>,
     /// The cap on the output that the gateway has set where the client has set none.
     pub max_output: Option<u64>,
+    /// The cap that its output was lowered to, so that one request doesn't use more than it may.
+    pub lowered: Option<u64>,
     /// Why the client got no answer, or not all of it.
     pub failure: Option<Failure>,
     /// What was reserved for all attempts together; `None` if nobody keeps a budget.

@@ -6,8 +6,8 @@ use bartizan::{
     access::AccessLayer,
     admin::{AdminLayer, Settings},
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
-    budget::{self, BudgetLayer},
-    config::{self, AuthMode, Away, Builder, Config, Records},
+    budget::BudgetLayer,
+    config::{AuthMode, Away, Builder, Config, Records},
     dialect::Dialects,
     dispatch::Dispatch,
     drain::DrainLayer,
@@ -63,10 +63,10 @@ pub struct Reloading {
 
 impl Gateway {
     pub async fn new(config: &Config) -> Result<Self, BoxError> {
-        let mut builder = Builder::default();
+        let budgets = Budgets::open(config).await?;
+        let mut builder = Builder::default().ledger(budgets.ledger());
         let dispatch = Dispatch::new(builder.table(config)?);
         let keys = Arc::new(MemoryKeys::default());
-        let budgets = Budgets::open(config).await?;
         let settings = settings(config, &budgets, &keys).await?;
         let (records, writer) = records(&config.log.records)?;
         Ok(Self {
@@ -118,14 +118,8 @@ impl Gateway {
             _ => AuthLayer::new(self.keys.clone()),
         };
         let budget = BudgetLayer::new(self.ledger.clone(), Arc::new(self.dispatch.clone()))
-            .unknown_price(match config.unknown_price {
-                config::UnknownPrice::Allow => budget::UnknownPrice::Allow,
-                _ => budget::UnknownPrice::Refuse,
-            })
-            .store_away(match config.store_away.budgets {
-                Away::Allow => budget::StoreAway::Allow,
-                Away::Refuse => budget::StoreAway::Refuse,
-            });
+            .unknown_price(config.unknown_price.into())
+            .store_away(config.store_away.budgets.into());
         ServiceBuilder::new()
             // Outside of everything, so that an answer which is read on for a client that has left is
             // charged and recorded as if the client were there.

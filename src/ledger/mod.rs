@@ -53,6 +53,7 @@ pub mod sqlite;
 mod standing;
 mod ticket;
 mod usage;
+mod zone;
 
 use std::{fmt, sync::Arc};
 
@@ -65,11 +66,12 @@ pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};
 use self::{clock::Clock, period::Shape};
 pub use self::{
     memory::{Balance, MemoryLedger},
-    period::{Period, Window},
+    period::{Calendar, Period, Window},
     quota::{Amounts, Measure, Quota},
     standing::{Standing, Standings},
     ticket::{Hold, HoldId, Ticket},
     usage::{Usage, usage},
+    zone::Zone,
 };
 use crate::{BoxFuture, Error, access::Pattern};
 

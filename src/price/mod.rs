@@ -3,6 +3,7 @@
 //! Prices are nano-dollars per million tokens (or images, characters, seconds), so that every list price is a whole number, and a
 //! cost is rounded once, upwards, to the nano-dollar.
 
+mod attempt;
 mod book;
 mod estimate;
 mod input;
@@ -11,7 +12,7 @@ mod reported;
 mod tier;
 mod units;
 
-pub(crate) use self::estimate::likely_tokens;
+pub(crate) use self::{attempt::AttemptCost, estimate::likely_tokens};
 pub use self::{
     book::{Listing, PriceBook},
     estimate::{ASSUMED_OUTPUT, worst_case},

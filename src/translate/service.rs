@@ -169,7 +169,7 @@ impl TranslateLayer {
             lost = named.into_names();
         }
         let req = Request::from_parts(parts, payload);
-        if !lost.is_empty() && (self.strict || asks_for_strictness(&req)) {
+        if !lost.is_empty() && (self.strict || headers::asks_for_strictness(req.headers())) {
             let message = format!("{}: {} can't express it, and losses are refused", lost[0], self.target);
             return Err(Error::new(Kind::InvalidRequest, message).with_param(lost[0].clone()));
         }
@@ -228,10 +228,6 @@ impl TranslateLayer {
         });
         Ok((self.adapt(req, lost, Some(from))?, back))
     }
-}
-
-fn asks_for_strictness(req: &Request<Payload>) -> bool {
-    req.headers().get(headers::STRICT).is_some_and(|value| value == "true")
 }
 
 /// Headers that mean something to the client's own kind of provider only.
