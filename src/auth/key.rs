@@ -4,7 +4,7 @@ use http::Request;
 
 use super::KeyDigest;
 use crate::{
-    Error, Kind,
+    Error, Kind, Target,
     access::Pattern,
     budget::Ceiling,
     ledger::{Quota, Scope},
@@ -25,6 +25,8 @@ pub struct VirtualKey {
     pub deny: Vec<Pattern>,
     /// Who may answer its requests.
     pub providers: Providers,
+    /// The regions in which its requests may be answered; `None` is everywhere, also where it isn't known.
+    pub regions: Option<Vec<Pattern>>,
     /// The customer it belongs to.
     pub customer: Option<Arc<str>>,
     /// How many requests it, its team, its customer and the gateway may make, by the name of the account.
@@ -50,6 +52,7 @@ impl VirtualKey {
             allow: None,
             deny: Vec::new(),
             providers: Providers::default(),
+            regions: None,
             customer: None,
             rates: Vec::new(),
             scopes: vec![Scope::counted(format!("key:{name}"))],
@@ -82,6 +85,12 @@ impl VirtualKey {
     #[must_use]
     pub fn providers(self, providers: Providers) -> Self {
         Self { providers, ..self }
+    }
+
+    /// Sets the regions in which its requests may be answered.
+    #[must_use]
+    pub fn regions(self, regions: impl IntoIterator<Item = Pattern>) -> Self {
+        Self { regions: Some(regions.into_iter().collect()), ..self }
     }
 
     /// Adds a rate of requests that it may make.
@@ -132,6 +141,28 @@ impl VirtualKey {
     #[must_use]
     pub fn disabled(self, disabled: bool) -> Self {
         Self { disabled, ..self }
+    }
+
+    /// Whether `target` may answer its requests.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Forbidden`] if the key doesn't allow its provider, or the region that it is in.
+    pub fn may_be_answered_by(&self, target: &Target) -> Result<(), Error> {
+        let forbidden = |message: String| Err(Error::new(Kind::Forbidden, message).with_param("model"));
+        if !self.providers.has(target.provider()) {
+            return forbidden("this key may not use any of the providers that have the model".to_owned());
+        }
+        let Some(regions) = &self.regions else { return Ok(()) };
+        let region = target.known_region();
+        if region.is_some_and(|region| regions.iter().any(|allowed| allowed.matches(region))) {
+            return Ok(());
+        }
+        let regions: Vec<_> = regions.iter().map(Pattern::to_string).collect();
+        forbidden(format!(
+            "this key may only be answered in {}, and nobody is known to have the model there",
+            regions.join(", ")
+        ))
     }
 
     /// Whether it may ask for `model`.

@@ -14,6 +14,7 @@ use super::{
     address::{address, base_url},
     credentials::credential,
     place::{names_at_vertex, place},
+    region::region,
     resolve::Models,
 };
 use crate::{
@@ -321,7 +322,8 @@ impl Stack {
             ProviderKind::Preset(preset) => preset.facts(facts),
             _ => facts,
         };
-        Arc::new(Target::new(&self.name, model).price(price).facts(facts))
+        let region = region(&self.provider, model);
+        Arc::new(Target::new(&self.name, model).price(price).facts(facts).region(region))
     }
 
     /// Whether the list of prices knows the model as one of this provider.

@@ -50,6 +50,10 @@ pub struct Key {
     /// The providers that may not answer it, whatever is allowed.
     #[serde(default)]
     pub deny_providers: Vec<String>,
+    /// The regions in which it may be answered, such as `eu-*`, in the same form; anywhere if it isn't given.
+    /// Where a provider is says its `region`, or `location` at Vertex.
+    #[serde(default)]
+    pub regions: Option<Vec<String>>,
     /// How often, and how much at a time, it may ask.
     #[serde(default)]
     pub limits: Limits,
@@ -167,6 +171,7 @@ impl Key {
             deny: Vec::new(),
             providers: None,
             deny_providers: Vec::new(),
+            regions: None,
             limits: Limits::default(),
             budget: Several::default(),
             per_request: None,
@@ -236,6 +241,7 @@ impl Key {
             allow: self.providers.as_deref().map(patterns),
             deny: patterns(&self.deny_providers),
         };
+        key.regions = self.regions.as_deref().map(patterns);
         let Quotas { rates, scopes, ceilings, .. } = self.quotas(config);
         (key.rates, key.scopes, key.ceilings) = (rates, scopes, ceilings);
         key.required_tags = self.required_tags.iter().map(|name| name.as_str().into()).collect();

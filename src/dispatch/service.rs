@@ -90,14 +90,15 @@ async fn run(
         req.extensions_mut().insert(AssumeOutput(route.assume_output));
     }
     let caller = req.extensions().get::<Caller>();
-    let may_answer = |candidate: &Candidate| {
-        caller.is_none_or(|caller| caller.providers.has(candidate.target().provider()))
-    };
-    if !route.candidates.is_empty() && !route.candidates.iter().any(may_answer) {
-        let message = "this key may not use any of the providers that have the model";
-        return Err(Error::new(Kind::Forbidden, message).with_param("model"));
-    }
-    for candidate in route.candidates_for(&head).filter(|candidate| may_answer(candidate)) {
+    let permit =
+        |candidate: &Candidate| caller.map_or(Ok(()), |caller| caller.may_be_answered_by(candidate.target()));
+    // What is true of the last one that may not be asked, if none may.
+    let mut forbidden = None;
+    for candidate in route.candidates_for(&head) {
+        if let Err(error) = permit(candidate) {
+            forbidden = Some(error);
+            continue;
+        }
         if let Some(error) = failure.take_if(|_| !is_affordable(candidate, &route, req.body())) {
             return Err(error);
         }
@@ -111,7 +112,9 @@ async fn run(
             Err(error) => return Err(error),
         }
     }
-    Err(failure.unwrap_or_else(|| Error::new(Kind::NoRoute, "the route has no targets").with_param("model")))
+    Err(failure
+        .or(forbidden)
+        .unwrap_or_else(|| Error::new(Kind::NoRoute, "the route has no targets").with_param("model")))
 }
 
 /// Asks one target, again and again if that may help.
@@ -516,5 +519,34 @@ mod tests {
         assert_eq!(*lock(&calls), ["second"]);
         assert_eq!(answers.pop().unwrap().unwrap_err().kind(), Kind::Forbidden);
         assert!(answers.pop().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn only_regions_that_the_key_allows_answer() {
+        let calls = Calls::default();
+        let placed = |name: &'static str, region| {
+            let calls = calls.clone();
+            let service = MustBeReady::new(move |_: Request<Payload>| {
+                lock(&calls).push(name);
+                Ending::KnownLength.answer()
+            });
+            Candidate::new(Arc::new(Target::new("demo", name).region(region)), service)
+        };
+        let targets =
+            [placed("anywhere", None), placed("us", Some("us-east-1")), placed("eu", Some("eu-west-1"))];
+        let service = dispatch(Route::new("chat", targets));
+        let key =
+            |region: &str| crate::auth::VirtualKey::new("a").regions([crate::access::Pattern::new(region)]);
+
+        let answered = service.clone().oneshot(ask("chat", Some(key("eu*")))).await;
+        let refused = service.oneshot(ask("chat", Some(key("ap*")))).await.unwrap_err();
+
+        assert!(answered.is_ok());
+        assert_eq!(*lock(&calls), ["eu"]);
+        assert_eq!(refused.kind(), Kind::Forbidden);
+        assert_eq!(
+            refused.message(),
+            "this key may only be answered in ap*, and nobody is known to have the model there"
+        );
     }
 }
