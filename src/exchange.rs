@@ -59,6 +59,8 @@ pub struct Learnt {
     pub attempts: Vec<Attempt>,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// Whether the caller pays the provider itself, with a key of its own.
+    pub own_key: bool,
     /// The cap that its output was lowered to, so that one request doesn't use more than it may.
     pub lowered: Option<u64>,
     /// Why the client got no answer, or not all of it.
@@ -281,9 +283,11 @@ impl Exchange {
         self.learn(|learnt| learnt.attempts.iter().filter_map(Attempt::cost).sum())
     }
 
-    /// What a ledger counts of all attempts together.
+    /// What a ledger counts of all attempts together: no money, where the caller pays the provider itself.
     pub fn used(&self) -> Amounts {
-        Amounts::new(self.cost(), &self.tokens())
+        let own_key = self.learn(|learnt| learnt.own_key);
+        let cost = if own_key { NanoUsd(0) } else { self.cost() };
+        Amounts::new(cost, &self.tokens())
     }
 }
 

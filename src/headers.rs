@@ -38,6 +38,9 @@ pub const SESSION: HeaderName = HeaderName::from_static("x-bartizan-session");
 /// What a request is for: `feature=search,env=prod`.
 pub const TAGS: HeaderName = HeaderName::from_static("x-bartizan-tags");
 
+/// A key of the client's own for the provider, which is used in place of the gateway's.
+pub const PROVIDER_KEY: HeaderName = HeaderName::from_static("x-bartizan-provider-key");
+
 /// Set to `true` by a client that wants a refusal instead of a loss.
 pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");
 

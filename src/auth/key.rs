@@ -37,6 +37,8 @@ pub struct VirtualKey {
     pub ceilings: Vec<Ceiling>,
     /// The tags that its requests have to say.
     pub required_tags: Vec<Box<str>>,
+    /// Whether its requests may bring a provider's key of their own, in `x-bartizan-provider-key`.
+    pub own_provider_key: bool,
     /// When it stops being accepted.
     pub expires: Option<SystemTime>,
     /// Whether it is refused although it is known.
@@ -58,6 +60,7 @@ impl VirtualKey {
             scopes: vec![Scope::counted(format!("key:{name}"))],
             ceilings: Vec::new(),
             required_tags: Vec::new(),
+            own_provider_key: false,
             expires: None,
             disabled: false,
         }
@@ -129,6 +132,12 @@ impl VirtualKey {
     pub fn required_tag(mut self, name: &str) -> Self {
         self.required_tags.push(name.into());
         self
+    }
+
+    /// Sets whether its requests may bring a provider's key of their own.
+    #[must_use]
+    pub fn own_provider_key(self, may_bring: bool) -> Self {
+        Self { own_provider_key: may_bring, ..self }
     }
 
     /// Sets when it stops being accepted.

@@ -97,6 +97,9 @@ impl<'a> Reckoning<'a> {
 
     fn cost(&self, payload: &Payload) -> Result<NanoUsd, Error> {
         let BudgetLayer { prices, unknown_price, .. } = self.settings;
+        if payload.exchange().learn(|learnt| learnt.own_key) {
+            return Ok(NanoUsd(0));
+        }
         match prices.worst_case(payload) {
             Some(amount) => Ok(amount),
             None if *unknown_price == UnknownPrice::Refuse && self.keeps_budget => Err(Error::new(

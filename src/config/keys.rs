@@ -66,6 +66,10 @@ pub struct Key {
     /// The tags that its requests have to say in `x-bartizan-tags` or in their metadata.
     #[serde(default)]
     pub required_tags: Vec<String>,
+    /// Whether its requests may bring a provider's key of their own in `x-bartizan-provider-key`, which is used
+    /// in place of the gateway's and not charged to budgets in dollars.
+    #[serde(default)]
+    pub own_provider_key: bool,
     /// When it stops being accepted.
     #[serde(default)]
     pub expires: Option<Written<SystemTime>>,
@@ -176,6 +180,7 @@ impl Key {
             budget: Several::default(),
             per_request: None,
             required_tags: Vec::new(),
+            own_provider_key: false,
             expires: None,
             disabled: false,
             previous: Several::default(),
@@ -241,6 +246,7 @@ impl Key {
             allow: self.providers.as_deref().map(patterns),
             deny: patterns(&self.deny_providers),
         };
+        key.own_provider_key = self.own_provider_key;
         key.regions = self.regions.as_deref().map(patterns);
         let Quotas { rates, scopes, ceilings, .. } = self.quotas(config);
         (key.rates, key.scopes, key.ceilings) = (rates, scopes, ceilings);

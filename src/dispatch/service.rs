@@ -12,7 +12,7 @@ use tower::Service;
 use super::{Candidate, Route, Table, lower::lowered};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
-    auth::Caller,
+    auth::{Caller, ProviderKey},
     exchange::{AssumeOutput, Deadline, Exchange, Outcome},
     headers,
     price::{AttemptCost, NanoUsd},
@@ -92,6 +92,10 @@ async fn run(
     let caller = req.extensions().get::<Caller>();
     let permit =
         |candidate: &Candidate| caller.map_or(Ok(()), |caller| caller.may_be_answered_by(candidate.target()));
+    if req.extensions().get::<ProviderKey>().is_some() {
+        let permitted = route.candidates_for(&head).filter(|candidate| permit(candidate).is_ok());
+        one_provider(permitted)?;
+    }
     // What is true of the last one that may not be asked, if none may.
     let mut forbidden = None;
     for candidate in route.candidates_for(&head) {
@@ -115,6 +119,20 @@ async fn run(
     Err(failure
         .or(forbidden)
         .unwrap_or_else(|| Error::new(Kind::NoRoute, "the route has no targets").with_param("model")))
+}
+
+/// Whoever brings a key has to be sure whose it is: nobody else may get to see it.
+fn one_provider<'a>(mut candidates: impl Iterator<Item = &'a Candidate>) -> Result<(), Error> {
+    let Some(first) = candidates.next().map(|candidate| candidate.target().provider()) else { return Ok(()) };
+    let Some(other) = candidates.find(|candidate| candidate.target().provider() != first) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{}: the model is served by `{first}` and `{}`; ask for one of a single provider",
+        headers::PROVIDER_KEY,
+        other.target().provider()
+    );
+    Err(Error::new(Kind::InvalidRequest, message).with_param("model"))
 }
 
 /// Asks one target, again and again if that may help.
@@ -519,6 +537,30 @@ mod tests {
         assert_eq!(*lock(&calls), ["second"]);
         assert_eq!(answers.pop().unwrap().unwrap_err().kind(), Kind::Forbidden);
         assert!(answers.pop().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_key_of_the_callers_own_is_for_one_provider() {
+        let calls = Calls::default();
+        let other = Candidate::new(
+            Arc::new(Target::new("other", "b")),
+            MustBeReady::new(async |_: Request<Payload>| {
+                Err::<Response<Script>, _>(Error::new(Kind::Internal, ""))
+            }),
+        );
+        let ask = || {
+            let mut req = ask("chat", None);
+            req.extensions_mut().insert(ProviderKey(crate::secret::Secret::new("sk-own")));
+            req
+        };
+
+        let one = dispatch(Route::new("chat", [answering(&calls, "a"), answering(&calls, "b")]));
+        let two = dispatch(Route::new("chat", [answering(&calls, "a"), other]));
+
+        assert!(one.oneshot(ask()).await.is_ok());
+        let refused = two.oneshot(ask()).await.unwrap_err();
+        assert_eq!((refused.kind(), lock(&calls).len()), (Kind::InvalidRequest, 1));
+        assert!(refused.message().contains("`demo` and `other`"), "{refused}");
     }
 
     #[tokio::test]
