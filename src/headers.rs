@@ -26,6 +26,9 @@ pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
 /// The fields of the request that the provider's dialect could not express, separated by commas.
 pub const LOST: HeaderName = HeaderName::from_static("x-bartizan-lost");
 
+/// The most tokens of output, where the gateway has set or lowered that.
+pub const MAX_OUTPUT: HeaderName = HeaderName::from_static("x-bartizan-max-output");
+
 /// `true` if the tokens in an answer are the gateway's estimate, because the provider doesn't say.
 pub const ESTIMATED: HeaderName = HeaderName::from_static("x-bartizan-estimated");
 

@@ -159,16 +159,17 @@
 //! | `vertex` | credentials of Google Cloud, in [`sign`] |
 //! | `bedrock` | signatures of AWS, in [`sign`] |
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
+//! | `redis` | `ledger::RedisLedger` and `directory::RedisDirectory`, in which many gateways share budgets, limits and keys |
 //! | `reload` | watches that file, and SIGHUP |
 //! | `sqlite` | a ledger in a file, so that budgets survive the process: SQLite, bundled |
-//! | `proxy` | what the example `proxy` needs: `config`, `reload` and `sqlite` |
+//! | `proxy` | what the example `proxy` needs: `config`, `reload`, `redis` and `sqlite` |
 //! | `full` | everything above |
 //! | `test-util` | the suites that stores have to pass |
 //!
 //! # What is not here
 //!
-//! Caches of answers, and stores that several processes share: budgets and limits are those of one
-//! process. Files are stored for [batches](batch) only, and what is stored at a provider can't be listed.
+//! Caches of answers. Files are stored for [batches](batch) only, and what is stored at a provider can't be
+//! listed.
 //!
 //! [`AboutKeyLayer`]: about_key::AboutKeyLayer
 //! [`AccessLayer`]: access::AccessLayer

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     ops::Range,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -53,6 +53,8 @@ pub struct Head {
     pub tier: Option<Tier>,
     /// The most searches of the web that the provider may make for the request.
     pub searches: u64,
+    /// The most searches of maps that it may make.
+    pub map_searches: u64,
     /// The most containers to run code in that the provider may be paid for.
     pub code_sessions: u64,
     /// Whether the provider reads more for the model than what stands in the request: the web, files,
@@ -134,8 +136,6 @@ pub struct Payload {
     head: Arc<Head>,
     model: Option<ModelName>,
     source: Bytes,
-    /// What the source asks a model to read, once somebody has looked.
-    input: OnceLock<Input>,
     edits: Vec<Edit>,
     /// How many pieces were yielded.
     yielded: usize,
@@ -165,7 +165,6 @@ impl Payload {
             head: Arc::new(head),
             model: None,
             source,
-            input: OnceLock::new(),
             edits: Vec::new(),
             yielded: 0,
             exchange,
@@ -184,7 +183,7 @@ impl Payload {
 
     /// The same request with other bytes in the same dialect, where `head` was read from `source`.
     pub(crate) fn rewritten(self, head: Head, source: Bytes) -> Self {
-        Self { head: Arc::new(head), source, input: OnceLock::new(), edits: Vec::new(), ..self }
+        Self { head: Arc::new(head), source, edits: Vec::new(), ..self }
     }
 
     /// The same request with another cap on its output in its head; the bytes stay as they are.
@@ -231,9 +230,13 @@ impl Payload {
         &self.source
     }
 
-    /// What the request asks a model to read: looked for once, whoever asks.
-    pub fn input(&self) -> &Input {
-        self.input.get_or_init(|| Input::of(&self.source))
+    /// What a model has to read of it, in whatever dialect: looked for when it is first asked for, and not
+    /// where the head says what is used.
+    pub(crate) fn input(&self) -> Input {
+        if self.head.work.is_some() {
+            return Input::default();
+        }
+        self.exchange.learn(|learnt| *learnt.input.get_or_insert_with(|| Input::of(&self.source)))
     }
 
     /// The bytes with all edits in place.

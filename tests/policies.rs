@@ -109,9 +109,10 @@ fn a_cap_that_is_lowered_reaches_the_provider_in_any_dialect_and_is_told() {
     let small = body.replace("5000", "99");
     let (untouched, _) = ask(&proxy, &message(&small));
 
-    assert!(openai.contains("x-bartizan-lost: max_completion_tokens\r\n"), "{openai}");
+    assert!(openai.contains("x-bartizan-max-output: 100\r\n"), "{openai}");
     assert!(native.contains(r#""max_completion_tokens":100"#), "{native}");
     assert!(anthropic.contains("x-bartizan-lost: max_tokens\r\n"), "{anthropic}");
+    assert!(anthropic.contains("x-bartizan-max-output: 100\r\n"), "{anthropic}");
     assert!(translated.contains(r#"tokens":100"#) && !translated.contains("5000"), "{translated}");
     assert!(untouched.starts_with("HTTP/1.1 200") && !untouched.contains("x-bartizan-lost"), "{untouched}");
 }

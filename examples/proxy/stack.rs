@@ -7,16 +7,15 @@ use bartizan::{
     admin::{AdminLayer, Settings},
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::BudgetLayer,
-    config::{AuthMode, Builder, Config, Records, Store},
+    config::{AuthMode, Away, Builder, Config, Records},
     dialect::Dialects,
-    directory::MemoryDirectory,
     dispatch::Dispatch,
     drain::DrainLayer,
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
     labels::LabelsLayer,
-    ledger::{Ledger, MemoryLedger, SqliteLedger},
+    ledger::Ledger,
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
     render_errors::RenderErrorsLayer,
@@ -26,6 +25,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::{sync::Mutex, task::JoinHandle};
 use tower::{Service, ServiceBuilder};
+
+use super::store::Budgets;
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
@@ -44,8 +45,7 @@ pub struct Gateway {
     labels: LabelsLayer,
     builder: Builder,
     ledger: Arc<dyn Ledger>,
-    /// The ledger, if it is one that has something to write at the end.
-    file: Option<Arc<SqliteLedger>>,
+    budgets: Budgets,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -63,12 +63,11 @@ pub struct Reloading {
 
 impl Gateway {
     pub async fn new(config: &Config) -> Result<Self, BoxError> {
-        let (ledger, file) = ledger(&config.store)?;
-        let mut builder = Builder::default().ledger(ledger.clone());
+        let budgets = Budgets::open(config).await?;
+        let mut builder = Builder::default().ledger(budgets.ledger());
         let dispatch = Dispatch::new(builder.table(config)?);
         let keys = Arc::new(MemoryKeys::default());
-        let directory = Arc::new(MemoryDirectory::default());
-        let settings = Arc::new(Settings::open(config.clone(), directory, keys.clone()).await?);
+        let settings = settings(config, &budgets, &keys).await?;
         let (records, writer) = records(&config.log.records)?;
         Ok(Self {
             ready: Ready::default(),
@@ -77,8 +76,8 @@ impl Gateway {
             settings,
             labels: LabelsLayer::new(config.label_rules()),
             builder,
-            ledger,
-            file,
+            ledger: budgets.ledger(),
+            budgets,
             drain: DrainLayer::new(MAX_DRAINED),
             records,
             writer: Mutex::new(writer),
@@ -93,6 +92,11 @@ impl Gateway {
             builder: self.builder.clone(),
             auth: config.auth,
         }
+    }
+
+    /// Puts in force what other nodes have set, until it is dropped.
+    pub fn following(&self) -> impl Future<Output = ()> + use<> {
+        self.settings.clone().follow()
     }
 
     /// The stack, from the client inwards.
@@ -121,7 +125,7 @@ impl Gateway {
             // charged and recorded as if the client were there.
             .layer(self.drain.clone())
             // Probes need no key, and leave no record.
-            .layer(HealthLayer::new(self.ready.clone()))
+            .layer(self.health(config))
             // Sees every outcome, also what is refused further in.
             .layer(RecordLayer::new(self.records.clone()))
             // Outside of all that fails, inside of the record, which has to know the status.
@@ -153,16 +157,25 @@ impl Gateway {
             .service(self.dispatch.clone())
     }
 
+    fn health(&self, config: &Config) -> HealthLayer {
+        let health = HealthLayer::new(self.ready.clone());
+        match (&self.budgets, config.store_away.budgets) {
+            // Other nodes may still reach it.
+            (Budgets::Redis(redis, _), Away::Refuse) => {
+                let redis = redis.clone();
+                health.needs("store_away", move || !redis.is_away())
+            }
+            _ => health,
+        }
+    }
+
     /// Waits for what was begun for clients that have left, for what was spent to be written, and for the
     /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, file, .. } = self;
-        if let Some(file) = file
-            && !matches!(tokio::time::timeout(PATIENCE, file.written()).await, Ok(Ok(())))
-        {
-            tracing::error!("what was spent last is charged as it was held, at the next start");
-        }
+        let Self { records, writer, budgets, ledger, .. } = self;
+        drop(ledger);
+        budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.
         drop(records);
         if let Some(writer) = writer.into_inner() {
@@ -174,18 +187,17 @@ impl Gateway {
     }
 }
 
-/// Where budgets are kept, and the same again if it is a file.
-type Kept = (Arc<dyn Ledger>, Option<Arc<SqliteLedger>>);
-
-fn ledger(store: &Store) -> Result<Kept, BoxError> {
-    Ok(match store {
-        Store::Sqlite(path) => {
-            let file = SqliteLedger::open(path).map_err(|error| format!("store.sqlite: {error}"))?;
-            let file = Arc::new(file);
-            (file.clone(), Some(file))
-        }
-        _ => (Arc::new(MemoryLedger::default()), None),
-    })
+/// What is set while the gateway runs, beside the budgets.
+async fn settings(
+    config: &Config,
+    budgets: &Budgets,
+    keys: &Arc<MemoryKeys>,
+) -> Result<Arc<Settings>, BoxError> {
+    let (config, directory, keys) = (config.clone(), budgets.directory(), keys.clone());
+    Ok(Arc::new(match budgets {
+        Budgets::Redis(redis, _) if redis.is_away() => Settings::without(config, directory, keys)?,
+        _ => Settings::open(config, directory, keys).await?,
+    }))
 }
 
 #[derive(Debug)]

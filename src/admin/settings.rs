@@ -95,6 +95,22 @@ impl Settings {
         Ok(Self { directory, keys, now: ArcSwap::from_pointee(now), changing: Mutex::default() })
     }
 
+    /// Puts `file` in force, and leaves what is in `directory`, which can't be asked now, to
+    /// [`follow`](Self::follow).
+    ///
+    /// # Errors
+    ///
+    /// If the file contradicts itself.
+    pub fn without(
+        file: Config,
+        directory: Arc<dyn Directory>,
+        keys: Arc<MemoryKeys>,
+    ) -> Result<Self, ConfigError> {
+        let now = InForce::new(file, Snapshot::default())?;
+        keys.replace(now.config.virtual_keys());
+        Ok(Self { directory, keys, now: ArcSwap::from_pointee(now), changing: Mutex::default() })
+    }
+
     /// The configuration that is in force.
     pub fn config(&self) -> Arc<Config> {
         self.now.load().config.clone()

@@ -11,7 +11,7 @@ use tower::ServiceBuilder;
 
 use super::{
     Config, Model, Provider, ProviderKind, RetryOn, Streaming, Target as Place, UnknownPrice,
-    address::{address, base_url},
+    address::{address, base_url, is_regional},
     credentials::credential,
     place::{names_at_vertex, place},
     region::region,
@@ -32,7 +32,7 @@ use crate::{
     ledger::{Ledger, MemoryLedger, Scope},
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
-    preset::{Deviations, OPENAI},
+    preset::{COMPATIBLE, Deviations, OPENAI},
     price::{Listing, Price, PriceBook, ReportedCost},
     provider_budget::ProviderBudgetLayer,
     sign::{KeyForm, SignLayer},
@@ -106,7 +106,7 @@ impl Builder {
             sign: sign(provider, address.as_ref())?,
             address,
             in_flight: in_flight.clone(),
-            secret: secret(provider).unwrap_or(self.secret.0),
+            secret: secret(provider, config).unwrap_or(self.secret.0),
             prices: prices.clone(),
             scopes: config.provider_scopes(name, provider),
             ledger: self.ledger.get_or_insert_with(|| Arc::new(MemoryLedger::default())).clone(),
@@ -135,9 +135,10 @@ impl fmt::Debug for OwnSecret {
 }
 
 /// What replicas with the same configuration have in common, and clients don't know.
-fn secret(provider: &Provider) -> Option<[u8; 32]> {
+fn secret(provider: &Provider, config: &Config) -> Option<[u8; 32]> {
     let credentials = provider.credentials.as_ref();
-    let secret = provider.api_key.as_ref().or_else(|| credentials?.client_secret.as_ref())?;
+    let own = || provider.api_key.as_ref().or_else(|| credentials?.client_secret.as_ref());
+    let secret = config.server.secret.as_ref().or_else(own)?;
     Some(Sha256::digest(secret.expose()).into())
 }
 
@@ -250,6 +251,7 @@ pub(super) fn settings(route: Route, model: &Model, config: &Config) -> Route {
         .total(model.timeouts.or(&defaults.timeouts).total())
         .drain(model.on_disconnect.unwrap_or(defaults.on_disconnect) == super::OnDisconnect::Drain)
         .assume_output(model.assume_output.unwrap_or(defaults.assume_output).get())
+        .cap_output(model.assume_output.is_some())
 }
 
 /// Everything that the stacks of one provider share.
@@ -333,6 +335,7 @@ impl Stack {
         };
         let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, names);
         let price = self.own_prices.get(model).cloned().or(price).or_else(|| self.prices.unknown.clone());
+        let price = price.map(|price| if is_regional(&self.provider) { price.in_region() } else { price });
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
             _ => facts,
@@ -390,6 +393,7 @@ pub(super) fn deviations(kind: ProviderKind) -> Deviations {
     match kind {
         ProviderKind::Preset(preset) => preset.deviations,
         ProviderKind::OpenAi | ProviderKind::Azure => OPENAI,
+        ProviderKind::OpenAiCompatible => COMPATIBLE,
         _ => Deviations::new("", &[]),
     }
 }
@@ -475,15 +479,18 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_that_of_the_provider() {
-        let mut provider = Provider::new(ProviderKind::OpenAi);
-        assert_eq!(secret(&provider), None);
+    fn a_secret_is_that_of_the_gateway_or_of_the_provider() {
+        let (mut provider, mut config) = (Provider::new(ProviderKind::OpenAi), Config::default());
+        assert_eq!(secret(&provider, &config), None);
 
         provider.api_key = Some(crate::secret::Secret::new("a"));
-        let one = secret(&provider).unwrap();
+        let one = secret(&provider, &config).unwrap();
         provider.api_key = Some(crate::secret::Secret::new("b"));
+        let other = secret(&provider, &config).unwrap();
+        config.server.secret = Some(crate::secret::Secret::new("a"));
 
-        assert_ne!(one, secret(&provider).unwrap());
+        assert_ne!(one, other);
+        assert_eq!(secret(&provider, &config), Some(one));
         assert_ne!(OwnSecret::default().0, OwnSecret::default().0);
     }
 

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Target, UsdPrice, per_request,
+    AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice,
+    per_request,
     problem::{Problem, unknown},
     quotas,
 };
@@ -33,15 +34,18 @@ impl Config {
             problems.push(Problem::at(format!("prices.{}", step(pattern)), message));
         }
         check_prices("prices", &self.prices, &mut problems);
+        if let Store::Redis(redis) = &self.store {
+            redis.check(&mut problems);
+        }
         problems
     }
 
     fn check_keys(&self, problems: &mut Vec<Problem>) {
-        if let Some(key) = &self.admin.key
-            && key.expose().chars().count() < SHORTEST_KEY
-        {
-            let message = format!("has fewer than {SHORTEST_KEY} characters and could be guessed");
-            problems.push(Problem::at("admin.key", message));
+        for (path, secret) in [("admin.key", &self.admin.key), ("server.secret", &self.server.secret)] {
+            if secret.as_ref().is_some_and(is_short) {
+                let message = format!("has fewer than {SHORTEST_KEY} characters and could be guessed");
+                problems.push(Problem::at(path, message));
+            }
         }
         if self.auth == AuthMode::Keys && self.keys.is_empty() && self.admin.key.is_none() {
             let message = "there are no keys, so nobody can come in; add one, or set `auth: open`";
@@ -130,6 +134,10 @@ impl Config {
     }
 }
 
+fn is_short(secret: &Secret) -> bool {
+    secret.expose().chars().count() < SHORTEST_KEY
+}
+
 fn check_key(path: &str, key: &Key, problems: &mut Vec<Problem>) {
     let mut wrong =
         |field: &str, message: String| problems.push(Problem::at(format!("{path}{field}"), message));
@@ -139,7 +147,7 @@ fn check_key(path: &str, key: &Key, problems: &mut Vec<Problem>) {
     match (&key.key, &key.sha256) {
         (None, None) => wrong("", "has neither `key` nor `sha256`".to_owned()),
         (Some(_), Some(_)) => wrong("", "has both `key` and `sha256`; one is enough".to_owned()),
-        (Some(key), None) if key.expose().chars().count() < SHORTEST_KEY => {
+        (Some(key), None) if is_short(key) => {
             let advice = "make one with `openssl rand -hex 24`";
             wrong(".key", format!("has fewer than {SHORTEST_KEY} characters and could be guessed; {advice}"));
         }

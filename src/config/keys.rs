@@ -215,7 +215,7 @@ impl Key {
 
     /// What its requests are held to, the narrowest first.
     fn quotas(&self, config: &Config) -> Quotas {
-        let mut quotas = Quotas::in_zone(config.zone());
+        let mut quotas = Quotas::of(config);
         let account = format!("key:{}", self.name);
         quotas.add(&account, &self.budget, &self.limits);
         quotas.bound(&account, self.per_request.as_ref());
@@ -276,11 +276,11 @@ impl Config {
         keys
     }
 
-    /// The accounts of a customer, a team or a key; `None` if there is none of this name. The rates that are
-    /// kept in the process are not among them.
+    /// The accounts of a customer, a team or a key; `None` if there is none of this name. Rates that are
+    /// kept in the process only are not among them.
     pub(crate) fn scopes(&self, section: Section, name: &str) -> Option<Vec<Scope>> {
         let account = format!("{}:{name}", section.singular());
-        let mut quotas = Quotas::in_zone(self.zone());
+        let mut quotas = Quotas::of(self);
         match section {
             Section::Customers => {
                 let customer = self.customers.get(name)?;
@@ -304,7 +304,7 @@ impl Config {
     }
 
     /// Where days begin, if nothing else is said.
-    fn zone(&self) -> Option<Zone> {
+    pub(super) fn zone(&self) -> Option<Zone> {
         self.timezone.map(|zone| *zone)
     }
 
@@ -322,7 +322,10 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ledger::Quota, price::NanoUsd};
+    use crate::{
+        ledger::{Measure, Period, Quota},
+        price::NanoUsd,
+    };
 
     fn read(text: &str) -> Config {
         Config::read(text, "f", &|_| None).unwrap()
@@ -397,6 +400,22 @@ mod tests {
         );
         let is_for = |index: usize, model| key.scopes[index].is_for(model);
         assert_eq!([is_for(3, "gpt-4o"), is_for(3, "claude"), is_for(0, "claude")], [true, false, true]);
+    }
+
+    #[test]
+    fn rates_are_asked_of_the_ledger_too_where_it_is_shared() {
+        let config = read(
+            "store: { redis: redis://host }\n\
+             users: { limits: { requests: 5/minute } }\n\
+             keys: [ { name: a, key: 0123456789abcdef, limits: { requests: [ 9/minute, 7/day ] } } ]\n",
+        );
+
+        let (_, key) = &config.virtual_keys()[0];
+
+        let quotas: Vec<_> = key.scopes.iter().filter_map(|scope| scope.quota).collect();
+        let requests = |limit, period| Quota::new(Measure::Requests, limit, period);
+        assert_eq!(quotas, [requests(9, Period::Minute), requests(7, Period::Day)]);
+        assert_eq!(key.rates.len(), 1);
     }
 
     #[test]

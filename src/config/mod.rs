@@ -74,6 +74,7 @@ mod resolve;
 mod schema;
 mod server;
 mod several;
+mod store;
 mod suggest;
 mod units;
 mod variables;
@@ -103,8 +104,9 @@ pub use self::{
     provider::{Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
-    server::{Log, LogFormat, Records, Server, Store},
+    server::{Log, LogFormat, Records, Server},
     several::Several,
+    store::{Redis, Store},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
 use crate::ledger::Zone;

@@ -32,8 +32,9 @@ pub struct Model {
     /// What becomes of the answer when the client leaves; `defaults.on_disconnect` if it isn't given.
     #[serde(default)]
     pub on_disconnect: Option<OnDisconnect>,
-    /// How many tokens of output are reserved for a request that sets no limit, and sent as the limit to
-    /// Claude, which has to have one; `defaults.assume_output` if it isn't given.
+    /// How many tokens of output a request may have that sets no limit: that many are reserved, and every
+    /// provider is told that limit. If it isn't given, `defaults.assume_output` is reserved, only Claude is told a
+    /// limit, which has to have one, and others may write more.
     #[serde(default)]
     pub assume_output: Option<NonZeroU64>,
     /// What one request may use at the most.
@@ -83,7 +84,8 @@ pub struct Defaults {
     pub timeouts: Timeouts,
     /// What becomes of the answer when the client leaves.
     pub on_disconnect: OnDisconnect,
-    /// How many tokens of output are reserved for a request that sets no limit.
+    /// How many tokens of output are reserved for a request that sets no limit; a limit to all providers is only
+    /// what a model says itself.
     pub assume_output: NonZeroU64,
 }
 

@@ -36,6 +36,9 @@ pub struct UsdPrice {
     /// list gives it.
     #[serde(default)]
     pub media_input: Option<Usd>,
+    /// Such input read from the provider's cache; like `cached_input` if neither this nor the list gives it.
+    #[serde(default)]
+    pub media_cached: Option<Usd>,
     /// Output that is sound or images; like `output` if neither this nor the list gives it.
     #[serde(default)]
     pub media_output: Option<Usd>,
@@ -49,6 +52,11 @@ pub struct UsdPrice {
     /// tokens; 100 if neither this nor the list gives it.
     #[serde(default)]
     pub percent_in_us: Option<u32>,
+    /// What a request costs at a provider that is asked in one place only (`vertex` with a location other than
+    /// `global`, `openai` at an address such as `eu.api.openai.com`), in percent of the usual rates of tokens; 100
+    /// if neither this nor the list gives it.
+    #[serde(default)]
+    pub percent_in_region: Option<u32>,
     /// A request, whatever is in it.
     #[serde(default)]
     pub per_request: Option<Usd>,
@@ -73,6 +81,9 @@ pub struct UsdPrice {
     /// An answer for which the provider has searched the web, however often.
     #[serde(default)]
     pub per_grounded_answer: Option<Usd>,
+    /// A search of maps that the provider makes for the model.
+    #[serde(default)]
+    pub per_map_search: Option<Usd>,
     /// A container that the provider runs code in.
     #[serde(default)]
     pub per_code_session: Option<Usd>,
@@ -101,6 +112,15 @@ pub struct UsdRates {
     /// Output spent on reasoning.
     #[serde(default)]
     pub reasoning: Option<Usd>,
+    /// Input that is sound or images.
+    #[serde(default)]
+    pub media_input: Option<Usd>,
+    /// Such input read from the provider's cache.
+    #[serde(default)]
+    pub media_cached: Option<Usd>,
+    /// Output that is sound or images.
+    #[serde(default)]
+    pub media_output: Option<Usd>,
 }
 
 /// Other rates for the whole request when its input has more tokens than a number.
@@ -174,6 +194,9 @@ impl UsdPrice {
             cache_write_1h: usd(self.cache_write_1h).unwrap_or(cache_write),
             output,
             reasoning: usd(self.reasoning).unwrap_or(output),
+            media_input: usd(self.media_input),
+            media_cached: usd(self.media_cached),
+            media_output: usd(self.media_output),
         }
     }
 
@@ -181,8 +204,6 @@ impl UsdPrice {
         // Prices of single things, for a million of them.
         let each = |given: Option<Usd>| NanoUsd(given.map_or(0, |usd| usd.0.saturating_mul(1_000_000)));
         UnitRates {
-            media_input: self.media_input.map(|usd| *usd),
-            media_output: self.media_output.map(|usd| *usd),
             request: each(self.per_request),
             image: each(self.per_image),
             audio: each(self.per_audio_second),
@@ -191,6 +212,7 @@ impl UsdPrice {
             search: each(self.per_search),
             web_search: self.per_web_search.map(|_| each(self.per_web_search)),
             grounding: self.per_grounded_answer.map(|_| each(self.per_grounded_answer)),
+            map_search: self.per_map_search.map(|_| each(self.per_map_search)),
             code_session: self.per_code_session.map(|_| each(self.per_code_session)),
         }
     }
@@ -209,6 +231,7 @@ impl From<&UsdPrice> for Price {
         written.scale = scale(rates, &price.above);
         written.tiers = tiers.collect();
         written.percent_in_us = price.percent_in_us;
+        written.percent_in_region = price.percent_in_region;
         written.unasked = if priority.is_some() { Tier::Priority } else { Tier::Standard };
         written
     }
@@ -225,6 +248,9 @@ impl UsdRates {
             cache_write_1h: or(self.cache_write_1h, base.cache_write_1h),
             output: or(self.output, base.output),
             reasoning: or(self.reasoning, base.reasoning),
+            media_input: self.media_input.map(|usd| *usd).or(base.media_input),
+            media_cached: self.media_cached.map(|usd| *usd).or(base.media_cached),
+            media_output: self.media_output.map(|usd| *usd).or(base.media_output),
         }
     }
 }
@@ -275,12 +301,13 @@ mod tests {
         );
         assert_eq!(cost("{ per_search: 0.002 }", none, Units { searches: 3, ..nothing }), "0.006");
         let text = "{ input: 1, output: 2, media_input: 10, media_output: 20, per_request: 0.005, \
-                    per_web_search: 0.01, per_grounded_answer: 0.035, per_code_session: 0.03 }";
+                    per_web_search: 0.01, per_grounded_answer: 0.035, per_code_session: 0.03, per_map_search: 0.025 }";
         let tokens = Tokens { input: 1_000_000, output: 1_000_000, ..none };
         assert_eq!(cost(text, tokens, nothing), "3.005");
-        let used = Units { web_searches: 2, code_sessions: 1, media_input: 1_000_000, ..nothing };
-        // 10 + 2, and 0.005 + 0.02 + 0.035 + 0.03
-        assert_eq!(cost(text, tokens, used), "12.09");
+        let used =
+            Units { web_searches: 2, code_sessions: 1, map_searches: 2, media_input: 1_000_000, ..nothing };
+        // 10 + 2, and 0.005 + 0.02 + 0.035 + 0.03 + 0.05
+        assert_eq!(cost(text, tokens, used), "12.14");
     }
 
     #[test]
@@ -297,6 +324,22 @@ mod tests {
         assert_eq!(of(1_000, Tier::Priority), 900 * 9_000 + 100 * 300 + 10 * 15_000);
         assert_eq!(of(1_001, Tier::Priority), 901 * 9_000 + 100 * 300 + 10 * 50_000);
         assert_eq!(Price::from(&read(text)).unasked, Tier::Priority);
+    }
+
+    #[test]
+    fn sound_has_a_price_in_each_class_of_service() {
+        let text = "{ input: 1, output: 2, media_input: 4, media_cached: 0.5, \
+                    tiers: { priority: { rates: { media_input: 8 } } } }";
+        let cost = |tier| {
+            let tokens = Tokens { input: 1_000_000, cached: 500_000, ..Tokens::default() };
+            cost(
+                text,
+                tokens,
+                Units { tier, media_input: 1_000_000, media_cached: 500_000, ..Units::default() },
+            )
+        };
+
+        assert_eq!([Tier::Standard, Tier::Flex, Tier::Priority].map(cost), ["2.25", "2.25", "4.25"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    PerRequest, Problem, Several,
+    Config, PerRequest, Problem, Several,
     units::{Unit, Written},
 };
 use crate::{
@@ -151,14 +151,20 @@ pub(super) struct Quotas {
     zone: Option<Zone>,
     /// Rates that are checked before the body is read.
     pub(super) rates: Vec<(Arc<str>, Rate)>,
-    /// Everything else.
+    /// What is asked of the ledger.
     pub(super) scopes: Vec<Scope>,
     /// What one request may use.
     pub(super) ceilings: Vec<Ceiling>,
+    /// Whether other gateways count on the same accounts.
+    is_shared: bool,
 }
 
 impl Quotas {
-    pub(super) fn in_zone(zone: Option<Zone>) -> Self {
+    pub(super) fn of(config: &Config) -> Self {
+        Self { is_shared: config.store.is_shared(), ..Self::in_zone(config.zone()) }
+    }
+
+    fn in_zone(zone: Option<Zone>) -> Self {
         Self { zone, ..Self::default() }
     }
 
@@ -182,10 +188,13 @@ impl Quotas {
 
     fn limit(&mut self, account: &Arc<str>, models: Option<&Pattern>, limits: &Limits) {
         for requests in limits.requests.iter() {
-            match rate(requests).filter(|_| models.is_none() && !limits.shadow) {
-                Some(rate) => self.rates.push((account.clone(), rate)),
-                None => self.scope(account, models, [quota(Measure::Requests, requests, limits)]),
+            let rate = rate(requests).filter(|_| models.is_none() && !limits.shadow);
+            // Where the ledger is shared it judges for all gateways; what the process counts by itself spares
+            // it what is surely too much, and holds while it is away.
+            if rate.is_none() || self.is_shared {
+                self.scope(account, models, [quota(Measure::Requests, requests, limits)]);
             }
+            self.rates.extend(rate.map(|rate| (account.clone(), rate)));
         }
         let measures = [
             (Measure::Tokens, &limits.tokens),

@@ -7,7 +7,8 @@
 //! that neither would have been allowed. And a node that looks every second whether the revision is still
 //! the same has every change soon.
 //!
-//! [`MemoryDirectory`] forgets all of it with the process. Whoever writes another store runs the
+//! [`MemoryDirectory`] forgets all of it with the process; a `RedisDirectory`, of the feature `redis`, is shared by
+//! many. Whoever writes another store runs the
 //! `conformance` suite over it, which comes with the feature `test-util`.
 //!
 //! ```
@@ -29,10 +30,15 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
 pub use self::memory::MemoryDirectory;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::RedisDirectory;
 use crate::{BoxFuture, Error};
 
 /// Keeps documents.

@@ -87,7 +87,9 @@ async fn run(
     let mut failure = None;
     let head = req.body().shared_head();
     if head.batch.is_some() || head.max_output.is_none() {
-        req.extensions_mut().insert(AssumeOutput(route.assume_output));
+        let lowered = exchange.learn(|learnt| learnt.lowered).filter(|_| head.batch.is_none());
+        let (tokens, is_cap) = lowered.map_or((route.assume_output, route.caps_output), |most| (most, true));
+        req.extensions_mut().insert(AssumeOutput { tokens, is_cap });
     }
     let caller = req.extensions().get::<Caller>();
     let permit =
@@ -209,11 +211,18 @@ fn note(exchange: &Exchange, begun: usize, error: &Error) {
 
 /// Says in an answer how it came about, and which cap on its output was `lowered`.
 fn describe(exchange: &Exchange, lowered: Option<&str>, res: &mut Response<BoxBody>) {
-    let (attempts, lost) = exchange.learn(|learnt| {
+    let (attempts, lost, cap) = exchange.learn(|learnt| {
         let lost: Vec<_> = lowered.into_iter().chain(learnt.lost.iter().map(|lost| &**lost)).collect();
-        (learnt.attempts.len(), (!lost.is_empty()).then(|| lost.join(", ")))
+        (
+            learnt.attempts.len(),
+            (!lost.is_empty()).then(|| lost.join(", ")),
+            learnt.max_output.or(learnt.lowered),
+        )
     });
     res.headers_mut().insert(headers::ATTEMPTS, HeaderValue::from(attempts));
+    if let Some(cap) = cap {
+        res.headers_mut().insert(headers::MAX_OUTPUT, HeaderValue::from(cap));
+    }
     // Clients choose the names, line breaks included.
     let lost = lost.map(|lost| lost.replace(char::is_control, "?"));
     if let Some(lost) = lost.and_then(|lost| HeaderValue::try_from(lost).ok()) {
@@ -234,7 +243,7 @@ mod tests {
         budget::Prices,
         dispatch::Retry,
         lock,
-        price::{Input, Rates},
+        price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, Step, ask, is_shared},
     };
 
@@ -463,7 +472,7 @@ mod tests {
         let worst = |candidates: Vec<Candidate>, attempts| {
             let route = Route::new("chat", candidates).assume_output(1_000);
             let req = ask("chat", None);
-            let input = Input::of(req.body().source()).most(&Default::default(), false);
+            let input = req.body().input().most(&Default::default(), false);
             let bound = dispatch(route.retry(Retry { attempts, ..twice() })).worst_case(req.body()).unwrap();
             (bound.0 - 10_000_000) / (input * 1_000)
         };

@@ -31,6 +31,7 @@ pub struct Route {
     pub(super) total: Option<Duration>,
     pub(super) drain: bool,
     pub(super) assume_output: u64,
+    pub(super) caps_output: bool,
     pub(super) ceiling: Option<Arc<Ceiling>>,
 }
 
@@ -73,6 +74,7 @@ impl Route {
             total: None,
             drain: false,
             assume_output: 4096,
+            caps_output: false,
             ceiling: None,
         }
     }
@@ -117,5 +119,12 @@ impl Route {
     #[must_use]
     pub fn assume_output(self, tokens: u64) -> Self {
         Self { assume_output: tokens, ..self }
+    }
+
+    /// Tells that number to every provider as the cap of such a request, so that none writes more than was
+    /// reserved; otherwise only Claude is told it, which has to be told one.
+    #[must_use]
+    pub fn cap_output(self, cap: bool) -> Self {
+        Self { caps_output: cap, ..self }
     }
 }

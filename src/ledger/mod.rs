@@ -9,8 +9,9 @@
 //! and whoever learns the outcome takes it up again with [`Ledger::resume`].
 //!
 //! [`MemoryLedger`] keeps the balances in this process; a `SqliteLedger`, of the feature `sqlite`, also in a
-//! file, so that they survive it. Whoever writes another store runs the `conformance` suite over it, which
-//! comes with the feature `test-util`.
+//! file, so that they survive it; a `RedisLedger`, of the feature `redis`, keeps those of many processes.
+//! Whoever writes another store runs the `conformance` suite over it, which comes with the feature
+//! `test-util`.
 //!
 //! ```
 //! use bartizan::{
@@ -42,6 +43,9 @@ pub mod conformance;
 mod memory;
 mod period;
 mod quota;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod redis;
 mod refusal;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
@@ -53,6 +57,9 @@ mod zone;
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{RedisLedger, RedisOptions};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};

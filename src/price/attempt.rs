@@ -18,7 +18,7 @@ impl AttemptCost {
             let most = requests.price(price).worst_case(&work, Some(Tier::Standard), false)?;
             return Some(Self { answered: most, lost: most });
         }
-        let work = worst_case(head, input, target.known_facts(), assume_output);
+        let work = worst_case(head, &input, target.known_facts(), assume_output);
         let most = |work| price.worst_case(&work, head.tier, input.keeps_long());
         Some(Self { answered: most(work)?, lost: most(work.unanswered())? })
     }

@@ -85,7 +85,7 @@ impl ProviderBudgetLayer {
         if self.scopes.is_empty() || req.body().exchange().learn(|learnt| learnt.own_key) {
             return Ok(Held::Now(None));
         }
-        let assumed = req.extensions().get::<AssumeOutput>().map_or(ASSUMED_OUTPUT, |assumed| assumed.0);
+        let assumed = req.extensions().get::<AssumeOutput>().map_or(ASSUMED_OUTPUT, |assumed| assumed.tokens);
         let worst = self.worst(req.body(), assumed)?;
         match self.ledger.try_reserve(&self.scopes, worst) {
             Some(answer) => self.judge(answer).map(Held::Now),
