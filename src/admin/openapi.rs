@@ -87,7 +87,7 @@ fn parameters(one: &Operation) -> Value {
     let named = |place: &str, name: &str, required: bool| json!({ "in": place, "name": name, "required": required, "schema": { "type": "string" } });
     let query: &[&str] = match one.action {
         Action::List(_) => &["limit", "after", "prefix", "team", "customer"],
-        Action::Usage => &["key", "team", "customer", "user"],
+        Action::Usage => &["key", "team", "customer", "user", "provider"],
         Action::LiteLlm(LiteLlm::Info) => &["key"],
         Action::LiteLlm(LiteLlm::List) => &["page", "size", "team_id", "key_alias", "return_full_object"],
         _ => &[],

@@ -9,11 +9,12 @@ use crate::{
 };
 
 /// What may be asked for, and the section that it has to be in.
-const KINDS: [(&str, Option<Section>); 4] = [
+const KINDS: [(&str, Option<Section>); 5] = [
     ("key", Some(Section::Keys)),
     ("team", Some(Section::Teams)),
     ("customer", Some(Section::Customers)),
     ("user", None),
+    ("provider", None),
 ];
 
 impl Office {
@@ -22,11 +23,12 @@ impl Office {
         query.only(&KINDS.map(|(kind, _)| kind))?;
         let mut asked = KINDS.iter().filter_map(|(kind, section)| Some((*kind, *section, query.get(kind)?)));
         let (Some((kind, section, name)), None) = (asked.next(), asked.next()) else {
-            let message = "say whose usage: one of `key`, `team`, `customer` or `user`";
+            let message = "say whose usage: one of `key`, `team`, `customer`, `user` or `provider`";
             return Err(Error::new(Kind::InvalidRequest, message));
         };
         let scopes = match section {
             Some(section) => self.scopes(section, name)?,
+            None if kind == "provider" => self.scopes_of_provider(name)?,
             None => {
                 let labels = Labels { user: Some(name.into()), ..Labels::default() };
                 self.settings.config().label_rules().scopes(&labels)
@@ -40,6 +42,14 @@ impl Office {
     pub(super) async fn usage_of_key(&self, name: &str) -> Result<Vec<Usage>, Error> {
         let scopes = self.scopes(Section::Keys, name)?;
         usage(&*self.ledger, &scopes).await
+    }
+
+    fn scopes_of_provider(&self, name: &str) -> Result<Vec<Scope>, Error> {
+        let config = self.settings.config();
+        let provider = config.providers.get(name).ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("there is no provider `{name}`")).with_param("provider")
+        })?;
+        Ok(config.provider_scopes(name, provider))
     }
 
     fn scopes(&self, section: Section, name: &str) -> Result<Vec<Scope>, Error> {
