@@ -87,7 +87,7 @@ fn recorded(proxies: &[Proxy]) -> NanoUsd {
 /// Waits until the records say that `expected` was spent.
 fn are_recorded(proxies: &[Proxy], expected: NanoUsd) {
     let is_so = || (recorded(proxies) == expected).then_some(());
-    let in_time = eventually(Duration::from_secs(10), is_so).is_some();
+    let in_time = eventually(Duration::from_secs(30), is_so).is_some();
     assert!(in_time, "{expected} was spent, {} is recorded", recorded(proxies));
 }
 
