@@ -118,7 +118,10 @@ async fn list(team: Option<&str>, customer: Option<&str>, proxy: &Proxy) -> Resu
             break;
         }
     }
-    let columns = ["name", "prefix", "team", "disabled", "expires", "source"];
+    let mut columns = vec!["name", "prefix", "team", "disabled", "expires", "source"];
+    if keys.iter().any(|key| key["out_of_force"].is_string()) {
+        columns.push("out_of_force");
+    }
     Ok(if proxy.json { format!("{:#}", Value::Array(keys)) } else { table(&columns, &keys) })
 }
 

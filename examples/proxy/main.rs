@@ -57,6 +57,7 @@ async fn run(start: Start) -> Result<(), BoxError> {
     let gateway = stack::Gateway::new(config).await?;
     let service = gateway.service(config);
     let reload = tokio::spawn(reload::reload(gateway.reloading(config), start.file.clone()));
+    let following = tokio::spawn(gateway.following());
     print(&start.greeting(listener.local_addr()?));
 
     let ready = gateway.ready.clone();
@@ -76,8 +77,10 @@ async fn run(start: Start) -> Result<(), BoxError> {
     if !finished {
         tracing::warn!("stopped although answers were open");
     }
-    reload.abort();
-    let _ = reload.await;
+    for task in [reload, following] {
+        task.abort();
+        let _ = task.await;
+    }
     // Whoever did not want to wait for open answers does not want to wait for those of clients that have
     // left.
     gateway.close(if finished { drain } else { Duration::ZERO }).await;

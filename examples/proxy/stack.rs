@@ -9,7 +9,7 @@ use bartizan::{
     budget::{self, BudgetLayer},
     config::{self, AuthMode, Away, Builder, Config, Records, Store},
     dialect::Dialects,
-    directory::MemoryDirectory,
+    directory::{Directory, MemoryDirectory, SqliteDirectory},
     dispatch::Dispatch,
     drain::DrainLayer,
     health::{HealthLayer, Ready},
@@ -66,10 +66,13 @@ impl Gateway {
         let mut builder = Builder::default();
         let dispatch = Dispatch::new(builder.table(config)?);
         let keys = Arc::new(MemoryKeys::default());
-        let directory = Arc::new(MemoryDirectory::default());
+        let (ledger, file) = ledger(&config.store)?;
+        let directory: Arc<dyn Directory> = match &file {
+            Some(file) => Arc::new(SqliteDirectory::new(file)),
+            None => Arc::new(MemoryDirectory::default()),
+        };
         let settings = Arc::new(Settings::open(config.clone(), directory, keys.clone()).await?);
         let (records, writer) = records(&config.log.records)?;
-        let (ledger, file) = ledger(&config.store)?;
         Ok(Self {
             ready: Ready::default(),
             dispatch,
@@ -93,6 +96,11 @@ impl Gateway {
             builder: self.builder.clone(),
             auth: config.auth,
         }
+    }
+
+    /// Puts in force what other nodes have set, until it is dropped.
+    pub fn following(&self) -> impl Future<Output = ()> + use<> {
+        self.settings.clone().follow()
     }
 
     /// The stack, from the client inwards.

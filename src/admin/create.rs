@@ -49,7 +49,7 @@ impl Office {
         let now = self
             .settings
             .change(|now| {
-                is_new = !now.config.has(section, &name);
+                is_new = !now.has(section, &name);
                 if is_new {
                     return Ok(Some(Change::put(section, &name, content.to_string())));
                 }

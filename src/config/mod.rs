@@ -91,6 +91,7 @@ pub use self::{
     admin::Admin,
     build::Builder,
     credentials::Credentials,
+    documents::LeftOut,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},

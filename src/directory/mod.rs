@@ -7,8 +7,9 @@
 //! that neither would have been allowed. And a node that looks every second whether the revision is still
 //! the same has every change soon.
 //!
-//! [`MemoryDirectory`] forgets all of it with the process. Whoever writes another store runs the
-//! `conformance` suite over it, which comes with the feature `test-util`.
+//! [`MemoryDirectory`] forgets all of it with the process; a `SqliteDirectory`, of the feature `sqlite`, is in
+//! the file of a ledger, and survives it. Whoever writes another store runs the `conformance` suite over it,
+//! which comes with the feature `test-util`.
 //!
 //! ```
 //! use bartizan::directory::{Change, Directory, MemoryDirectory, Section};
@@ -29,10 +30,15 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
 mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
 pub use self::memory::MemoryDirectory;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use self::sqlite::SqliteDirectory;
 use crate::{BoxFuture, Error};
 
 /// Keeps documents.

@@ -29,6 +29,7 @@
 //! has a row for each of its steps.
 
 mod database;
+mod errand;
 mod lock;
 mod queue;
 mod restore;
@@ -49,6 +50,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
+pub(crate) use self::errand::Shelf;
 pub use self::restore::Unfinished;
 use self::{
     database::{Database, failed},
@@ -172,6 +174,10 @@ impl SqliteLedger {
     /// What this start has charged although its outcome is not known.
     pub fn unfinished(&self) -> Unfinished {
         self.unfinished
+    }
+
+    pub(crate) fn shelf(&self) -> Shelf {
+        Shelf::new(self.queue.clone())
     }
 
     /// What stands on `account`; `None` if nothing of the measure was reserved on it for the period. An

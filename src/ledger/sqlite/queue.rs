@@ -5,7 +5,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::super::{HoldId, Window, books::Place};
+use super::{
+    super::{HoldId, Window, books::Place},
+    errand::Errand,
+};
 use crate::lock;
 
 /// What is to be written.
@@ -19,6 +22,8 @@ pub(super) enum Job {
     Keep { id: HoldId, name: Box<str> },
     /// Somebody wants to know when all that came before is written.
     Tell(oneshot::Sender<()>),
+    /// Something else.
+    Errand(Box<dyn Errand>),
     /// Changes the connection, to make it fail.
     #[cfg(test)]
     Sql(&'static str),

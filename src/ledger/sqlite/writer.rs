@@ -68,10 +68,10 @@ impl Writer {
             let mut end = transaction.prepare_cached("DELETE FROM holds WHERE run = ?1 AND number = ?2")?;
             let mut keep =
                 transaction.prepare_cached("UPDATE holds SET kept_as = ?3 WHERE run = ?1 AND number = ?2")?;
-            for job in &self.batch {
+            for job in &mut self.batch {
                 match job {
                     Job::Hold { id, made, scopes, .. } => {
-                        hold.execute((signed(id.node), signed(id.number), made, scopes))?;
+                        hold.execute((signed(id.node), signed(id.number), *made, &*scopes))?;
                     }
                     // Without its hold it has been written already, and only the answer of the disk was lost.
                     Job::Settle { id, posts } => {
@@ -80,8 +80,9 @@ impl Writer {
                         }
                     }
                     Job::Keep { id, name } => {
-                        keep.execute((signed(id.node), signed(id.number), name))?;
+                        keep.execute((signed(id.node), signed(id.number), &**name))?;
                     }
+                    Job::Errand(errand) => errand.run(&transaction)?,
                     Job::Tell(_) => {}
                     #[cfg(test)]
                     Job::Sql(text) => transaction.execute_batch(text)?,
@@ -101,6 +102,7 @@ impl Writer {
                     let _ = written.send(Ok(()));
                 }
                 Job::Tell(sender) => drop(sender.send(())),
+                Job::Errand(errand) => errand.tell(None),
                 _ => {}
             }
         }
@@ -123,6 +125,7 @@ impl Writer {
                     let _ = written.send(Err(error.to_owned()));
                 }
                 Job::Settle { id, .. } if refused.contains(&id) => {}
+                Job::Errand(errand) => errand.tell(Some(error)),
                 #[cfg(test)]
                 Job::Sql(_) => {}
                 job => self.batch.push(job),
