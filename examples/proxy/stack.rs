@@ -1,4 +1,10 @@
-use std::{convert::Infallible, fs::OpenOptions, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fs::OpenOptions,
+    io,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use bartizan::{
     BoxError,
@@ -10,7 +16,7 @@ use bartizan::{
     config::{self, AuthMode, Away, Builder, Config, Records, Store},
     dialect::Dialects,
     directory::{Directory, MemoryDirectory, SqliteDirectory},
-    dispatch::Dispatch,
+    dispatch::{Dispatch, Table},
     drain::DrainLayer,
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
@@ -42,7 +48,6 @@ pub struct Gateway {
     keys: Arc<MemoryKeys>,
     settings: Arc<Settings>,
     labels: LabelsLayer,
-    builder: Builder,
     ledger: Arc<dyn Ledger>,
     /// The ledger, if it is one that has something to write at the end.
     file: Option<Arc<SqliteLedger>>,
@@ -53,33 +58,30 @@ pub struct Gateway {
 
 /// What a new configuration changes.
 pub struct Reloading {
-    pub dispatch: Dispatch,
     pub settings: Arc<Settings>,
-    pub labels: LabelsLayer,
-    pub builder: Builder,
     /// What can't be changed: whether keys are asked for at all.
     pub auth: AuthMode,
 }
 
 impl Gateway {
     pub async fn new(config: &Config) -> Result<Self, BoxError> {
-        let mut builder = Builder::default();
-        let dispatch = Dispatch::new(builder.table(config)?);
+        let dispatch = Dispatch::new(Table::default());
+        let labels = LabelsLayer::new(config.label_rules());
         let keys = Arc::new(MemoryKeys::default());
         let (ledger, file) = ledger(&config.store)?;
         let directory: Arc<dyn Directory> = match &file {
             Some(file) => Arc::new(SqliteDirectory::new(file)),
             None => Arc::new(MemoryDirectory::default()),
         };
-        let settings = Arc::new(Settings::open(config.clone(), directory, keys.clone()).await?);
+        let settings = Settings::open(config.clone(), directory, keys.clone()).await?;
+        let settings = Arc::new(settings.apply(apply(dispatch.clone(), labels.clone()))?);
         let (records, writer) = records(&config.log.records)?;
         Ok(Self {
             ready: Ready::default(),
             dispatch,
             keys,
             settings,
-            labels: LabelsLayer::new(config.label_rules()),
-            builder,
+            labels,
             ledger,
             file,
             drain: DrainLayer::new(MAX_DRAINED),
@@ -89,13 +91,7 @@ impl Gateway {
     }
 
     pub fn reloading(&self, config: &Config) -> Reloading {
-        Reloading {
-            dispatch: self.dispatch.clone(),
-            settings: self.settings.clone(),
-            labels: self.labels.clone(),
-            builder: self.builder.clone(),
-            auth: config.auth,
-        }
+        Reloading { settings: self.settings.clone(), auth: config.auth }
     }
 
     /// Puts in force what other nodes have set, until it is dropped.
@@ -185,6 +181,20 @@ impl Gateway {
                 other => tracing::error!(?other, "records are missing"),
             }
         }
+    }
+}
+
+/// Makes what requests go by of each configuration. The builder stays, because connections outlive it.
+fn apply(
+    dispatch: Dispatch,
+    labels: LabelsLayer,
+) -> impl Fn(&Config) -> Result<(), BoxError> + Send + Sync + 'static {
+    let builder = std::sync::Mutex::new(Builder::default());
+    move |config| {
+        let table = builder.lock().unwrap_or_else(PoisonError::into_inner).table(config)?;
+        dispatch.reload(table);
+        labels.replace(config.label_rules());
+        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ impl InForce {
             Section::Customers => config.customers.get(name).map(written),
             Section::Teams => config.teams.get(name).map(written),
             Section::Keys => self.key(name).map(key),
+            Section::Prices => config.prices.get(name).map(written),
         };
         let left_out = self.left_out(section, name);
         let fields = fields.or_else(|| self.stored(section, &left_out?.name));
@@ -32,7 +33,7 @@ impl InForce {
         if let Some(left_out) = left_out {
             entry["out_of_force"] = left_out.why.as_str().into();
         }
-        entry["source"] = if self.is_of_file(section, name) { "file" } else { "api" }.into();
+        entry["source"] = self.source(section, name).into();
         if let Some(document) = self.document(section, name) {
             entry["version"] = document.version.0.into();
             let changed = Timestamp::try_from(document.changed).ok();
@@ -54,6 +55,11 @@ impl InForce {
         ["team", "customer"]
             .iter()
             .all(|field| query.get(field).is_none_or(|wanted| stored[*field] == wanted))
+    }
+
+    /// Where an entry is set.
+    pub(super) fn source(&self, section: Section, name: &str) -> &'static str {
+        if self.is_of_file(section, name) { "file" } else { "api" }
     }
 
     /// Whether there is an entry of this name, in force or not.
@@ -100,6 +106,7 @@ fn names<'c>(config: &'c Config, section: Section, query: &Query) -> Vec<&'c str
     let is = |wanted: Option<&str>, has: Option<&str>| wanted.is_none() || wanted == has;
     match section {
         Section::Customers => config.customers.keys().map(String::as_str).collect(),
+        Section::Prices => config.prices.keys().map(String::as_str).collect(),
         Section::Teams => config
             .teams
             .iter()

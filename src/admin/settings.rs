@@ -1,10 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
-    BoxFuture, Error, Kind,
+    BoxError, BoxFuture, Error, Kind,
     auth::MemoryKeys,
     config::{Config, ConfigError, LeftOut, Place, Problem},
     directory::{Change, Directory, Document, Section, Snapshot},
@@ -24,12 +24,21 @@ const TRIES: usize = 20;
 /// Whatever changes, here or on another node, is put in force in the [`MemoryKeys`] that requests are
 /// checked with. A change that contradicts what else there is changes nothing. What was set before and is
 /// contradicted by the file, such as a key in a team that isn't there any more, is out of force, and told.
-#[derive(Debug)]
 pub struct Settings {
     directory: Arc<dyn Directory>,
     keys: Arc<MemoryKeys>,
+    apply: Option<Apply>,
     now: ArcSwap<InForce>,
     changing: Mutex<()>,
+}
+
+/// Puts in force what is not about keys.
+type Apply = Box<dyn Fn(&Config) -> Result<(), BoxError> + Send + Sync>;
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("directory", &self.directory).finish_non_exhaustive()
+    }
 }
 
 /// What is in force at one moment.
@@ -111,7 +120,22 @@ impl Settings {
             .map_err(|error| Error::new(Kind::Internal, error.to_string()).with_source(error))?;
         now.left_out.iter().for_each(warn);
         keys.replace(now.config.virtual_keys());
-        Ok(Self { directory, keys, now: ArcSwap::from_pointee(now), changing: Mutex::default() })
+        Ok(Self { directory, keys, apply: None, now: ArcSwap::from_pointee(now), changing: Mutex::default() })
+    }
+
+    /// Calls `apply` now, and whenever there is another file or another price, before it is in force: for the
+    /// routing table, and whatever else is made of the configuration. What it refuses is not put in force, so it
+    /// has to leave all as it was then.
+    ///
+    /// # Errors
+    ///
+    /// Those of `apply`.
+    pub fn apply(
+        self,
+        apply: impl Fn(&Config) -> Result<(), BoxError> + Send + Sync + 'static,
+    ) -> Result<Self, BoxError> {
+        apply(&self.config())?;
+        Ok(Self { apply: Some(Box::new(apply)), ..self })
     }
 
     /// The configuration that is in force.
@@ -127,7 +151,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// If it puts something out of force that was set besides; then nothing has changed.
+    /// If it puts something out of force that was set besides, or [can't be applied](Self::apply); then nothing
+    /// has changed.
     pub async fn replace(&self, file: Config) -> Result<(), ConfigError> {
         let _one = self.changing.lock().await;
         let now = self.now.load_full();
@@ -140,6 +165,10 @@ impl Settings {
         if !problems.is_empty() {
             return Err(ConfigError { file: "what was set by the API".to_owned(), problems });
         }
+        self.apply_to(&next).map_err(|error| ConfigError {
+            file: "the configuration".to_owned(),
+            problems: vec![Problem { place: Place::File, message: error.to_string() }],
+        })?;
         self.put(next);
         Ok(())
     }
@@ -182,9 +211,17 @@ impl Settings {
             let next = InForce::new(now.file.clone(), snapshot);
             let next = next.map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
             next.newly_left_out(&now).for_each(warn);
+            if next.config.prices != now.config.prices {
+                let wrong = |error: BoxError| Error::new(Kind::Internal, error.to_string());
+                self.apply_to(&next).map_err(wrong)?;
+            }
             self.put(next);
         }
         Ok(())
+    }
+
+    fn apply_to(&self, next: &InForce) -> Result<(), BoxError> {
+        self.apply.as_ref().map_or(Ok(()), |apply| apply(&next.config))
     }
 
     fn put(&self, next: InForce) {
@@ -376,6 +413,35 @@ mod tests {
         distant.away.store(0, Ordering::Relaxed);
         tokio::time::sleep(LONGEST + PATIENCE + LOOK).await;
         assert!(!knows(&keys));
+        following.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_price_is_applied_on_all_nodes_and_a_key_changes_nothing_of_it() {
+        let directory = Arc::default();
+        let node = async || {
+            let applied = Arc::new(AtomicU8::new(0));
+            let count = applied.clone();
+            let (settings, _) = node(&directory).await;
+            let settings = settings.apply(move |config| {
+                count.fetch_add(1, Ordering::Relaxed);
+                if config.prices.contains_key("bad/x") { Err("no such price".into()) } else { Ok(()) }
+            });
+            (Arc::new(settings.unwrap()), applied)
+        };
+        let ((one, at_one), (other, at_other)) = (node().await, node().await);
+        let following = tokio::spawn(other.clone().follow());
+
+        let price = Change::put(Section::Prices, "demo/x", r#"{"input":"1","output":"2"}"#);
+        one.change(|_| Ok(Some(price.clone()))).await.unwrap();
+        one.change(|_| Ok(Some(key("t")))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+
+        assert_eq!([&at_one, &at_other].map(|count| count.load(Ordering::Relaxed)), [2, 2]);
+        assert!(other.config().prices.contains_key("demo/x"));
+        let bad = file(&format!("{FILE}prices: {{ bad/x: {{ input: 1, output: 1 }} }}\n"));
+        assert!(one.replace(bad).await.unwrap_err().to_string().contains("no such price"));
+        assert!(!one.config().prices.contains_key("bad/x"));
         following.abort();
     }
 

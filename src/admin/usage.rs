@@ -43,6 +43,6 @@ impl Office {
     }
 
     fn scopes(&self, section: Section, name: &str) -> Result<Vec<Scope>, Error> {
-        self.settings.config().scopes(section, name).ok_or_else(|| unknown(section, name))
+        self.settings.config().scopes(Some(section), name).ok_or_else(|| unknown(section, name))
     }
 }

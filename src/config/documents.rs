@@ -108,16 +108,20 @@ impl Config {
                 self.keys.push(read::<Key>(content)?);
                 return Ok(format!("keys[{}]", self.keys.len() - 1));
             }
+            Section::Prices => {
+                self.prices.insert(name.to_owned(), read(content)?);
+            }
         }
         Ok(format!("{}.{}", document.section.as_str(), step(name)))
     }
 
-    /// Whether it has a customer, a team or a key of this name.
+    /// Whether it has a customer, a team, a key or a price of this name.
     pub fn has(&self, section: Section, name: &str) -> bool {
         match section {
             Section::Customers => self.customers.contains_key(name),
             Section::Teams => self.teams.contains_key(name),
             Section::Keys => self.keys.iter().any(|key| key.name == name),
+            Section::Prices => self.prices.contains_key(name),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     directory::Section,
     labels::Rules,
     ledger::Scope,
+    request_limit::Rate,
 };
 
 /// A virtual key: who may come in, and what for.
@@ -247,26 +248,50 @@ impl Config {
         keys
     }
 
-    /// The accounts of a customer, a team or a key; `None` if there is none of this name. The rates that are
-    /// kept in the process are not among them.
-    pub(crate) fn scopes(&self, section: Section, name: &str) -> Option<Vec<Scope>> {
-        let account = format!("{}:{name}", section.singular());
+    /// The accounts of a customer, a team or a key, or of the gateway; `None` if there is none of this name. The
+    /// rates that are kept in the process are not among them.
+    pub(crate) fn scopes(&self, section: Option<Section>, name: &str) -> Option<Vec<Scope>> {
+        let (budgets, limits) = self.held_to(section, name)?;
         let mut quotas = Quotas::default();
-        match section {
-            Section::Customers => {
-                let customer = self.customers.get(name)?;
-                quotas.add(&account, &customer.budget, &customer.limits);
-            }
-            Section::Teams => {
-                let team = self.teams.get(name)?;
-                quotas.add(&account, &team.budget, &team.limits);
-            }
-            Section::Keys => {
-                let key = self.keys.iter().find(|key| key.name == name)?;
-                quotas.add(&account, &key.budget, &key.limits);
-            }
-        }
+        quotas.add(&account(section, name), budgets, limits);
         Some(quotas.scopes)
+    }
+
+    /// The budgets of the same.
+    pub(crate) fn budgets(&self, section: Option<Section>, name: &str) -> Option<Vec<Scope>> {
+        let (budgets, _) = self.held_to(section, name)?;
+        let mut quotas = Quotas::default();
+        quotas.add(&account(section, name), budgets, &Limits::default());
+        quotas.scopes.retain(|scope| scope.quota.is_some());
+        Some(quotas.scopes)
+    }
+
+    /// The limits of the same; those of requests that are kept in the process apart.
+    pub(crate) fn limits(&self, section: Option<Section>, name: &str) -> Option<(Vec<Scope>, Vec<Rate>)> {
+        let (_, limits) = self.held_to(section, name)?;
+        let mut quotas = Quotas::default();
+        quotas.add(&account(section, name), &[], limits);
+        quotas.scopes.retain(|scope| scope.quota.is_some());
+        Some((quotas.scopes, quotas.rates.into_iter().map(|(_, rate)| rate).collect()))
+    }
+
+    fn held_to(&self, section: Option<Section>, name: &str) -> Option<(&[Budget], &Limits)> {
+        Some(match section {
+            None => (&*self.gateway.budget, &self.gateway.limits),
+            Some(Section::Customers) => {
+                let customer = self.customers.get(name)?;
+                (&*customer.budget, &customer.limits)
+            }
+            Some(Section::Teams) => {
+                let team = self.teams.get(name)?;
+                (&*team.budget, &team.limits)
+            }
+            Some(Section::Keys) => {
+                let key = self.keys.iter().find(|key| key.name == name)?;
+                (&*key.budget, &key.limits)
+            }
+            Some(Section::Prices) => return None,
+        })
     }
 
     /// What end users, sessions and tags are held to.
@@ -278,6 +303,11 @@ impl Config {
             None => labels.tag(tag, rules(labelled)),
         })
     }
+}
+
+/// As a ledger calls the account of an entry, or of the gateway.
+pub(crate) fn account(section: Option<Section>, name: &str) -> String {
+    section.map_or("gateway".to_owned(), |section| format!("{}:{name}", section.singular()))
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ mod model;
 mod money;
 mod place;
 mod price;
+mod prices;
 mod problem;
 mod provider;
 mod quotas;
@@ -83,7 +84,6 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::documents::{read, tidy};
 #[cfg(feature = "reload")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
 pub use self::watch::Watch;
@@ -104,6 +104,11 @@ pub use self::{
     server::{Log, LogFormat, Records, Server, Store},
     several::Several,
     units::{Backoff, RetryOn, Size, Unit, Written},
+};
+pub(crate) use self::{
+    documents::{read, tidy},
+    keys::account,
+    prices::{Listed, Source},
 };
 pub use crate::secret::Secret;
 

@@ -1,6 +1,6 @@
 //! What was set while the gateway runs: [`Directory`], the documents that its administrators have written.
 //!
-//! A [`Document`] is one customer, team or key, in the form in which a configuration has it. A directory
+//! A [`Document`] is one customer, team, key or price, in the form in which a configuration has it. A directory
 //! knows nothing of what is in it; whoever writes checks it first, against everything that is there. That
 //! is why there is one [`Revision`] for the whole directory: a change is made if nothing else has changed
 //! since the reader looked, so that no two administrators, on whatever nodes, make something between them
@@ -97,11 +97,13 @@ pub enum Section {
     Teams,
     /// The keys that clients may present.
     Keys,
+    /// What models cost, by `provider/model` or patterns of it.
+    Prices,
 }
 
 impl Section {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Customers, Self::Teams, Self::Keys];
+    pub const ALL: [Self; 4] = [Self::Customers, Self::Teams, Self::Keys, Self::Prices];
 
     /// As it is called in paths and in stores, and in a configuration.
     pub fn as_str(self) -> &'static str {
@@ -109,6 +111,7 @@ impl Section {
             Self::Customers => "customers",
             Self::Teams => "teams",
             Self::Keys => "keys",
+            Self::Prices => "prices",
         }
     }
 
@@ -118,6 +121,7 @@ impl Section {
             Self::Customers => "customer",
             Self::Teams => "team",
             Self::Keys => "key",
+            Self::Prices => "price",
         }
     }
 
