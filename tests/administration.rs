@@ -94,6 +94,8 @@ fn usage_and_the_owners_view_agree() {
     assert_eq!(*team, usage["usage"][0]);
     let (code, table) = run(&proxy, &["usage", "--team", "search"]);
     assert!(code == 0 && table.starts_with("ACCOUNT") && table.contains("team:search"), "{table}");
+    let (code, days) = run(&proxy, &["usage", "--team", "search", "--since", "7d"]);
+    assert!(code == 0 && days.starts_with("DAY") && days.contains("\ntotal       1 "), "{days}");
 }
 
 #[test]
@@ -145,7 +147,8 @@ fn an_error_says_what_to_do() {
         (&["keys", "disable", "nobody"][..], &proxy, "there is no key `nobody`"),
         (&["keys", "create", "--name", "a", "--team", "nobody"], &proxy, "team: unknown team `nobody`"),
         (&["keys", "create", "--name", "a", "--budget", "200/month"], &proxy, "such as 200usd/month"),
-        (&["usage"], &proxy, "--team"),
+        (&["usage", "--team", "a", "--key", "b"], &proxy, "cannot be used with"),
+        (&["usage", "--since", "yesterday"], &proxy, "since: expected a day such as 2026-11-01"),
         (&["keys", "list"], &without, "add `admin: { key: … }`"),
         (&["keys", "list", "--url", "http://127.0.0.1:1"], &proxy, "is the proxy running?"),
     ] {

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     dialect::Dialects,
     directory::{Directory, MemoryDirectory},
-    ledger::{Ledger, MemoryLedger},
+    ledger::{Amounts, Ledger, MemoryLedger},
     price::NanoUsd,
     render_errors::RenderErrorsLayer,
     testing::{MustBeReady, Script, Step, is_shared},
@@ -233,7 +233,11 @@ async fn what_is_wrong_is_said_with_its_place() {
         ("POST /admin/v1/teams", json!([]), "the body is not a JSON object"),
         ("GET /admin/v1/keys?limit=0", Value::Null, "limit: expected a number from 1 to 1000"),
         ("GET /admin/v1/keys?taem=x", Value::Null, "unknown parameter `taem`"),
-        ("GET /admin/v1/usage", Value::Null, "say whose usage"),
+        ("GET /admin/v1/usage?key=a&team=b", Value::Null, "say whose usage"),
+        ("GET /admin/v1/usage?tag=a", Value::Null, "tag: expected a tag such as feature=search"),
+        ("GET /admin/v1/usage?since=yesterday", Value::Null, "since: expected a day such as"),
+        ("GET /admin/v1/usage?since=401d", Value::Null, "since: is longer ago than the 400 days"),
+        ("GET /admin/v1/usage?since=1d&until=2d", Value::Null, "until: is before `since`"),
     ] {
         let (status, message) = gateway.refused(line, body).await;
         assert_eq!(status, 400, "{line} {message}");
@@ -455,4 +459,29 @@ async fn what_stands_on_budgets_and_limits_is_shown_of_all_or_some() {
     let row = &page["data"][0];
     assert_eq!([&row["scope"], &row["name"], &row["source"], &row["held"]], ["key", "app", "api", "0"]);
     assert_eq!(gateway.refused("GET /admin/v1/limits?scope=keys", Value::Null).await.0, 400);
+}
+
+#[tokio::test]
+async fn usage_of_past_days_is_told_of_what_is_gone_too() {
+    let gateway = Gateway::new(FILE).await;
+    let (_, made) = gateway.ask("POST /admin/v1/keys", json!({ "name": "app", "team": "filed" })).await;
+    let scopes = gateway.finds(&made["key"]).unwrap().scopes.clone();
+    let ticket = gateway.ledger.reserve(&scopes, NanoUsd::from_usd(3).into()).await.unwrap();
+    gateway.ledger.settle(ticket, Amounts { cost: NanoUsd::from_usd(2), input: 5, output: 6 });
+    gateway.ask("DELETE /admin/v1/keys/app", Value::Null).await;
+
+    for account in ["key=app&", "team=filed&", ""] {
+        let (status, usage) =
+            gateway.ask(&format!("GET /admin/v1/usage?{account}since=1d"), Value::Null).await;
+
+        let day = &usage["days"][0];
+        assert_eq!((status, &usage["until"]), (200, &day["day"]), "{account}");
+        assert_eq!([&day["requests"], &day["input"], &day["output"]], [1, 5, 6]);
+        assert_eq!(usage["total"], json!({ "requests": 1, "input": 5, "output": 6, "usd": "2" }));
+    }
+    let (_, before) = gateway.ask("GET /admin/v1/usage?key=app&since=9d&until=2d", Value::Null).await;
+    assert_eq!((&before["days"], &before["total"]["requests"]), (&json!([]), &json!(0)));
+    assert_eq!(gateway.ask("GET /admin/v1/usage?key=app", Value::Null).await.0, 404);
+    let (_, all) = gateway.ask("GET /admin/v1/usage", Value::Null).await;
+    assert_eq!(all["usage"][0]["account"], "gateway");
 }

@@ -12,10 +12,7 @@ use super::{
 use crate::{
     access::Pattern,
     auth::{KeyDigest, Providers, VirtualKey},
-    directory::Section,
     labels::Rules,
-    ledger::Scope,
-    request_limit::Rate,
 };
 
 /// A virtual key: who may come in, and what for.
@@ -248,52 +245,6 @@ impl Config {
         keys
     }
 
-    /// The accounts of a customer, a team or a key, or of the gateway; `None` if there is none of this name. The
-    /// rates that are kept in the process are not among them.
-    pub(crate) fn scopes(&self, section: Option<Section>, name: &str) -> Option<Vec<Scope>> {
-        let (budgets, limits) = self.held_to(section, name)?;
-        let mut quotas = Quotas::default();
-        quotas.add(&account(section, name), budgets, limits);
-        Some(quotas.scopes)
-    }
-
-    /// The budgets of the same.
-    pub(crate) fn budgets(&self, section: Option<Section>, name: &str) -> Option<Vec<Scope>> {
-        let (budgets, _) = self.held_to(section, name)?;
-        let mut quotas = Quotas::default();
-        quotas.add(&account(section, name), budgets, &Limits::default());
-        quotas.scopes.retain(|scope| scope.quota.is_some());
-        Some(quotas.scopes)
-    }
-
-    /// The limits of the same; those of requests that are kept in the process apart.
-    pub(crate) fn limits(&self, section: Option<Section>, name: &str) -> Option<(Vec<Scope>, Vec<Rate>)> {
-        let (_, limits) = self.held_to(section, name)?;
-        let mut quotas = Quotas::default();
-        quotas.add(&account(section, name), &[], limits);
-        quotas.scopes.retain(|scope| scope.quota.is_some());
-        Some((quotas.scopes, quotas.rates.into_iter().map(|(_, rate)| rate).collect()))
-    }
-
-    fn held_to(&self, section: Option<Section>, name: &str) -> Option<(&[Budget], &Limits)> {
-        Some(match section {
-            None => (&*self.gateway.budget, &self.gateway.limits),
-            Some(Section::Customers) => {
-                let customer = self.customers.get(name)?;
-                (&*customer.budget, &customer.limits)
-            }
-            Some(Section::Teams) => {
-                let team = self.teams.get(name)?;
-                (&*team.budget, &team.limits)
-            }
-            Some(Section::Keys) => {
-                let key = self.keys.iter().find(|key| key.name == name)?;
-                (&*key.budget, &key.limits)
-            }
-            Some(Section::Prices) => return None,
-        })
-    }
-
     /// What end users, sessions and tags are held to.
     pub fn label_rules(&self) -> Rules {
         let rules = |labelled: &Labelled| quotas::rules(&labelled.budget, &labelled.limits);
@@ -305,15 +256,13 @@ impl Config {
     }
 }
 
-/// As a ledger calls the account of an entry, or of the gateway.
-pub(crate) fn account(section: Option<Section>, name: &str) -> String {
-    section.map_or("gateway".to_owned(), |section| format!("{}:{name}", section.singular()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ledger::Quota, price::NanoUsd};
+    use crate::{
+        ledger::{Quota, Scope},
+        price::NanoUsd,
+    };
 
     fn read(text: &str) -> Config {
         Config::read(text, "f", &|_| None).unwrap()

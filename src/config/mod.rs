@@ -57,6 +57,7 @@ mod check;
 mod credentials;
 mod documents;
 mod environment;
+mod holder;
 mod interpolate;
 mod keys;
 mod kind;
@@ -107,7 +108,7 @@ pub use self::{
 };
 pub(crate) use self::{
     documents::{read, tidy},
-    keys::account,
+    holder::{Holder, account},
     prices::{Listed, Source},
 };
 pub use crate::secret::Secret;

@@ -14,7 +14,7 @@ use crate::{BoxError, Error, Kind};
 ///
 /// The window comes before the account, so that what is written is close together although the table
 /// keeps all windows that have passed.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE balances (
         period  TEXT NOT NULL,
@@ -57,6 +57,17 @@ const MIGRATIONS: [&str; 2] = [
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE revision (revision INTEGER NOT NULL) STRICT;
     INSERT INTO revision VALUES (0);
+",
+    "
+    CREATE TABLE days (
+        day      INTEGER NOT NULL,
+        account  TEXT NOT NULL,
+        requests INTEGER NOT NULL,
+        usd      INTEGER NOT NULL,
+        input    INTEGER NOT NULL,
+        output   INTEGER NOT NULL,
+        PRIMARY KEY (day, account)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 
