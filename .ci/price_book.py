@@ -19,7 +19,11 @@ FILM, RANKING, MODERATION = "video_generation", "rerank", "moderation"
 OTHER_MODES = {*IMAGES, SPEECH, HEARING, FILM, RANKING, MODERATION}
 # A price for one size or quality of a model that is listed by its own name.
 VARIANT = re.compile(r"(^|/)(\d+|max)-x-(\d+|max)/|-high-res$")
-RATES = ["input", "output", "cache_read", "cache_write", "cache_write_1h", "output_reasoning"]
+RATES = ["input", "output", "cache_read", "cache_write", "cache_write_1h", "output_reasoning",
+         "media_input", "media_cached", "media_output"]
+# What is read, kept and made beside text, by the names of the source.
+SOUND = ["input_audio", "cache_read_audio", "output_audio"]
+PICTURES = ["input_image_token", "cache_read_image_token", "output_image_token"]
 # Classes of service, by the names of `Tier`; a factor for speed is one as well.
 TIERS = {"batch": "batch", "flex": "flex", "priority": "priority", "ultrafast": "fast"}
 FEATURES = {
@@ -41,22 +45,16 @@ def units(model, prices):
     """What a model is paid for beside text: a name of `UnitRates` and a price in USD for each."""
     price, mode = model.get("price", {}), model.get("mode")
     if mode in MODES:
-        yield from media(price, "input_audio", "output_audio")
-        if "output_audio" not in price:
-            yield from media(price, "", "output_image_token")
         yield from tools(model, price, prices)
     elif mode in IMAGES:
         # Where the tokens of an image have a price, one for the image is the same money again.
-        if "output_image_token" in price:
-            yield from media(price, "input_image_token", "output_image_token")
-        elif "output_per_image" in price or "input_per_image" in price:
+        by_image = "output_image_token" not in price
+        if by_image and ("output_per_image" in price or "input_per_image" in price):
             yield "image", price.get("output_per_image") or price["input_per_image"]
     elif mode == SPEECH:
-        yield from media(price, "input_audio", "output_audio")
         if "output" not in price and "input_per_character" in price:
             yield "character", price["input_per_character"]
     elif mode == HEARING:
-        yield from media(price, "input_audio", "output_audio")
         if "output" not in price and "input_per_second" in price:
             yield "audio", price["input_per_second"]
     elif mode == RANKING and "input_per_query" in price:
@@ -76,16 +74,27 @@ def tools(model, price, prices):
         per_answer = "gemini" in name and model.get("web_search_billing_unit") != "per_query"
         always = provider == "perplexity" and "deep-research" not in name or "-search-preview" in name
         yield "request" if always else "grounding" if per_answer else "web_search", search
+    if "google_maps_grounding_per_query" in price:
+        yield "map_search", price["google_maps_grounding_per_query"]
     container = prices.get((provider, "container"), {}).get("code_interpreter_per_session")
     if container and "/v1/responses" in model.get("endpoints", []):
         yield "code_session", container
 
 
-def media(price, read, written):
-    if read in price:
-        yield "media_input", price[read]
-    if written in price:
-        yield "media_output", price[written]
+def with_media(model):
+    """The model with the names of `RATES` for what is read and made beside text, in each class of service."""
+    price, mode = model.get("price", {}), model.get("mode")
+    read, kept, made = PICTURES if mode in IMAGES else SOUND
+    if mode in IMAGES and made not in price:
+        return model
+    if mode in MODES and made not in price:
+        made = next((name for name in ("output_image_token", "output_video_token") if name in price), made)
+    names = {read: "media_input", kept: "media_cached", made: "media_output"}
+
+    def named(price):
+        return {**price, **{name: price[source] for source, name in names.items() if source in price}}
+
+    return {key: named(value) if key.startswith("price") else value for key, value in model.items()}
 
 
 def film(model, price, prices):
@@ -111,6 +120,11 @@ def rates(price):
     if "output" not in price:
         price["output"] = "0"  # embeddings have no output
     return [nanos_per_million(price[key]) if price.get(key) is not None else "" for key in RATES]
+
+
+def short(rates):
+    """The rates without what is empty at their end."""
+    return ",".join(rates).rstrip(",")
 
 
 def steps(model):
@@ -177,9 +191,9 @@ def is_complete(model, price, paid):
     if model["mode"] == MODERATION:
         return "input" in price
     if model["mode"] in IMAGES:
-        return "image" in paid or "media_output" in paid
+        return "image" in paid or "media_output" in price
     # Zero for everything means that what is paid for isn't listed.
-    by_token = "input" in price or "media_input" in paid
+    by_token = "input" in price or "media_input" in price
     is_priced = any(Decimal(price.get(key, "0")) for key in ("input", "output"))
     by_unit = any(Decimal(paid.get(unit, "0")) for unit in ("character", "audio", "search", "video"))
     return by_unit or (by_token and "output" in price and is_priced)
@@ -209,9 +223,12 @@ def missing_dialects(model):
 
 
 def line(model, sets, prices):
-    others = [f"{name}={','.join(rates(price))}" for name, price in scales(model)]
+    others = [f"{name}={short(rates(price))}" for name, price in scales(model)]
     if us := model.get("multipliers", {}).get("us"):
         others.append(f"us={int(Decimal(us) * 100)}")
+    # Each place outside of the usual one; where several are listed they cost the same.
+    if places := [factor for name, factor in model.items() if name.startswith("regional_")]:
+        others.append(f"region={int(max(map(Decimal, places)) * 100)}")
     facts = [model.get("max_input_tokens", ""), model.get("max_output_tokens", "")]
     flags = sets.setdefault((features(model, "supports"), features(model, "lacks")), len(sets))
     name = f"{model['provider']}/{model['model']}"
@@ -222,7 +239,7 @@ def line(model, sets, prices):
 
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
-        models = json.load(file, parse_float=str, parse_int=str)
+        models = [with_media(model) for model in json.load(file, parse_float=str, parse_int=str)]
     sets = {}
     prices = {(model["provider"], model["model"]): model.get("price", {}) for model in models}
     lines = sorted(line(model, sets, prices) for model in models if is_listed(model, prices))

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Tokens, Units, Work,
     payload::Head,
-    price::{Input, Price, likely_input, worst_case},
+    price::{Input, Price, worst_case},
     target::ModelFacts,
 };
 
@@ -105,7 +105,8 @@ fn is_none(number: &u64) -> bool {
 impl Requests {
     /// Adds a request.
     pub fn add(&mut self, head: &Head, body: &[u8]) {
-        let most = worst_case(head, &Input::of(body), &ModelFacts::default(), 0);
+        let reads = Input::of(body);
+        let most = worst_case(head, &reads, &ModelFacts::default(), 0);
         let Tokens { input, output, .. } = most.tokens;
         let Units { web_searches, code_sessions, media_input, .. } = most.units;
         self.searches = self.searches.saturating_add(web_searches);
@@ -113,7 +114,7 @@ impl Requests {
         self.media = self.media.saturating_add(media_input);
         self.lines += 1;
         self.input = self.input.saturating_add(input);
-        self.longest = self.longest.max(likely_input(body));
+        self.longest = self.longest.max(reads.likely());
         self.output = self.output.saturating_add(output);
         if head.max_output.is_none() {
             self.open = self.open.saturating_add(head.choices.max(1).into());

@@ -16,7 +16,7 @@ use crate::{
     labels::Labels,
     ledger::{Amounts, Standings},
     lock,
-    price::NanoUsd,
+    price::{Input, NanoUsd},
 };
 
 /// What is learnt about one client request while it is served.
@@ -55,10 +55,16 @@ pub struct Learnt {
     pub standings: Standings,
     /// The refusals of quotas that only watch.
     pub shadowed: Vec<Box<str>>,
+    /// How much the model is to read, as far as somebody wanted to know.
+    pub(crate) input: Option<Input>,
     /// The attempts so far, in order.
     pub attempts: Vec<Attempt>,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// The cap on the output that the gateway has set where the client has set none.
+    pub max_output: Option<u64>,
+    /// The cap that its output was lowered to, so that one request doesn't use more than it may.
+    pub lowered: Option<u64>,
     /// Why the client got no answer, or not all of it.
     pub failure: Option<Failure>,
     /// What was reserved for all attempts together; `None` if nobody keeps a budget.
@@ -91,7 +97,12 @@ pub struct Deadline(pub Instant);
 /// How many tokens of output the route expects of a request that doesn't say: an extension of requests
 /// without a cap, and of those about a [batch](crate::batch).
 #[derive(Clone, Copy, Debug)]
-pub struct AssumeOutput(pub u64);
+pub struct AssumeOutput {
+    /// How many.
+    pub tokens: u64,
+    /// Whether every provider is told that number as the cap; otherwise those are that have to be told one.
+    pub is_cap: bool,
+}
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,6 +26,9 @@ pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
 /// The fields of the request that the provider's dialect could not express, separated by commas.
 pub const LOST: HeaderName = HeaderName::from_static("x-bartizan-lost");
 
+/// The most tokens of output, where the gateway has set that and not the client.
+pub const MAX_OUTPUT: HeaderName = HeaderName::from_static("x-bartizan-max-output");
+
 /// `true` if the tokens in an answer are the gateway's estimate, because the provider doesn't say.
 pub const ESTIMATED: HeaderName = HeaderName::from_static("x-bartizan-estimated");
 
@@ -40,6 +43,11 @@ pub const TAGS: HeaderName = HeaderName::from_static("x-bartizan-tags");
 
 /// Set to `true` by a client that wants a refusal instead of a loss.
 pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");
+
+/// Whether the client wants a refusal instead of a loss.
+pub(crate) fn asks_for_strictness(headers: &HeaderMap) -> bool {
+    headers.get(STRICT).is_some_and(|value| value == "true")
+}
 
 /// Whether a body is JSON by its type.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {

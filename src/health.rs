@@ -3,7 +3,8 @@
 //! [`HealthLayer`] answers probes by itself and never asks a provider:
 //!
 //! - `/healthz`, `/livez` and `/health` with 200
-//! - `/readyz` with 200, or with 503 once [`Ready::drain`] was called
+//! - `/readyz` with 200, or with 503 once [`Ready::drain`] was called, or while something is away that is
+//!   [needed](HealthLayer::needs)
 //! - `/` with 200 and the name of the service, which Claude Code asks for before it begins
 //!
 //! Only `GET` and `HEAD` are answered; everything else goes inwards. It reads no headers, and needs
@@ -35,6 +36,7 @@
 //! ```
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -71,12 +73,34 @@ impl Ready {
 #[derive(Clone, Debug)]
 pub struct HealthLayer {
     ready: Ready,
+    needs: Vec<Need>,
+}
+
+/// Something without which requests are refused.
+#[derive(Clone)]
+struct Need {
+    away: &'static str,
+    is_there: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.away)
+    }
 }
 
 impl HealthLayer {
     /// Says of `/readyz` what `ready` says.
     pub fn new(ready: Ready) -> Self {
-        Self { ready }
+        Self { ready, needs: Vec::new() }
+    }
+
+    /// Lets `/readyz` say no while `is_there` does, with the status `away`, such as `store_away`.
+    /// `is_there` is asked for each probe and must not wait.
+    #[must_use]
+    pub fn needs(mut self, away: &'static str, is_there: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.needs.push(Need { away, is_there: Arc::new(is_there) });
+        self
     }
 }
 
@@ -84,7 +108,7 @@ impl<S> Layer<S> for HealthLayer {
     type Service = Health<S>;
 
     fn layer(&self, inner: S) -> Health<S> {
-        Health { inner, ready: self.ready.clone() }
+        Health { inner, settings: self.clone() }
     }
 }
 
@@ -92,7 +116,7 @@ impl<S> Layer<S> for HealthLayer {
 #[derive(Clone, Debug)]
 pub struct Health<S> {
     inner: S,
-    ready: Ready,
+    settings: HealthLayer,
 }
 
 impl<S, B, R> Service<Request<B>> for Health<S>
@@ -117,15 +141,29 @@ where
 }
 
 impl<S> Health<S> {
-    fn answer(&self, path: &str) -> Option<(StatusCode, &'static str)> {
-        const OK: &str = r#"{"status":"ok"}"#;
+    fn answer(&self, path: &str) -> Option<(StatusCode, Bytes)> {
+        const OK: Bytes = Bytes::from_static(br#"{"status":"ok"}"#);
         Some(match path {
             "/healthz" | "/livez" | "/health" => (StatusCode::OK, OK),
-            "/readyz" if self.ready.is_ready() => (StatusCode::OK, OK),
-            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#),
-            "/" => (StatusCode::OK, r#"{"service":"bartizan"}"#),
+            "/readyz" => match self.settings.obstacle() {
+                None => (StatusCode::OK, OK),
+                Some(status) => {
+                    (StatusCode::SERVICE_UNAVAILABLE, format!(r#"{{"status":"{status}"}}"#).into())
+                }
+            },
+            "/" => (StatusCode::OK, Bytes::from_static(br#"{"service":"bartizan"}"#)),
             _ => return None,
         })
+    }
+}
+
+impl HealthLayer {
+    /// Why the gateway wants no more requests.
+    fn obstacle(&self) -> Option<&'static str> {
+        if !self.ready.is_ready() {
+            return Some("draining");
+        }
+        self.needs.iter().find(|need| !(need.is_there)()).map(|need| need.away)
     }
 }
 
@@ -140,9 +178,13 @@ mod tests {
     use crate::testing::{MustBeReady, Script, Step, is_shared};
 
     async fn ask(ready: &Ready, method: Method, path: &str) -> (u16, String) {
+        send(HealthLayer::new(ready.clone()), method, path).await
+    }
+
+    async fn send(layer: HealthLayer, method: Method, path: &str) -> (u16, String) {
         let inner =
             async |_: Request<()>| Ok::<_, Infallible>(Response::new(Script::new([Step::Data("inner")])));
-        let service = HealthLayer::new(ready.clone()).layer(MustBeReady::new(inner));
+        let service = layer.layer(MustBeReady::new(inner));
         is_shared(&service);
         let req = Request::builder().method(method).uri(path).body(()).unwrap();
         let answer = service.oneshot(req).await.unwrap();
@@ -163,6 +205,22 @@ mod tests {
         for path in ["/healthz", "/livez", "/health"] {
             assert_eq!(ask(&ready, Method::GET, path).await, (200, r#"{"status":"ok"}"#.into()));
         }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_is_not_ready_while_something_is_away_that_it_needs() {
+        let is_there = Arc::new(AtomicBool::new(true));
+        let asked = is_there.clone();
+        let layer = HealthLayer::new(Ready::default())
+            .needs("never_away", || true)
+            .needs("store_away", move || asked.load(Ordering::Relaxed));
+        assert_eq!(send(layer.clone(), Method::GET, "/readyz").await.0, 200);
+
+        is_there.store(false, Ordering::Relaxed);
+
+        let away = (503, r#"{"status":"store_away"}"#.into());
+        assert_eq!(send(layer.clone(), Method::GET, "/readyz").await, away);
+        assert_eq!(send(layer, Method::GET, "/healthz").await.0, 200);
     }
 
     #[tokio::test]

@@ -100,7 +100,7 @@
 //! | [`IngestLayer`] | reads the body once, within limits, and looks into it | POST, JSON or a form, a known path | the body [`Payload`]; [`InvalidRequest`](Kind::InvalidRequest), [`TooLarge`](Kind::TooLarge), … |
 //! | [`AccessLayer`] | which models a key may ask for | the caller, the payload | [`Forbidden`](Kind::Forbidden) |
 //! | [`LabelsLayer`] | reads end user, session and tags, and lets their quotas be charged too | the caller, the payload | scopes of the caller; [`InvalidRequest`](Kind::InvalidRequest) |
-//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited) |
+//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited), [`TooExpensive`](Kind::TooExpensive) |
 //! | [`Dispatch`] | asks the targets of a route, again or one after the other | the payload | `x-bartizan-*`; [`NoRoute`](Kind::NoRoute) |
 //!
 //! Around one target:
@@ -108,6 +108,7 @@
 //! | | what it does | what it needs | what it makes, or refuses with |
 //! |---|---|---|---|
 //! | [`InFlightLayer`] | bounds what one provider is sent | nothing | [`Overloaded`](Kind::Overloaded), so the next target is asked |
+//! | [`ProviderBudgetLayer`] | holds the worst case of an attempt on the provider's own accounts | the payload | [`Billing`](Kind::Billing), [`RateLimited`](Kind::RateLimited), so the next target is asked |
 //! | [`TranslateLayer`] | speaks the provider's dialect inwards, the client's outwards | the payload | what was lost; in strict mode [`InvalidRequest`](Kind::InvalidRequest) |
 //! | [`OwnIdsLayer`] | seals the ids of what a provider keeps with the client's key | the caller, the payload | ids that lead back to the target |
 //! | [`FirstEventLayer`] | holds an answer back until it has content | the payload | [`Timeout`](Kind::Timeout), errors inside of a success |
@@ -158,16 +159,17 @@
 //! | `vertex` | credentials of Google Cloud, in [`sign`] |
 //! | `bedrock` | signatures of AWS, in [`sign`] |
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
+//! | `redis` | `ledger::RedisLedger` and `directory::RedisDirectory`, in which many gateways share budgets, limits and keys |
 //! | `reload` | watches that file, and SIGHUP |
 //! | `sqlite` | a ledger in a file, so that budgets survive the process: SQLite, bundled |
-//! | `proxy` | what the example `proxy` needs: `config`, `reload` and `sqlite` |
+//! | `proxy` | what the example `proxy` needs: `config`, `reload`, `redis` and `sqlite` |
 //! | `full` | everything above |
 //! | `test-util` | the suites that stores have to pass |
 //!
 //! # What is not here
 //!
-//! Caches of answers, and stores that several processes share: budgets and limits are those of one
-//! process. Files are stored for [batches](batch) only, and what is stored at a provider can't be listed.
+//! Caches of answers. Files are stored for [batches](batch) only, and what is stored at a provider can't be
+//! listed.
 //!
 //! [`AboutKeyLayer`]: about_key::AboutKeyLayer
 //! [`AccessLayer`]: access::AccessLayer
@@ -183,6 +185,7 @@
 //! [`MeterLayer`]: meter::MeterLayer
 //! [`ModelsLayer`]: models::ModelsLayer
 //! [`OwnIdsLayer`]: own_ids::OwnIdsLayer
+//! [`ProviderBudgetLayer`]: provider_budget::ProviderBudgetLayer
 //! [`RecordLayer`]: record::RecordLayer
 //! [`RenderErrorsLayer`]: render_errors::RenderErrorsLayer
 //! [`RequestLimitLayer`]: request_limit::RequestLimitLayer
@@ -232,6 +235,7 @@ pub mod payload;
 mod percent;
 pub mod preset;
 pub mod price;
+pub mod provider_budget;
 pub mod record;
 pub mod render_errors;
 pub mod request_limit;

@@ -13,7 +13,13 @@ use http::{HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{Work, batch::Batch, dialect::Dialect, exchange::Exchange, price::Tier};
+use crate::{
+    Work,
+    batch::Batch,
+    dialect::Dialect,
+    exchange::Exchange,
+    price::{Input, Tier},
+};
 
 /// What the gateway reads from a request without decoding all of it.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +53,8 @@ pub struct Head {
     pub tier: Option<Tier>,
     /// The most searches of the web that the provider may make for the request.
     pub searches: u64,
+    /// The most searches of maps that it may make.
+    pub map_searches: u64,
     /// The most containers to run code in that the provider may be paid for.
     pub code_sessions: u64,
     /// Whether the provider reads more for the model than what stands in the request: the web, files,
@@ -128,6 +136,7 @@ pub struct Payload {
     head: Arc<Head>,
     model: Option<ModelName>,
     source: Bytes,
+    /// What the source asks a model to read, once somebody has looked.
     edits: Vec<Edit>,
     /// How many pieces were yielded.
     yielded: usize,
@@ -170,7 +179,19 @@ impl Payload {
         // What was found in the old bytes is not there in the new ones.
         let found = Head { model_at: None, usage_at: None, ..(*self.head).clone() };
         let head = Head { user_at: None, metadata_at: None, ..found };
-        Self { dialect, head: Arc::new(head), source, edits: Vec::new(), ..self }
+        Self { dialect, ..self }.rewritten(head, source)
+    }
+
+    /// The same request with other bytes in the same dialect, where `head` was read from `source`.
+    pub(crate) fn rewritten(self, head: Head, source: Bytes) -> Self {
+        Self { head: Arc::new(head), source, edits: Vec::new(), ..self }
+    }
+
+    /// The same request with another cap on its output in its head; the bytes stay as they are.
+    #[must_use]
+    pub(crate) fn with_max_output(mut self, most: u64) -> Self {
+        Arc::make_mut(&mut self.head).max_output = Some(most);
+        self
     }
 
     /// The same request with the wish for a stream in its head; the bytes are left to the dialect.
@@ -208,6 +229,15 @@ impl Payload {
     /// The bytes as the client sent them, or as translation made them, without later edits.
     pub fn source(&self) -> &Bytes {
         &self.source
+    }
+
+    /// What a model has to read of it, in whatever dialect: looked for when it is first asked for, and not
+    /// where the head says what is used.
+    pub(crate) fn input(&self) -> Input {
+        if self.head.work.is_some() {
+            return Input::default();
+        }
+        self.exchange.learn(|learnt| *learnt.input.get_or_insert_with(|| Input::of(&self.source)))
     }
 
     /// The bytes with all edits in place.

@@ -12,6 +12,8 @@ pub struct Units {
     /// The part of the [input tokens](Tokens::input) that is images or sound, where that has a price of
     /// its own.
     pub media_input: u64,
+    /// The part of `media_input` that was read from the provider's cache.
+    pub media_cached: u64,
     /// The part of the [output tokens](Tokens::output) that is images or sound.
     pub media_output: u64,
     /// Images that are made, or, for film, that it is made of.
@@ -20,6 +22,8 @@ pub struct Units {
     pub searches: u64,
     /// Searches of the web that a model has made.
     pub web_searches: u64,
+    /// Searches of maps that a model has made.
+    pub map_searches: u64,
     /// Containers that a model has run code in.
     pub code_sessions: u64,
     /// Characters of a text that is read aloud.
@@ -53,10 +57,12 @@ impl Add for Units {
     fn add(self, other: Self) -> Self {
         Self {
             media_input: self.media_input.saturating_add(other.media_input),
+            media_cached: self.media_cached.saturating_add(other.media_cached),
             media_output: self.media_output.saturating_add(other.media_output),
             images: self.images.saturating_add(other.images),
             searches: self.searches.saturating_add(other.searches),
             web_searches: self.web_searches.saturating_add(other.web_searches),
+            map_searches: self.map_searches.saturating_add(other.map_searches),
             code_sessions: self.code_sessions.saturating_add(other.code_sessions),
             characters: self.characters.saturating_add(other.characters),
             audio: self.audio.saturating_add(other.audio),

@@ -35,6 +35,7 @@ pub fn greeting(
     }
     let _ = match &config.store {
         Store::Sqlite(file) => writeln!(text, "  budgets        {}", file.display()),
+        Store::Redis(redis) => writeln!(text, "  budgets        in redis, under {{{}}}", redis.prefix),
         _ => writeln!(text, "  budgets        in memory, they begin anew with this process"),
     };
     let key = match (config.auth, made) {

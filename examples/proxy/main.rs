@@ -11,6 +11,7 @@ mod reload;
 mod serve;
 mod stack;
 mod start;
+mod store;
 
 use std::{io::Write, process::ExitCode, time::Duration};
 

@@ -116,8 +116,7 @@ fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(200)
         .keep_alive_interval(Duration::from_secs(30))
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(100);
+        .max_pending_accept_reset_streams(20);
     builder
 }
 

@@ -12,17 +12,16 @@ use bartizan::{
     access::AccessLayer,
     admin::{AdminLayer, Settings},
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
-    budget::{self, BudgetLayer},
-    config::{self, AuthMode, Away, Builder, Config, Records, Store},
+    budget::BudgetLayer,
+    config::{AuthMode, Away, Builder, Config, Records},
     dialect::Dialects,
-    directory::{Directory, MemoryDirectory, SqliteDirectory},
     dispatch::{Dispatch, Table},
     drain::DrainLayer,
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
     labels::LabelsLayer,
-    ledger::{Ledger, MemoryLedger, SqliteLedger},
+    ledger::Ledger,
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
     render_errors::RenderErrorsLayer,
@@ -32,6 +31,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::{sync::Mutex, task::JoinHandle};
 use tower::{Service, ServiceBuilder};
+
+use super::store::Budgets;
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
@@ -49,8 +50,7 @@ pub struct Gateway {
     settings: Arc<Settings>,
     labels: LabelsLayer,
     ledger: Arc<dyn Ledger>,
-    /// The ledger, if it is one that has something to write at the end.
-    file: Option<Arc<SqliteLedger>>,
+    budgets: Budgets,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -65,16 +65,13 @@ pub struct Reloading {
 
 impl Gateway {
     pub async fn new(config: &Config) -> Result<Self, BoxError> {
+        let budgets = Budgets::open(config).await?;
         let dispatch = Dispatch::new(Table::default());
         let labels = LabelsLayer::new(config.label_rules());
         let keys = Arc::new(MemoryKeys::default());
-        let (ledger, file) = ledger(&config.store)?;
-        let directory: Arc<dyn Directory> = match &file {
-            Some(file) => Arc::new(SqliteDirectory::new(file)),
-            None => Arc::new(MemoryDirectory::default()),
-        };
-        let settings = Settings::open(config.clone(), directory, keys.clone()).await?;
-        let settings = Arc::new(settings.apply(apply(dispatch.clone(), labels.clone()))?);
+        let builder = Builder::default().ledger(budgets.ledger());
+        let settings = settings(config, &budgets, &keys).await?;
+        let settings = Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone()))?);
         let (records, writer) = records(&config.log.records)?;
         Ok(Self {
             ready: Ready::default(),
@@ -82,8 +79,8 @@ impl Gateway {
             keys,
             settings,
             labels,
-            ledger,
-            file,
+            ledger: budgets.ledger(),
+            budgets,
             drain: DrainLayer::new(MAX_DRAINED),
             records,
             writer: Mutex::new(writer),
@@ -118,20 +115,14 @@ impl Gateway {
             _ => AuthLayer::new(self.keys.clone()),
         };
         let budget = BudgetLayer::new(self.ledger.clone(), Arc::new(self.dispatch.clone()))
-            .unknown_price(match config.unknown_price {
-                config::UnknownPrice::Allow => budget::UnknownPrice::Allow,
-                _ => budget::UnknownPrice::Refuse,
-            })
-            .store_away(match config.store_away.budgets {
-                Away::Allow => budget::StoreAway::Allow,
-                Away::Refuse => budget::StoreAway::Refuse,
-            });
+            .unknown_price(config.unknown_price.into())
+            .store_away(config.store_away.budgets.into());
         ServiceBuilder::new()
             // Outside of everything, so that an answer which is read on for a client that has left is
             // charged and recorded as if the client were there.
             .layer(self.drain.clone())
             // Probes need no key, and leave no record.
-            .layer(HealthLayer::new(self.ready.clone()))
+            .layer(self.health(config))
             // Sees every outcome, also what is refused further in.
             .layer(RecordLayer::new(self.records.clone()))
             // Outside of all that fails, inside of the record, which has to know the status.
@@ -163,16 +154,25 @@ impl Gateway {
             .service(self.dispatch.clone())
     }
 
+    fn health(&self, config: &Config) -> HealthLayer {
+        let health = HealthLayer::new(self.ready.clone());
+        match (&self.budgets, config.store_away.budgets) {
+            // Other nodes may still reach it.
+            (Budgets::Redis(redis, _), Away::Refuse) => {
+                let redis = redis.clone();
+                health.needs("store_away", move || !redis.is_away())
+            }
+            _ => health,
+        }
+    }
+
     /// Waits for what was begun for clients that have left, for what was spent to be written, and for the
     /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, file, .. } = self;
-        if let Some(file) = file
-            && !matches!(tokio::time::timeout(PATIENCE, file.written()).await, Ok(Ok(())))
-        {
-            tracing::error!("what was spent last is charged as it was held, at the next start");
-        }
+        let Self { records, writer, budgets, ledger, .. } = self;
+        drop(ledger);
+        budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.
         drop(records);
         if let Some(writer) = writer.into_inner() {
@@ -184,32 +184,28 @@ impl Gateway {
     }
 }
 
+/// What is set while the gateway runs, beside the budgets.
+async fn settings(config: &Config, budgets: &Budgets, keys: &Arc<MemoryKeys>) -> Result<Settings, BoxError> {
+    let (config, directory, keys) = (config.clone(), budgets.directory(), keys.clone());
+    Ok(match budgets {
+        Budgets::Redis(redis, _) if redis.is_away() => Settings::without(config, directory, keys)?,
+        _ => Settings::open(config, directory, keys).await?,
+    })
+}
+
 /// Makes what requests go by of each configuration. The builder stays, because connections outlive it.
 fn apply(
+    builder: Builder,
     dispatch: Dispatch,
     labels: LabelsLayer,
 ) -> impl Fn(&Config) -> Result<(), BoxError> + Send + Sync + 'static {
-    let builder = std::sync::Mutex::new(Builder::default());
+    let builder = std::sync::Mutex::new(builder);
     move |config| {
         let table = builder.lock().unwrap_or_else(PoisonError::into_inner).table(config)?;
         dispatch.reload(table);
         labels.replace(config.label_rules());
         Ok(())
     }
-}
-
-/// Where budgets are kept, and the same again if it is a file.
-type Kept = (Arc<dyn Ledger>, Option<Arc<SqliteLedger>>);
-
-fn ledger(store: &Store) -> Result<Kept, BoxError> {
-    Ok(match store {
-        Store::Sqlite(path) => {
-            let file = SqliteLedger::open(path).map_err(|error| format!("store.sqlite: {error}"))?;
-            let file = Arc::new(file);
-            (file.clone(), Some(file))
-        }
-        _ => (Arc::new(MemoryLedger::default()), None),
-    })
 }
 
 #[derive(Debug)]

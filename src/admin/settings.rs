@@ -119,8 +119,12 @@ impl Settings {
         let now = InForce::new(file, snapshot)
             .map_err(|error| Error::new(Kind::Internal, error.to_string()).with_source(error))?;
         now.left_out.iter().for_each(warn);
+        Ok(Self::of(now, directory, keys))
+    }
+
+    fn of(now: InForce, directory: Arc<dyn Directory>, keys: Arc<MemoryKeys>) -> Self {
         keys.replace(now.config.virtual_keys());
-        Ok(Self { directory, keys, apply: None, now: ArcSwap::from_pointee(now), changing: Mutex::default() })
+        Self { directory, keys, apply: None, now: ArcSwap::from_pointee(now), changing: Mutex::default() }
     }
 
     /// Calls `apply` now, and whenever there is another file or another price, before it is in force: for the
@@ -136,6 +140,21 @@ impl Settings {
     ) -> Result<Self, BoxError> {
         apply(&self.config())?;
         Ok(Self { apply: Some(Box::new(apply)), ..self })
+    }
+
+    /// Puts `file` in force, and leaves what is in `directory`, which can't be asked now, to
+    /// [`follow`](Self::follow).
+    ///
+    /// # Errors
+    ///
+    /// If the file contradicts itself.
+    pub fn without(
+        file: Config,
+        directory: Arc<dyn Directory>,
+        keys: Arc<MemoryKeys>,
+    ) -> Result<Self, ConfigError> {
+        let now = InForce::new(file, Snapshot::default())?;
+        Ok(Self::of(now, directory, keys))
     }
 
     /// The configuration that is in force.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use http::Uri;
+
 use super::{Provider, ProviderKind, place::is_inference};
 use crate::{BoxError, percent, upstream::Address};
 
@@ -77,6 +79,19 @@ fn azure(base: &str, version: Option<&str>) -> Result<Address, BoxError> {
     })
 }
 
+/// Whether the provider is asked in one place only, for which some charge more.
+pub(super) fn is_regional(provider: &Provider) -> bool {
+    match provider.kind {
+        ProviderKind::Vertex => provider.location.as_deref().is_some_and(|location| location != "global"),
+        ProviderKind::OpenAi => {
+            let host =
+                base_url(provider).parse::<Uri>().ok().and_then(|url| Some(url.host()?.to_lowercase()));
+            host.is_some_and(|host| host.ends_with(".api.openai.com"))
+        }
+        _ => false,
+    }
+}
+
 fn vertex_base(location: &str) -> String {
     match location {
         "global" => "https://aiplatform.googleapis.com/v1".to_owned(),
@@ -121,6 +136,24 @@ mod tests {
         assert_eq!(url(&azure), format!("{models}2024-05-01-preview"));
         azure.api_version = Some("2025-05-01".to_owned());
         assert_eq!(url(&azure), format!("{models}2025-05-01"));
+    }
+
+    #[test]
+    fn some_addresses_are_of_one_place_only() {
+        let mut vertex = Provider::new(ProviderKind::Vertex);
+        let mut openai = Provider::new(ProviderKind::OpenAi);
+        assert!(!is_regional(&vertex) && !is_regional(&openai));
+
+        for (location, is_one) in [("global", false), ("eu", true), ("us-east5", true)] {
+            vertex.location = Some(location.to_owned());
+            assert_eq!(is_regional(&vertex), is_one, "{location}");
+        }
+        for (host, is_one) in
+            [("api.openai.com", false), ("EU.api.openai.com", true), ("eu.example.org", false)]
+        {
+            openai.base_url = Some(format!("https://{host}/v1"));
+            assert_eq!(is_regional(&openai), is_one, "{host}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     address::{address, base_url},
     credentials::credential,
     place::place,
-    prices::{Prices, list_name},
+    prices::{Prices, in_region, list_name},
     resolve::Models,
 };
 use crate::{
@@ -28,10 +28,12 @@ use crate::{
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
+    ledger::{Ledger, MemoryLedger, Scope},
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
-    preset::{Deviations, OPENAI},
+    preset::{COMPATIBLE, Deviations, OPENAI},
     price::{Listing, Price, ReportedCost},
+    provider_budget::ProviderBudgetLayer,
     sign::SignLayer,
     translate::TranslateLayer,
     upstream::{Address, HttpClient, Upstream},
@@ -46,9 +48,16 @@ pub struct Builder {
     clients: HashMap<Pool, HttpClient>,
     in_flight: HashMap<(String, usize), InFlightLayer>,
     secret: OwnSecret,
+    ledger: Option<Arc<dyn Ledger>>,
 }
 
 impl Builder {
+    /// Sets where the budgets and limits of providers are kept; in memory, if it isn't said.
+    #[must_use]
+    pub fn ledger(self, ledger: Arc<dyn Ledger>) -> Self {
+        Self { ledger: Some(ledger), ..self }
+    }
+
     /// The routes of `config`: one for each of its models, and `provider/model` for all others.
     ///
     /// # Errors
@@ -95,8 +104,10 @@ impl Builder {
             sign: sign(provider, address.as_ref())?,
             address,
             in_flight: in_flight.clone(),
-            secret: secret(provider).unwrap_or(self.secret.0),
+            secret: secret(provider, config).unwrap_or(self.secret.0),
             prices: prices.clone(),
+            scopes: config.provider_scopes(name, provider),
+            ledger: self.ledger.get_or_insert_with(|| Arc::new(MemoryLedger::default())).clone(),
             own_prices: provider.prices.iter().map(|(model, price)| (model.clone(), price.into())).collect(),
         })
     }
@@ -122,9 +133,10 @@ impl fmt::Debug for OwnSecret {
 }
 
 /// What replicas with the same configuration have in common, and clients don't know.
-fn secret(provider: &Provider) -> Option<[u8; 32]> {
+fn secret(provider: &Provider, config: &Config) -> Option<[u8; 32]> {
     let credentials = provider.credentials.as_ref();
-    let secret = provider.api_key.as_ref().or_else(|| credentials?.client_secret.as_ref())?;
+    let own = || provider.api_key.as_ref().or_else(|| credentials?.client_secret.as_ref());
+    let secret = config.server.secret.as_ref().or_else(own)?;
     Some(Sha256::digest(secret.expose()).into())
 }
 
@@ -196,7 +208,11 @@ fn route(
             .map_err(|error| wrong(&error.to_string()))
     };
     let candidates = model.targets.iter().enumerate().map(candidate).collect::<Result<Vec<_>, _>>()?;
-    Ok(settings(Route::new(name, candidates), model, config))
+    let route = settings(Route::new(name, candidates), model, config);
+    Ok(match &model.per_request {
+        Some(per_request) => route.ceiling(per_request.ceiling(&format!("model:{name}"))),
+        None => route,
+    })
 }
 
 /// What a model says of its route, and what the defaults say where it doesn't.
@@ -218,6 +234,7 @@ pub(super) fn settings(route: Route, model: &Model, config: &Config) -> Route {
         .total(model.timeouts.or(&defaults.timeouts).total())
         .drain(model.on_disconnect.unwrap_or(defaults.on_disconnect) == super::OnDisconnect::Drain)
         .assume_output(model.assume_output.unwrap_or(defaults.assume_output).get())
+        .cap_output(model.assume_output.is_some())
 }
 
 /// Everything that the stacks of one provider share.
@@ -234,6 +251,9 @@ pub(super) struct Stack {
     in_flight: InFlightLayer,
     prices: Arc<Prices>,
     own_prices: BTreeMap<String, Price>,
+    /// What all that is asked there is charged to.
+    scopes: Vec<Scope>,
+    ledger: Arc<dyn Ledger>,
     /// What nobody knows outside of the gateway.
     secret: [u8; 32],
 }
@@ -260,9 +280,15 @@ impl Stack {
             .strict(settings.strict.unwrap_or(config.server.strict))
             .always_streams(self.provider.stream == Streaming::Always)
             .deviations(place.deviations);
+        let budget =
+            ProviderBudgetLayer::new(self.ledger.clone(), target.clone(), self.scopes.iter().cloned())
+                .unknown_price(config.unknown_price.into())
+                .store_away(config.store_away.budgets.into());
         let stack = ServiceBuilder::new()
             // Full is an error, so that the route can go on to the next target.
             .layer(self.in_flight.clone())
+            // Outside of what is sent: where the provider's budget is used up, nothing is.
+            .layer(budget)
             // Sees all errors that are made of the provider's words, which may quote the credential.
             .layer(self.sign.scrub())
             // Further in are the provider's ids, further out the client's.
@@ -286,6 +312,7 @@ impl Stack {
     fn target(&self, model: &str, known_as: Option<&str>) -> Arc<Target> {
         let Listing { price, facts, .. } = self.prices.of(&self.name, self.kind, model, known_as);
         let price = self.own_prices.get(model).cloned().or(price).or_else(|| self.prices.unknown.clone());
+        let price = in_region(&self.provider, price);
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
             _ => facts,
@@ -342,6 +369,7 @@ pub(super) fn deviations(kind: ProviderKind) -> Deviations {
     match kind {
         ProviderKind::Preset(preset) => preset.deviations,
         ProviderKind::OpenAi | ProviderKind::Azure => OPENAI,
+        ProviderKind::OpenAiCompatible => COMPATIBLE,
         _ => Deviations::new("", &[]),
     }
 }
@@ -368,15 +396,18 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_that_of_the_provider() {
-        let mut provider = Provider::new(ProviderKind::OpenAi);
-        assert_eq!(secret(&provider), None);
+    fn a_secret_is_that_of_the_gateway_or_of_the_provider() {
+        let (mut provider, mut config) = (Provider::new(ProviderKind::OpenAi), Config::default());
+        assert_eq!(secret(&provider, &config), None);
 
         provider.api_key = Some(crate::secret::Secret::new("a"));
-        let one = secret(&provider).unwrap();
+        let one = secret(&provider, &config).unwrap();
         provider.api_key = Some(crate::secret::Secret::new("b"));
+        let other = secret(&provider, &config).unwrap();
+        config.server.secret = Some(crate::secret::Secret::new("a"));
 
-        assert_ne!(one, secret(&provider).unwrap());
+        assert_ne!(one, other);
+        assert_eq!(secret(&provider, &config), Some(one));
         assert_ne!(OwnSecret::default().0, OwnSecret::default().0);
     }
 

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Target, UsdPrice,
+    AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice,
+    per_request,
     problem::{Problem, unknown},
     quotas,
 };
@@ -20,6 +21,8 @@ impl Config {
         self.check_teams(&mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
+            let path = format!("providers.{}", step(name));
+            quotas::check(&path, &provider.budget, &provider.limits, &mut problems);
             check_prices(&format!("providers.{}.prices", step(name)), &provider.prices, &mut problems);
         }
         for (name, model) in &self.models {
@@ -31,15 +34,18 @@ impl Config {
             problems.push(Problem::at(format!("prices.{}", step(pattern)), message));
         }
         check_prices("prices", &self.prices, &mut problems);
+        if let Store::Redis(redis) = &self.store {
+            redis.check(&mut problems);
+        }
         problems
     }
 
     fn check_keys(&self, problems: &mut Vec<Problem>) {
-        if let Some(key) = &self.admin.key
-            && key.expose().chars().count() < SHORTEST_KEY
-        {
-            let message = format!("has fewer than {SHORTEST_KEY} characters and could be guessed");
-            problems.push(Problem::at("admin.key", message));
+        for (path, secret) in [("admin.key", &self.admin.key), ("server.secret", &self.server.secret)] {
+            if secret.as_ref().is_some_and(is_short) {
+                let message = format!("has fewer than {SHORTEST_KEY} characters and could be guessed");
+                problems.push(Problem::at(path, message));
+            }
         }
         if self.auth == AuthMode::Keys && self.keys.is_empty() && self.admin.key.is_none() {
             let message = "there are no keys, so nobody can come in; add one, or set `auth: open`";
@@ -60,6 +66,7 @@ impl Config {
                 problems.push(Problem::at(format!("{path}.customer"), message));
             }
             quotas::check(&path, &key.budget, &key.limits, problems);
+            per_request::check(&path, key.per_request.as_ref(), problems);
             if let Some(first) = names.insert(&key.name, index) {
                 problems
                     .push(Problem::at(format!("{path}.name"), format!("is the name of keys[{first}] too")));
@@ -80,9 +87,12 @@ impl Config {
                 problems.push(Problem::at(format!("{path}.customer"), message));
             }
             quotas::check(&path, &team.budget, &team.limits, problems);
+            per_request::check(&path, team.per_request.as_ref(), problems);
         }
         for (name, customer) in &self.customers {
-            quotas::check(&format!("customers.{}", step(name)), &customer.budget, &customer.limits, problems);
+            let path = format!("customers.{}", step(name));
+            quotas::check(&path, &customer.budget, &customer.limits, problems);
+            per_request::check(&path, customer.per_request.as_ref(), problems);
         }
         let labelled = [("users".to_owned(), &self.users), ("sessions".to_owned(), &self.sessions)];
         let tags = self.tags.iter().map(|(tag, labelled)| (format!("tags.{}", step(tag)), labelled));
@@ -90,6 +100,7 @@ impl Config {
             quotas::check(&path, &labelled.budget, &labelled.limits, problems);
         }
         quotas::check("gateway", &self.gateway.budget, &self.gateway.limits, problems);
+        per_request::check("gateway", self.gateway.per_request.as_ref(), problems);
     }
 
     fn check_model(&self, name: &str, model: &Model, problems: &mut Vec<Problem>) {
@@ -111,6 +122,7 @@ impl Config {
             }
         }
         check_retry(&path, &model.retry, problems);
+        per_request::check(&path, model.per_request.as_ref(), problems);
     }
 
     fn wrong_target(&self, target: &Target) -> Option<String> {
@@ -122,6 +134,10 @@ impl Config {
     }
 }
 
+fn is_short(secret: &Secret) -> bool {
+    secret.expose().chars().count() < SHORTEST_KEY
+}
+
 fn check_key(path: &str, key: &Key, problems: &mut Vec<Problem>) {
     let mut wrong =
         |field: &str, message: String| problems.push(Problem::at(format!("{path}{field}"), message));
@@ -131,7 +147,7 @@ fn check_key(path: &str, key: &Key, problems: &mut Vec<Problem>) {
     match (&key.key, &key.sha256) {
         (None, None) => wrong("", "has neither `key` nor `sha256`".to_owned()),
         (Some(_), Some(_)) => wrong("", "has both `key` and `sha256`; one is enough".to_owned()),
-        (Some(key), None) if key.expose().chars().count() < SHORTEST_KEY => {
+        (Some(key), None) if is_short(key) => {
             let advice = "make one with `openssl rand -hex 24`";
             wrong(".key", format!("has fewer than {SHORTEST_KEY} characters and could be guessed; {advice}"));
         }

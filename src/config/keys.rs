@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Budget, Config, Limits, Secret, Several,
+    Budget, Config, Limits, PerRequest, Provider, Secret, Several,
     quotas::{self, Quotas},
     units::Written,
 };
@@ -13,6 +13,7 @@ use crate::{
     access::Pattern,
     auth::{KeyDigest, Providers, VirtualKey},
     labels::Rules,
+    ledger::{Scope, Zone},
 };
 
 /// A virtual key: who may come in, and what for.
@@ -54,6 +55,9 @@ pub struct Key {
     /// What it may spend: one budget or several.
     #[serde(default)]
     pub budget: Several<Budget>,
+    /// What one request may use at the most.
+    #[serde(default)]
+    pub per_request: Option<PerRequest>,
     /// The tags that its requests have to say in `x-bartizan-tags` or in their metadata.
     #[serde(default)]
     pub required_tags: Vec<String>,
@@ -96,6 +100,8 @@ pub struct Team {
     pub limits: Limits,
     /// What all keys of the team may spend together.
     pub budget: Several<Budget>,
+    /// What one request of the team may use at the most.
+    pub per_request: Option<PerRequest>,
 }
 
 /// An organisation whose teams and keys share budgets and limits.
@@ -107,6 +113,8 @@ pub struct Customer {
     pub limits: Limits,
     /// What all keys of the customer may spend together.
     pub budget: Several<Budget>,
+    /// What one request of the customer may use at the most.
+    pub per_request: Option<PerRequest>,
 }
 
 /// The gateway as a whole.
@@ -118,6 +126,8 @@ pub struct Gateway {
     pub limits: Limits,
     /// What all keys may spend together.
     pub budget: Several<Budget>,
+    /// What one request may use at the most.
+    pub per_request: Option<PerRequest>,
 }
 
 /// What each end user, each session or each value of a tag is held to.
@@ -158,6 +168,7 @@ impl Key {
             deny_providers: Vec::new(),
             limits: Limits::default(),
             budget: Several::default(),
+            per_request: None,
             required_tags: Vec::new(),
             expires: None,
             disabled: false,
@@ -193,17 +204,24 @@ impl Key {
 
     /// What its requests are held to, the narrowest first.
     fn quotas(&self, config: &Config) -> Quotas {
-        let mut quotas = Quotas::default();
-        quotas.add(&format!("key:{}", self.name), &self.budget, &self.limits);
+        let mut quotas = Quotas::of(config);
+        let account = format!("key:{}", self.name);
+        quotas.add(&account, &self.budget, &self.limits);
+        quotas.bound(&account, self.per_request.as_ref());
         if let Some(name) = &self.team {
             let team = config.teams.get(name).cloned().unwrap_or_default();
-            quotas.add(&format!("team:{name}"), &team.budget, &team.limits);
+            let account = format!("team:{name}");
+            quotas.add(&account, &team.budget, &team.limits);
+            quotas.bound(&account, team.per_request.as_ref());
         }
         if let Some(name) = self.customer(config) {
             let customer = config.customers.get(name).cloned().unwrap_or_default();
-            quotas.add(&format!("customer:{name}"), &customer.budget, &customer.limits);
+            let account = format!("customer:{name}");
+            quotas.add(&account, &customer.budget, &customer.limits);
+            quotas.bound(&account, customer.per_request.as_ref());
         }
         quotas.add("gateway", &config.gateway.budget, &config.gateway.limits);
+        quotas.bound("gateway", config.gateway.per_request.as_ref());
         quotas
     }
 
@@ -217,8 +235,8 @@ impl Key {
             allow: self.providers.as_deref().map(patterns),
             deny: patterns(&self.deny_providers),
         };
-        let Quotas { rates, scopes } = self.quotas(config);
-        (key.rates, key.scopes) = (rates, scopes);
+        let Quotas { rates, scopes, ceilings, .. } = self.quotas(config);
+        (key.rates, key.scopes, key.ceilings) = (rates, scopes, ceilings);
         key.required_tags = self.required_tags.iter().map(|name| name.as_str().into()).collect();
         key.expires = self.expires.map(|at| *at);
         key.disabled = self.disabled;
@@ -245,9 +263,19 @@ impl Config {
         keys
     }
 
+    /// The accounts of a provider, if it is held to anything.
+    pub(crate) fn provider_scopes(&self, name: &str, provider: &Provider) -> Vec<Scope> {
+        quotas::scopes(&format!("provider:{name}"), &provider.budget, &provider.limits, self.zone())
+    }
+
+    /// Where days begin, if nothing else is said.
+    pub(super) fn zone(&self) -> Option<Zone> {
+        self.timezone.map(|zone| *zone)
+    }
+
     /// What end users, sessions and tags are held to.
     pub fn label_rules(&self) -> Rules {
-        let rules = |labelled: &Labelled| quotas::rules(&labelled.budget, &labelled.limits);
+        let rules = |labelled: &Labelled| quotas::rules(&labelled.budget, &labelled.limits, self.zone());
         let labels = Rules::default().users(rules(&self.users)).sessions(rules(&self.sessions));
         self.tags.iter().fold(labels, |labels, (tag, labelled)| match tag.split_once('=') {
             Some((name, value)) => labels.tag_value(name, value, rules(labelled)),
@@ -260,7 +288,7 @@ impl Config {
 mod tests {
     use super::*;
     use crate::{
-        ledger::{Quota, Scope},
+        ledger::{Measure, Period, Quota},
         price::NanoUsd,
     };
 
@@ -337,6 +365,46 @@ mod tests {
         );
         let is_for = |index: usize, model| key.scopes[index].is_for(model);
         assert_eq!([is_for(3, "gpt-4o"), is_for(3, "claude"), is_for(0, "claude")], [true, false, true]);
+    }
+
+    #[test]
+    fn rates_are_asked_of_the_ledger_too_where_it_is_shared() {
+        let config = read(
+            "store: { redis: redis://host }\n\
+             users: { limits: { requests: 5/minute } }\n\
+             keys: [ { name: a, key: 0123456789abcdef, limits: { requests: [ 9/minute, 7/day ] } } ]\n",
+        );
+
+        let (_, key) = &config.virtual_keys()[0];
+
+        let quotas: Vec<_> = key.scopes.iter().filter_map(|scope| scope.quota).collect();
+        let requests = |limit, period| Quota::new(Measure::Requests, limit, period);
+        assert_eq!(quotas, [requests(9, Period::Minute), requests(7, Period::Day)]);
+        assert_eq!(key.rates.len(), 1);
+    }
+
+    #[test]
+    fn days_begin_in_the_zone_of_the_configuration_or_of_the_quota() {
+        let config = read(
+            "timezone: Europe/Berlin\n\
+             auth: open\n\
+             users: { budget: { usd: 1, per: week } }\n\
+             keys:\n  \
+             - name: a\n    \
+               key: 0123456789abcdef\n    \
+               budget: [ { usd: 1, per: day }, { usd: 9, per: day in Asia/Tokyo }, { usd: 99, per: 30d } ]\n    \
+               limits: { tokens: 1k/day in UTC }\n",
+        );
+
+        let (_, key) = &config.virtual_keys()[0];
+        let of_users = config.label_rules();
+
+        let periods: Vec<_> =
+            key.scopes.iter().filter_map(|scope| Some(scope.quota?.period.to_string())).collect();
+        assert_eq!(periods, ["day in Europe/Berlin", "day in Asia/Tokyo", "30d", "day in UTC"]);
+        assert!(format!("{of_users:?}").contains("Week, Europe/Berlin"), "{of_users:?}");
+        let error = Config::read("auth: open\ntimezone: Berlin", "f", &|_| None).unwrap_err().to_string();
+        assert!(error.contains("expected a time zone"), "{error}");
     }
 
     #[test]

@@ -63,6 +63,7 @@ mod keys;
 mod kind;
 mod model;
 mod money;
+mod per_request;
 mod place;
 mod price;
 mod prices;
@@ -74,6 +75,7 @@ mod resolve;
 mod schema;
 mod server;
 mod several;
+mod store;
 mod suggest;
 mod units;
 mod variables;
@@ -97,13 +99,15 @@ pub use self::{
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
+    per_request::{OnExcess, PerRequest},
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
     problem::{ConfigError, Place, Problem},
     provider::{Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
-    server::{Log, LogFormat, Records, Server, Store},
+    server::{Log, LogFormat, Records, Server},
     several::Several,
+    store::{Redis, Store},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
 pub(crate) use self::{
@@ -111,6 +115,7 @@ pub(crate) use self::{
     holder::{Holder, account},
     prices::{Listed, Source},
 };
+use crate::ledger::Zone;
 pub use crate::secret::Secret;
 
 /// A configuration that uses most of what there is.
@@ -144,6 +149,9 @@ pub struct Config {
     pub store: Store,
     /// What happens while a store can't be asked.
     pub store_away: StoreAway,
+    /// The time zone in which days, weeks, months, quarters and years of budgets and limits begin, such as
+    /// `Europe/Berlin`; UTC if it isn't given.
+    pub timezone: Option<Written<Zone>>,
     /// The gateway as a whole.
     pub gateway: Gateway,
     /// Organisations whose teams and keys share budgets and limits, by the customer's name.

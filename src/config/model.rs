@@ -6,7 +6,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Backoff, RetryOn, Written};
+use super::{
+    PerRequest,
+    units::{Backoff, RetryOn, Written},
+};
 use crate::price::ASSUMED_OUTPUT;
 
 /// A name that clients may ask for, and who answers.
@@ -29,10 +32,14 @@ pub struct Model {
     /// What becomes of the answer when the client leaves; `defaults.on_disconnect` if it isn't given.
     #[serde(default)]
     pub on_disconnect: Option<OnDisconnect>,
-    /// How many tokens of output are reserved for a request that sets no limit, and sent as the limit to
-    /// Claude, which has to have one; `defaults.assume_output` if it isn't given.
+    /// How many tokens of output a request may have that sets no limit: that many are reserved, and every
+    /// provider is told that limit. If it isn't given, `defaults.assume_output` is reserved, only Claude is told a
+    /// limit, which has to have one, and others may write more.
     #[serde(default)]
     pub assume_output: Option<NonZeroU64>,
+    /// What one request may use at the most.
+    #[serde(default)]
+    pub per_request: Option<PerRequest>,
 }
 
 /// One model at one provider.
@@ -77,7 +84,8 @@ pub struct Defaults {
     pub timeouts: Timeouts,
     /// What becomes of the answer when the client leaves.
     pub on_disconnect: OnDisconnect,
-    /// How many tokens of output are reserved for a request that sets no limit.
+    /// How many tokens of output are reserved for a request that sets no limit; a limit to all providers is only
+    /// what a model says itself.
     pub assume_output: NonZeroU64,
 }
 

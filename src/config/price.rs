@@ -36,6 +36,9 @@ pub struct UsdPrice {
     /// list gives it.
     #[serde(default)]
     pub media_input: Option<Usd>,
+    /// Such input read from the provider's cache; like `cached_input` if neither this nor the list gives it.
+    #[serde(default)]
+    pub media_cached: Option<Usd>,
     /// Output that is sound or images; like `output` if neither this nor the list gives it.
     #[serde(default)]
     pub media_output: Option<Usd>,
@@ -49,6 +52,11 @@ pub struct UsdPrice {
     /// tokens; 100 if neither this nor the list gives it.
     #[serde(default)]
     pub percent_in_us: Option<u32>,
+    /// What a request costs at a provider that is asked in one place only (`vertex` with a location other than
+    /// `global`, `openai` at an address such as `eu.api.openai.com`), in percent of the usual rates of tokens; 100
+    /// if neither this nor the list gives it.
+    #[serde(default)]
+    pub percent_in_region: Option<u32>,
     /// A request, whatever is in it.
     #[serde(default)]
     pub per_request: Option<Usd>,
@@ -73,6 +81,9 @@ pub struct UsdPrice {
     /// An answer for which the provider has searched the web, however often.
     #[serde(default)]
     pub per_grounded_answer: Option<Usd>,
+    /// A search of maps that the provider makes for the model.
+    #[serde(default)]
+    pub per_map_search: Option<Usd>,
     /// A container that the provider runs code in.
     #[serde(default)]
     pub per_code_session: Option<Usd>,
@@ -101,6 +112,15 @@ pub struct UsdRates {
     /// Output spent on reasoning.
     #[serde(default)]
     pub reasoning: Option<Usd>,
+    /// Input that is sound or images.
+    #[serde(default)]
+    pub media_input: Option<Usd>,
+    /// Such input read from the provider's cache.
+    #[serde(default)]
+    pub media_cached: Option<Usd>,
+    /// Output that is sound or images.
+    #[serde(default)]
+    pub media_output: Option<Usd>,
 }
 
 /// Other rates for the whole request when its input has more tokens than a number.
@@ -174,6 +194,9 @@ impl UsdPrice {
             cache_write_1h: usd(self.cache_write_1h).unwrap_or(cache_write),
             output,
             reasoning: usd(self.reasoning).unwrap_or(output),
+            media_input: usd(self.media_input),
+            media_cached: usd(self.media_cached),
+            media_output: usd(self.media_output),
         }
     }
 
@@ -181,8 +204,6 @@ impl UsdPrice {
         // Prices of single things, for a million of them.
         let each = |given: Option<Usd>| NanoUsd(given.map_or(0, |usd| usd.0.saturating_mul(1_000_000)));
         UnitRates {
-            media_input: self.media_input.map(|usd| *usd),
-            media_output: self.media_output.map(|usd| *usd),
             request: each(self.per_request),
             image: each(self.per_image),
             audio: each(self.per_audio_second),
@@ -191,6 +212,7 @@ impl UsdPrice {
             search: each(self.per_search),
             web_search: self.per_web_search.map(|_| each(self.per_web_search)),
             grounding: self.per_grounded_answer.map(|_| each(self.per_grounded_answer)),
+            map_search: self.per_map_search.map(|_| each(self.per_map_search)),
             code_session: self.per_code_session.map(|_| each(self.per_code_session)),
         }
     }
@@ -209,6 +231,7 @@ impl From<&UsdPrice> for Price {
         written.scale = scale(rates, &price.above);
         written.tiers = tiers.collect();
         written.percent_in_us = price.percent_in_us;
+        written.percent_in_region = price.percent_in_region;
         written.unasked = if priority.is_some() { Tier::Priority } else { Tier::Standard };
         written
     }
@@ -221,21 +244,21 @@ impl From<&Price> for UsdPrice {
         let each =
             |million: NanoUsd| Some(Written::new(NanoUsd(million.0 / 1_000_000))).filter(|_| million.0 > 0);
         let usd = |given: NanoUsd| Some(Written::new(given)).filter(|_| given.0 > 0);
-        let UsdRates { input, output, cached_input, cache_write, cache_write_1h, reasoning } =
-            UsdRates::beside(rates, &Rates::flat(rates.input, rates.output), true);
+        let usual = UsdRates::beside(rates, &Rates::flat(rates.input, rates.output), true);
         let tier = |wanted| {
             let (_, scale) = price.tiers.iter().find(|(tier, _)| *tier == wanted)?;
             Some(UsdTier { rates: UsdRates::beside(&scale.rates, rates, false), above: steps(scale) })
         };
         Self {
-            input,
-            output,
-            cached_input,
-            cache_write,
-            cache_write_1h,
-            reasoning,
-            media_input: units.media_input.map(Written::new),
-            media_output: units.media_output.map(Written::new),
+            input: usual.input,
+            output: usual.output,
+            cached_input: usual.cached_input,
+            cache_write: usual.cache_write,
+            cache_write_1h: usual.cache_write_1h,
+            reasoning: usual.reasoning,
+            media_input: usual.media_input,
+            media_cached: usual.media_cached,
+            media_output: usual.media_output,
             above: steps(&price.scale),
             tiers: UsdTiers {
                 batch: tier(Tier::Batch),
@@ -244,6 +267,7 @@ impl From<&Price> for UsdPrice {
                 fast: tier(Tier::Fast),
             },
             percent_in_us: price.percent_in_us,
+            percent_in_region: price.percent_in_region,
             per_request: each(units.request),
             per_image: each(units.image),
             per_audio_second: each(units.audio),
@@ -252,6 +276,7 @@ impl From<&Price> for UsdPrice {
             per_search: each(units.search),
             per_web_search: units.web_search.and_then(each),
             per_grounded_answer: units.grounding.and_then(each),
+            per_map_search: units.map_search.and_then(each),
             per_code_session: units.code_session.and_then(each),
         }
     }
@@ -270,6 +295,7 @@ impl UsdRates {
     fn beside(rates: &Rates, base: &Rates, always: bool) -> Self {
         let other = |own: NanoUsd, base: NanoUsd| Some(Written::new(own)).filter(|_| own != base);
         let usual = |own: NanoUsd, base: NanoUsd| Some(Written::new(own)).filter(|_| always || own != base);
+        let media = |own: Option<NanoUsd>, base| own.filter(|_| own != base).map(Written::new);
         Self {
             input: usual(rates.input, base.input),
             output: usual(rates.output, base.output),
@@ -277,6 +303,9 @@ impl UsdRates {
             cache_write: other(rates.cache_write, base.cache_write),
             cache_write_1h: other(rates.cache_write_1h, base.cache_write_1h),
             reasoning: other(rates.reasoning, base.reasoning),
+            media_input: media(rates.media_input, base.media_input),
+            media_cached: media(rates.media_cached, base.media_cached),
+            media_output: media(rates.media_output, base.media_output),
         }
     }
 
@@ -290,6 +319,9 @@ impl UsdRates {
             cache_write_1h: or(self.cache_write_1h, base.cache_write_1h),
             output: or(self.output, base.output),
             reasoning: or(self.reasoning, base.reasoning),
+            media_input: self.media_input.map(|usd| *usd).or(base.media_input),
+            media_cached: self.media_cached.map(|usd| *usd).or(base.media_cached),
+            media_output: self.media_output.map(|usd| *usd).or(base.media_output),
         }
     }
 }
@@ -340,12 +372,13 @@ mod tests {
         );
         assert_eq!(cost("{ per_search: 0.002 }", none, Units { searches: 3, ..nothing }), "0.006");
         let text = "{ input: 1, output: 2, media_input: 10, media_output: 20, per_request: 0.005, \
-                    per_web_search: 0.01, per_grounded_answer: 0.035, per_code_session: 0.03 }";
+                    per_web_search: 0.01, per_grounded_answer: 0.035, per_code_session: 0.03, per_map_search: 0.025 }";
         let tokens = Tokens { input: 1_000_000, output: 1_000_000, ..none };
         assert_eq!(cost(text, tokens, nothing), "3.005");
-        let used = Units { web_searches: 2, code_sessions: 1, media_input: 1_000_000, ..nothing };
-        // 10 + 2, and 0.005 + 0.02 + 0.035 + 0.03
-        assert_eq!(cost(text, tokens, used), "12.09");
+        let used =
+            Units { web_searches: 2, code_sessions: 1, map_searches: 2, media_input: 1_000_000, ..nothing };
+        // 10 + 2, and 0.005 + 0.02 + 0.035 + 0.03 + 0.05
+        assert_eq!(cost(text, tokens, used), "12.14");
     }
 
     #[test]
@@ -368,12 +401,29 @@ mod tests {
     fn a_price_is_told_as_it_is_written() {
         for text in [
             "{ input: 3, output: 15, cached_input: 0.3, cache_write_1h: 6, per_web_search: 0.01, per_request: 1, \
-             above: [ { tokens: 1000, rates: { input: 6 } } ], percent_in_us: 110, \
-             tiers: { flex: { rates: { input: 9 }, above: [ { tokens: 1000, rates: { output: 50 } } ] } } }",
+             media_input: 4, above: [ { tokens: 1000, rates: { input: 6 } } ], percent_in_us: 110, \
+             tiers: { flex: { rates: { input: 9, media_input: 8 }, \
+             above: [ { tokens: 1000, rates: { output: 50 } } ] } } }",
             "{ input: 0, output: 0, per_image: 0.04, per_million_characters: 15, per_video_second: 0.3 }",
         ] {
             assert_eq!(UsdPrice::from(&Price::from(&read(text))), read(text));
         }
+    }
+
+    #[test]
+    fn sound_has_a_price_in_each_class_of_service() {
+        let text = "{ input: 1, output: 2, media_input: 4, media_cached: 0.5, \
+                    tiers: { priority: { rates: { media_input: 8 } } } }";
+        let cost = |tier| {
+            let tokens = Tokens { input: 1_000_000, cached: 500_000, ..Tokens::default() };
+            cost(
+                text,
+                tokens,
+                Units { tier, media_input: 1_000_000, media_cached: 500_000, ..Units::default() },
+            )
+        };
+
+        assert_eq!([Tier::Standard, Tier::Flex, Tier::Priority].map(cost), ["2.25", "2.25", "4.25"]);
     }
 
     #[test]

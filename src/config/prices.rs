@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::{Config, ProviderKind, UnknownPrice, place::names_at_vertex};
+use super::{Config, Provider, ProviderKind, UnknownPrice, address::is_regional, place::names_at_vertex};
 use crate::{
     access::Pattern,
     price::{Listing, Price, PriceBook},
@@ -77,6 +77,11 @@ pub(super) fn list_name(kind: ProviderKind) -> Option<&'static str> {
     }
 }
 
+/// What a price is where the provider is.
+pub(super) fn in_region(provider: &Provider, price: Option<Price>) -> Option<Price> {
+    price.map(|price| if is_regional(provider) { price.in_region() } else { price })
+}
+
 /// What a model costs, and who says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -133,7 +138,7 @@ impl Config {
         let (provider_name, model) = name.split_once('/')?;
         let provider = self.providers.get(provider_name)?;
         if let Some(own) = provider.prices.get(model) {
-            return Some(Listed { price: Some(own.into()), source: Source::Provider });
+            return Some(Listed { price: in_region(provider, Some(own.into())), source: Source::Provider });
         }
         let Listing { price, set_for, .. } =
             prices.of(provider_name, provider.kind, model, self.known_as(name));
@@ -143,7 +148,7 @@ impl Config {
             (None, _) if prices.unknown.is_some() => Source::Ceiling,
             (None, _) => Source::Nobody,
         };
-        Some(Listed { price: price.or_else(|| prices.unknown.clone()), source })
+        Some(Listed { price: in_region(provider, price.or_else(|| prices.unknown.clone())), source })
     }
 
     /// What a target of the configuration says of `provider/model`.

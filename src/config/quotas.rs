@@ -4,13 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Problem, Several,
+    Config, PerRequest, Problem, Several,
     units::{Unit, Written},
 };
 use crate::{
     access::Pattern,
+    budget::Ceiling,
     labels::Rule,
-    ledger::{Measure, Period, Quota, Scope},
+    ledger::{Measure, Period, Quota, Scope, Zone},
     price::NanoUsd,
     request_limit::Rate,
 };
@@ -26,7 +27,8 @@ pub struct Budget {
     /// The most tokens that may be used in one period, input and output together.
     #[serde(default)]
     pub tokens: Option<Written<Count>>,
-    /// When it begins anew, by the calendar in UTC; or a time that looks back, such as 30d.
+    /// When it begins anew, by the calendar in the time zone of the configuration or of its own, such as
+    /// `month in Europe/Berlin`; or a time that looks back, such as 30d.
     pub per: Written<Period>,
     /// Whether it only counts and reports, and refuses nothing.
     #[serde(default)]
@@ -145,13 +147,27 @@ impl Budget {
 /// What the requests of one account are held to.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
+    /// Where days begin, if nothing else is said.
+    zone: Option<Zone>,
     /// Rates that are checked before the body is read.
     pub(super) rates: Vec<(Arc<str>, Rate)>,
-    /// Everything else.
+    /// What is asked of the ledger.
     pub(super) scopes: Vec<Scope>,
+    /// What one request may use.
+    pub(super) ceilings: Vec<Ceiling>,
+    /// Whether other gateways count on the same accounts.
+    is_shared: bool,
 }
 
 impl Quotas {
+    pub(super) fn of(config: &Config) -> Self {
+        Self { is_shared: config.store.is_shared(), ..Self::in_zone(config.zone()) }
+    }
+
+    fn in_zone(zone: Option<Zone>) -> Self {
+        Self { zone, ..Self::default() }
+    }
+
     pub(super) fn add(&mut self, account: &str, budgets: &[Budget], limits: &Limits) {
         let account: Arc<str> = account.into();
         let budgets: Vec<_> = budgets.iter().filter_map(Budget::quota).collect();
@@ -166,12 +182,19 @@ impl Quotas {
         }
     }
 
+    pub(super) fn bound(&mut self, account: &str, per_request: Option<&PerRequest>) {
+        self.ceilings.extend(per_request.map(|per_request| per_request.ceiling(account)));
+    }
+
     fn limit(&mut self, account: &Arc<str>, models: Option<&Pattern>, limits: &Limits) {
         for requests in limits.requests.iter() {
-            match rate(requests).filter(|_| models.is_none() && !limits.shadow) {
-                Some(rate) => self.rates.push((account.clone(), rate)),
-                None => self.scope(account, models, [quota(Measure::Requests, requests, limits)]),
+            let rate = rate(requests).filter(|_| models.is_none() && !limits.shadow);
+            // Where the ledger is shared it judges for all gateways; what the process counts by itself spares
+            // it what is surely too much, and holds while it is away.
+            if rate.is_none() || self.is_shared {
+                self.scope(account, models, [quota(Measure::Requests, requests, limits)]);
             }
+            self.rates.extend(rate.map(|rate| (account.clone(), rate)));
         }
         let measures = [
             (Measure::Tokens, &limits.tokens),
@@ -191,17 +214,30 @@ impl Quotas {
         models: Option<&Pattern>,
         quotas: impl IntoIterator<Item = Quota>,
     ) {
-        self.scopes.extend(
-            quotas
-                .into_iter()
-                .map(|quota| Scope { models: models.cloned(), ..Scope::new(account.clone(), quota) }),
-        );
+        let zone = self.zone;
+        let in_zone = |period: Period| zone.map_or(period, |zone| period.in_zone(zone));
+        self.scopes.extend(quotas.into_iter().map(|quota| {
+            let quota = Quota { period: in_zone(quota.period), ..quota };
+            Scope { models: models.cloned(), ..Scope::new(account.clone(), quota) }
+        }));
     }
 }
 
+/// The same where nothing is checked before the body is read; none, if nothing is said.
+pub(super) fn scopes(account: &str, budgets: &[Budget], limits: &Limits, zone: Option<Zone>) -> Vec<Scope> {
+    if budgets.is_empty() && *limits == Limits::default() {
+        return Vec::new();
+    }
+    let mut quotas = Quotas::in_zone(zone);
+    quotas.add(account, budgets, limits);
+    let Quotas { rates, mut scopes, .. } = quotas;
+    scopes.extend(rates.into_iter().map(|(account, rate)| Scope::new(account, rate.quota())));
+    scopes
+}
+
 /// The same for accounts whose names are only known when a request is there.
-pub(super) fn rules(budgets: &[Budget], limits: &Limits) -> Vec<Rule> {
-    let mut quotas = Quotas::default();
+pub(super) fn rules(budgets: &[Budget], limits: &Limits, zone: Option<Zone>) -> Vec<Rule> {
+    let mut quotas = Quotas::in_zone(zone);
     let account = Arc::from("");
     quotas.scope(&account, None, budgets.iter().filter_map(Budget::quota));
     quotas.limit(&account, None, limits);

@@ -8,7 +8,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Size, Written};
+use super::{
+    Secret,
+    units::{Size, Written},
+};
 
 /// The listener, and what a request may take.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -34,6 +37,10 @@ pub struct Server {
     pub workers: Option<NonZeroUsize>,
     /// Whether a request is refused when the provider's dialect can't express all of it.
     pub strict: bool,
+    /// What all gateways with this configuration have in common and clients don't know, at least 16
+    /// characters: ids of files and batches are proven with it. The credential of a provider if it isn't
+    /// given, and where there is none, something that is made for each process.
+    pub secret: Option<Secret>,
 }
 
 impl Default for Server {
@@ -48,6 +55,7 @@ impl Default for Server {
             header_timeout: Written::new(Duration::from_secs(10)),
             workers: None,
             strict: false,
+            secret: None,
         }
     }
 }
@@ -97,21 +105,4 @@ pub enum Records {
     Tracing,
     /// To the end of this file, one JSON object a line.
     File(PathBuf),
-}
-
-/// Where budgets and what was spent of them are kept. Takes a restart to change.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Store {
-    /// In memory: they begin anew with the process.
-    Memory,
-    /// In this file, which is made if it isn't there, and belongs to one process at a time.
-    Sqlite(PathBuf),
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self::Sqlite("bartizan.db".into())
-    }
 }

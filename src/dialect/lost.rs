@@ -49,7 +49,7 @@ mod tests {
         lost.push("seed");
         lost.push_if(false, "stop");
 
-        assert_eq!(lost.into_names(), ["seed".into(), "n".into()]);
+        assert_eq!(lost.into_names(), ["seed", "n"].map(Box::<str>::from));
     }
 
     #[test]

@@ -209,6 +209,7 @@ pub(crate) mod assembled;
 mod bedrock;
 mod bedrock_embeddings;
 pub(crate) mod buffer;
+mod cap;
 mod codec;
 mod count;
 mod dialects;
@@ -229,6 +230,7 @@ mod openai_embeddings;
 mod openai_endpoints;
 mod openai_error;
 mod openai_responses;
+mod other_models;
 pub(crate) mod prefix;
 mod proof;
 mod rate_limits;
@@ -351,6 +353,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// The members in which a request caps its output, the one first that is put in where there is none; with
+    /// a `.` where it is in an object. None, if what is asked for has no such cap.
+    fn output_caps(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Reads from a form what [`peek`](Self::peek) reads from JSON. Called only where
     /// [`takes_forms`](Self::takes_forms) is true.
     fn peek_form(&self, _content_type: &HeaderValue, _body: &[u8]) -> Result<Head, Error> {
@@ -360,6 +368,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// Makes sure that the provider will say what a stream used, if that has to be asked for. Returns
     /// the request unchanged where the client asks already or the provider always says.
     fn ask_for_usage(&self, payload: Payload) -> Payload {
+        payload
+    }
+
+    /// Sets a cap on the output of a request that has none; `is_old` says that the provider knows only the
+    /// older name for it, where there are two. Requests that always have one stay as they are.
+    fn cap_output(&self, payload: Payload, _cap: u64, _is_old: bool) -> Payload {
         payload
     }
 

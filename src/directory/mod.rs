@@ -8,8 +8,8 @@
 //! the same has every change soon.
 //!
 //! [`MemoryDirectory`] forgets all of it with the process; a `SqliteDirectory`, of the feature `sqlite`, is in
-//! the file of a ledger, and survives it. Whoever writes another store runs the `conformance` suite over it,
-//! which comes with the feature `test-util`.
+//! the file of a ledger, and survives it; a `RedisDirectory`, of the feature `redis`, is shared by many. Whoever
+//! writes another store runs the `conformance` suite over it, which comes with the feature `test-util`.
 //!
 //! ```
 //! use bartizan::directory::{Change, Directory, MemoryDirectory, Section};
@@ -30,12 +30,17 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
 pub use self::memory::MemoryDirectory;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::RedisDirectory;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::SqliteDirectory;

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use super::{Candidate, Retry};
-use crate::payload::Head;
+use crate::{budget::Ceiling, payload::Head};
 
 /// Which route serves a model's name.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +31,8 @@ pub struct Route {
     pub(super) total: Option<Duration>,
     pub(super) drain: bool,
     pub(super) assume_output: u64,
+    pub(super) caps_output: bool,
+    pub(super) ceiling: Option<Arc<Ceiling>>,
 }
 
 impl Table {
@@ -72,6 +74,8 @@ impl Route {
             total: None,
             drain: false,
             assume_output: 4096,
+            caps_output: false,
+            ceiling: None,
         }
     }
 
@@ -105,9 +109,22 @@ impl Route {
         Self { drain, ..self }
     }
 
+    /// Sets the most that one request may use.
+    #[must_use]
+    pub fn ceiling(self, ceiling: Ceiling) -> Self {
+        Self { ceiling: Some(Arc::new(ceiling)), ..self }
+    }
+
     /// Sets how many tokens of output a request is expected to use that doesn't say.
     #[must_use]
     pub fn assume_output(self, tokens: u64) -> Self {
         Self { assume_output: tokens, ..self }
+    }
+
+    /// Tells that number to every provider as the cap of such a request, so that none writes more than was
+    /// reserved; otherwise only Claude is told it, which has to be told one.
+    #[must_use]
+    pub fn cap_output(self, cap: bool) -> Self {
+        Self { caps_output: cap, ..self }
     }
 }

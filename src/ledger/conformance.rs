@@ -76,6 +76,7 @@ pub async fn all(ledger: Arc<dyn Ledger>, clock: &HandClock) {
     a_rolling_period_looks_back(&*ledger, clock).await;
     a_quota_that_only_watches_refuses_nothing(&*ledger).await;
     a_kept_hold_is_taken_up_once(&*ledger).await;
+    what_stands_is_told_for_each_scope(&*ledger).await;
 }
 
 /// Runs the part of the suite about [`Ledger::days`], on a ledger as that of [`all`]. The clock is two days
@@ -359,6 +360,30 @@ async fn a_kept_hold_is_taken_up_once(ledger: &dyn Ledger) {
     has_left(ledger, &scopes[0], 75).await;
     assert!(ledger.resume("conformance:job").await.expect("the store answers").is_none());
     assert!(ledger.resume("conformance:other").await.expect("the store answers").is_none());
+}
+
+async fn what_stands_is_told_for_each_scope(ledger: &dyn Ledger) {
+    let (untouched, told) = (scope("never", 100), scope("told", 100));
+    let counted = Scope::counted("conformance:told");
+    let scopes = [told.clone(), counted.clone()];
+    let spent = granted(ledger, &scopes, 60).await;
+    let _held = granted(ledger, &scopes, 7).await;
+    ledger.settle(spent, NanoUsd(25).into());
+    let asked = [untouched, counted, told];
+
+    let mut balances = Vec::new();
+    for _ in 0..TRIES {
+        balances = ledger.balances(&asked).await.expect("the store answers");
+        if balances.iter().all(|balance| balance.held < 60) {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    let amounts: Vec<_> = balances.iter().map(|balance| (balance.posted, balance.held)).collect();
+    assert_eq!(amounts, [(0, 0), (25, 7), (25, 7)]);
+    assert_eq!(balances[0].window, balances[2].window, "both are of today");
+    assert!(ledger.balances(&[]).await.expect("the store answers").is_empty());
 }
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -9,8 +9,9 @@
 //! and whoever learns the outcome takes it up again with [`Ledger::resume`].
 //!
 //! [`MemoryLedger`] keeps the balances in this process; a `SqliteLedger`, of the feature `sqlite`, also in a
-//! file, so that they survive it. Whoever writes another store runs the `conformance` suite over it, which
-//! comes with the feature `test-util`.
+//! file, so that they survive it; a `RedisLedger`, of the feature `redis`, keeps those of many processes.
+//! Whoever writes another store runs the `conformance` suite over it, which comes with the feature
+//! `test-util`.
 //!
 //! ```
 //! use bartizan::{
@@ -43,6 +44,9 @@ mod days;
 mod memory;
 mod period;
 mod quota;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod redis;
 mod refusal;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
@@ -50,9 +54,13 @@ pub mod sqlite;
 mod standing;
 mod ticket;
 mod usage;
+mod zone;
 
 use std::{fmt, ops::RangeInclusive, sync::Arc};
 
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::{RedisLedger, RedisOptions};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};
@@ -60,11 +68,12 @@ use self::{clock::Clock, period::Shape};
 pub use self::{
     days::{Day, REMEMBERED},
     memory::{Balance, MemoryLedger},
-    period::{Period, Window},
+    period::{Calendar, Period, Window},
     quota::{Amounts, Measure, Quota},
     standing::{Standing, Standings},
     ticket::{Hold, HoldId, Ticket},
     usage::{Usage, usage},
+    zone::Zone,
 };
 use crate::{BoxFuture, Error, Kind, access::Pattern};
 

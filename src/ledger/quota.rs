@@ -77,6 +77,15 @@ impl Amounts {
         Self { cost, input: tokens.input, output: tokens.output }
     }
 
+    /// Of each the smaller one.
+    pub(crate) fn min(self, other: Self) -> Self {
+        Self {
+            cost: self.cost.min(other.cost),
+            input: self.input.min(other.input),
+            output: self.output.min(other.output),
+        }
+    }
+
     /// What is held of `measure` until the request has ended.
     pub fn held(&self, measure: Measure) -> u64 {
         match measure {
@@ -112,7 +121,7 @@ impl Measure {
     }
 
     /// `amount` of it, as it is told to people: `0.5 usd`, `3 requests`.
-    pub(super) fn show(self, amount: u64) -> Shown {
+    pub(crate) fn show(self, amount: u64) -> Shown {
         Shown(self, amount)
     }
 
@@ -143,7 +152,7 @@ impl Measure {
     }
 }
 
-pub(super) struct Shown(Measure, u64);
+pub(crate) struct Shown(Measure, u64);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

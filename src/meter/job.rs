@@ -25,7 +25,7 @@ impl ReadJob {
     /// The work that a request begins or asks for, if that is what it is about.
     pub(super) fn of(req: &Request<Payload>, target: &Arc<Target>) -> Option<Self> {
         let batch = req.body().head().batch.as_ref().filter(|batch| batch.is_job())?;
-        let assumed = req.extensions().get::<AssumeOutput>().map_or(ASSUMED_OUTPUT, |assumed| assumed.0);
+        let assumed = req.extensions().get::<AssumeOutput>().map_or(ASSUMED_OUTPUT, |assumed| assumed.tokens);
         let price = target.known_price().map(|price| batch.requests.price(price));
         Some(Self {
             requests: batch.requests.clone(),

@@ -11,7 +11,7 @@ use crate::{
     exchange::{AttemptHandle, Outcome},
     headers,
     payload::Head,
-    price::{ReportedCost, likely_input},
+    price::ReportedCost,
 };
 
 /// A whole answer beyond this is not searched for its counts.
@@ -83,7 +83,7 @@ impl ReadUsage {
             job,
             dialect: payload.dialect(),
             cost,
-            sent: likely_input(payload.source()).min(target.known_facts().max_input.unwrap_or(u64::MAX)),
+            sent: payload.input().likely().min(target.known_facts().max_input.unwrap_or(u64::MAX)),
             written: 0,
             // What the answer doesn't speak of stays as it was asked for.
             work: Work { units: Units { tier, ..head.work.unwrap_or_default().units }, ..Work::default() },

@@ -104,7 +104,7 @@ mod tests {
         let told = ids(&req).unwrap().written(said.into());
 
         assert_eq!(open(&told, "id", "video_", &req), Place::new("m", "p/m", "v1"));
-        assert_eq!(open(&told, "remixed_from_video_id", "video_", &req).id, "v0".into());
+        assert_eq!(open(&told, "remixed_from_video_id", "video_", &req).id, Box::<str>::from("v0"));
         let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
         assert_eq!((&told["seconds"], &told["task_id"]), (&"4".into(), &7.into()));
         assert_eq!(ids(&req).unwrap().written("[1]".into()), "[1]");

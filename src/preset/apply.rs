@@ -49,6 +49,9 @@ fn may_concern(rule: &Rule, request: &Object<'_>, text: &str) -> bool {
 
 /// Whether a rule for something further in may find it, by a word that the request has to have.
 fn has_sign(rule: &Rule, text: &[u8]) -> bool {
+    if let Action::OmitBeside(other) = rule.action {
+        return memchr::memmem::find(text, other.as_bytes()).is_some();
+    }
     step(rule.path).1.is_none() || memchr::memmem::find(text, rule.sign().as_bytes()).is_some()
 }
 
@@ -99,12 +102,12 @@ fn object(object: &Object<'_>, rules: &[Active<'_>], changes: &mut Changes<'_>) 
         for (path, rule) in mine() {
             match step(path).1 {
                 Some(rest) => deeper.push((rest, *rule)),
-                None => fate = apply(member, rule, changes),
+                None => fate = apply(member, rule, object, changes),
             }
         }
         // A name that another member is about to get.
         let is_taken = rules.iter().any(|(path, rule)| {
-            matches!(rule.action, Action::Rename(to) if *to == *member.name) && object.get(path).is_some()
+            matches!(rule.action, Action::Rename(to) if *to == *member.name) && has(object, path)
         });
         removal.next(member, is_taken || matches!(fate, Fate::Goes), changes);
         match fate {
@@ -116,8 +119,16 @@ fn object(object: &Object<'_>, rules: &[Active<'_>], changes: &mut Changes<'_>) 
     removal.finish(changes);
 }
 
-fn apply<'m>(member: &Member<'m>, rule: &Rule, changes: &mut Changes<'_>) -> Fate<'m> {
+/// Whether an object has a member that is something.
+fn has(object: &Object<'_>, name: &str) -> bool {
+    object.get(name).is_some_and(|value| value != "null")
+}
+
+fn apply<'m>(member: &Member<'m>, rule: &Rule, object: &Object<'_>, changes: &mut Changes<'_>) -> Fate<'m> {
     match rule.action {
+        Action::Rename(to) if member.value == "null" && has(object, to) => Fate::Goes,
+        Action::OmitBeside(other) if has(object, other) => Fate::Goes,
+        Action::OmitBeside(_) => Fate::Stays,
         Action::Rename(to) => Fate::Changes(member.key, format!("\"{to}\"")),
         Action::Omit => Fate::Goes,
         Action::OmitNull if member.value == "null" => Fate::Goes,
@@ -254,6 +265,8 @@ pub(super) mod tests {
 
         assert_eq!((&*renamed, lost.len()), (r#"{"max_tokens":9,"x":1}"#, 0));
         assert_eq!(both, r#"{"max_tokens":9}"#);
+        let (null, _) = changed(r#"{"max_completion_tokens":null,"max_tokens":5}"#);
+        assert_eq!(null, r#"{"max_tokens":5}"#);
     }
 
     #[test]

@@ -78,7 +78,8 @@
 //! # async fn main() -> Result<(), BoxError> {
 //! let acme = service_fn(async |req: Request<Payload>| {
 //!     assert_eq!(req.body().to_bytes(), r#"{"project":"apps","model":"m","max_tokens":9,"messages":[]}"#);
-//!     assert_eq!(req.body().exchange().learn(|learnt| learnt.lost.clone()), ["logit_bias".into()]);
+//!     let lost = req.body().exchange().learn(|learnt| learnt.lost.clone());
+//!     assert_eq!(lost, ["logit_bias"].map(Box::<str>::from));
 //!     Ok::<_, Error>(Response::new(Full::<bytes::Bytes>::from("{}")))
 //! });
 //! let gateway = ServiceBuilder::new()
@@ -111,11 +112,12 @@ use crate::{
 };
 
 pub(crate) use self::apply::adapted;
+use self::rule::Action;
 pub use self::{
     object::Object,
     quirk::Changes,
     rule::Rule,
-    table::{OPENAI, PRESETS},
+    table::{COMPATIBLE, OPENAI, PRESETS},
     vertex::{CLAUDE_AT_VERTEX, GEMINI_AT_VERTEX},
 };
 
@@ -196,6 +198,12 @@ impl Deviations {
     #[must_use]
     pub const fn embeddings(self, rules: &'static [Rule]) -> Self {
         Self { embeddings: rules, ..self }
+    }
+
+    /// Whether the provider has another name for a field of requests in a dialect.
+    pub(crate) fn renames(&self, dialect: &str, field: &str) -> bool {
+        let is_renamed = |rule: &Rule| rule.path == field && matches!(rule.action, Action::Rename(_));
+        self.of(dialect).0.iter().any(is_renamed)
     }
 
     /// What is to be done to requests in a dialect.

@@ -20,6 +20,8 @@ pub(super) enum Action {
     Refuse { unless: Option<&'static str> },
     /// The provider refuses it, and nothing is lost.
     Omit,
+    /// The provider refuses it beside another field, and nothing is lost.
+    OmitBeside(&'static str),
     /// The provider refuses a null.
     OmitNull,
     /// The provider wants another value.
@@ -29,7 +31,7 @@ pub(super) enum Action {
 impl PartialEq for Action {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Rename(a), Self::Rename(b)) => a == b,
+            (Self::Rename(a), Self::Rename(b)) | (Self::OmitBeside(a), Self::OmitBeside(b)) => a == b,
             (Self::Refuse { unless: a }, Self::Refuse { unless: b }) => a == b,
             (Self::Omit, Self::Omit) | (Self::OmitNull, Self::OmitNull) => true,
             (Self::Change { change: a, is_loss: x }, Self::Change { change: b, is_loss: y }) => {
@@ -68,6 +70,11 @@ impl Rule {
     /// The provider refuses the field, and nothing is lost without it.
     pub const fn omitted(path: &'static str) -> Self {
         Self::new(path, Action::Omit)
+    }
+
+    /// The provider refuses the field beside another one that says the same.
+    pub const fn omitted_beside(path: &'static str, other: &'static str) -> Self {
+        Self::new(path, Action::OmitBeside(other))
     }
 
     /// The provider refuses a null there.

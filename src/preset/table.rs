@@ -9,6 +9,12 @@ use crate::price::ReportedCost;
 /// Servers that know the older name only.
 const MAX_TOKENS: Rule = Rule::renamed("max_completion_tokens", "max_tokens");
 
+/// Servers that know both names, but may refuse them together; the newer one is what was reserved.
+const ONE_CAP: Rule = Rule::omitted_beside("max_tokens", "max_completion_tokens");
+
+/// Servers of which nothing is known.
+pub const COMPATIBLE: Deviations = Deviations::new(CHAT, &[ONE_CAP]);
+
 /// Servers that don't know OpenAI's newer name for those who operate a model.
 const NO_DEVELOPER: Rule =
     Rule::changed("messages[].role", |role| (role == "\"developer\"").then(|| "\"system\"".to_owned()))
@@ -111,6 +117,7 @@ pub static PRESETS: &[Preset] = &[
         deviations: Deviations::new(
             CHAT,
             &[
+                ONE_CAP,
                 NO_DEVELOPER,
                 Rule::refused("logprobs"),
                 Rule::refused_unless("top_logprobs", "0"),
@@ -136,6 +143,7 @@ pub static PRESETS: &[Preset] = &[
         deviations: Deviations::new(
             CHAT,
             &[
+                ONE_CAP,
                 Rule::refused("messages[].name"),
                 Rule::refused("tools[].function.strict"),
                 Rule::refused("stop").of_thinking_models(),
@@ -157,7 +165,7 @@ pub static PRESETS: &[Preset] = &[
             ReportedCost::usd(&["cost"]).beside("is_byok", &["cost_details", "upstream_inference_cost"]),
         ),
         batches: false,
-        deviations: Deviations::new(CHAT, &[]),
+        deviations: COMPATIBLE,
     },
     Preset {
         name: "together",
@@ -281,7 +289,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: &[],
         cost: None,
         batches: false,
-        deviations: Deviations::new(CHAT, &[]),
+        deviations: COMPATIBLE,
     },
     Preset {
         name: "futurmix",
@@ -411,6 +419,24 @@ mod tests {
     }
 
     #[test]
+    fn of_two_caps_one_goes() {
+        let both = r#"{"max_tokens":5,"max_completion_tokens":9}"#;
+        let null = r#"{"max_completion_tokens":null,"max_tokens":5}"#;
+
+        for preset in PRESETS {
+            let name = if preset.deviations.renames(CHAT, "max_completion_tokens") {
+                "max_tokens"
+            } else {
+                "max_completion_tokens"
+            };
+            becomes(preset.name, both, &format!(r#"{{"{name}":9}}"#), &[]);
+            let (sent, _) = at(preset.name, null);
+            assert!(sent == null || sent == r#"{"max_tokens":5}"#, "{}: {sent}", preset.name);
+        }
+        assert_eq!(sent(both, &COMPATIBLE, ModelFacts::default()).0, r#"{"max_completion_tokens":9}"#);
+    }
+
+    #[test]
     fn servers_that_know_the_old_names_only_get_the_old_names() {
         // C8, C56
         let source = r#"{"max_completion_tokens":9,"messages":[{"role":"developer","content":"S"}]}"#;
@@ -487,7 +513,7 @@ mod tests {
             adapted(payload, &headers, &Preset::named("mistral").unwrap().deviations, &target);
 
         assert_eq!(payload.to_bytes(), r#"{"model":"mistral-embed","input":["a"],"output_dimension":256}"#);
-        assert_eq!(lost, ["user".into()]);
+        assert_eq!(lost, ["user"].map(Box::<str>::from));
     }
 
     #[test]

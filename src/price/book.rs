@@ -9,15 +9,15 @@ use crate::{access::Pattern, target::ModelFacts};
 ///
 /// First one line per set of features: what is supported, what is lacking, comma separated. After an
 /// empty line one line per model, sorted by name: name; input, output, cached, cache write, cache
-/// write for an hour, reasoning in nano-dollars per million tokens; other six rates (`200000=…` above so
-/// many tokens of input, `batch=…` in another class of service, `batch>200000=…` for both) and `us=…`, the
-/// percentage for what stays there; the most
+/// write for an hour, reasoning, and sound or images read, cached and made, in nano-dollars per million
+/// tokens; other such rates (`200000=…` above so many tokens of input, `batch=…` in another class of
+/// service, `batch>200000=…` for both), and percentages: `us=…` for what stays there, `region=…` for any one place; the most
 /// input and output; the number of its set of features; and, where more is paid for than text, the names
 /// of [`UnitRates`] with nano-dollars per million of them.
 const BUILT_IN: &str = include_str!("book.tsv");
 
 /// The column of what is paid for beside text.
-const UNITS: usize = 11;
+const UNITS: usize = 14;
 
 /// What models cost and what is known of them: a built-in list, and prices of one's own that go
 /// before it.
@@ -149,8 +149,10 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
 /// The rates beside the standard ones; a class of service comes before its long inputs.
 fn read_others(others: &str, price: &mut Price) {
     for (name, rates) in others.split(';').filter_map(|other| other.split_once('=')) {
-        if name == "us" {
-            price.percent_in_us = rates.parse().ok();
+        match name {
+            "us" => price.percent_in_us = rates.parse().ok(),
+            "region" => price.percent_in_region = rates.parse().ok(),
+            _ => {}
         }
         let Some(rates) = read_rates(&mut rates.split(',')) else { continue };
         let (tier, threshold) = name.split_once('>').unwrap_or(("", name));
@@ -165,10 +167,20 @@ fn read_others(others: &str, price: &mut Price) {
     }
 }
 
-/// The next six columns; `None` if there are no rates in them.
+/// The next nine columns; `None` if there are no rates in them.
 fn read_rates<'a>(columns: &mut impl Iterator<Item = &'a str>) -> Option<Rates> {
     let mut next = || columns.next()?.parse().ok().map(NanoUsd);
-    let [input, output, cached, cache_write, cache_write_1h, reasoning] = std::array::from_fn(|_| next());
+    let [
+        input,
+        output,
+        cached,
+        cache_write,
+        cache_write_1h,
+        reasoning,
+        media_input,
+        media_cached,
+        media_output,
+    ] = std::array::from_fn(|_| next());
     let (input, output) = (input?, output?);
     let cache_write = cache_write.unwrap_or(input);
     Some(Rates {
@@ -178,6 +190,9 @@ fn read_rates<'a>(columns: &mut impl Iterator<Item = &'a str>) -> Option<Rates> 
         cache_write,
         cache_write_1h: cache_write_1h.unwrap_or(cache_write),
         reasoning: reasoning.unwrap_or(output),
+        media_input,
+        media_cached,
+        media_output,
     })
 }
 
@@ -244,7 +259,8 @@ mod tests {
 
         assert_eq!(units("whisper-1").audio, usd("100"));
         assert_eq!(units("tts-1-hd").character, usd("30"));
-        assert_eq!(units("gpt-image-1").media_output, Some(usd("40")));
+        assert_eq!(rates("openai", "gpt-image-1").media_output, Some(usd("40")));
+        assert_eq!(rates("openai", "gpt-image-1").media_cached, Some(usd("2.5")));
         assert_eq!(units("sora-2-pro").video, [usd("300000"), usd("300000"), usd("500000"), usd("500000")]);
         assert_eq!(units("gpt-4o"), UnitRates::default());
     }
@@ -282,6 +298,38 @@ mod tests {
     }
 
     #[test]
+    fn sound_has_a_price_in_each_class_of_service_and_out_of_a_cache() {
+        let price = PriceBook::builtin().lookup("gemini", "gemini-2.5-flash").unwrap().price.unwrap();
+        let heard = |tier, cached| Work {
+            tokens: Tokens { input: 1_000_000, cached, ..Tokens::default() },
+            units: Units { media_input: 1_000_000, media_cached: cached, tier, ..Units::default() },
+        };
+        let cost = |tier, cached| price.cost_of(&heard(tier, cached)).unwrap().to_string();
+
+        assert_eq!([cost(Tier::Standard, 0), cost(Tier::Standard, 1_000_000)], ["1", "0.1"]);
+        assert_eq!([cost(Tier::Priority, 0), cost(Tier::Priority, 1_000_000)], ["1.8", "0.18"]);
+        assert_eq!([cost(Tier::Flex, 0), cost(Tier::Flex, 1_000_000)], ["0.5", "0.1"]);
+        assert_eq!(price.batch().cost_of(&heard(Tier::Standard, 0)), Some(usd("0.5")));
+        let most = price.worst_case(&heard(Tier::Standard, 0), Some(Tier::Priority), false);
+        assert_eq!(most, Some(usd("1.8")));
+        let film = PriceBook::builtin().lookup("gemini", "gemini-omni-1.1-flash").unwrap().price.unwrap();
+        let made = Tokens { output: 1_000_000, ..Tokens::default() }.into();
+        assert_eq!(film.worst_case(&made, None, false), Some(usd("17.5")));
+    }
+
+    #[test]
+    fn what_is_done_in_one_place_costs_more_where_that_is_listed() {
+        let price = |provider, model| {
+            let price = PriceBook::builtin().lookup(provider, model).unwrap().price.unwrap();
+            (price.scale.rates.input, price.in_region().scale.rates.input)
+        };
+
+        assert_eq!(price("vertex", "claude-sonnet-4-5@20250929"), (usd("3"), usd("3.3")));
+        assert_eq!(price("openai", "gpt-5.4"), (usd("2.5"), usd("2.75")));
+        assert_eq!(price("openai", "gpt-4o"), (usd("2.5"), usd("2.5")));
+    }
+
+    #[test]
     fn what_providers_do_beside_the_answer_has_its_price() {
         let cost = |provider, model, units| {
             let price = PriceBook::builtin().lookup(provider, model).unwrap().price.unwrap();
@@ -293,6 +341,8 @@ mod tests {
         assert_eq!(cost("gemini", "gemini-3.1-pro-preview", searches(3)), "0.042");
         // For the answer, however often it searched.
         assert_eq!(cost("gemini", "gemini-2.5-flash", searches(3)), "0.035");
+        let maps = Units { map_searches: 2, ..Units::default() };
+        assert_eq!(cost("vertex", "gemini-2.5-pro", maps), "0.05");
         let sessions = Units { code_sessions: 2, ..Units::default() };
         assert_eq!(cost("openai", "gpt-5", sessions), "0.06");
         let heard = Work {
@@ -347,6 +397,12 @@ mod tests {
         };
         let listed = PriceBook::builtin().lookup("openai", "gpt-5").unwrap().price.unwrap();
         let flex = (Tier::Flex, Rates::flat(NanoUsd(7), NanoUsd(7)).into());
+
+        let sound = rates("openai", "gpt-audio").media_output;
+        let book = PriceBook::builtin().with_overrides([(Pattern::new("*"), own.clone())]);
+        let merged = book.lookup("openai", "gpt-audio").unwrap().price.unwrap().scale.rates;
+        assert_eq!((merged.output, merged.media_output), (own.scale.rates.output, sound));
+        assert!(sound.is_some());
 
         let merged = of(Price { tiers: vec![flex.clone()], ..own.clone() });
 

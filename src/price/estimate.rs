@@ -1,4 +1,4 @@
-use super::{Input, input::likely_input};
+use super::Input;
 use crate::{Payload, Tokens, Units, Work, payload::Head, target::ModelFacts};
 
 /// The output to reckon with where neither the client nor the model has a smaller cap.
@@ -14,7 +14,7 @@ pub const ASSUMED_OUTPUT: u64 = 4_096;
 ///   but the most that the model takes;
 /// - as many tokens of output as the client's cap says, or `assume_output` if there is none, for each of
 ///   the answers it wants, and no more than the model writes;
-/// - as many searches of the web, and containers to run code in, as it allows.
+/// - as many searches of the web and of maps, and containers to run code in, as it allows.
 ///
 /// Which rates are the dearest for it says [`Price::worst_case`](super::Price::worst_case).
 ///
@@ -39,6 +39,7 @@ pub fn worst_case(head: &Head, input: &Input, facts: &ModelFacts, assume_output:
     let units = Units {
         media_input: input.media(),
         web_searches: head.searches,
+        map_searches: head.map_searches,
         code_sessions: head.code_sessions,
         ..Units::default()
     };
@@ -54,7 +55,7 @@ pub(crate) fn likely_tokens(payload: &Payload, assume_output: u64, facts: &Model
     }
     let most = head.max_output.unwrap_or(assume_output).min(facts.max_output.unwrap_or(u64::MAX));
     Tokens {
-        input: likely_input(payload.source()),
+        input: payload.input().likely(),
         output: most.saturating_mul(u64::from(head.choices.max(1))),
         ..Tokens::default()
     }

@@ -1,6 +1,6 @@
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use aho_corasick::packed::Searcher;
 
 use crate::target::ModelFacts;
 
@@ -20,6 +20,8 @@ const CONTEXT: u64 = 200_000;
 pub struct Input {
     /// The most tokens of all that isn't an image.
     text: u64,
+    /// About as many as it probably has, images among them.
+    likely: u64,
     images: u64,
     /// The most tokens of what may be sound or film.
     media: u64,
@@ -29,13 +31,42 @@ pub struct Input {
     keeps_long: bool,
 }
 
-/// Without any of these there is nothing in a request but text.
-static OF_MEDIA: LazyLock<[Finder<'static>; 5]> =
-    LazyLock::new(|| [&b"image"[..], b"\"file", b"\"data\"", b"_url\"", b"\"url\""].map(Finder::new));
-static LONG: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [&b"\"1h\""[..], b"\"12h\""].map(Finder::new));
+/// Without any of these there is nothing in a request but text. The first two are times to keep something,
+/// the next ones letters and digits that somebody has taken the trouble to hide.
+const SIGNS: [&str; 12] = [
+    r#""1h""#,
+    r#""12h""#,
+    r"\u003",
+    r"\u004",
+    r"\u005",
+    r"\u006",
+    r"\u007",
+    r#"url""#,
+    r#""file"#,
+    r#"data""#,
+    r#"bytes""#,
+    r#"Uri""#,
+];
+const TIMES: usize = 2;
 
-fn has_any(body: &[u8], finders: &[Finder<'static>]) -> bool {
-    finders.iter().any(|finder| finder.find(body).is_some())
+/// Looks for all of them in one go. A processor that can't do that (all of today's can) makes the most of each
+/// request.
+static FINDER: LazyLock<Option<Searcher>> = LazyLock::new(|| Searcher::new(SIGNS));
+
+/// Whether something is kept for long, and whether there may be anything but text.
+fn signs(body: &[u8]) -> (bool, bool) {
+    let Some(finder) = &*FINDER else { return (true, true) };
+    let (mut keeps_long, mut has_media) = (false, false);
+    for sign in finder.find_iter(body) {
+        match sign.pattern().as_usize() {
+            ..TIMES => keeps_long = true,
+            _ => has_media = true,
+        }
+        if keeps_long && has_media {
+            break;
+        }
+    }
+    (keeps_long, has_media)
 }
 
 impl Input {
@@ -51,29 +82,34 @@ impl Input {
     /// assert_eq!(chinese.most(&ModelFacts::default(), false), 1_022);
     /// ```
     pub fn of(body: &[u8]) -> Self {
-        let mut input = Self { keeps_long: has_any(body, &*LONG), ..Self::default() };
-        let (mut of_images, mut has_address, mut has_document) = (0, false, false);
-        let values = has_any(body, &*OF_MEDIA).then(|| Values::of(body));
-        for (name, text) in values.into_iter().flatten() {
+        let (keeps_long, has_media) = signs(body);
+        let mut input = Self { keeps_long, ..Self::default() };
+        // Counted with the rest at first, which is quicker than to leave them out.
+        let mut text = Letters::of(body);
+        let (mut has_address, mut has_document) = (false, false);
+        let values = has_media.then(|| Values::of(body));
+        for (name, value) in values.into_iter().flatten() {
             match name {
                 b"file_id" | b"fileId" | b"file_url" | b"fileUri" | b"file_uri" => input.is_open = true,
                 b"document_url" | b"video_url" | b"audio_url" => input.is_open = true,
-                b"file_data" | b"data" if text.starts_with(b"http") => input.is_open = true,
-                b"type" => has_document = has_document || is_document(text),
-                _ if is_image(name, text) => {
+                b"file_data" | b"data" if value.starts_with(b"http") => input.is_open = true,
+                b"type" => has_document = has_document || is_document(value),
+                b"ttl" => input.keeps_long |= value.contains(&b'\\'),
+                _ if is_image(name, value) => {
                     input.images += 1;
-                    of_images += most_tokens(text);
-                    has_address = has_address || text.starts_with(b"http");
+                    text = text.without(Letters::of(value));
+                    has_address = has_address || value.starts_with(b"http");
                 }
-                b"data" if text.len() >= SHORTEST_MEDIUM => input.media += most_tokens(text),
+                b"data" if value.len() >= SHORTEST_MEDIUM => input.media += Letters::of(value).most_tokens(),
+                name if is_hidden(name) => (input.is_open, input.keeps_long) = (true, true),
                 _ => {}
             }
         }
         // An address doesn't tell whose it is, and of a document that is read elsewhere there may be any number
         // of pages.
         input.is_open = input.is_open || has_address && has_document;
-        // Counted with the rest at first, which is quicker than to leave them out.
-        input.text = AROUND + most_tokens(body) - of_images;
+        input.text = AROUND + text.most_tokens();
+        input.likely = text.likely_tokens() + USUAL_IMAGE * input.images;
         input
     }
 
@@ -87,6 +123,11 @@ impl Input {
         self.media
     }
 
+    /// About how many tokens it has: a quarter of its bytes, or a third of those of other scripts.
+    pub(crate) fn likely(&self) -> u64 {
+        self.likely
+    }
+
     /// The most tokens that a model takes it for; as much as the model reads if it `reads_more` than
     /// what is here.
     pub fn most(&self, facts: &ModelFacts, reads_more: bool) -> u64 {
@@ -97,30 +138,68 @@ impl Input {
     }
 }
 
-/// About how many tokens a request has: a quarter of its bytes, or a third of those of other scripts.
-pub(crate) fn likely_input(body: &[u8]) -> u64 {
-    let (mut bytes, mut images) = (body.len(), 0);
-    if OF_MEDIA[0].find(body).is_some() {
-        for (_, text) in Values::of(body).filter(|(name, text)| is_image(name, text)) {
-            images += 1;
-            bytes -= text.len();
-        }
-    }
-    let foreign = body.iter().filter(|byte| !byte.is_ascii()).count();
-    let text = (bytes - foreign).div_ceil(4) + foreign.div_ceil(3);
-    (text as u64).saturating_add(USUAL_IMAGE * images)
+/// So many bytes are counted by counters that are as small, and so side by side.
+const BLOCK: usize = 192;
+
+/// What a text is made of, in bytes.
+#[derive(Clone, Copy)]
+struct Letters {
+    all: usize,
+    /// Small letters and spaces.
+    of_words: usize,
+    /// Parts of letters beyond ASCII.
+    foreign: usize,
 }
 
-/// No token is shorter than a byte, and none of words and the space between them shorter than two.
-fn most_tokens(text: &[u8]) -> u64 {
-    let of_words = text.iter().filter(|byte| matches!(byte, b'a'..=b'z' | b' ')).count();
-    (text.len() - of_words / 2) as u64
+impl Letters {
+    fn of(text: &[u8]) -> Self {
+        let (blocks, rest) = text.as_chunks::<BLOCK>();
+        let mut letters = Self { all: text.len(), of_words: 0, foreign: 0 };
+        blocks.iter().for_each(|block| letters.count(block));
+        letters.count(rest);
+        letters
+    }
+
+    #[inline]
+    fn count(&mut self, block: &[u8]) {
+        let (mut of_words, mut foreign) = (0_u8, 0_u8);
+        for byte in block {
+            of_words += u8::from(matches!(byte, b'a'..=b'z' | b' '));
+            foreign += u8::from(!byte.is_ascii());
+        }
+        self.of_words += usize::from(of_words);
+        self.foreign += usize::from(foreign);
+    }
+
+    fn without(self, part: Self) -> Self {
+        Self {
+            all: self.all - part.all,
+            of_words: self.of_words - part.of_words,
+            foreign: self.foreign - part.foreign,
+        }
+    }
+
+    /// No token is shorter than a byte, and none of words and the space between them shorter than two.
+    fn most_tokens(self) -> u64 {
+        (self.all - self.of_words / 2) as u64
+    }
+
+    fn likely_tokens(self) -> u64 {
+        ((self.all - self.foreign).div_ceil(4) + self.foreign.div_ceil(3)) as u64
+    }
+}
+
+/// Whether a name has letters of ASCII in it that are written as escapes: no writer of JSON has to.
+fn is_hidden(name: &[u8]) -> bool {
+    let is_letter = |escape: &[u8]| matches!(escape, [b'\\', b'u', b'0', b'0', b'4'..=b'7', _]);
+    name.contains(&b'\\') && name.windows(6).any(is_letter)
 }
 
 /// Whether a string is an image, or tells where one is.
 fn is_image(name: &[u8], text: &[u8]) -> bool {
     match name {
-        b"url" | b"image_url" if text.starts_with(b"http") => true,
+        // An escape may stand for any letter.
+        b"url" | b"image_url" if text.starts_with(b"http") || text.starts_with(b"\\") => true,
         b"url" | b"image_url" => text.starts_with(b"data:image/"),
         b"data" | b"bytes" => text.len() >= SHORTEST_MEDIUM && begins_image(text),
         _ => false,
@@ -275,9 +354,31 @@ mod tests {
             "{\"data\":\"".to_owned() + &jpeg(9_000) + "\"}",
         ];
         for text in texts {
-            assert!(likely_input(text.as_bytes()) <= most(&text).max(1), "{}", text.len());
+            assert!(Input::of(text.as_bytes()).likely() <= most(&text).max(1), "{}", text.len());
         }
-        assert_eq!(likely_input(&[b'x'; 400]), 100);
+        assert_eq!(Input::of(&[b'x'; 400]).likely(), 100);
+    }
+
+    #[test]
+    fn what_is_written_in_escapes_hides_nothing() {
+        let most = |body: &str| Input::of(body.as_bytes()).most(&ModelFacts::default(), false);
+
+        assert_eq!(most(r#"{"file":{"f\u0069le_id":"file-1"}}"#), CONTEXT);
+        assert_eq!(most(r#"{"document_\u0075rl":"https://a.example/b.pdf"}"#), CONTEXT);
+        assert!(most(r#"{"url":"\u0068ttps://a.example/b.png"}"#) > IMAGE);
+        assert!(Input::of(br#"{"cache_control":{"ttl":"\u0031h"}}"#).keeps_long());
+        assert!(most(r#"{"properties":{"gr\u00f6\u00dfe":"\u0067"}}"#) < 2_000);
+    }
+
+    #[test]
+    fn letters_are_counted_however_many_there_are() {
+        for length in [0, 1, 254, 255, 256, 100_000] {
+            let words = Letters::of(&vec![b'a'; length]);
+            let foreign = Letters::of(&vec![0xe4; length]);
+
+            assert_eq!((words.all, words.of_words, words.foreign), (length, length, 0));
+            assert_eq!((foreign.of_words, foreign.foreign), (0, length));
+        }
     }
 
     #[test]

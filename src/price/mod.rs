@@ -3,6 +3,7 @@
 //! Prices are nano-dollars per million tokens (or images, characters, seconds), so that every list price is a whole number, and a
 //! cost is rounded once, upwards, to the nano-dollar.
 
+mod attempt;
 mod book;
 mod estimate;
 mod input;
@@ -11,6 +12,7 @@ mod reported;
 mod tier;
 mod units;
 
+pub(crate) use self::{attempt::AttemptCost, estimate::likely_tokens};
 pub use self::{
     book::{Listing, PriceBook},
     estimate::{ASSUMED_OUTPUT, worst_case},
@@ -20,7 +22,6 @@ pub use self::{
     tier::{Scale, Tier},
     units::UnitRates,
 };
-pub(crate) use self::{estimate::likely_tokens, input::likely_input};
 use crate::{Tokens, Units, Work};
 
 /// What a million tokens of each kind cost, in billionths of a dollar.
@@ -38,41 +39,74 @@ pub struct Rates {
     pub output: NanoUsd,
     /// Output spent on reasoning.
     pub reasoning: NanoUsd,
+    /// Input that is images or sound; like other input if it is `None`.
+    pub media_input: Option<NanoUsd>,
+    /// Images or sound read from the provider's cache; like what else is read from it if it is `None`.
+    pub media_cached: Option<NanoUsd>,
+    /// Output that is images or sound; like other output if it is `None`.
+    pub media_output: Option<NanoUsd>,
 }
 
 impl Rates {
     /// Rates where caching and reasoning cost what input and output cost.
     pub fn flat(input: NanoUsd, output: NanoUsd) -> Self {
-        Self { input, cached: input, cache_write: input, cache_write_1h: input, output, reasoning: output }
+        let (cache_write, cache_write_1h) = (input, input);
+        Self {
+            input,
+            cached: input,
+            cache_write,
+            cache_write_1h,
+            output,
+            reasoning: output,
+            ..Self::default()
+        }
     }
 
-    /// Each rate halved, and a half rounded up.
-    fn halved(&self) -> Self {
-        let half = |rate: NanoUsd| NanoUsd(rate.0.div_ceil(2));
+    /// So many percent of each rate, rounded up.
+    fn percent(&self, percent: u32) -> Self {
+        let part = |rate: NanoUsd| {
+            let exact = (u128::from(rate.0) * u128::from(percent)).div_ceil(100);
+            NanoUsd(u64::try_from(exact).unwrap_or(u64::MAX))
+        };
         Self {
-            input: half(self.input),
-            cached: half(self.cached),
-            cache_write: half(self.cache_write),
-            cache_write_1h: half(self.cache_write_1h),
-            output: half(self.output),
-            reasoning: half(self.reasoning),
+            input: part(self.input),
+            cached: part(self.cached),
+            cache_write: part(self.cache_write),
+            cache_write_1h: part(self.cache_write_1h),
+            output: part(self.output),
+            reasoning: part(self.reasoning),
+            media_input: self.media_input.map(part),
+            media_cached: self.media_cached.map(part),
+            media_output: self.media_output.map(part),
+        }
+    }
+
+    /// These rates, and where none of images and sound are given, the `usual` ones.
+    fn with_media(self, usual: &Self) -> Self {
+        Self {
+            media_input: self.media_input.or(usual.media_input),
+            media_cached: self.media_cached.or(usual.media_cached),
+            media_output: self.media_output.or(usual.media_output),
+            ..self
         }
     }
 
     /// What the tokens cost, in millionths of a nano-dollar.
-    fn tokens(&self, work: &Work, units: &UnitRates) -> u128 {
+    fn tokens(&self, work: &Work) -> u128 {
         let Work { tokens, units: used } = work;
         let fresh = tokens.fresh();
         let written = tokens.output.saturating_sub(tokens.reasoning);
-        let (seen, shown) = (used.media_input.min(fresh), used.media_output.min(written));
+        let (kept, shown) = (used.media_cached.min(tokens.cached), used.media_output.min(written));
+        let seen = used.media_input.saturating_sub(kept).min(fresh);
         let parts = [
             (fresh - seen, self.input),
-            (seen, units.media_input.unwrap_or(self.input)),
-            (tokens.cached, self.cached),
+            (seen, self.media_input.unwrap_or(self.input)),
+            (tokens.cached - kept, self.cached),
+            (kept, self.media_cached.unwrap_or(self.cached)),
             (tokens.cache_write, self.cache_write),
             (tokens.cache_write_1h, self.cache_write_1h),
             (written - shown, self.output),
-            (shown, units.media_output.unwrap_or(self.output)),
+            (shown, self.media_output.unwrap_or(self.output)),
             (tokens.reasoning, self.reasoning),
         ];
         parts.iter().map(|(n, rate)| u128::from(*n) * u128::from(rate.0)).fold(0, u128::saturating_add)
@@ -92,6 +126,9 @@ pub struct Price {
     /// What a request costs that is bound to stay in the United States, in percent of the usual rates of
     /// tokens; as much if it is `None`.
     pub percent_in_us: Option<u32>,
+    /// What a request costs at an address of the provider for one place only, in percent of the usual rates
+    /// of tokens; as much if it is `None`.
+    pub percent_in_region: Option<u32>,
     /// The dearest class of service in which a request may be served that asks for none.
     pub unasked: Tier,
 }
@@ -124,22 +161,22 @@ impl Price {
 
     /// The most that `work` may cost, if it is done in the class of service that was `asked` for, or in
     /// any that the provider may choose: all its input may turn out to be written to a cache, for longer
-    /// than usual if it `keeps_long`, and all its output to be reasoning. `None` as for
+    /// than usual if it `keeps_long`, and all its output to be reasoning, or images or sound. `None` as for
     /// [`cost_of`](Self::cost_of).
     pub fn worst_case(&self, work: &Work, asked: Option<Tier>, keeps_long: bool) -> Option<NanoUsd> {
-        let Work { tokens, mut units } = *work;
+        let Work { tokens, units } = *work;
         let (read, written) = (tokens.input, tokens.output);
-        if self.units.media_output > Some(self.scale.rates.output) {
-            units.media_output = written;
-        }
         let inputs = [
             tokens,
             Tokens { cache_write: read, ..tokens },
             Tokens { cache_write_1h: if keeps_long { read } else { 0 }, ..tokens },
         ];
-        let all = inputs.into_iter().flat_map(|tokens| [tokens, Tokens { reasoning: written, ..tokens }]);
+        let shown = Units { media_output: written, ..units };
+        let all = inputs.into_iter().flat_map(|tokens| {
+            [(tokens, units), (tokens, shown), (Tokens { reasoning: written, ..tokens }, units)]
+        });
         let tiers = [Tier::Standard, asked.unwrap_or(self.unasked)];
-        let mut costs = all.flat_map(|tokens| {
+        let mut costs = all.flat_map(|(tokens, units)| {
             tiers.map(|tier| self.cost_of(&Work { tokens, units: Units { tier, in_us: true, ..units } }))
         });
         costs.try_fold(NanoUsd(0), |most, cost| Some(most.max(cost?)))
@@ -158,15 +195,29 @@ impl Price {
     pub fn batch(&self) -> Self {
         let (scale, units) = match self.scale_of(Tier::Batch) {
             Some(scale) => (scale.clone(), self.units),
-            None => (self.scale.halved(), self.units.halved()),
+            None => (self.scale.percent(50), self.units.halved()),
         };
-        Self { scale, units, tiers: Vec::new(), percent_in_us: self.percent_in_us, unasked: Tier::Standard }
+        Self { scale, units, tiers: Vec::new(), unasked: Tier::Standard, ..*self }
+    }
+
+    /// What the same costs at an address of the provider for one place only.
+    #[must_use]
+    pub fn in_region(mut self) -> Self {
+        if let Some(percent) = self.percent_in_region.take() {
+            let scales = self.tiers.iter_mut().map(|(_, scale)| scale);
+            scales.chain([&mut self.scale]).for_each(|scale| *scale = scale.percent(percent));
+        }
+        self
     }
 
     /// This price, and beside its usual rates what it doesn't name from the `usual` one.
     fn over(mut self, usual: Option<Self>) -> Self {
         let Some(usual) = usual.filter(|_| !self.is_free()) else { return self };
         self.units = self.units.over(&usual.units);
+        for (tier, scale) in &mut self.tiers {
+            scale.add_media(&usual.scale_of(*tier).unwrap_or(&usual.scale).rates);
+        }
+        self.scale.add_media(&usual.scale.rates);
         if self.scale.above.is_empty() {
             self.scale.above = usual.scale.above;
         }
@@ -174,6 +225,7 @@ impl Price {
         let others: Vec<_> = usual.tiers.into_iter().filter(is_new).collect();
         self.tiers.extend(others);
         self.percent_in_us = self.percent_in_us.or(usual.percent_in_us);
+        self.percent_in_region = self.percent_in_region.or(usual.percent_in_region);
         self.unasked = self.unasked.max(usual.unasked);
         self
     }
@@ -195,7 +247,7 @@ impl Price {
         let percent = self.percent_in_us.filter(|_| work.units.in_us).unwrap_or(100);
         let request = if *work == Work::default() { 0 } else { u128::from(self.units.request.0) * 1_000 };
         // Thousandths of millionths, because times are counted in milliseconds; and hundredths of them.
-        let tokens = rates.tokens(work, &self.units).saturating_mul(1_000).saturating_mul(percent.into());
+        let tokens = rates.tokens(work).saturating_mul(1_000).saturating_mul(percent.into());
         let others = self.units.cost(&work.units).saturating_add(request).saturating_mul(100);
         let parts = tokens.saturating_add(others);
         NanoUsd(u64::try_from(parts.div_ceil(100_000_000_000)).unwrap_or(u64::MAX))
@@ -218,7 +270,7 @@ mod tests {
             (NanoUsd(2_000_000), NanoUsd(4_000_000), NanoUsd(20_000_000));
         let dearer = Rates { output: NanoUsd(50_000_000), ..rates };
         let mut price = Price::from(rates);
-        price.tiers = vec![(Tier::Flex, rates.halved().into()), (Tier::Priority, dearer.into())];
+        price.tiers = vec![(Tier::Flex, rates.percent(50).into()), (Tier::Priority, dearer.into())];
         price
     }
 

@@ -72,9 +72,16 @@ impl Scale {
         above.map_or(&self.rates, |(_, rates)| rates)
     }
 
-    pub(super) fn halved(&self) -> Self {
-        let above = self.above.iter().map(|(threshold, rates)| (*threshold, rates.halved()));
-        Self { rates: self.rates.halved(), above: above.collect() }
+    /// Adds what images and sound cost usually where that isn't given.
+    pub(super) fn add_media(&mut self, usual: &Rates) {
+        self.rates = self.rates.with_media(usual);
+        self.above.iter_mut().for_each(|(_, rates)| *rates = rates.with_media(usual));
+    }
+
+    /// So many percent of each rate, rounded up.
+    pub(super) fn percent(&self, percent: u32) -> Self {
+        let above = self.above.iter().map(|(threshold, rates)| (*threshold, rates.percent(percent)));
+        Self { rates: self.rates.percent(percent), above: above.collect() }
     }
 }
 

@@ -6,10 +6,6 @@ use crate::Units;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnitRates {
-    /// Tokens of images or sound that are read; like other input if it is `None`.
-    pub media_input: Option<NanoUsd>,
-    /// Tokens of images or sound that are made; like other output if it is `None`.
-    pub media_output: Option<NanoUsd>,
     /// Images.
     pub image: NanoUsd,
     /// Searches of a reranker.
@@ -20,6 +16,8 @@ pub struct UnitRates {
     pub web_search: Option<NanoUsd>,
     /// Answers for which the web was searched, however often.
     pub grounding: Option<NanoUsd>,
+    /// Searches of maps; not known if it is `None`.
+    pub map_search: Option<NanoUsd>,
     /// Containers that code is run in; not known if it is `None`.
     pub code_session: Option<NanoUsd>,
     /// Characters that are read aloud.
@@ -37,13 +35,12 @@ impl UnitRates {
         for (name, rate) in text.split(',').filter_map(|pair| pair.split_once('=')) {
             let Ok(rate) = rate.parse().map(NanoUsd) else { continue };
             match name {
-                "media_input" => rates.media_input = Some(rate),
-                "media_output" => rates.media_output = Some(rate),
                 "image" => rates.image = rate,
                 "search" => rates.search = rate,
                 "request" => rates.request = rate,
                 "web_search" => rates.web_search = Some(rate),
                 "grounding" => rates.grounding = Some(rate),
+                "map_search" => rates.map_search = Some(rate),
                 "code_session" => rates.code_session = Some(rate),
                 "character" => rates.character = rate,
                 "audio" => rates.audio = rate,
@@ -63,13 +60,12 @@ impl UnitRates {
         // A price for a search goes before any other form of it.
         let search = if self.web_search.or(self.grounding).is_some() { self } else { usual };
         Self {
-            media_input: self.media_input.or(usual.media_input),
-            media_output: self.media_output.or(usual.media_output),
             image: or(self.image, usual.image),
             search: or(self.search, usual.search),
             request: or(self.request, usual.request),
             web_search: search.web_search,
             grounding: search.grounding,
+            map_search: self.map_search.or(usual.map_search),
             code_session: self.code_session.or(usual.code_session),
             character: or(self.character, usual.character),
             audio: or(self.audio, usual.audio),
@@ -81,14 +77,13 @@ impl UnitRates {
     pub(super) fn halved(&self) -> Self {
         let half = |rate: NanoUsd| NanoUsd(rate.0.div_ceil(2));
         Self {
-            media_input: self.media_input.map(half),
-            media_output: self.media_output.map(half),
             image: half(self.image),
             search: half(self.search),
             request: half(self.request),
             // Tools cost the same.
             web_search: self.web_search,
             grounding: self.grounding,
+            map_search: self.map_search,
             code_session: self.code_session,
             character: half(self.character),
             audio: half(self.audio),
@@ -98,8 +93,8 @@ impl UnitRates {
 
     /// Whether everything in `units` has a price, of its own or as the tokens that it also comes to.
     pub(super) fn pay_for(&self, units: &Units, rates: &Rates) -> bool {
-        let read = rates.input.max(self.media_input.unwrap_or_default());
-        let made = rates.output.max(self.media_output.unwrap_or_default());
+        let read = rates.input.max(rates.media_input.unwrap_or_default());
+        let made = rates.output.max(rates.media_output.unwrap_or_default());
         let is_film = !units.video.is_zero();
         let needed = [
             (is_film, self.video.into_iter().max().unwrap_or_default()),
@@ -112,8 +107,10 @@ impl UnitRates {
         let pays_searches = self.web_search.or(self.grounding).is_some()
             || self.request > NanoUsd(0)
             || units.web_searches == 0;
+        let pays_maps = self.map_search.is_some() || units.map_searches == 0;
         let pays_sessions = self.code_session.is_some() || units.code_sessions == 0;
         pays_searches
+            && pays_maps
             && pays_sessions
             && needed.into_iter().all(|(is_used, rate)| !is_used || rate > NanoUsd(0))
     }
@@ -125,6 +122,7 @@ impl UnitRates {
             (units.searches, self.search),
             (units.web_searches, self.web_search.unwrap_or_default()),
             (units.web_searches.min(1), self.grounding.unwrap_or_default()),
+            (units.map_searches, self.map_search.unwrap_or_default()),
             (units.code_sessions, self.code_session.unwrap_or_default()),
             (units.characters, self.character),
         ];
@@ -192,12 +190,26 @@ mod tests {
     fn tokens_of_images_and_sound_have_a_price_of_their_own_or_that_of_text() {
         let tokens = Tokens { input: 10, output: 10, ..Tokens::default() };
         let units = Units { media_input: 4, media_output: 99, ..Units::default() };
-        let rates = Rates::flat(NanoUsd(1_000_000), NanoUsd(2_000_000));
-        let of = |units: &str| Price { units: UnitRates::read(units), ..Price::from(rates) };
-        let cost = |price: Price| price.cost_of(&Work { tokens, units }).unwrap().0;
+        let text = Rates::flat(NanoUsd(1_000_000), NanoUsd(2_000_000));
+        let (media_input, media_output) = (Some(NanoUsd(5_000_000)), Some(NanoUsd(7_000_000)));
+        let media = Rates { media_input, media_output, ..text };
+        let cost = |rates: Rates| Price::from(rates).cost_of(&Work { tokens, units }).unwrap().0;
 
-        assert_eq!(cost(of("")), 10 + 20);
-        assert_eq!(cost(of("media_input=5000000,media_output=7000000")), 6 + 20 + 70);
+        assert_eq!(cost(text), 10 + 20);
+        assert_eq!(cost(media), 6 + 20 + 70);
+    }
+
+    #[test]
+    fn images_and_sound_out_of_a_cache_have_a_price_of_their_own_or_that_of_text() {
+        let tokens = Tokens { input: 10, cached: 5, ..Tokens::default() };
+        let units = Units { media_input: 4, media_cached: 3, ..Units::default() };
+        let (fresh, cached) = (NanoUsd(10_000_000), NanoUsd(1_000_000));
+        let text = Rates { cached, media_input: Some(NanoUsd(50_000_000)), ..Rates::flat(fresh, fresh) };
+        let media = Rates { media_cached: Some(NanoUsd(7_000_000)), ..text };
+        let cost = |rates: Rates| Price::from(rates).cost_of(&Work { tokens, units }).unwrap().0;
+
+        assert_eq!(cost(text), 4 * 10 + 50 + 5);
+        assert_eq!(cost(media), 4 * 10 + 50 + 2 + 3 * 7);
     }
 
     #[test]
@@ -218,6 +230,7 @@ mod tests {
     fn searches_and_sessions_without_a_price_are_not_free() {
         let searched = Units { web_searches: 1, ..Units::default() };
         let ran = Units { code_sessions: 1, ..Units::default() };
+        let mapped = Units { map_searches: 1, ..Units::default() };
         let is_known = |rates: &str, units| {
             let tokens = Price::from(Rates::flat(NanoUsd(1), NanoUsd(1)));
             let price = Price { units: UnitRates::read(rates), ..tokens };
@@ -229,6 +242,7 @@ mod tests {
         for rates in ["web_search=1", "grounding=1", "request=1", "web_search=0"] {
             assert!(is_known(rates, searched), "{rates}");
         }
+        assert!(!is_known("web_search=1,grounding=1,request=1", mapped) && is_known("map_search=0", mapped));
         assert!(is_known("code_session=0", ran) && is_known("", Units::default()));
     }
 

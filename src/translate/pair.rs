@@ -13,6 +13,7 @@ use crate::{
         ChatCodec, Codec, CountCodec, Decode, EmbeddingsCodec, Encoded, Undo, assembled::Assembler,
         embeddings::Form, joined::Joined,
     },
+    exchange::AssumeOutput,
     headers,
     payload::Head,
 };
@@ -61,14 +62,16 @@ impl Pair {
         source: &[u8],
         head: Arc<Head>,
         to: &Target,
-        (assembles, assumed_output): (bool, Option<u64>),
+        (assembles, assumed): (bool, Option<AssumeOutput>),
     ) -> Result<(Encoded, Back), Error> {
         match self {
             Self::Chat { client, provider, framing, same } => {
                 let mut request = client.decode_request(source)?;
                 // Not every dialect says in the body whether it is to be a stream.
                 request.stream = head.stream || assembles;
-                request.assumed_output = assumed_output;
+                request.assumed_output = assumed.map(|assumed| assumed.tokens);
+                let cap = assumed.filter(|assumed| assumed.is_cap).map(|assumed| assumed.tokens);
+                request.max_output = request.max_output.or(cap);
                 let mut encoded = provider.encode_request(&request, to)?;
                 let undo = std::mem::take(&mut encoded.undo);
                 // What was changed in the request has to be found in the answer.

@@ -18,9 +18,10 @@ use super::{
 };
 use crate::{
     BoxError, BoxFuture, Dialect, Error, Kind, Payload,
-    dialect::{Codec, Encoded, lost::Lost, words},
+    dialect::{ANTHROPIC, Codec, Encoded, lost::Lost, words},
     exchange::AssumeOutput,
     headers,
+    payload::Head,
     preset::adapted,
 };
 
@@ -113,6 +114,17 @@ impl TranslateLayer {
         };
         let asks = !self.target.known_facts().lacks("stream_options");
         let payload = if asks { dialect.ask_for_usage(payload) } else { payload };
+        let assumed = parts.extensions.get().copied().filter(|assumed: &AssumeOutput| assumed.is_cap);
+        let cap = self.cap(payload.head(), assumed);
+        payload.exchange().learn(|learnt| learnt.max_output = cap);
+        let is_old = || {
+            self.target.known_facts().lacks("max_completion_tokens")
+                || self.deviations.renames(dialect.id(), "max_completion_tokens")
+        };
+        let payload = match cap {
+            Some(cap) => dialect.cap_output(payload, cap, is_old()),
+            None => payload,
+        };
         Ok((self.adapt(Request::from_parts(parts, payload), Vec::new(), None)?, back))
     }
 
@@ -123,6 +135,13 @@ impl TranslateLayer {
         }
         let back = Back::assembling(payload.dialect(), payload.shared_head())?;
         Some((payload.dialect().ask_for_stream(payload.clone())?, back))
+    }
+
+    /// The cap that the gateway sets, where that is so many tokens.
+    fn cap(&self, head: &Head, assumed: Option<AssumeOutput>) -> Option<u64> {
+        let assumed = assumed.filter(|_| head.max_output.is_none());
+        let most = self.target.known_facts().max_output.unwrap_or(u64::MAX);
+        assumed.map(|assumed| assumed.tokens.min(most))
     }
 
     fn assembles(&self, payload: &Payload) -> bool {
@@ -147,7 +166,7 @@ impl TranslateLayer {
             lost = named.into_names();
         }
         let req = Request::from_parts(parts, payload);
-        if !lost.is_empty() && (self.strict || asks_for_strictness(&req)) {
+        if !lost.is_empty() && (self.strict || headers::asks_for_strictness(req.headers())) {
             let message = format!("{}: {} can't express it, and losses are refused", lost[0], self.target);
             return Err(Error::new(Kind::InvalidRequest, message).with_param(lost[0].clone()));
         }
@@ -183,7 +202,10 @@ impl TranslateLayer {
         };
         let source = req.body().source().clone();
         let assembles = self.assembles(req.body());
-        let assumed = req.extensions().get::<AssumeOutput>().map(|assumed| assumed.0);
+        let assumed = req.extensions().get::<AssumeOutput>().copied();
+        let is_told = |assumed: &AssumeOutput| assumed.is_cap || native.id() == ANTHROPIC.id();
+        let cap = self.cap(req.body().head(), assumed.filter(is_told));
+        req.body().exchange().learn(|learnt| learnt.max_output = cap);
         let (Encoded { body, lost, .. }, back) =
             pair.request(&source, req.body().shared_head(), &self.target, (assembles, assumed))?;
         let stays = |name: &http::HeaderName| native.id() == from.id() || !is_of_dialect(name);
@@ -197,10 +219,6 @@ impl TranslateLayer {
         });
         Ok((self.adapt(req, lost, Some(from))?, back))
     }
-}
-
-fn asks_for_strictness(req: &Request<Payload>) -> bool {
-    req.headers().get(headers::STRICT).is_some_and(|value| value == "true")
 }
 
 /// Headers that mean something to the client's own kind of provider only.
@@ -272,7 +290,7 @@ mod tests {
     use crate::{
         Exchange, Target,
         body::{End, Observe, OnEnd},
-        dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
+        dialect::{BEDROCK, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
         lock,
         payload::Head,
         preset::Preset,
@@ -533,6 +551,72 @@ mod tests {
         }
     }
 
+    /// What a request becomes at a target that is told what the route assumes.
+    async fn asked(
+        natives: &[&'static dyn Dialect],
+        is_cap: bool,
+        mut req: Request<Payload>,
+    ) -> (String, Option<u64>) {
+        let sent = Arc::new(Mutex::new(String::new()));
+        let seen = sent.clone();
+        let exchange = req.body().exchange().clone();
+        req.extensions_mut().insert(AssumeOutput { tokens: 50, is_cap });
+        let old = Preset::named("mistral").unwrap().deviations;
+        let service = layer(natives).deviations(old).layer(MustBeReady::new(move |req: Request<Payload>| {
+            *lock(&seen) = String::from_utf8(req.body().to_bytes().into()).unwrap();
+            Ending::Refused.answer()
+        }));
+
+        assert!(service.oneshot(req).await.is_err());
+
+        let body = lock(&sent).clone();
+        (body, exchange.learn(|learnt| learnt.max_output))
+    }
+
+    #[tokio::test]
+    async fn a_cap_of_the_route_is_told_to_every_provider() {
+        let openai = || {
+            request(
+                &OPENAI_CHAT,
+                r#"{"model":"m","max_tokens":null,"messages":[{"role":"user","content":"Hi"}]}"#,
+            )
+        };
+        let gemini = |source: &'static str| {
+            let (parts, ()) =
+                Request::post("/v1beta/models/m:generateContent").body(()).unwrap().into_parts();
+            let head = GEMINI.peek(&parts, source).unwrap();
+            Request::from_parts(parts, Payload::new(&GEMINI, head, source.into(), Exchange::default()))
+        };
+        let contents = || gemini(r#"{"contents":[{"parts":[{"text":"Hi"}]}]}"#);
+        let config = || gemini(r#"{"contents":[],"generation_config":{"topK":1,"max_output_tokens":null}}"#);
+        let responses = || request(&OPENAI_RESPONSES, r#"{"model":"m","input":"Hi"}"#);
+        let cases: [(&'static dyn Dialect, Request<Payload>, &str); 8] = [
+            (&OPENAI_CHAT, openai(), r#""max_tokens":50"#),
+            (&OPENAI_CHAT, contents(), r#""max_tokens":50"#),
+            (&OPENAI_RESPONSES, responses(), r#""max_output_tokens":50"#),
+            (&OPENAI_RESPONSES, openai(), r#""max_output_tokens":50"#),
+            (&GEMINI, contents(), r#"{"generationConfig":{"maxOutputTokens":50},"contents""#),
+            (&GEMINI, config(), r#"{"topK":1,"max_output_tokens":50}"#),
+            (&GEMINI, openai(), r#""maxOutputTokens":50"#),
+            (&BEDROCK, openai(), r#""maxTokens":50"#),
+        ];
+
+        for (native, req, expected) in cases {
+            let (body, said) = asked(&[native], true, req).await;
+
+            assert!(body.contains(expected) && !body.contains("max_completion_tokens"), "{body}");
+            assert_eq!(said, Some(50), "{body}");
+        }
+        for (native, req) in
+            [(&GEMINI as &'static dyn Dialect, contents()), (&GEMINI, openai()), (&OPENAI_CHAT, openai())]
+        {
+            let (body, said) = asked(&[native], false, req).await;
+            assert!(!body.contains("50") && said.is_none(), "{body}");
+        }
+        let (claude, said) = asked(&[&ANTHROPIC], false, openai()).await;
+        assert!(claude.contains(r#""max_tokens":50"#) && said == Some(50), "{claude}");
+    }
+
     /// C68
     #[tokio::test]
     async fn thoughts_of_another_provider_are_not_passed_on_in_the_own_dialect_either() {
@@ -575,12 +659,12 @@ mod tests {
         let mut req = lossy();
         let exchange = req.body().exchange().clone();
         layer(&[&ANTHROPIC]).layer(failing()).oneshot(req).await.unwrap_err();
-        assert_eq!(lost(&exchange), ["logit_bias".into()]);
+        assert_eq!(lost(&exchange), ["logit_bias"].map(Box::<str>::from));
 
         req = lossy();
         *req.body_mut() = Payload::new(&OPENAI_CHAT, Head::default(), Bytes::new(), exchange.clone());
         layer(&[&OPENAI_CHAT]).layer(failing()).oneshot(req).await.unwrap_err();
-        assert_eq!(lost(&exchange), []);
+        assert!(lost(&exchange).is_empty());
 
         let refused = layer(&[&ANTHROPIC]).strict(true).layer(failing()).oneshot(lossy()).await.unwrap_err();
         assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("logit_bias")));
@@ -626,14 +710,14 @@ mod tests {
         let req = passed();
         let exchange = req.body().exchange().clone();
         sees(r#"{"model":"m","stream":true,"random_seed":1}"#).oneshot(req).await.unwrap_err();
-        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["user".into()]);
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["user"].map(Box::<str>::from));
 
         let exchange = translated.body().exchange().clone();
         sees(r#"{"model":"m","messages":[{"role":"user","content":"Hi"}],"max_tokens":9}"#)
             .oneshot(translated)
             .await
             .unwrap_err();
-        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["metadata.user_id".into()]);
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["metadata.user_id"].map(Box::<str>::from));
 
         let strict =
             layer.strict(true).layer(MustBeReady::new(|_: Request<Payload>| Ending::Refused.answer()));

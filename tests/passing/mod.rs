@@ -359,8 +359,8 @@ pub fn price(text: &str) -> Price {
         match name {
             "in" => (rates.input, rates.cached) = (usd, usd),
             "out" => (rates.output, rates.reasoning) = (usd, usd),
-            "media_in" => units.media_input = Some(usd),
-            "media_out" => units.media_output = Some(usd),
+            "media_in" => rates.media_input = Some(usd),
+            "media_out" => rates.media_output = Some(usd),
             "image" => units.image = usd,
             "search" => units.search = usd,
             "character" => units.character = usd,

@@ -178,6 +178,7 @@ pub fn price() -> Price {
         cache_write_1h: usd(4),
         output: usd(10),
         reasoning: usd(12),
+        ..Rates::default()
     })
 }
 

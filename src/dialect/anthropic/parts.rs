@@ -230,7 +230,7 @@ mod tests {
         let encoded = try_encode(&request, &[], &[]).unwrap();
 
         assert!(std::str::from_utf8(&encoded.body).unwrap().contains(block));
-        assert_eq!(encoded.lost, ["messages[].content[].video".into()]);
+        assert_eq!(encoded.lost, ["messages[].content[].video"].map(Box::<str>::from));
     }
 
     #[test]

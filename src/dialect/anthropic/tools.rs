@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(body["tools"][0]["input_schema"]["required"], json!(["input"]));
         assert_eq!(body["messages"][1]["content"][0]["input"], json!({"input": "ls \"x\""}));
         assert_eq!(encoded.undo.free_text, HashSet::from(["sh".into()]));
-        assert_eq!(encoded.lost, ["tools[].custom.format".into()]);
+        assert_eq!(encoded.lost, ["tools[].custom.format"].map(Box::<str>::from));
     }
 
     /// C42, T09

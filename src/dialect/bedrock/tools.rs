@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(schema["required"], json!(["input"]));
         assert_eq!(body["messages"][1]["content"][0]["toolUse"]["input"], json!({"input": "ls"}));
         assert!(encoded.undo.free_text.contains("sh"));
-        assert_eq!(encoded.lost, ["tools[].custom.format".into()]);
+        assert_eq!(encoded.lost, ["tools[].custom.format"].map(Box::<str>::from));
     }
 
     /// C51

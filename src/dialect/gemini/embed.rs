@@ -370,7 +370,7 @@ mod tests {
             str::from_utf8(&encoded.body).unwrap(),
             r#"{"requests":[{"model":"models/g","content":{"parts":[{"text":"a"}]},"taskType":"RETRIEVAL_QUERY","outputDimensionality":8},{"model":"models/g","content":{"parts":[{"text":"b"}]},"taskType":"RETRIEVAL_QUERY","outputDimensionality":8}]}"#
         );
-        assert_eq!(encoded.lost, ["user".into()]);
+        assert_eq!(encoded.lost, ["user"].map(Box::<str>::from));
         assert_eq!(refused.param(), Some("input"));
     }
 

@@ -206,7 +206,7 @@ mod tests {
                 "frequencyPenalty": -0.5, "responseLogprobs": true, "logprobs": 3})
         );
         assert_eq!(body["serviceTier"], "standard");
-        assert_eq!(encoded.lost, ["stop", "user", "logit_bias"].map(Into::into));
+        assert_eq!(encoded.lost, ["stop", "user", "logit_bias"].map(Box::<str>::from));
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
 
         let body: Value = serde_json::from_slice(&encoded.body).unwrap();
         assert_eq!(body["generationConfig"], json!({}));
-        assert_eq!(encoded.lost, ["temperature", "top_k"].map(Into::into));
+        assert_eq!(encoded.lost, ["temperature", "top_k"].map(Box::<str>::from));
     }
 
     /// §4

@@ -46,8 +46,11 @@ use serde::{Deserialize, de::IgnoredAny};
 pub(super) use self::error::is_error;
 use self::{codec::GeminiCodec, path::Method, wire::read::Whole};
 use super::{
-    Closing, Codec, Dialect, LimitHeaders, MOST_SEARCHES, Sent, exact,
+    Closing, Codec, Dialect, LimitHeaders, MOST_SEARCHES, Sent,
+    cap::capped_in,
+    exact,
     json::{self, Member},
+    other_models,
     schema::Members,
     text::Str,
 };
@@ -88,6 +91,8 @@ struct Shallow<'a> {
 struct ShallowTool {
     #[serde(rename = "googleSearch", alias = "google_search", alias = "googleSearchRetrieval")]
     search: Option<IgnoredAny>,
+    #[serde(rename = "googleMaps", alias = "google_maps")]
+    maps: Option<IgnoredAny>,
     #[serde(rename = "urlContext", alias = "url_context")]
     url_context: Option<IgnoredAny>,
     #[serde(rename = "codeExecution", alias = "code_execution")]
@@ -98,7 +103,7 @@ struct ShallowTool {
 
 impl ShallowTool {
     fn reads_more(&self) -> bool {
-        let tools = [self.search, self.url_context, self.code_execution, self.file_search];
+        let tools = [self.search, self.maps, self.url_context, self.code_execution, self.file_search];
         tools.iter().any(Option::is_some)
     }
 }
@@ -109,6 +114,9 @@ struct ShallowConfig {
     max_output_tokens: Option<Whole>,
     #[serde(rename = "candidateCount", alias = "candidate_count")]
     candidate_count: Option<Whole>,
+    /// Which model Vertex is to ask in the place of the one that is named.
+    #[serde(rename = "routingConfig", alias = "routing_config")]
+    routing_config: Option<IgnoredAny>,
 }
 
 impl Dialect for Gemini {
@@ -124,6 +132,15 @@ impl Dialect for Gemini {
         path::asked(path).is_some_and(|asked| matches!(asked.method, Method::Generate | Method::Stream))
     }
 
+    fn output_caps(&self) -> &'static [&'static str] {
+        &[
+            "generationConfig.maxOutputTokens",
+            "generationConfig.max_output_tokens",
+            "generation_config.maxOutputTokens",
+            "generation_config.max_output_tokens",
+        ]
+    }
+
     fn path(&self, payload: &Payload) -> Cow<'static, str> {
         let method = if payload.head().stream { Method::Stream } else { Method::Generate };
         path::of(payload.model(), method).into()
@@ -133,19 +150,28 @@ impl Dialect for Gemini {
         let model = path::model(parts)?;
         let shallow: Shallow<'_> = exact::read(body)?;
         let config = shallow.generation_config.unwrap_or_default();
+        if config.routing_config.is_some() {
+            return Err(other_models::refused("generationConfig.routingConfig"));
+        }
         let tools = shallow.tools.unwrap_or_default();
-        let searches = tools.iter().any(|tool| tool.search.is_some());
+        let most = |is_asked| if is_asked { MOST_SEARCHES } else { 0 };
         Ok(Head {
             model,
             stream: is_stream(parts),
             include_usage: true,
             tier: Tier::asked(shallow.service_tier.as_deref()),
-            searches: if searches { MOST_SEARCHES } else { 0 },
+            searches: most(tools.iter().any(|tool| tool.search.is_some())),
+            map_searches: most(tools.iter().any(|tool| tool.maps.is_some())),
             reads_more: shallow.cached_content.is_some() || tools.iter().any(ShallowTool::reads_more),
             max_output: config.max_output_tokens.and_then(Whole::count),
             choices: config.candidate_count.and_then(|count| count.0.try_into().ok()).unwrap_or(1),
             ..Head::default()
         })
+    }
+
+    fn cap_output(&self, payload: Payload, cap: u64, _: bool) -> Payload {
+        let objects = ["generationConfig", "generation_config"];
+        capped_in(payload, &objects, &["maxOutputTokens", "max_output_tokens"], cap)
     }
 
     fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
@@ -304,6 +330,19 @@ mod tests {
     }
 
     #[test]
+    fn other_models_are_not_asked() {
+        for name in ["routingConfig", "routing_config"] {
+            let body =
+                format!(r#"{{"generationConfig":{{"{name}":{{"manualMode":{{"modelName":"dear"}}}}}}}}"#);
+
+            let error = peek("/v1/models/m:generateContent", &body).unwrap_err();
+
+            assert_eq!(error.kind(), Kind::InvalidRequest);
+            assert_eq!(error.param(), Some("generationConfig.routingConfig"));
+        }
+    }
+
+    #[test]
     fn what_the_provider_does_by_itself_is_seen() {
         let asks = |body| {
             let head = peek("/v1/models/m:generateContent", body).unwrap();
@@ -316,6 +355,9 @@ mod tests {
             (Some(Tier::Flex), MOST_SEARCHES, true)
         );
         assert_eq!(asks(r#"{"tools":[{"url_context":{}}]}"#), (None, 0, true));
+        assert_eq!(asks(r#"{"tools":[{"googleMaps":{}}]}"#), (None, 0, true));
+        let head = peek("/v1/models/m:generateContent", r#"{"tools":[{"google_maps":{}}]}"#).unwrap();
+        assert_eq!(head.map_searches, MOST_SEARCHES);
         assert_eq!(asks(r#"{"cachedContent":"cachedContents/1"}"#), (None, 0, true));
     }
 

@@ -229,7 +229,10 @@ mod tests {
                 r#""required":["z"],"additionalProperties":false}"#
             )
         );
-        assert_eq!(lost, ["s.exclusiveMinimum", "s.pattern", "s.format", "s.minLength"].map(Into::into));
+        assert_eq!(
+            lost,
+            ["s.exclusiveMinimum", "s.pattern", "s.format", "s.minLength"].map(Box::<str>::from)
+        );
     }
 
     /// §4

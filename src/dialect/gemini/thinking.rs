@@ -151,7 +151,7 @@ mod tests {
             let (off, lost) = asked(model, effort(Effort::None));
             let expected =
                 ThinkingConfig { include_thoughts: None, thinking_budget: least, thinking_level: level };
-            assert_eq!((off, &lost[..]), (Some(expected), &[FIELD.into()][..]), "{model}");
+            assert_eq!((off, &lost[..]), (Some(expected), &[FIELD].map(Box::<str>::from)[..]), "{model}");
         }
     }
 
@@ -171,6 +171,6 @@ mod tests {
         let traits = Traits::of(&Target::new("gemini", "gemini-2.0-flash"));
 
         assert_eq!(config(Some(effort(Effort::High)), None, traits, &facts, &mut lost), None);
-        assert_eq!(lost.into_names(), [FIELD.into()]);
+        assert_eq!(lost.into_names(), [FIELD].map(Box::<str>::from));
     }
 }

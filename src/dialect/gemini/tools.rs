@@ -185,7 +185,7 @@ mod tests {
         let schema = &body["tools"][0]["functionDeclarations"][0]["parametersJsonSchema"];
         assert_eq!(schema["required"], json!(["input"]));
         assert!(encoded.undo.free_text.contains("note"));
-        assert_eq!(encoded.lost, ["tools[].custom.format".into()]);
+        assert_eq!(encoded.lost, ["tools[].custom.format"].map(Box::<str>::from));
     }
 
     /// C116

@@ -25,6 +25,8 @@ struct Usage<'a> {
     #[serde(borrow)]
     prompt_tokens_details: Option<Vec<Modality<'a>>>,
     #[serde(borrow)]
+    cache_tokens_details: Option<Vec<Modality<'a>>>,
+    #[serde(borrow)]
     candidates_tokens_details: Option<Vec<Modality<'a>>>,
     #[serde(borrow)]
     traffic_type: Option<Str<'a>>,
@@ -52,7 +54,8 @@ impl Usage<'_> {
     /// What is counted beside text; images that are read cost what text does.
     fn merge_units(&self, units: &mut Units) {
         units.media_input = of_kinds(&self.prompt_tokens_details, &["AUDIO"]);
-        units.media_output = of_kinds(&self.candidates_tokens_details, &["AUDIO", "IMAGE"]);
+        units.media_cached = of_kinds(&self.cache_tokens_details, &["AUDIO"]);
+        units.media_output = of_kinds(&self.candidates_tokens_details, &["AUDIO", "IMAGE", "VIDEO"]);
         let tier = self.service_tier.as_deref().or(self.traffic_type.as_deref());
         units.tier = tier.map_or(units.tier, Tier::named);
     }
@@ -75,7 +78,9 @@ impl Usage<'_> {
 
 /// Merges all that a whole answer or a chunk says was used into `work`; says whether there were counts.
 pub(super) fn merge_of(body: &[u8], work: &mut Work) -> bool {
-    work.units.web_searches = work.units.web_searches.max(searches(body));
+    let (web, maps) = searches(body);
+    work.units.web_searches = work.units.web_searches.max(web);
+    work.units.map_searches = work.units.map_searches.max(maps);
     let Some(usage) = find(body) else { return false };
     let tokens = usage.tokens();
     if tokens.is_zero() {
@@ -86,8 +91,8 @@ pub(super) fn merge_of(body: &[u8], work: &mut Work) -> bool {
     true
 }
 
-/// How often the web was searched for an answer.
-fn searches(body: &[u8]) -> u64 {
+/// How often the web and maps were searched for an answer.
+fn searches(body: &[u8]) -> (u64, u64) {
     #[derive(Deserialize)]
     struct Grounded {
         candidates: Option<Vec<Candidate>>,
@@ -97,22 +102,57 @@ fn searches(body: &[u8]) -> u64 {
     struct Candidate {
         grounding_metadata: Option<Grounding>,
     }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Grounding {
-        web_search_queries: Option<Vec<IgnoredAny>>,
-        search_entry_point: Option<IgnoredAny>,
-    }
     if GROUNDING.value(body) != Some(b'{') {
-        return 0;
+        return (0, 0);
     }
     let candidates = json::parse::<Grounded>(body).ok().and_then(|answer| answer.candidates);
     let grounded = candidates.into_iter().flatten().filter_map(|candidate| candidate.grounding_metadata);
-    let queries = grounded.map(|grounding| {
-        let queries = grounding.web_search_queries.map_or(0, |queries| queries.len() as u64);
-        queries.max(grounding.search_entry_point.is_some().into())
-    });
-    queries.sum()
+    grounded.fold((0, 0), |(web, maps), grounding| (web + grounding.of_web(), maps + grounding.of_maps()))
+}
+
+/// What an answer is grounded on.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Grounding {
+    web_search_queries: Option<Vec<IgnoredAny>>,
+    search_entry_point: Option<IgnoredAny>,
+    google_maps_widget_context_token: Option<IgnoredAny>,
+    grounding_chunks: Option<Vec<Chunk>>,
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    web: Option<IgnoredAny>,
+    maps: Option<IgnoredAny>,
+}
+
+impl Grounding {
+    fn has(&self, of: fn(&Chunk) -> Option<IgnoredAny>) -> bool {
+        self.grounding_chunks.iter().flatten().any(|chunk| of(chunk).is_some())
+    }
+
+    fn queries(&self) -> u64 {
+        self.web_search_queries.as_ref().map_or(0, |queries| queries.len() as u64)
+    }
+
+    fn is_mapped(&self) -> bool {
+        self.google_maps_widget_context_token.is_some() || self.has(|chunk| chunk.maps)
+    }
+
+    /// Maps have no list of queries of their own: those of an answer that is of maps alone are theirs.
+    fn is_of_maps_alone(&self) -> bool {
+        self.is_mapped() && self.search_entry_point.is_none() && !self.has(|chunk| chunk.web)
+    }
+
+    fn of_web(&self) -> u64 {
+        let least = u64::from(self.search_entry_point.is_some());
+        if self.is_of_maps_alone() { 0 } else { self.queries().max(least) }
+    }
+
+    fn of_maps(&self) -> u64 {
+        let queries = if self.is_of_maps_alone() { self.queries() } else { 0 };
+        queries.max(self.is_mapped().into())
+    }
 }
 
 fn find(body: &[u8]) -> Option<Usage<'_>> {
@@ -208,14 +248,33 @@ mod tests {
             r#"{"candidates":[{"groundingMetadata":{"webSearchQueries":["a","b"],"searchEntryPoint":{}}}],
             "usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":5,"trafficType":"ON_DEMAND_PRIORITY",
             "promptTokensDetails":[{"modality":"TEXT","tokenCount":2},{"modality":"AUDIO","tokenCount":7}],
-            "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":4}]}}"#,
+            "cacheTokensDetails":[{"modality":"TEXT","tokenCount":1},{"modality":"AUDIO","tokenCount":6}],
+            "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":4},{"modality":"VIDEO","tokenCount":1}]}}"#,
         );
 
         let units = said.unwrap().units;
         assert_eq!((units.web_searches, units.tier), (2, Tier::Priority));
-        assert_eq!((units.media_input, units.media_output), (7, 4));
+        assert_eq!((units.media_input, units.media_cached, units.media_output), (7, 6, 5));
         let opened = r#"{"candidates":[{"groundingMetadata":{}}],"usageMetadata":{"promptTokenCount":9}}"#;
         assert_eq!(used(opened).unwrap().units, Units::default());
+    }
+
+    #[test]
+    fn searches_of_maps_are_told_from_those_of_the_web() {
+        let searched = |grounding: &str| {
+            let body = format!(
+                r#"{{"candidates":[{{"groundingMetadata":{grounding}}}],"usageMetadata":{{"promptTokenCount":9}}}}"#
+            );
+            let units = used(&body).unwrap().units;
+            (units.web_searches, units.map_searches)
+        };
+
+        assert_eq!(searched(r#"{"groundingChunks":[{"maps":{"placeId":"a"}},{"maps":{}}]}"#), (0, 1));
+        assert_eq!(searched(r#"{"googleMapsWidgetContextToken":"a"}"#), (0, 1));
+        assert_eq!(searched(r#"{"webSearchQueries":["a","b"],"groundingChunks":[{"maps":{}}]}"#), (0, 2));
+        let both = r#"{"webSearchQueries":["a","b"],"groundingChunks":[{"maps":{}},{"web":{}}]}"#;
+        assert_eq!(searched(both), (2, 1));
+        assert_eq!(searched(r#"{"groundingChunks":[{"web":{"uri":"u"}}],"webSearchQueries":["a"]}"#), (1, 0));
     }
 
     #[test]

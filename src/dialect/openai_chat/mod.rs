@@ -30,15 +30,17 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, MOST_SEARCHES, Sent, assembled, exact,
+    Closing, Codec, Dialect, MOST_SEARCHES, Sent, assembled,
+    cap::capped,
+    exact,
     json::{self, Member, span},
-    openai_error,
+    openai_error, other_models,
     text::Str,
     tier,
 };
 use crate::{
-    Error, Kind, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head,
-    price::Tier, target::ModelFacts,
+    Error, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head, price::Tier,
+    target::ModelFacts,
 };
 
 /// `POST /v1/chat/completions`.
@@ -78,6 +80,9 @@ struct Shallow<'a> {
     metadata: Option<&'a RawValue>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
+    /// OpenRouter's, some of which ask models.
+    #[serde(borrow)]
+    plugins: Option<&'a RawValue>,
 }
 
 /// How OpenAI is to keep a prompt in its cache.
@@ -119,17 +124,17 @@ impl Dialect for OpenAiChat {
                 || payload.dialect().id() == self.id() && !thinks_with_tools(payload.source(), model))
     }
 
+    fn output_caps(&self) -> &'static [&'static str] {
+        &["max_completion_tokens", "max_tokens"]
+    }
+
     fn path(&self, _: &Payload) -> Cow<'static, str> {
         "/chat/completions".into()
     }
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = exact::read(body)?;
-        if shallow.models.is_some() {
-            let message =
-                "models: only `model` can be asked for; the gateway's own routes have several targets";
-            return Err(Error::new(Kind::InvalidRequest, message).with_param("models"));
-        }
+        other_models::check(shallow.models, shallow.plugins)?;
         let options = shallow.stream_options.map(RawValue::get);
         let include_usage = match options {
             Some(raw) => {
@@ -171,6 +176,13 @@ impl Dialect for OpenAiChat {
         options.insert("include_usage".into(), true.into());
         let options = serde_json::Value::Object(options).to_string();
         payload.edited(at, options)
+    }
+
+    fn cap_output(&self, payload: Payload, cap: u64, is_old: bool) -> Payload {
+        match is_old {
+            true => capped(payload, "max_tokens", &["max_completion_tokens", "max_tokens"], cap),
+            false => capped(payload, "max_completion_tokens", &["max_completion_tokens"], cap),
+        }
     }
 
     fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
@@ -407,6 +419,10 @@ mod tests {
         );
         assert!(refused(r#"{"model":"cheap","model":"dear"}"#).contains("duplicate field `model`"));
         assert!(refused(r#"{"model":"cheap","models":["dear"]}"#).starts_with("models: only `model`"));
+        let plugin =
+            r#"{"model":"m","plugins":[{"id":"web","model":null},{"id":"fusion","judge_model":"dear"}]}"#;
+        assert!(refused(plugin).starts_with("plugins[1].judge_model: only `model`"));
+        assert!(peek(r#"{"model":"m","plugins":[{"id":"web","max_results":3}]}"#).is_ok());
         assert_eq!(refused("[]"), "the body is not a JSON object");
     }
 

@@ -285,7 +285,7 @@ mod tests {
             str::from_utf8(&encoded.body).unwrap(),
             r#"{"model":"m","input":["a"],"encoding_format":"float","dimensions":8}"#
         );
-        assert_eq!(encoded.lost, ["taskType".into()]);
+        assert_eq!(encoded.lost, ["taskType"].map(Box::<str>::from));
     }
 
     #[test]

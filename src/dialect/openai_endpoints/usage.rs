@@ -53,6 +53,16 @@ struct Details {
     image_tokens: Option<f64>,
     audio_tokens: Option<f64>,
     cached_tokens: Option<f64>,
+    /// Of which kinds these are, where that is said.
+    cached_tokens_details: Option<Cached>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Cached {
+    text_tokens: Option<f64>,
+    image_tokens: Option<f64>,
+    audio_tokens: Option<f64>,
 }
 
 /// Cohere's place for it.
@@ -116,8 +126,12 @@ impl Usage {
         let made = self.output_tokens_details.unwrap_or_default();
         work.tokens.input = whole(input);
         work.tokens.output = output;
-        // What was seen or heard has no price of its own for coming out of a cache.
-        work.tokens.cached = whole(read.cached_tokens).min(whole(read.text_tokens));
+        // Where it isn't said of which kinds it is, no more than all of the text is taken for cached.
+        let text = read.cached_tokens_details.as_ref().map_or(read.text_tokens, |kept| kept.text_tokens);
+        let kept = read.cached_tokens_details.unwrap_or_default();
+        work.units.media_cached = whole(kept.image_tokens).saturating_add(whole(kept.audio_tokens));
+        let kept = whole(text).saturating_add(work.units.media_cached);
+        work.tokens.cached = whole(read.cached_tokens).min(kept).min(work.tokens.input);
         work.units.media_input = whole(read.image_tokens).saturating_add(whole(read.audio_tokens));
         work.units.media_output = match makes {
             Makes::Media => output.saturating_sub(whole(made.text_tokens)),
@@ -174,6 +188,10 @@ mod tests {
 
         assert_eq!((tokens.input, tokens.cached, tokens.output), (50, 4, 4160));
         assert_eq!((units.media_input, units.media_output), (40, 4160));
+        let kinds = r#"{"usage":{"input_tokens":50,"output_tokens":9,"input_tokens_details":{"text_tokens":10,"image_tokens":40,
+            "cached_tokens":35,"cached_tokens_details":{"text_tokens":5,"image_tokens":30}}}}"#;
+        let (tokens, units) = used(kinds, Makes::Media).unwrap();
+        assert_eq!((tokens.cached, units.media_input, units.media_cached), (35, 40, 30));
     }
 
     #[test]

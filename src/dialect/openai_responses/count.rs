@@ -85,7 +85,7 @@ mod tests {
         let names: Vec<_> = written.as_object().unwrap().keys().collect();
         assert_eq!(names, ["input", "model"], "{written}");
         assert_eq!(written["model"], "gpt");
-        assert_eq!(encoded.lost, []);
+        assert!(encoded.lost.is_empty());
     }
 
     #[test]

@@ -381,7 +381,7 @@ mod tests {
                 {"type": "input_file", "file_id": "file-1"}
             ])
         );
-        assert_eq!(encoded.lost, ["messages[].content[].audio".into()]);
+        assert_eq!(encoded.lost, ["messages[].content[].audio"].map(Box::<str>::from));
         let foreign = body.replace("file-1", "file_011C");
         let request = codec(&OPENAI_CHAT).decode_request(foreign.as_bytes()).unwrap();
         let refused = codec(&OPENAI_RESPONSES).encode_request(&request, &Target::new("p", "m")).unwrap_err();

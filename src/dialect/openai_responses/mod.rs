@@ -39,10 +39,12 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, MOST_SEARCHES, Sent, assembled, exact,
+    Closing, Codec, Dialect, MOST_SEARCHES, Sent, assembled,
+    cap::capped,
+    exact,
     json::{self, Member, span},
     openai_chat::CacheOptions,
-    openai_error,
+    openai_error, other_models,
     text::Str,
     tier,
 };
@@ -90,6 +92,9 @@ struct Shallow<'a> {
     prompt: Option<IgnoredAny>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
+    /// OpenRouter's, some of which ask models.
+    #[serde(borrow)]
+    plugins: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -157,6 +162,10 @@ impl Dialect for OpenAiResponses {
         reasoning::is_of_others(payload.source())
     }
 
+    fn output_caps(&self) -> &'static [&'static str] {
+        &["max_output_tokens"]
+    }
+
     fn path(&self, _: &Payload) -> Cow<'static, str> {
         "/responses".into()
     }
@@ -168,11 +177,7 @@ impl Dialect for OpenAiResponses {
                 "background: not available, because what is used after the answer is not known here";
             return Err(Error::new(Kind::InvalidRequest, message).with_param("background"));
         }
-        if shallow.models.is_some() {
-            let message =
-                "models: only `model` can be asked for; the gateway's own routes have several targets";
-            return Err(Error::new(Kind::InvalidRequest, message).with_param("models"));
-        }
+        other_models::check(shallow.models, shallow.plugins)?;
         shallow.check_tools()?;
         let (searches, reads_more) = shallow.reads();
         let code_sessions = shallow.runs_code().into();
@@ -193,6 +198,10 @@ impl Dialect for OpenAiResponses {
             metadata_at: at(shallow.metadata),
             ..Head::default()
         })
+    }
+
+    fn cap_output(&self, payload: Payload, cap: u64, _: bool) -> Payload {
+        capped(payload, "max_output_tokens", &["max_output_tokens"], cap.max(encode::LEAST_OUTPUT))
     }
 
     fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {

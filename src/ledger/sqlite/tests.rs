@@ -177,8 +177,7 @@ async fn days_survive_the_process_agree_with_balances_and_are_forgotten_in_time(
     spend(&ledger, 9, 7).await;
     let _lost = hold(&ledger, 30).await.unwrap();
     // What a client gave up before it was a request is none.
-    let given_up = scopes();
-    drop(poll_once(&mut ledger.reserve(&given_up, NanoUsd(5).into())));
+    drop(poll_once(&mut Box::pin(hold(&ledger, 5))));
     drop(ledger);
 
     let ledger = place.open();
