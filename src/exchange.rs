@@ -104,6 +104,11 @@ pub struct AssumeOutput {
     pub is_cap: bool,
 }
 
+/// Whoever has asked for a stream makes one answer of it, and takes a whole one as well: an extension of
+/// requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TakesWhole;
+
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
