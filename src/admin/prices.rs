@@ -1,10 +1,10 @@
 use serde_json::{Value, json};
 
-use super::{answer::Query, entry::written, layer::Office};
+use super::{answer::Query, entry::written, layer::Office, settings::InForce};
 use crate::{
     Error, Kind,
     access::Pattern,
-    config::{Listed, Source, UsdPrice},
+    config::{Config, Listed, Source, UsdPrice},
     directory::Section,
 };
 
@@ -28,35 +28,8 @@ impl Office {
             return Err(wrong("source", "expected one of list, file, api, ceiling, unknown"));
         }
         let now = self.settings.now();
-        let (prefix, after) =
-            (query.get("prefix").unwrap_or_default(), query.get("after").unwrap_or_default());
-        let model = query.get("model").map(Pattern::new);
-        let mut models = now.config.priced_models();
-        // A model that is in no list has a price all the same, where there is one for its provider.
-        models.extend(query.get("model").filter(|name| !name.contains('*')).map(str::to_owned));
-        let is_asked = |name: &String| {
-            name.starts_with(prefix)
-                && **name > *after
-                && model.as_ref().is_none_or(|model| model.matches(name))
-        };
-        let rows = now.config.price_list(models.into_iter().filter(is_asked)).map(
-            |(name, Listed { price, source })| {
-                let (source, set) = match source {
-                    Source::Provider => ("file", None),
-                    Source::Set(name) => (now.source(Section::Prices, &name), Some(name)),
-                    Source::List => ("list", None),
-                    Source::Ceiling => ("ceiling", None),
-                    Source::Nobody => ("unknown", None),
-                };
-                let mut row = price.map_or_else(|| json!({}), |price| written(&UsdPrice::from(&price)));
-                row["model"] = name.into();
-                row["source"] = source.into();
-                if let Some(set) = set {
-                    row["set_for"] = set.into();
-                }
-                row
-            },
-        );
+        let models = models(&now.config, query);
+        let rows = now.config.price_list(models).map(|(listed, name)| row(&now, name, listed));
         let rows = rows.filter(|row| source.is_none_or(|source| row["source"] == source));
         let mut rows: Vec<Value> = rows.take(limit + 1).collect();
         let has_more = rows.len() > limit;
@@ -68,6 +41,37 @@ impl Office {
         }
         Ok(page)
     }
+}
+
+/// The models that are asked for, sorted.
+fn models(config: &Config, query: &Query) -> Vec<String> {
+    let (prefix, after) = (query.get("prefix").unwrap_or_default(), query.get("after").unwrap_or_default());
+    let model = query.get("model").map(Pattern::new);
+    let mut models = config.priced_models();
+    // A model that is in no list has a price all the same, where there is one for its provider.
+    models.extend(query.get("model").filter(|name| !name.contains('*')).map(str::to_owned));
+    let is_asked = |name: &String| {
+        let is_it = model.as_ref().is_none_or(|model| model.matches(name));
+        is_it && name.starts_with(prefix) && **name > *after
+    };
+    models.into_iter().filter(is_asked).collect()
+}
+
+fn row(now: &InForce, model: String, Listed { price, source }: Listed) -> Value {
+    let (source, set_for) = match source {
+        Source::Provider => ("file", None),
+        Source::Set(name) => (now.source(Section::Prices, &name), Some(name)),
+        Source::List => ("list", None),
+        Source::Ceiling => ("ceiling", None),
+        Source::Nobody => ("unknown", None),
+    };
+    let mut row = price.map_or_else(|| json!({}), |price| written(&UsdPrice::from(&price)));
+    row["model"] = model.into();
+    row["source"] = source.into();
+    if let Some(set_for) = set_for {
+        row["set_for"] = set_for.into();
+    }
+    row
 }
 
 fn wrong(name: &str, message: &str) -> Error {

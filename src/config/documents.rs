@@ -82,7 +82,7 @@ impl Config {
         let of_document = |problem: Problem| {
             let Place::Value(path) = &problem.place else { return (None, problem) };
             let steps = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
-            let owner = steps.filter_map(|end| Some((indices.get(&path[..end])?, end))).last();
+            let owner = steps.filter_map(|end| Some((indices.get(&path[..end])?, end))).next_back();
             let Some((index, end)) = owner else { return (None, problem) };
             let place = match path.get(end + 1..) {
                 Some(inside) => Place::Value(inside.to_owned()),

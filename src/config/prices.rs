@@ -126,12 +126,10 @@ impl Config {
     pub(crate) fn price_list<'a>(
         &'a self,
         models: impl IntoIterator<Item = String> + 'a,
-    ) -> impl Iterator<Item = (String, Listed)> + 'a {
+    ) -> impl Iterator<Item = (Listed, String)> + 'a {
         let prices = Prices::new(self);
-        models
-            .into_iter()
-            .filter_map(move |name| Some((self.listed(&prices, &name)?, name)))
-            .map(|(listed, name)| (name, listed))
+        let listed = move |name: String| Some((self.listed(&prices, &name)?, name));
+        models.into_iter().filter_map(listed)
     }
 
     fn listed(&self, prices: &Prices, name: &str) -> Option<Listed> {
@@ -176,7 +174,7 @@ mod tests {
         let config = Config::read(text, "f", &|_| None).unwrap();
 
         let of = |name: &str| {
-            let (_, Listed { price, source }) = config.price_list([name.to_owned()]).next().unwrap();
+            let (Listed { price, source }, _) = config.price_list([name.to_owned()]).next().unwrap();
             (price.map(|price| price.scale.rates.input), source)
         };
 
