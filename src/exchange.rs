@@ -61,6 +61,8 @@ pub struct Learnt {
     pub attempts: Vec<Attempt>,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// Whether the caller pays the provider itself, with a key of its own.
+    pub own_key: bool,
     /// The cap on the output that the gateway has set where the client has set none.
     pub max_output: Option<u64>,
     /// The cap that its output was lowered to, so that one request doesn't use more than it may.
@@ -295,9 +297,11 @@ impl Exchange {
         self.learn(|learnt| learnt.attempts.iter().filter_map(Attempt::cost).sum())
     }
 
-    /// What a ledger counts of all attempts together.
+    /// What a ledger counts of all attempts together: no money, where the caller pays the provider itself.
     pub fn used(&self) -> Amounts {
-        Amounts::new(self.cost(), &self.tokens())
+        let own_key = self.learn(|learnt| learnt.own_key);
+        let cost = if own_key { NanoUsd(0) } else { self.cost() };
+        Amounts::new(cost, &self.tokens())
     }
 }
 

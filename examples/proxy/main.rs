@@ -12,6 +12,7 @@ mod serve;
 mod stack;
 mod start;
 mod store;
+mod unread;
 
 use std::{io::Write, process::ExitCode, time::Duration};
 

@@ -28,11 +28,10 @@ use bartizan::{
     request_limit::RequestLimitLayer,
 };
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::{sync::Mutex, task::JoinHandle};
 use tower::{Service, ServiceBuilder};
 
-use super::store::Budgets;
+use super::{store::Budgets, unread::Unread};
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
@@ -101,7 +100,7 @@ impl Gateway {
         &self,
         config: &Config,
     ) -> impl Service<
-        Request<Incoming>,
+        Request<Unread>,
         Response = Response<impl http_body::Body<Data = bytes::Bytes, Error = BoxError> + Send + use<>>,
         Error = Infallible,
         Future: Send,
@@ -170,8 +169,9 @@ impl Gateway {
     /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, budgets, ledger, .. } = self;
-        drop(ledger);
+        let Self { records, writer, budgets, ledger, dispatch, builder, .. } = self;
+        // Routes charge the budgets of their providers.
+        drop((ledger, dispatch, builder));
         budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.
         drop(records);

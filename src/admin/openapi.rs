@@ -90,7 +90,7 @@ fn parameters(one: &Operation) -> Value {
     let named = |place: &str, name: &str, required: bool| json!({ "in": place, "name": name, "required": required, "schema": { "type": "string" } });
     let query: &[&str] = match one.action {
         Action::List(_) => &["limit", "after", "prefix", "team", "customer"],
-        Action::Usage => &["key", "team", "customer", "user", "session", "tag", "since", "until"],
+        Action::Usage => &["key", "team", "customer", "user", "session", "tag", "provider", "since", "until"],
         Action::Standing(_) => &["limit", "after", "scope", "name"],
         Action::Prices => &["limit", "after", "prefix", "model", "source", "set"],
         Action::LiteLlm(LiteLlm::Info) => &["key"],

@@ -316,6 +316,22 @@ async fn usage_is_what_the_ledger_has() {
 }
 
 #[tokio::test]
+async fn usage_is_told_of_providers_too() {
+    let providers =
+        "providers: { demo: { kind: demo, limits: { requests: 5/day } }, free: { kind: demo } }\n";
+    let gateway = Gateway::new(&format!("{FILE}{providers}")).await;
+
+    let (_, demo) = gateway.ask("GET /admin/v1/usage?provider=demo", Value::Null).await;
+    let (_, free) = gateway.ask("GET /admin/v1/usage?provider=free", Value::Null).await;
+
+    let accounts = demo["usage"].as_array().unwrap();
+    assert!(accounts.iter().all(|usage| usage["account"] == "provider:demo"), "{demo}");
+    assert!(accounts.iter().any(|usage| usage["left"] == 5), "{demo}");
+    assert_eq!(free["usage"], json!([]));
+    assert_eq!(gateway.ask("GET /admin/v1/usage?provider=nobody", Value::Null).await.0, 404);
+}
+
+#[tokio::test]
 async fn the_tools_of_litellm_find_what_they_know() {
     let gateway = Gateway::new(FILE).await;
     let wanted = json!({ "key_alias": "app", "team_id": "filed", "models": ["gpt-a"], "max_budget": 1.5,

@@ -13,23 +13,25 @@ use crate::{
 };
 
 /// What may be asked for, and the section that it has to be in.
-const KINDS: [(&str, Option<Section>); 6] = [
+const KINDS: [(&str, Option<Section>); 7] = [
     ("key", Some(Section::Keys)),
     ("team", Some(Section::Teams)),
     ("customer", Some(Section::Customers)),
     ("user", None),
     ("session", None),
     ("tag", None),
+    ("provider", None),
 ];
 
 impl Office {
     /// What one account has used, or the gateway; day by day too if `since` or `until` is given.
     pub(super) async fn usage(&self, query: &Query) -> Result<Value, Error> {
-        let [key, team, customer, user, session, tag] = KINDS.map(|(kind, _)| kind);
-        query.only(&[key, team, customer, user, session, tag, "since", "until"])?;
+        let [key, team, customer, user, session, tag, provider] = KINDS.map(|(kind, _)| kind);
+        query.only(&[key, team, customer, user, session, tag, provider, "since", "until"])?;
         let mut asked = KINDS.iter().filter_map(|(kind, section)| Some((*kind, *section, query.get(kind)?)));
         let (first, None) = (asked.next(), asked.next()) else {
-            let message = "say whose usage: one of `key`, `team`, `customer`, `user`, `session` or `tag`";
+            let message =
+                "say whose usage: one of `key`, `team`, `customer`, `user`, `session`, `tag` or `provider`";
             return Err(Error::new(Kind::InvalidRequest, message));
         };
         let period = period(query, SystemTime::now())?;
@@ -39,6 +41,7 @@ impl Office {
             (_, Some(section)) if period.is_some() => self.scopes(Some(section), name).unwrap_or_default(),
             (_, Some(section)) => self.scopes(Some(section), name)?,
             ("gateway", _) => self.scopes(None, name)?,
+            ("provider", _) => self.scopes_of_provider(name)?,
             (kind, None) => self.settings.config().label_rules().scopes(&labels(kind, name)?),
         };
         let mut answer = json!({ "usage": usage(&*self.ledger, &scopes).await? });
@@ -66,6 +69,14 @@ impl Office {
     pub(super) async fn usage_of_key(&self, name: &str) -> Result<Vec<Usage>, Error> {
         let scopes = self.scopes(Some(Section::Keys), name)?;
         usage(&*self.ledger, &scopes).await
+    }
+
+    fn scopes_of_provider(&self, name: &str) -> Result<Vec<Scope>, Error> {
+        let config = self.settings.config();
+        let provider = config.providers.get(name).ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("there is no provider `{name}`")).with_param("provider")
+        })?;
+        Ok(config.provider_scopes(name, provider))
     }
 
     fn scopes(&self, section: Option<Section>, name: &str) -> Result<Vec<Scope>, Error> {

@@ -103,7 +103,7 @@ impl BudgetLayer {
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
-        payload.exchange().learn(|learnt| learnt.reserved = Some(worst.cost));
+        payload.exchange().learn(|learnt| learnt.reserved = (!learnt.own_key).then_some(worst.cost));
         match self.ledger.try_reserve(&scopes, worst) {
             Some(answer) => self.judge(answer).map(Reserved::Now),
             None => Ok(Reserved::Later(worst)),

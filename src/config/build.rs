@@ -15,6 +15,7 @@ use super::{
     credentials::credential,
     place::place,
     prices::{Prices, in_region, list_name},
+    region::region,
     resolve::Models,
 };
 use crate::{
@@ -34,7 +35,7 @@ use crate::{
     preset::{COMPATIBLE, Deviations, OPENAI},
     price::{Listing, Price, ReportedCost},
     provider_budget::ProviderBudgetLayer,
-    sign::SignLayer,
+    sign::{KeyForm, SignLayer},
     translate::TranslateLayer,
     upstream::{Address, HttpClient, Upstream},
 };
@@ -162,21 +163,36 @@ fn sign(provider: &Provider, address: Option<&Address>) -> Result<SignLayer, Box
     let (credential, charged) = credential(provider, address)?;
     let mut sign =
         SignLayer::new(credential).map_err(|_| "api_key: has characters that a header can't have")?;
+    sign = sign.own_key(own_key(provider.kind));
     let project = if provider.kind == ProviderKind::Vertex { &None } else { &provider.project };
     let named = [
         ("openai-organization", &provider.organization),
         ("openai-project", project),
         ("x-goog-user-project", &charged),
     ];
-    let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-    let extra = provider.headers.iter().map(|(name, value)| (&**name, value.expose()));
-    for (name, value) in named.chain(extra) {
+    let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?, true)));
+    let extra = provider.headers.iter().map(|(name, value)| (&**name, value.expose(), false));
+    for (name, value, is_of_account) in named.chain(extra) {
         let wrong = |_| format!("headers.{name}: not a header");
         let mut value = HeaderValue::from_str(value).map_err(|_| format!("headers.{name}: not a header"))?;
         value.set_sensitive(true);
-        sign = sign.header(HeaderName::try_from(name).map_err(wrong)?, value);
+        let name = HeaderName::try_from(name).map_err(wrong)?;
+        sign = if is_of_account { sign.account_header(name, value) } else { sign.header(name, value) };
     }
     Ok(sign)
+}
+
+/// How a caller presents a key of its own to a provider of this kind.
+fn own_key(kind: ProviderKind) -> Option<KeyForm> {
+    let header = |name| Some(KeyForm::Header(HeaderName::from_static(name)));
+    match kind {
+        ProviderKind::Anthropic => header("x-api-key"),
+        ProviderKind::Gemini => header("x-goog-api-key"),
+        ProviderKind::Azure => header("api-key"),
+        // Vertex wants a token that is made of more than a key.
+        ProviderKind::Vertex | ProviderKind::Demo => None,
+        _ => Some(KeyForm::Bearer),
+    }
 }
 
 /// The target under the name that requests have for its model.
@@ -317,7 +333,8 @@ impl Stack {
             ProviderKind::Preset(preset) => preset.facts(facts),
             _ => facts,
         };
-        Arc::new(Target::new(&self.name, model).price(price).facts(facts))
+        let region = region(&self.provider, model);
+        Arc::new(Target::new(&self.name, model).price(price).facts(facts).region(region))
     }
 
     /// Whether the list of prices knows the model as one of this provider.

@@ -49,6 +49,10 @@ pub struct Key {
     /// The providers that may not answer it, whatever is allowed.
     #[serde(default)]
     pub deny_providers: Vec<String>,
+    /// The regions in which it may be answered, such as `eu-*`, in the same form; anywhere if it isn't given.
+    /// Where a provider is says its `region`, or `location` at Vertex.
+    #[serde(default)]
+    pub regions: Option<Vec<String>>,
     /// How often, and how much at a time, it may ask.
     #[serde(default)]
     pub limits: Limits,
@@ -61,6 +65,10 @@ pub struct Key {
     /// The tags that its requests have to say in `x-bartizan-tags` or in their metadata.
     #[serde(default)]
     pub required_tags: Vec<String>,
+    /// Whether its requests may bring a provider's key of their own in `x-bartizan-provider-key`, which is used
+    /// in place of the gateway's and not charged to budgets in dollars.
+    #[serde(default)]
+    pub own_provider_key: bool,
     /// When it stops being accepted.
     #[serde(default)]
     pub expires: Option<Written<SystemTime>>,
@@ -166,10 +174,12 @@ impl Key {
             deny: Vec::new(),
             providers: None,
             deny_providers: Vec::new(),
+            regions: None,
             limits: Limits::default(),
             budget: Several::default(),
             per_request: None,
             required_tags: Vec::new(),
+            own_provider_key: false,
             expires: None,
             disabled: false,
             previous: Several::default(),
@@ -235,6 +245,8 @@ impl Key {
             allow: self.providers.as_deref().map(patterns),
             deny: patterns(&self.deny_providers),
         };
+        key.own_provider_key = self.own_provider_key;
+        key.regions = self.regions.as_deref().map(patterns);
         let Quotas { rates, scopes, ceilings, .. } = self.quotas(config);
         (key.rates, key.scopes, key.ceilings) = (rates, scopes, ceilings);
         key.required_tags = self.required_tags.iter().map(|name| name.as_str().into()).collect();

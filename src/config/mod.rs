@@ -71,6 +71,7 @@ mod problem;
 mod provider;
 mod quotas;
 mod read;
+mod region;
 mod resolve;
 mod schema;
 mod server;

@@ -353,8 +353,8 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// The members in which a request caps its output, the one first that is put in where there is none; with
-    /// a `.` where it is in an object. None, if what is asked for has no such cap.
+    /// The members in which a request may cap its output, with a `.` where one is in an object; none, if what is
+    /// asked for has no such cap.
     fn output_caps(&self) -> &'static [&'static str] {
         &[]
     }

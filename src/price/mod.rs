@@ -262,7 +262,7 @@ impl Price {
         let percent = self.percent_in_us.filter(|_| work.units.in_us).unwrap_or(100);
         let request = if *work == Work::default() { 0 } else { u128::from(self.units.request.0) * 1_000 };
         // Thousandths of millionths, because times are counted in milliseconds; and hundredths of them.
-        let tokens = tokens(&rates).saturating_mul(1_000).saturating_mul(percent.into());
+        let tokens = tokens(rates).saturating_mul(1_000).saturating_mul(percent.into());
         let others = self.units.cost(&work.units).saturating_add(request).saturating_mul(100);
         let parts = tokens.saturating_add(others);
         NanoUsd(u64::try_from(parts.div_ceil(100_000_000_000)).unwrap_or(u64::MAX))
