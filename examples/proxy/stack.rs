@@ -1,4 +1,10 @@
-use std::{convert::Infallible, fs::OpenOptions, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fs::OpenOptions,
+    io,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use bartizan::{
     BoxError,
@@ -9,7 +15,7 @@ use bartizan::{
     budget::BudgetLayer,
     config::{AuthMode, Away, Builder, Config, Records},
     dialect::Dialects,
-    dispatch::Dispatch,
+    dispatch::{Dispatch, Table},
     drain::DrainLayer,
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
@@ -42,7 +48,6 @@ pub struct Gateway {
     keys: Arc<MemoryKeys>,
     settings: Arc<Settings>,
     labels: LabelsLayer,
-    builder: Builder,
     ledger: Arc<dyn Ledger>,
     budgets: Budgets,
     drain: DrainLayer,
@@ -52,10 +57,7 @@ pub struct Gateway {
 
 /// What a new configuration changes.
 pub struct Reloading {
-    pub dispatch: Dispatch,
     pub settings: Arc<Settings>,
-    pub labels: LabelsLayer,
-    pub builder: Builder,
     /// What can't be changed: whether keys are asked for at all.
     pub auth: AuthMode,
 }
@@ -63,18 +65,19 @@ pub struct Reloading {
 impl Gateway {
     pub async fn new(config: &Config) -> Result<Self, BoxError> {
         let budgets = Budgets::open(config).await?;
-        let mut builder = Builder::default().ledger(budgets.ledger());
-        let dispatch = Dispatch::new(builder.table(config)?);
+        let dispatch = Dispatch::new(Table::default());
+        let labels = LabelsLayer::new(config.label_rules());
         let keys = Arc::new(MemoryKeys::default());
+        let builder = Builder::default().ledger(budgets.ledger());
         let settings = settings(config, &budgets, &keys).await?;
+        let settings = Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone()))?);
         let (records, writer) = records(&config.log.records)?;
         Ok(Self {
             ready: Ready::default(),
             dispatch,
             keys,
             settings,
-            labels: LabelsLayer::new(config.label_rules()),
-            builder,
+            labels,
             ledger: budgets.ledger(),
             budgets,
             drain: DrainLayer::new(MAX_DRAINED),
@@ -84,13 +87,7 @@ impl Gateway {
     }
 
     pub fn reloading(&self, config: &Config) -> Reloading {
-        Reloading {
-            dispatch: self.dispatch.clone(),
-            settings: self.settings.clone(),
-            labels: self.labels.clone(),
-            builder: self.builder.clone(),
-            auth: config.auth,
-        }
+        Reloading { settings: self.settings.clone(), auth: config.auth }
     }
 
     /// Puts in force what other nodes have set, until it is dropped.
@@ -188,16 +185,27 @@ impl Gateway {
 }
 
 /// What is set while the gateway runs, beside the budgets.
-async fn settings(
-    config: &Config,
-    budgets: &Budgets,
-    keys: &Arc<MemoryKeys>,
-) -> Result<Arc<Settings>, BoxError> {
+async fn settings(config: &Config, budgets: &Budgets, keys: &Arc<MemoryKeys>) -> Result<Settings, BoxError> {
     let (config, directory, keys) = (config.clone(), budgets.directory(), keys.clone());
-    Ok(Arc::new(match budgets {
+    Ok(match budgets {
         Budgets::Redis(redis, _) if redis.is_away() => Settings::without(config, directory, keys)?,
         _ => Settings::open(config, directory, keys).await?,
-    }))
+    })
+}
+
+/// Makes what requests go by of each configuration. The builder stays, because connections outlive it.
+fn apply(
+    builder: Builder,
+    dispatch: Dispatch,
+    labels: LabelsLayer,
+) -> impl Fn(&Config) -> Result<(), BoxError> + Send + Sync + 'static {
+    let builder = std::sync::Mutex::new(builder);
+    move |config| {
+        let table = builder.lock().unwrap_or_else(PoisonError::into_inner).table(config)?;
+        dispatch.reload(table);
+        labels.replace(config.label_rules());
+        Ok(())
+    }
 }
 
 #[derive(Debug)]

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use bartizan::{
     BoxError,
     config::{Away, Config, Redis, Store},
-    directory::{Directory, MemoryDirectory, RedisDirectory},
+    directory::{Directory, MemoryDirectory, RedisDirectory, SqliteDirectory},
     ledger::{Ledger, MemoryLedger, RedisLedger, RedisOptions, Scope, SqliteLedger},
 };
 use tokio::task::JoinHandle;
@@ -43,8 +43,9 @@ impl Budgets {
     /// What is set while the gateway runs is kept where budgets are.
     pub fn directory(&self) -> Arc<dyn Directory> {
         match self {
+            Self::Memory(_) => Arc::new(MemoryDirectory::default()),
+            Self::File(ledger) => Arc::new(SqliteDirectory::new(ledger)),
             Self::Redis(ledger, _) => Arc::new(RedisDirectory::new(ledger)),
-            _ => Arc::new(MemoryDirectory::default()),
         }
     }
 

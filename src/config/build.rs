@@ -10,16 +10,16 @@ use sha2::{Digest, Sha256};
 use tower::ServiceBuilder;
 
 use super::{
-    Config, Model, Provider, ProviderKind, RetryOn, Streaming, Target as Place, UnknownPrice,
-    address::{address, base_url, is_regional},
+    Config, Model, Provider, ProviderKind, RetryOn, Streaming, Target as Place,
+    address::{address, base_url},
     credentials::credential,
-    place::{names_at_vertex, place},
+    place::place,
+    prices::{Prices, in_region, list_name},
     region::region,
     resolve::Models,
 };
 use crate::{
     BoxError, Dialect, Target,
-    access::Pattern,
     demo::Demo,
     dialect::{
         ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, BEDROCK_EMBEDDINGS, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT,
@@ -33,10 +33,9 @@ use crate::{
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
     preset::{COMPATIBLE, Deviations, OPENAI},
-    price::{Listing, Price, PriceBook, ReportedCost},
+    price::{Listing, Price, ReportedCost},
     provider_budget::ProviderBudgetLayer,
     sign::{KeyForm, SignLayer},
-    target::ModelFacts,
     translate::TranslateLayer,
     upstream::{Address, HttpClient, Upstream},
 };
@@ -327,15 +326,9 @@ impl Stack {
     }
 
     fn target(&self, model: &str, known_as: Option<&str>) -> Arc<Target> {
-        let names: &[&str] = match known_as {
-            Some(known_as) => &[model, known_as],
-            // The list leaves the makers out of most names.
-            None if self.kind == ProviderKind::Vertex => &names_at_vertex(model),
-            None => &[model],
-        };
-        let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, names);
+        let Listing { price, facts, .. } = self.prices.of(&self.name, self.kind, model, known_as);
         let price = self.own_prices.get(model).cloned().or(price).or_else(|| self.prices.unknown.clone());
-        let price = price.map(|price| if is_regional(&self.provider) { price.in_region() } else { price });
+        let price = in_region(&self.provider, price);
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
             _ => facts,
@@ -395,65 +388,6 @@ pub(super) fn deviations(kind: ProviderKind) -> Deviations {
         ProviderKind::OpenAi | ProviderKind::Azure => OPENAI,
         ProviderKind::OpenAiCompatible => COMPATIBLE,
         _ => Deviations::new("", &[]),
-    }
-}
-
-/// The provider's name in the list of prices.
-pub(super) fn list_name(kind: ProviderKind) -> Option<&'static str> {
-    match kind {
-        ProviderKind::OpenAi => Some("openai"),
-        ProviderKind::Anthropic => Some("anthropic"),
-        ProviderKind::Gemini => Some("gemini"),
-        ProviderKind::Preset(preset) => Some(preset.list).filter(|list| !list.is_empty()),
-        ProviderKind::Azure => Some("azure"),
-        ProviderKind::Vertex => Some("vertex"),
-        ProviderKind::Bedrock => Some("bedrock"),
-        ProviderKind::OpenAiCompatible | ProviderKind::Demo => None,
-    }
-}
-
-/// The list of prices, what the configuration says instead, and what it assumes where both are silent.
-#[derive(Debug)]
-struct Prices {
-    book: PriceBook,
-    unknown: Option<Price>,
-}
-
-impl Prices {
-    fn new(config: &Config) -> Self {
-        let overrides = config.prices.iter().map(|(name, price)| (Pattern::new(&**name), price.into()));
-        let unknown = match config.unknown_price {
-            UnknownPrice::Ceiling(ceiling) => Some(ceiling.into()),
-            UnknownPrice::Refuse | UnknownPrice::Allow => None,
-        };
-        Self { book: PriceBook::builtin().with_overrides(overrides), unknown }
-    }
-
-    /// By the provider's name in the configuration, and then by what kind it is; a model may have several
-    /// names.
-    fn lookup(&self, name: &str, kind: ProviderKind, models: &[&str]) -> Listing {
-        if kind == ProviderKind::Demo {
-            return Listing { price: Some(Price::default()), ..Listing::default() };
-        }
-        let named = self.listing(name, models).unwrap_or_default();
-        let others = (kind == ProviderKind::Azure).then_some("azure_ai");
-        let mut lists = list_name(kind).into_iter().chain(others).filter(|list| *list != name);
-        match lists.find_map(|list| self.listing(list, models)) {
-            Some(listed) => Listing { price: named.price.or(listed.price), facts: listed.facts },
-            None => named,
-        }
-    }
-
-    /// What one list says of a model, by the first of its names that it has.
-    fn listing(&self, list: &str, models: &[&str]) -> Option<Listing> {
-        let mut found = models.iter().filter_map(|model| self.book.lookup(list, model));
-        let first = found.next()?;
-        if first.facts.is_known() {
-            return Some(first);
-        }
-        // A price of the configuration comes without facts.
-        let facts = found.map(|listing| listing.facts).find(ModelFacts::is_known);
-        Some(Listing { facts: facts.unwrap_or_default(), ..first })
     }
 }
 

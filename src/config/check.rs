@@ -262,7 +262,7 @@ fn check_retry(path: &str, retry: &Retry, problems: &mut Vec<Problem>) {
 }
 
 /// A name as a step of a path: quoted if it has dots or the like.
-fn step(name: &str) -> String {
+pub(super) fn step(name: &str) -> String {
     let is_plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
     if is_plain { name.to_owned() } else { format!("\"{name}\"") }
 }

@@ -12,7 +12,6 @@ use super::{
 use crate::{
     access::Pattern,
     auth::{KeyDigest, Providers, VirtualKey},
-    directory::Section,
     labels::Rules,
     ledger::{Scope, Zone},
 };
@@ -274,28 +273,6 @@ impl Config {
             }
         }
         keys
-    }
-
-    /// The accounts of a customer, a team or a key; `None` if there is none of this name. Rates that are
-    /// kept in the process only are not among them.
-    pub(crate) fn scopes(&self, section: Section, name: &str) -> Option<Vec<Scope>> {
-        let account = format!("{}:{name}", section.singular());
-        let mut quotas = Quotas::of(self);
-        match section {
-            Section::Customers => {
-                let customer = self.customers.get(name)?;
-                quotas.add(&account, &customer.budget, &customer.limits);
-            }
-            Section::Teams => {
-                let team = self.teams.get(name)?;
-                quotas.add(&account, &team.budget, &team.limits);
-            }
-            Section::Keys => {
-                let key = self.keys.iter().find(|key| key.name == name)?;
-                quotas.add(&account, &key.budget, &key.limits);
-            }
-        }
-        Some(quotas.scopes)
     }
 
     /// The accounts of a provider, if it is held to anything.

@@ -57,6 +57,7 @@ mod check;
 mod credentials;
 mod documents;
 mod environment;
+mod holder;
 mod interpolate;
 mod keys;
 mod kind;
@@ -65,6 +66,7 @@ mod money;
 mod per_request;
 mod place;
 mod price;
+mod prices;
 mod problem;
 mod provider;
 mod quotas;
@@ -86,7 +88,6 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::documents::{read, tidy};
 #[cfg(feature = "reload")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
 pub use self::watch::Watch;
@@ -94,6 +95,7 @@ pub use self::{
     admin::Admin,
     build::Builder,
     credentials::Credentials,
+    documents::LeftOut,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
@@ -108,6 +110,11 @@ pub use self::{
     several::Several,
     store::{Redis, Store},
     units::{Backoff, RetryOn, Size, Unit, Written},
+};
+pub(crate) use self::{
+    documents::{read, tidy},
+    holder::{Holder, account},
+    prices::{Listed, Source},
 };
 use crate::ledger::Zone;
 pub use crate::secret::Secret;

@@ -1,4 +1,5 @@
 use std::{
+    ops::RangeInclusive,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -7,8 +8,9 @@ use std::{
 };
 
 use super::{
-    Amounts, Clock, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window,
+    Amounts, Clock, Day, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window,
     books::{Books, Place},
+    days::{self, Days},
 };
 use crate::{BoxFuture, Error, lock};
 
@@ -19,6 +21,7 @@ use crate::{BoxFuture, Error, lock};
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
     books: Mutex<Books>,
+    days: Mutex<Days>,
     numbers: AtomicU64,
     clock: Clock,
 }
@@ -62,9 +65,10 @@ impl MemoryLedger {
         reserved.map_err(Error::from)
     }
 
-    fn settle_as(&self, ticket: &Ticket, actual: impl Fn(&Hold) -> u64) {
+    fn settle_as(&self, ticket: &Ticket, actual: impl Fn(&Hold) -> u64, used: Amounts) {
         let now = self.clock.now();
         lock(&self.books).settle(ticket, actual, now, |_, _, _| {});
+        lock(&self.days).add(&ticket.holds, &Day::one(used, now));
     }
 }
 
@@ -74,14 +78,14 @@ impl Ledger for MemoryLedger {
     }
 
     fn settle(&self, ticket: Ticket, actual: Amounts) {
-        self.settle_as(&ticket, actual.on());
+        self.settle_as(&ticket, actual.on(), actual);
     }
 
     fn keep(&self, ticket: Ticket, name: &str) {
         let kept = lock(&self.books).keep(ticket, name);
         if let Err(ticket) = kept {
             tracing::warn!(name, "a hold can't be kept, and is charged as it was held");
-            self.settle_as(&ticket, ticket.held());
+            self.settle_as(&ticket, ticket.held(), days::held(&ticket.holds));
         }
     }
 
@@ -92,6 +96,14 @@ impl Ledger for MemoryLedger {
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
         let balances = lock(&self.books).balances(scopes, self.clock.now());
         Box::pin(std::future::ready(Ok(balances)))
+    }
+
+    fn days<'a>(
+        &'a self,
+        account: &'a str,
+        days: RangeInclusive<Window>,
+    ) -> BoxFuture<'a, Result<Vec<Day>, Error>> {
+        Box::pin(std::future::ready(Ok(lock(&self.days).of(account, days))))
     }
 
     fn try_reserve(&self, scopes: &[Scope], worst: Amounts) -> Option<Result<Ticket, Error>> {
@@ -141,7 +153,9 @@ mod tests {
     async fn it_keeps_what_every_ledger_promises() {
         let (ledger, clock) = ledger("2026-11-21T12:00:00Z");
 
-        conformance::all(Arc::new(ledger), &clock).await;
+        let ledger = Arc::new(ledger);
+        conformance::all(ledger.clone(), &clock).await;
+        conformance::days(&*ledger, &clock).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,7 @@ mod clock;
 #[cfg(any(test, feature = "test-util"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
+mod days;
 mod memory;
 mod period;
 mod quota;
@@ -55,7 +56,7 @@ mod ticket;
 mod usage;
 mod zone;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
@@ -65,6 +66,7 @@ pub use self::redis::{RedisLedger, RedisOptions};
 pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};
 use self::{clock::Clock, period::Shape};
 pub use self::{
+    days::{Day, REMEMBERED},
     memory::{Balance, MemoryLedger},
     period::{Calendar, Period, Window},
     quota::{Amounts, Measure, Quota},
@@ -73,7 +75,7 @@ pub use self::{
     usage::{Usage, usage},
     zone::Zone,
 };
-use crate::{BoxFuture, Error, access::Pattern};
+use crate::{BoxFuture, Error, Kind, access::Pattern};
 
 /// One account of a caller: its key, its team, the whole gateway. An account with several quotas is
 /// several scopes of the same name.
@@ -147,6 +149,22 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     ///
     /// If the store could not be asked.
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>>;
+
+    /// What was settled on an account, day by day, in order; days on which there was nothing are left out. The
+    /// last [`REMEMBERED`] days are there. May wait for a store.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked, or remembers no days.
+    fn days<'a>(
+        &'a self,
+        account: &'a str,
+        days: RangeInclusive<Window>,
+    ) -> BoxFuture<'a, Result<Vec<Day>, Error>> {
+        let _ = (account, days);
+        let error = Error::new(Kind::InvalidRequest, "this ledger doesn't remember what was used day by day");
+        Box::pin(std::future::ready(Err(error)))
+    }
 
     /// Holds without waiting, if this ledger never needs to; `None` asks the caller to use
     /// [`reserve`](Self::reserve).

@@ -50,6 +50,8 @@ pub struct Listing {
     pub price: Option<Price>,
     /// What it takes and refuses.
     pub facts: ModelFacts,
+    /// Whose names the price was [set](PriceBook::with_overrides) for; `None` if it is that of the list.
+    pub set_for: Option<Pattern>,
 }
 
 impl PriceBook {
@@ -87,9 +89,10 @@ impl PriceBook {
             .or_else(|| without_date(model).and_then(|undated| listing(provider, undated)));
         let name = format!("{provider}/{model}");
         match self.overrides.iter().find(|(pattern, _)| pattern.matches(&name)) {
-            Some((_, price)) => {
-                let Listing { price: usual, facts } = listed.unwrap_or_default();
-                Some(Listing { price: Some(price.clone().over(usual)), facts })
+            Some((pattern, price)) => {
+                let Listing { price: usual, facts, .. } = listed.unwrap_or_default();
+                let set_for = Some(pattern.clone());
+                Some(Listing { price: Some(price.clone().over(usual)), facts, set_for })
             }
             None => listed,
         }
@@ -136,7 +139,7 @@ fn read(line: &str, features: &str) -> Option<Listing> {
     let mut facts = ModelFacts::new(names(supports), names(lacks));
     facts.max_input = max_input;
     facts.max_output = max_output;
-    Some(Listing { price: Some(price), facts })
+    Some(Listing { price: Some(price), facts, set_for: None })
 }
 
 fn names(list: &str) -> impl Iterator<Item = &str> {

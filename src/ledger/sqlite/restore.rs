@@ -4,10 +4,12 @@ use rusqlite::Transaction;
 
 use super::{
     super::{
-        Hold, HoldId, Measure, Period, Ticket, Window,
+        Day, HoldId, Measure, Period, Ticket, Window,
         books::{Books, Place},
+        days::held,
     },
     database::{self, Database, signed},
+    days::Sums,
     posts,
     queue::Post,
     seconds,
@@ -73,6 +75,7 @@ fn remember(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -
 fn holds(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -> Result<Unfinished, BoxError> {
     let mut unfinished = Unfinished::default();
     let mut sums: HashMap<Post, u64> = HashMap::new();
+    let mut days = Sums::default();
     let mut left = transaction.prepare("SELECT run, number, made, scopes, kept_as FROM holds")?;
     let mut mark = transaction.prepare(
         "INSERT INTO unfinished (run, number, made, scopes, usd, charged) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -94,11 +97,13 @@ fn holds(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -> R
             },
             None => ticket,
         };
+        days.add(&ticket.holds, &Day::one(held(&ticket.holds), now));
         for (post, amount) in posts(books, &ticket, ticket.held(), now) {
             let sum = sums.entry(post).or_default();
             *sum = sum.saturating_add(amount);
         }
-        let cost = cost(&ticket.holds);
+        // The same on every account that counts it.
+        let cost = held(&ticket.holds).cost.0;
         unfinished.requests += 1;
         unfinished.cost = NanoUsd(unfinished.cost.0.saturating_add(cost));
         mark.execute((node, number, row.get::<_, i64>(2)?, scopes, signed(cost), seconds(now)))?;
@@ -108,10 +113,6 @@ fn holds(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -> R
         end.execute(id)?;
     }
     database::post(transaction, &sums)?;
+    days.write(transaction)?;
     Ok(unfinished)
-}
-
-/// What a request holds of money: the same on every account that counts it.
-fn cost(holds: &[Hold]) -> u64 {
-    holds.iter().filter(|hold| hold.measure == Measure::Usd).map(|hold| hold.amount).max().unwrap_or(0)
 }
