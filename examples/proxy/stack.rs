@@ -169,9 +169,9 @@ impl Gateway {
     /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, budgets, ledger, dispatch, builder, .. } = self;
-        // Routes charge the budgets of their providers.
-        drop((ledger, dispatch, builder));
+        let Self { records, writer, budgets, ledger, dispatch, settings, .. } = self;
+        // Routes charge the budgets of their providers, and settings make routes.
+        drop((ledger, dispatch, settings));
         budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.
         drop(records);

@@ -96,6 +96,7 @@ async fn it_keeps_what_every_ledger_promises() {
     let node = Node::new(with_clock(patient(&server), &clock));
 
     conformance::all(node.ledger.clone(), &clock).await;
+    conformance::days(&*node.ledger, &clock).await;
 
     node.stop().await;
 }
@@ -112,6 +113,7 @@ async fn a_cluster_keeps_the_same_promises() {
     let node = Node::new(with_clock(options, &clock));
 
     conformance::all(node.ledger.clone(), &clock).await;
+    conformance::days(&*node.ledger, &clock).await;
 
     node.stop().await;
 }

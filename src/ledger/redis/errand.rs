@@ -3,9 +3,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     keys::Keys,
     script::{Call, KEEP, SETTLE},
-    wire::shape,
+    wire::{self, shape},
 };
-use crate::ledger::{Hold, HoldId, Measure};
+use crate::ledger::{Amounts, Hold, HoldId, Measure, days};
 
 /// Something that has to be told to the store, sooner or later, once.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -25,8 +25,8 @@ pub(super) struct Errand {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", tag = "deed")]
 pub(super) enum Deed {
-    /// It ended, and this was used on each account.
-    Settle { used: Vec<u64> },
+    /// It ended, and this was used on each account; its day has the cost, the input and the output.
+    Settle { used: Vec<u64>, day: [u64; 3] },
     /// Nobody knows whether it was granted, and nobody has it.
     Cancel,
     /// It outlives its request and belongs to nobody.
@@ -45,9 +45,15 @@ impl Errand {
 
     pub(super) fn call(&self, keys: &Keys) -> Call {
         match &self.deed {
-            Deed::Settle { used } => self.settle(keys, "settle", |i, _| used.get(i).copied().unwrap_or(0)),
-            Deed::Cancel => self.settle(keys, "cancel", |_, _| 0),
-            Deed::Abandon => self.settle(keys, "abandon", |_, hold| left_behind(hold)),
+            Deed::Settle { used, day } => {
+                self.settle(keys, "settle", *day, |i, _| used.get(i).copied().unwrap_or(0))
+            }
+            Deed::Cancel => self.settle(keys, "cancel", [0; 3], |_, _| 0),
+            Deed::Abandon => {
+                // Of tokens nothing is charged.
+                let day = [days::held(&self.holds).cost.0, 0, 0];
+                self.settle(keys, "abandon", day, |_, hold| left_behind(hold))
+            }
             Deed::Keep { name } => Call::new(&KEEP)
                 .key(keys.holds(self.id.node))
                 .key(keys.mark(self.id))
@@ -58,19 +64,30 @@ impl Errand {
         }
     }
 
-    fn settle(&self, keys: &Keys, what: &str, used: impl Fn(usize, &Hold) -> u64) -> Call {
+    fn settle(&self, keys: &Keys, what: &str, day: [u64; 3], used: impl Fn(usize, &Hold) -> u64) -> Call {
         let mut call =
             Call::new(&SETTLE).key(keys.nodes()).key(keys.holds(self.id.node)).key(keys.mark(self.id));
         for hold in &self.holds {
             call = call.key(keys.of_hold(hold));
         }
-        call = call.arg(At(self.at)).arg(self.id.node).arg(self.id.number).arg(what);
+        for account in days::accounts(&self.holds) {
+            call = call.key(keys.days(account));
+        }
+        call = call.arg(At(self.at)).arg(self.id.node).arg(self.id.number).arg(what).arg(self.holds.len());
+        for amount in day {
+            call = call.arg(amount.min(wire::MOST));
+        }
         for (i, hold) in self.holds.iter().enumerate() {
             let (kind, setting) = shape(hold.period);
             call = call.arg(kind).arg(setting).arg(hold.amount).arg(used(i, hold));
         }
         call
     }
+}
+
+/// What a day has of a request.
+pub(super) fn of_day(Amounts { cost, input, output }: Amounts) -> [u64; 3] {
+    [cost.0, input, output]
 }
 
 /// What is charged for a hold as if all of it had been used.

@@ -43,6 +43,11 @@ impl Keys {
         self.key("documents")
     }
 
+    /// What was settled on an account, by day.
+    pub(super) fn days(&self, account: &str) -> impl Display {
+        self.key(format_args!("days:{account}")).to_string()
+    }
+
     pub(super) fn account(&self, account: &str, measure: Measure, period: Period) -> impl Display {
         self.key(format_args!("account:{account}:{}:{period}", measure.as_str())).to_string()
     }

@@ -65,6 +65,7 @@
 //! | `{bartizan}:account:‹name›:‹measure›:‹period›` | hash: what is used and held | its window is past for a day; all is given back; for `total`, nothing is on it |
 //! | `{bartizan}:holds:‹node›` | hash: the holds of a node | they are settled |
 //! | `{bartizan}:kept` | hash: kept holds, by name | they are taken up |
+//! | `{bartizan}:days:‹name›` | hash: what was settled on an account, by day | 400 days |
 //! | `{bartizan}:nodes` | sorted set: when leases end | |
 //! | `{bartizan}:documents` | hash: what a [`RedisDirectory`](crate::directory::RedisDirectory) keeps | |
 //! | `{bartizan}:mark:‹node›:‹number›` | a hold that was charged for a dead node, or cancelled | a day, a minute |
@@ -99,6 +100,7 @@ mod worker;
 use std::{
     fmt,
     future::Future,
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -117,14 +119,14 @@ pub use self::options::RedisOptions;
 pub(crate) use self::shelf::Shelf;
 use self::{
     connection::{Connection, Failure},
-    errand::{At, Deed, Errand},
+    errand::{At, Deed, Errand, of_day},
     journal::Journal,
     keys::Keys,
-    script::{BALANCE, Call, RESUME},
+    script::{BALANCE, Call, DAYS, RESUME},
     wire::Reserved,
     worker::Worker,
 };
-use super::{Amounts, Balance, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window};
+use super::{Amounts, Balance, Day, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window};
 use crate::{BoxError, BoxFuture, Error, Kind};
 
 /// Balances in Redis, shared by all gateways that use the same server and prefix. Give it to a
@@ -349,7 +351,7 @@ impl Ledger for RedisLedger {
 
     fn settle(&self, ticket: Ticket, actual: Amounts) {
         let used = wire::used(&ticket.holds, actual);
-        self.tell(ticket, Deed::Settle { used });
+        self.tell(ticket, Deed::Settle { used, day: of_day(actual) });
     }
 
     fn keep(&self, ticket: Ticket, name: &str) {
@@ -362,6 +364,18 @@ impl Ledger for RedisLedger {
 
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
         Box::pin(self.standings(scopes))
+    }
+
+    fn days<'a>(
+        &'a self,
+        account: &'a str,
+        days: RangeInclusive<Window>,
+    ) -> BoxFuture<'a, Result<Vec<Day>, Error>> {
+        Box::pin(async move {
+            self.shared.is_there()?;
+            let answer = self.shared.ask(&Call::new(&DAYS).key(self.shared.keys.days(account))).await?;
+            wire::days(answer, &days).map_err(not_understood)
+        })
     }
 }
 

@@ -23,6 +23,7 @@ script!(RESUME, "resume.lua");
 script!(BEAT, "beat.lua");
 script!(ORPHANS, "orphans.lua");
 script!(BALANCE, "balance.lua");
+script!(DAYS, "days.lua");
 script!(LOOK, "look.lua");
 script!(CHANGE, "change.lua");
 

@@ -14,12 +14,15 @@ use tokio::{
 use super::{
     Shared,
     connection::Failure,
-    errand::{Deed, Errand, as_held},
+    errand::{Deed, Errand, as_held, of_day},
     journal::Journal,
     script::{BEAT, Call, ORPHANS},
     wire,
 };
-use crate::{BoxError, ledger::HoldId};
+use crate::{
+    BoxError,
+    ledger::{HoldId, days},
+};
 
 /// How many errands are sent at once.
 const BATCH: usize = 256;
@@ -189,7 +192,8 @@ impl Worker {
             (Deed::Keep { name }, Ok("full")) => {
                 tracing::warn!(name, "a hold can't be kept, and is charged as it was held");
                 let used = errand.holds.iter().map(as_held).collect();
-                self.backlog.push_back(Errand::new(id, Deed::Settle { used }, errand.holds));
+                let day = of_day(days::held(&errand.holds));
+                self.backlog.push_back(Errand::new(id, Deed::Settle { used, day }, errand.holds));
             }
             (Deed::Keep { name }, Ok("unknown")) => {
                 tracing::warn!(?id, name, "a hold can't be kept: it is not there any more");
