@@ -47,6 +47,8 @@ pub enum Kind {
     RateLimited,
     /// A budget of the caller is used up.
     BudgetExhausted,
+    /// The same is asked for again and again, or too much is spent at once.
+    RunawayLoop,
     /// The account of the gateway at the provider is out of credit.
     Billing,
     /// The provider refused the gateway's own credentials.
@@ -81,6 +83,7 @@ impl Kind {
             Self::NoRoute => "no_route",
             Self::RateLimited => "rate_limited",
             Self::BudgetExhausted => "budget_exhausted",
+            Self::RunawayLoop => "runaway_loop",
             Self::Billing => "billing",
             Self::UpstreamAuth => "upstream_auth",
             Self::Timeout => "timeout",

@@ -39,6 +39,9 @@ async fn follow(mut gateway: Reloading, mut watch: Watch, file: &Path) {
             tracing::error!("the configuration was not changed: auth: takes a restart to change");
             continue;
         }
+        if (&config.alerts, &config.loops) != (&gateway.alerts, &gateway.loops) {
+            tracing::warn!("alerts and loops stay as they were: they take a restart to change");
+        }
         match gateway.builder.table(&config) {
             Ok(table) => {
                 let (models, keys, labels) = (config.models.len(), config.keys.len(), config.label_rules());

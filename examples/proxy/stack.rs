@@ -5,6 +5,7 @@ use bartizan::{
     about_key::AboutKeyLayer,
     access::AccessLayer,
     admin::{AdminLayer, Settings},
+    alerts::AlertsLayer,
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::{self, BudgetLayer},
     config::{self, AuthMode, Away, Builder, Config, Records},
@@ -16,6 +17,7 @@ use bartizan::{
     ingest::IngestLayer,
     labels::LabelsLayer,
     ledger::Ledger,
+    loops::LoopLayer,
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
     render_errors::RenderErrorsLayer,
@@ -26,7 +28,7 @@ use hyper::body::Incoming;
 use tokio::{sync::Mutex, task::JoinHandle};
 use tower::{Service, ServiceBuilder};
 
-use super::store::Budgets;
+use super::{alerts::Telling, store::Budgets};
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
@@ -46,6 +48,7 @@ pub struct Gateway {
     builder: Builder,
     ledger: Arc<dyn Ledger>,
     budgets: Budgets,
+    telling: Telling,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -59,6 +62,9 @@ pub struct Reloading {
     pub builder: Builder,
     /// What can't be changed: whether keys are asked for at all.
     pub auth: AuthMode,
+    /// What takes a restart.
+    pub alerts: config::Alerts,
+    pub loops: config::Loops,
 }
 
 impl Gateway {
@@ -76,6 +82,7 @@ impl Gateway {
             settings,
             labels: LabelsLayer::new(config.label_rules()),
             builder,
+            telling: Telling::begin(config, budgets.ledger())?,
             ledger: budgets.ledger(),
             budgets,
             drain: DrainLayer::new(MAX_DRAINED),
@@ -91,6 +98,8 @@ impl Gateway {
             labels: self.labels.clone(),
             builder: self.builder.clone(),
             auth: config.auth,
+            alerts: config.alerts.clone(),
+            loops: config.loops,
         }
     }
 
@@ -158,6 +167,10 @@ impl Gateway {
             .layer(AccessLayer::new())
             // Knows whom and what the request is for, and charges their accounts too.
             .layer(self.labels.clone())
+            // Knows the session. Nothing is reserved for what runs away.
+            .layer(LoopLayer::new(config.loop_rules()).alerts(self.telling.alerts()))
+            // Outside of the budget, so that what it looks at is settled.
+            .layer(AlertsLayer::new(self.telling.alerts()))
             // Last before the call: what is held is held as shortly as possible.
             .layer(budget)
             .service(self.dispatch.clone())
@@ -179,7 +192,9 @@ impl Gateway {
     /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, budgets, ledger, .. } = self;
+        let Self { records, writer, budgets, ledger, telling, .. } = self;
+        // Asks the ledger a last time.
+        telling.close(PATIENCE).await;
         drop(ledger);
         budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.

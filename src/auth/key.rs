@@ -7,6 +7,7 @@ use crate::{
     Error, Kind,
     access::Pattern,
     ledger::{Quota, Scope},
+    loops::Loops,
     request_limit::Rate,
 };
 
@@ -32,6 +33,8 @@ pub struct VirtualKey {
     pub scopes: Vec<Scope>,
     /// The tags that its requests have to say.
     pub required_tags: Vec<Box<str>>,
+    /// What is a loop of its requests; `None` leaves that to the gateway.
+    pub loops: Option<Arc<Loops>>,
     /// When it stops being accepted.
     pub expires: Option<SystemTime>,
     /// Whether it is refused although it is known.
@@ -51,6 +54,7 @@ impl VirtualKey {
             rates: Vec::new(),
             scopes: vec![Scope::counted(format!("key:{name}"))],
             required_tags: Vec::new(),
+            loops: None,
             expires: None,
             disabled: false,
         }
@@ -109,6 +113,12 @@ impl VirtualKey {
     pub fn required_tag(mut self, name: &str) -> Self {
         self.required_tags.push(name.into());
         self
+    }
+
+    /// Sets what is a loop of its requests.
+    #[must_use]
+    pub fn loops(self, loops: Loops) -> Self {
+        Self { loops: Some(loops.into()), ..self }
     }
 
     /// Sets when it stops being accepted.

@@ -18,6 +18,7 @@ impl Config {
         let mut problems = Vec::new();
         self.check_keys(&mut problems);
         self.check_teams(&mut problems);
+        self.check_alerts(&mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
             check_prices(&format!("providers.{}.prices", step(name)), &provider.prices, &mut problems);
@@ -63,6 +64,7 @@ impl Config {
                 problems.push(Problem::at(format!("{path}.customer"), message));
             }
             quotas::check(&path, &key.budget, &key.limits, problems);
+            key.loops.inspect(|loops| loops.check(&format!("{path}.loops"), problems));
             if let Some(first) = names.insert(&key.name, index) {
                 problems
                     .push(Problem::at(format!("{path}.name"), format!("is the name of keys[{first}] too")));
@@ -83,6 +85,7 @@ impl Config {
                 problems.push(Problem::at(format!("{path}.customer"), message));
             }
             quotas::check(&path, &team.budget, &team.limits, problems);
+            team.loops.inspect(|loops| loops.check(&format!("{path}.loops"), problems));
         }
         for (name, customer) in &self.customers {
             quotas::check(&format!("customers.{}", step(name)), &customer.budget, &customer.limits, problems);

@@ -52,6 +52,7 @@
 
 mod address;
 mod admin;
+mod alerts;
 mod build;
 mod check;
 mod credentials;
@@ -90,6 +91,7 @@ pub(crate) use self::documents::{read, tidy};
 pub use self::watch::Watch;
 pub use self::{
     admin::Admin,
+    alerts::{Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
     build::Builder,
     credentials::Credentials,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
@@ -139,6 +141,10 @@ pub struct Config {
     pub store: Store,
     /// What happens while a store can't be asked.
     pub store_away: StoreAway,
+    /// What people are told of, and where.
+    pub alerts: Alerts,
+    /// What is a loop that has run away, where a key or its team doesn't say.
+    pub loops: Loops,
     /// The gateway as a whole.
     pub gateway: Gateway,
     /// Organisations whose teams and keys share budgets and limits, by the customer's name.

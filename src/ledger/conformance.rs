@@ -76,6 +76,7 @@ pub async fn all(ledger: Arc<dyn Ledger>, clock: &HandClock) {
     a_quota_that_only_watches_refuses_nothing(&*ledger).await;
     a_kept_hold_is_taken_up_once(&*ledger).await;
     what_stands_is_told_for_each_scope(&*ledger).await;
+    what_is_marked_is_new_once(&*ledger).await;
 }
 
 async fn a_budget_is_granted_to_the_last_unit(ledger: &dyn Ledger) {
@@ -282,6 +283,15 @@ async fn a_rolling_period_looks_back(ledger: &dyn Ledger, clock: &HandClock) {
     has_left(ledger, &rolling, 60).await;
     clock.set(clock.now() + minutes(31));
     has_left(ledger, &rolling, 100).await;
+}
+
+async fn what_is_marked_is_new_once(ledger: &dyn Ledger) {
+    let day = Duration::from_secs(86_400);
+    let mark = async |name: &str| ledger.mark_once(name, day).await.expect("the store answers");
+
+    assert!(mark("conformance:once").await);
+    assert!(!mark("conformance:once").await);
+    assert!(mark("conformance:other").await);
 }
 
 async fn a_quota_that_only_watches_refuses_nothing(ledger: &dyn Ledger) {

@@ -3,12 +3,13 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::{
     Amounts, Clock, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window,
     books::{Books, Place},
+    marks::Marks,
 };
 use crate::{BoxFuture, Error, lock};
 
@@ -92,6 +93,12 @@ impl Ledger for MemoryLedger {
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
         let balances = lock(&self.books).balances(scopes, self.clock.now());
         Box::pin(std::future::ready(Ok(balances)))
+    }
+
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        let now = self.clock.now();
+        let is_new = lock(&self.books).marks.make(name, Marks::end(now, lasts), now);
+        Box::pin(std::future::ready(Ok(is_new)))
     }
 
     fn try_reserve(&self, scopes: &[Scope], worst: Amounts) -> Option<Result<Ticket, Error>> {

@@ -40,6 +40,7 @@ mod clock;
 #[cfg(any(test, feature = "test-util"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
+mod marks;
 mod memory;
 mod period;
 mod quota;
@@ -54,7 +55,7 @@ mod standing;
 mod ticket;
 mod usage;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
@@ -71,6 +72,7 @@ pub use self::{
     ticket::{Hold, HoldId, Ticket},
     usage::{Usage, usage},
 };
+pub(crate) use self::{refusal::Refused, usage::Amount};
 use crate::{BoxFuture, Error, access::Pattern};
 
 /// One account of a caller: its key, its team, the whole gateway. An account with several quotas is
@@ -84,6 +86,9 @@ pub struct Scope {
     /// The models that it is for; `None` is all of them. Whoever reserves leaves out what doesn't apply:
     /// a ledger doesn't know of models.
     pub models: Option<Pattern>,
+    /// Of which parts of the quota, in percent and rising, [alerts](crate::alerts) tell; `None` leaves that to
+    /// them.
+    pub alert_at: Option<Arc<[u16]>>,
 }
 
 impl Scope {
@@ -94,7 +99,7 @@ impl Scope {
 
     /// An account whose spend is counted without a limit.
     pub fn counted(account: impl Into<Arc<str>>) -> Self {
-        Self { account: account.into(), quota: None, models: None }
+        Self { account: account.into(), quota: None, models: None, alert_at: None }
     }
 
     /// What is counted, and for how long: money for ever, if there is no quota.
@@ -145,6 +150,14 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     ///
     /// If the store could not be asked.
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>>;
+
+    /// Notes that something was done, such as that somebody was told of a threshold, and says whether it was
+    /// not noted before, by any node. It is forgotten after the time that it `lasts`. May wait for a store.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked.
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>>;
 
     /// Holds without waiting, if this ledger never needs to; `None` asks the caller to use
     /// [`reserve`](Self::reserve).

@@ -25,7 +25,7 @@ pub enum Measure {
 }
 
 /// How much of something an account may use in a period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Quota {
     /// What is counted.
     pub measure: Measure,
@@ -107,12 +107,12 @@ impl From<NanoUsd> for Amounts {
 
 impl Measure {
     /// `amount` of it without its unit, as it is told to people.
-    pub(super) fn amount(self, amount: u64) -> String {
+    pub(crate) fn amount(self, amount: u64) -> String {
         if self == Self::Usd { NanoUsd(amount).to_string() } else { amount.to_string() }
     }
 
     /// `amount` of it, as it is told to people: `0.5 usd`, `3 requests`.
-    pub(super) fn show(self, amount: u64) -> Shown {
+    pub(crate) fn show(self, amount: u64) -> Shown {
         Shown(self, amount)
     }
 
@@ -143,7 +143,7 @@ impl Measure {
     }
 }
 
-pub(super) struct Shown(Measure, u64);
+pub(crate) struct Shown(Measure, u64);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

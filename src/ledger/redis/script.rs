@@ -25,6 +25,7 @@ script!(ORPHANS, "orphans.lua");
 script!(BALANCE, "balance.lua");
 script!(LOOK, "look.lua");
 script!(CHANGE, "change.lua");
+script!(ONCE, "once.lua");
 
 impl Script {
     fn new(code: &'static str) -> Self {

@@ -14,7 +14,8 @@ use crate::{BoxError, Error, Kind};
 ///
 /// The window comes before the account, so that what is written is close together although the table
 /// keeps all windows that have passed.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE balances (
         period  TEXT NOT NULL,
         window  INTEGER NOT NULL,
@@ -44,7 +45,14 @@ const MIGRATIONS: [&str; 1] = ["
         charged INTEGER NOT NULL,
         PRIMARY KEY (run, number)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE marks (
+        name  TEXT PRIMARY KEY,
+        until INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// What says that a database is one of these.
 const APPLICATION_ID: i64 = 0x4261_7274;

@@ -60,6 +60,7 @@ use self::{
 use super::{
     Amounts, Balance, Clock, Hold, HoldId, Ledger, Measure, Period, Scope, Shape, Ticket,
     books::{Books, Place},
+    marks::Marks,
 };
 use crate::{BoxFuture, Error, Kind, lock as locked};
 
@@ -209,6 +210,20 @@ impl SqliteLedger {
         Ok(unwritten)
     }
 
+    /// Marks in memory, and waits until that is in the file; but not for a file that can't be written.
+    async fn mark(&self, name: &str, lasts: Duration) -> Result<bool, Error> {
+        let now = self.clock.now();
+        let until = Marks::end(now, lasts);
+        let is_new = locked(&self.books).marks.make(name, until, now);
+        if is_new {
+            self.queue.push(Job::Mark { name: name.into(), until: seconds(until) });
+            if tokio::time::timeout(PATIENCE, self.written()).await.is_err() {
+                tracing::warn!(name, "a mark is not written yet: after a kill it would be made again");
+            }
+        }
+        Ok(is_new)
+    }
+
     fn settle_as(&self, ticket: &Ticket, actual: impl Fn(&Hold) -> u64) {
         let posts = posts(&mut locked(&self.books), ticket, actual, self.clock.now());
         self.queue.push(Job::Settle { id: ticket.id, posts });
@@ -245,6 +260,10 @@ impl Ledger for SqliteLedger {
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
         let balances = locked(&self.books).balances(scopes, self.clock.now());
         Box::pin(std::future::ready(Ok(balances)))
+    }
+
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.mark(name, lasts))
     }
 }
 
