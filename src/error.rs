@@ -49,6 +49,8 @@ pub enum Kind {
     BudgetExhausted,
     /// The same is asked for again and again, or too much is spent at once.
     RunawayLoop,
+    /// The request may use more than one request may.
+    TooExpensive,
     /// The account of the gateway at the provider is out of credit.
     Billing,
     /// The provider refused the gateway's own credentials.
@@ -84,6 +86,7 @@ impl Kind {
             Self::RateLimited => "rate_limited",
             Self::BudgetExhausted => "budget_exhausted",
             Self::RunawayLoop => "runaway_loop",
+            Self::TooExpensive => "too_expensive",
             Self::Billing => "billing",
             Self::UpstreamAuth => "upstream_auth",
             Self::Timeout => "timeout",

@@ -14,7 +14,7 @@ use crate::{
     Error, Kind, Target, Tokens, Units, Work,
     auth::Caller,
     labels::Labels,
-    ledger::{Amounts, Standings},
+    ledger::{Amounts, Scope, Standings},
     lock,
     price::{Input, NanoUsd},
 };
@@ -53,6 +53,8 @@ pub struct Learnt {
     pub labels: Labels,
     /// How the caller stands with its limits.
     pub standings: Standings,
+    /// The accounts of providers that attempts were charged to.
+    pub(crate) provider_scopes: Vec<Arc<[Scope]>>,
     /// The refusals of quotas that only watch.
     pub shadowed: Vec<Box<str>>,
     /// How much the model is to read, as far as somebody wanted to know.
@@ -63,6 +65,8 @@ pub struct Learnt {
     pub lost: Vec<Box<str>>,
     /// The cap on the output that the gateway has set where the client has set none.
     pub max_output: Option<u64>,
+    /// The cap that its output was lowered to, so that one request doesn't use more than it may.
+    pub lowered: Option<u64>,
     /// Why the client got no answer, or not all of it.
     pub failure: Option<Failure>,
     /// What was reserved for all attempts together; `None` if nobody keeps a budget.
@@ -101,6 +105,11 @@ pub struct AssumeOutput {
     /// Whether every provider is told that number as the cap; otherwise those are that have to be told one.
     pub is_cap: bool,
 }
+
+/// Whoever has asked for a stream makes one answer of it, and takes a whole one as well: an extension of
+/// requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TakesWhole;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

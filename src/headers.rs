@@ -44,6 +44,11 @@ pub const TAGS: HeaderName = HeaderName::from_static("x-bartizan-tags");
 /// Set to `true` by a client that wants a refusal instead of a loss.
 pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");
 
+/// Whether the client wants a refusal instead of a loss.
+pub(crate) fn asks_for_strictness(headers: &HeaderMap) -> bool {
+    headers.get(STRICT).is_some_and(|value| value == "true")
+}
+
 /// Whether a body is JSON by its type.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"))

@@ -103,6 +103,7 @@
 //! | [`LoopLayer`] | stops the same request again and again, and sessions that spend very much | the caller, the payload | [`RunawayLoop`](Kind::RunawayLoop) |
 //! | [`AlertsLayer`] | notes whose accounts are used, so that people are told | the caller, the payload | [`Alerts`](alerts::Alerts) |
 //! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited) |
+//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited), [`TooExpensive`](Kind::TooExpensive) |
 //! | [`Dispatch`] | asks the targets of a route, again or one after the other | the payload | `x-bartizan-*`; [`NoRoute`](Kind::NoRoute) |
 //!
 //! Around one target:
@@ -110,6 +111,7 @@
 //! | | what it does | what it needs | what it makes, or refuses with |
 //! |---|---|---|---|
 //! | [`InFlightLayer`] | bounds what one provider is sent | nothing | [`Overloaded`](Kind::Overloaded), so the next target is asked |
+//! | [`ProviderBudgetLayer`] | holds the worst case of an attempt on the provider's own accounts | the payload | [`Billing`](Kind::Billing), [`RateLimited`](Kind::RateLimited), so the next target is asked |
 //! | [`TranslateLayer`] | speaks the provider's dialect inwards, the client's outwards | the payload | what was lost; in strict mode [`InvalidRequest`](Kind::InvalidRequest) |
 //! | [`OwnIdsLayer`] | seals the ids of what a provider keeps with the client's key | the caller, the payload | ids that lead back to the target |
 //! | [`FirstEventLayer`] | holds an answer back until it has content | the payload | [`Timeout`](Kind::Timeout), errors inside of a success |
@@ -156,7 +158,7 @@
 //! |---|---|
 //! | none | all layers but `Upstream`: no sockets, no TLS, no C (the default) |
 //! | `client` | `upstream`, the HTTP client, HTTP/1.1 and HTTP/2 |
-//! | `tls` | TLS for it: rustls with ring and the roots of Mozilla |
+//! | `tls` | TLS for it: rustls with ring and the roots of Mozilla; webhooks for [`alerts`] |
 //! | `vertex` | credentials of Google Cloud, in [`sign`] |
 //! | `bedrock` | signatures of AWS, in [`sign`] |
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
@@ -188,6 +190,7 @@
 //! [`MeterLayer`]: meter::MeterLayer
 //! [`ModelsLayer`]: models::ModelsLayer
 //! [`OwnIdsLayer`]: own_ids::OwnIdsLayer
+//! [`ProviderBudgetLayer`]: provider_budget::ProviderBudgetLayer
 //! [`RecordLayer`]: record::RecordLayer
 //! [`RenderErrorsLayer`]: render_errors::RenderErrorsLayer
 //! [`RequestLimitLayer`]: request_limit::RequestLimitLayer
@@ -239,6 +242,7 @@ pub mod payload;
 mod percent;
 pub mod preset;
 pub mod price;
+pub mod provider_budget;
 pub mod record;
 pub mod render_errors;
 pub mod request_limit;

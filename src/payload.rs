@@ -136,6 +136,7 @@ pub struct Payload {
     head: Arc<Head>,
     model: Option<ModelName>,
     source: Bytes,
+    /// What the source asks a model to read, once somebody has looked.
     edits: Vec<Edit>,
     /// How many pieces were yielded.
     yielded: usize,
@@ -178,7 +179,19 @@ impl Payload {
         // What was found in the old bytes is not there in the new ones.
         let found = Head { model_at: None, usage_at: None, ..(*self.head).clone() };
         let head = Head { user_at: None, metadata_at: None, ..found };
-        Self { dialect, head: Arc::new(head), source, edits: Vec::new(), ..self }
+        Self { dialect, ..self }.rewritten(head, source)
+    }
+
+    /// The same request with other bytes in the same dialect, where `head` was read from `source`.
+    pub(crate) fn rewritten(self, head: Head, source: Bytes) -> Self {
+        Self { head: Arc::new(head), source, edits: Vec::new(), ..self }
+    }
+
+    /// The same request with another cap on its output in its head; the bytes stay as they are.
+    #[must_use]
+    pub(crate) fn with_max_output(mut self, most: u64) -> Self {
+        Arc::make_mut(&mut self.head).max_output = Some(most);
+        self
     }
 
     /// The same request with the wish for a stream in its head; the bytes are left to the dialect.

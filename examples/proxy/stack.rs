@@ -7,7 +7,7 @@ use bartizan::{
     admin::{AdminLayer, Settings},
     alerts::AlertsLayer,
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
-    budget::{self, BudgetLayer},
+    budget::BudgetLayer,
     config::{self, AuthMode, Away, Builder, Config, Records},
     dialect::Dialects,
     dispatch::Dispatch,
@@ -69,10 +69,10 @@ pub struct Reloading {
 
 impl Gateway {
     pub async fn new(config: &Config) -> Result<Self, BoxError> {
-        let mut builder = Builder::default();
+        let budgets = Budgets::open(config).await?;
+        let mut builder = Builder::default().ledger(budgets.ledger());
         let dispatch = Dispatch::new(builder.table(config)?);
         let keys = Arc::new(MemoryKeys::default());
-        let budgets = Budgets::open(config).await?;
         let settings = settings(config, &budgets, &keys).await?;
         let (records, writer) = records(&config.log.records)?;
         Ok(Self {
@@ -127,14 +127,8 @@ impl Gateway {
             _ => AuthLayer::new(self.keys.clone()),
         };
         let budget = BudgetLayer::new(self.ledger.clone(), Arc::new(self.dispatch.clone()))
-            .unknown_price(match config.unknown_price {
-                config::UnknownPrice::Allow => budget::UnknownPrice::Allow,
-                _ => budget::UnknownPrice::Refuse,
-            })
-            .store_away(match config.store_away.budgets {
-                Away::Allow => budget::StoreAway::Allow,
-                Away::Refuse => budget::StoreAway::Refuse,
-            });
+            .unknown_price(config.unknown_price.into())
+            .store_away(config.store_away.budgets.into());
         ServiceBuilder::new()
             // Outside of everything, so that an answer which is read on for a client that has left is
             // charged and recorded as if the client were there.

@@ -1,6 +1,7 @@
 use std::{
     error::Error as _,
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -82,6 +83,8 @@ impl Observe for Touch {
     fn end(self, _: End) {
         if let Some(Touching { alerts, caller, head, exchange, refused }) = self.0 {
             alerts.note(&caller.scopes_for(&head.model), exchange.cost(), refused.as_ref());
+            let providers = exchange.learn(|learnt| mem::take(&mut learnt.provider_scopes));
+            providers.iter().for_each(|scopes| alerts.touch(scopes, None));
         }
     }
 }

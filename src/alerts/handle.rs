@@ -51,25 +51,27 @@ impl Alerts {
         self.shared.tell(what);
     }
 
-    /// Whether there may ever be something to tell of these accounts.
-    pub(super) fn wants(&self, scopes: &[Scope]) -> bool {
-        self.shared.velocities.is_some()
-            || scopes.iter().any(|scope| tells_of(scope, &self.shared.at).is_some())
-    }
-
     /// Notes that a request on these accounts has ended and what it has cost, or who has refused it.
     pub(super) fn note(&self, scopes: &[Scope], cost: NanoUsd, refused: Option<&Refused>) {
-        let watched = scopes.iter().filter(|scope| tells_of(scope, &self.shared.at).is_some());
-        let is_new = lock(&self.shared.touched).add(watched, refused);
-        if is_new {
-            // If it is full the task is woken anyway.
-            let _ = self.wake.try_send(());
-        }
+        self.touch(scopes, refused);
         if let Some(velocities) = &self.shared.velocities
             && cost > NanoUsd(0)
         {
             let unusual = lock(velocities).spend(accounts(scopes), cost);
             unusual.into_iter().for_each(|velocity| self.tell(What::Velocity(velocity)));
+        }
+    }
+
+    /// Notes that these accounts are to be looked at.
+    pub(super) fn touch(&self, scopes: &[Scope], refused: Option<&Refused>) {
+        let watched = |scope: &&Scope| tells_of(scope, &self.shared.at).is_some();
+        if !scopes.iter().any(|scope| watched(&scope)) {
+            return;
+        }
+        let is_new = lock(&self.shared.touched).add(scopes.iter().filter(watched), refused);
+        if is_new {
+            // If it is full the task is woken anyway.
+            let _ = self.wake.try_send(());
         }
     }
 }

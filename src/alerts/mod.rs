@@ -7,6 +7,7 @@
 //! spends [much more than it used to](Unusual).
 //!
 //! - reads the extension [`Caller`](crate::auth::Caller) and what the [`Exchange`](crate::Exchange) has cost
+//! - tells of the accounts of [providers](crate::provider_budget) too, which attempts were charged to
 //! - tells of periods of the calendar and of those that look back; a limit by the second, minute or hour comes
 //!   and goes too quickly
 //!

@@ -37,9 +37,7 @@ where
         let payload = req.body().payload();
         // Whoever has no caller is refused further in.
         let caller = Caller::of(&req).ok();
-        let touch = caller
-            .filter(|caller| self.alerts.wants(&caller.scopes_for(payload.model())))
-            .map(|caller| Touch::new(self.alerts.clone(), caller.clone(), payload));
+        let touch = caller.map(|caller| Touch::new(self.alerts.clone(), caller.clone(), payload));
         let watch = OnEnd::new(touch.unwrap_or_default());
         ResponseFuture { inner: self.inner.call(req), watch: Some(watch) }
     }

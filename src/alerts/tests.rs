@@ -17,6 +17,7 @@ use crate::{
     ledger::{Measure, MemoryLedger, Period, Quota, Scope},
     lock,
     price::{NanoUsd, Rates},
+    provider_budget::ProviderBudgetLayer,
     testing::{MustBeReady, ask, is_shared},
     tokens::Tokens,
 };
@@ -179,6 +180,23 @@ async fn a_quota_may_have_thresholds_of_its_own_or_none() {
     gateway.ask(with(&[10, 60]), 1).await.unwrap();
     sleep(SECONDS).await;
     assert_eq!(gateway.kept.thresholds(), told(60, 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_of_a_provider_is_told_of_too() {
+    let gateway = Gateway::new(Arc::default(), Settings::default());
+    let quota = Quota::usd(NanoUsd::from_usd(1), Period::Day);
+    let target = Arc::new(Target::new("p", "m").price(Some(Rates::flat(NanoUsd(1), NanoUsd(1)).into())));
+    let provider =
+        ProviderBudgetLayer::new(gateway.ledger.clone(), target, [Scope::new("provider:p", quota)]);
+    let service = provider.layer(MustBeReady::new(|req| cents(req, 60)));
+    let service = AlertsLayer::new(gateway.alerts.clone()).layer(service);
+
+    let answer = service.oneshot(ask("m", Some(VirtualKey::new("a")))).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    sleep(SECONDS).await;
+
+    assert_eq!(gateway.kept.thresholds(), [("provider:p".to_owned(), 50, 60)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,7 +34,7 @@ impl Touched {
         for scope in scopes {
             let Some(quota) = scope.quota else { continue };
             let refused = refused.is_some_and(|by| by.account == scope.account && by.quota == quota);
-            is_new |= self.put(quota, Account { scope: scope.clone(), refused });
+            is_new |= self.put(scope, quota, refused);
         }
         is_new
     }
@@ -46,20 +46,20 @@ impl Touched {
 
     /// Puts back what could not be looked at.
     pub(super) fn put_back(&mut self, accounts: Vec<Account>) {
-        for account in accounts {
-            account.scope.quota.map(|quota| self.put(quota, account));
+        for Account { scope, refused } in accounts {
+            scope.quota.map(|quota| self.put(&scope, quota, refused));
         }
     }
 
-    fn put(&mut self, quota: Quota, account: Account) -> bool {
+    fn put(&mut self, scope: &Scope, quota: Quota, refused: bool) -> bool {
         let has_room = self.accounts.len() < MOST;
-        match self.accounts.entry((account.scope.account.clone(), quota)) {
+        match self.accounts.entry((scope.account.clone(), quota)) {
             Entry::Occupied(mut known) => {
-                known.get_mut().refused |= account.refused;
+                known.get_mut().refused |= refused;
                 false
             }
             Entry::Vacant(place) if has_room => {
-                place.insert(account);
+                place.insert(Account { scope: scope.clone(), refused });
                 true
             }
             Entry::Vacant(_) => false,

@@ -6,6 +6,7 @@ use super::KeyDigest;
 use crate::{
     Error, Kind,
     access::Pattern,
+    budget::Ceiling,
     ledger::{Quota, Scope},
     loops::Loops,
     request_limit::Rate,
@@ -31,6 +32,8 @@ pub struct VirtualKey {
     pub rates: Vec<(Arc<str>, Rate)>,
     /// The accounts that its requests are charged to: its own, its team's, the gateway's.
     pub scopes: Vec<Scope>,
+    /// The most that one request of it may use: of the key, its team, its customer and the gateway.
+    pub ceilings: Vec<Ceiling>,
     /// The tags that its requests have to say.
     pub required_tags: Vec<Box<str>>,
     /// What is a loop of its requests; `None` leaves that to the gateway.
@@ -53,6 +56,7 @@ impl VirtualKey {
             customer: None,
             rates: Vec::new(),
             scopes: vec![Scope::counted(format!("key:{name}"))],
+            ceilings: Vec::new(),
             required_tags: Vec::new(),
             loops: None,
             expires: None,
@@ -105,6 +109,13 @@ impl VirtualKey {
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scopes.push(scope);
+        self
+    }
+
+    /// Adds a bound to what one request of it may use.
+    #[must_use]
+    pub fn ceiling(mut self, ceiling: Ceiling) -> Self {
+        self.ceilings.push(ceiling);
         self
     }
 

@@ -7,6 +7,9 @@
 //! - reads the extension [`Caller`](crate::auth::Caller); a request without one is refused
 //! - reads the [`Payload`] and, at the end, what its exchange has learnt
 //!
+//! A request that may use more than one request may, by a [`Ceiling`] of its key or its route, is refused, or
+//! gets a lower cap on its output.
+//!
 //! What to do when the price of a model is not known, or when the ledger can't be asked, are settings:
 //! [`UnknownPrice`] and [`StoreAway`]. By default both refuse.
 //!
@@ -33,14 +36,21 @@
 //! # let _ = layer;
 //! ```
 
+mod ceiling;
 mod job;
 mod layer;
 mod service;
 mod settle;
+mod worst;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-pub use self::{layer::BudgetLayer, service::Budget, settle::Settle};
+pub use self::{
+    ceiling::{Ceiling, OnExcess},
+    layer::BudgetLayer,
+    service::Budget,
+    settle::Settle,
+};
 use crate::{
     Payload, Tokens,
     price::{ASSUMED_OUTPUT, NanoUsd, likely_tokens},
@@ -62,6 +72,17 @@ pub trait Prices: fmt::Debug + Send + Sync + 'static {
     /// output.
     fn tokens(&self, payload: &Payload) -> Tokens {
         likely_tokens(payload, ASSUMED_OUTPUT, &ModelFacts::default())
+    }
+
+    /// The most that one request to the model may use, if that is bounded.
+    fn ceiling(&self, _payload: &Payload) -> Option<Arc<Ceiling>> {
+        None
+    }
+
+    /// The cap on its output that a request without one may be given: what each target that may answer writes
+    /// at the most.
+    fn usual_output(&self, _payload: &Payload) -> u64 {
+        ASSUMED_OUTPUT
     }
 }
 

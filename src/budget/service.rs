@@ -9,16 +9,16 @@ use http_body::Body;
 use tower::Service;
 
 use super::{
-    BudgetLayer, Settle, StoreAway, UnknownPrice,
+    BudgetLayer, Settle, StoreAway,
     job::{JobRequest, is_job},
+    worst::is_free,
 };
 use crate::{
-    Error, Exchange, Ingested, Kind, Payload, Work,
+    Error, Exchange, Ingested, Kind, Payload,
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Amounts, Measure, Quota, Scope, Ticket},
-    price::NanoUsd,
+    ledger::{Amounts, Measure, Scope, Ticket},
 };
 
 /// Reserves before the call and settles after the answer; see the [module](super).
@@ -97,45 +97,16 @@ impl BudgetLayer {
         let payload = req.body().payload();
         let scopes = charged(caller, payload);
         if is_job(payload) {
-            return Ok(Reserved::Later(self.worst(caller, &scopes, payload)?));
+            return Ok(Reserved::Later(self.worst(caller, &scopes, payload, req.headers())?));
         }
+        let worst = self.worst(caller, &scopes, payload, req.headers())?;
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
-        let worst = self.worst(caller, &scopes, payload)?;
         payload.exchange().learn(|learnt| learnt.reserved = Some(worst.cost));
         match self.ledger.try_reserve(&scopes, worst) {
             Some(answer) => self.judge(answer).map(Reserved::Now),
             None => Ok(Reserved::Later(worst)),
-        }
-    }
-
-    fn worst(&self, caller: &Caller, scopes: &[Scope], payload: &Payload) -> Result<Amounts, Error> {
-        let cost = self.amount(caller, scopes, payload)?;
-        // Counting them is worth its time only where somebody asks.
-        let counts = [Measure::Input, Measure::Output, Measure::Tokens];
-        let is_counted = |scope: &Scope| scope.quota.is_some_and(|quota| counts.contains(&quota.measure));
-        if !scopes.iter().any(is_counted) {
-            return Ok(cost.into());
-        }
-        Ok(Amounts::new(cost, &self.prices.tokens(payload)))
-    }
-
-    fn amount(&self, caller: &Caller, scopes: &[Scope], payload: &Payload) -> Result<NanoUsd, Error> {
-        let is_budget = |quota: &Quota| quota.measure == Measure::Usd && !quota.shadow;
-        let has_budget = || scopes.iter().filter_map(|scope| scope.quota.as_ref()).any(is_budget);
-        match self.prices.worst_case(payload) {
-            Some(amount) => Ok(amount),
-            None if self.unknown_price == UnknownPrice::Refuse && has_budget() => Err(Error::new(
-                Kind::Forbidden,
-                format!(
-                    "the price of the model `{}` is not known, and the key `{}` has a budget to keep",
-                    payload.model(),
-                    caller.name
-                ),
-            )
-            .with_param("model")),
-            None => Ok(self.prices.known_worst_case(payload)),
         }
     }
 
@@ -163,8 +134,7 @@ impl BudgetLayer {
 /// before, counts as a request and needs no budget.
 pub(super) fn charged<'a>(caller: &'a Caller, payload: &Payload) -> Cow<'a, [Scope]> {
     let scopes = caller.scopes_for(payload.model());
-    let is_free = payload.dialect().is_free() || payload.head().work == Some(Work::default());
-    if !is_free {
+    if !is_free(payload) {
         return scopes;
     }
     let counts = |scope: &Scope| {
@@ -206,16 +176,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        BoxFuture, Target, Tokens,
+        BoxFuture, Target, Tokens, Work,
         access::Pattern,
         auth::VirtualKey,
         batch::{Batch, Requests, Stage},
-        budget::Prices,
+        budget::{Prices, UnknownPrice},
         dialect::OPENAI_BATCHES,
         exchange::{Job, Outcome},
-        ledger::{Balance, Ledger, MemoryLedger, Period},
+        ledger::{Balance, Ledger, MemoryLedger, Period, Quota},
         payload::Head,
-        price::Rates,
+        price::{NanoUsd, Rates},
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
     };
 

@@ -28,10 +28,12 @@ use crate::{
     dispatch::{Candidate, Cause, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
+    ledger::{Ledger, MemoryLedger, Scope},
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
     preset::{COMPATIBLE, Deviations, OPENAI},
     price::{Listing, Price, PriceBook, ReportedCost},
+    provider_budget::ProviderBudgetLayer,
     sign::SignLayer,
     target::ModelFacts,
     translate::TranslateLayer,
@@ -47,9 +49,16 @@ pub struct Builder {
     clients: HashMap<Pool, HttpClient>,
     in_flight: HashMap<(String, usize), InFlightLayer>,
     secret: OwnSecret,
+    ledger: Option<Arc<dyn Ledger>>,
 }
 
 impl Builder {
+    /// Sets where the budgets and limits of providers are kept; in memory, if it isn't said.
+    #[must_use]
+    pub fn ledger(self, ledger: Arc<dyn Ledger>) -> Self {
+        Self { ledger: Some(ledger), ..self }
+    }
+
     /// The routes of `config`: one for each of its models, and `provider/model` for all others.
     ///
     /// # Errors
@@ -98,6 +107,8 @@ impl Builder {
             in_flight: in_flight.clone(),
             secret: secret(provider, config).unwrap_or(self.secret.0),
             prices: prices.clone(),
+            scopes: config.provider_scopes(name, provider),
+            ledger: self.ledger.get_or_insert_with(|| Arc::new(MemoryLedger::default())).clone(),
             own_prices: provider.prices.iter().map(|(model, price)| (model.clone(), price.into())).collect(),
         })
     }
@@ -198,7 +209,11 @@ fn route(
             .map_err(|error| wrong(&error.to_string()))
     };
     let candidates = model.targets.iter().enumerate().map(candidate).collect::<Result<Vec<_>, _>>()?;
-    Ok(settings(Route::new(name, candidates), model, config))
+    let route = settings(Route::new(name, candidates), model, config);
+    Ok(match &model.per_request {
+        Some(per_request) => route.ceiling(per_request.ceiling(&format!("model:{name}"))),
+        None => route,
+    })
 }
 
 /// What a model says of its route, and what the defaults say where it doesn't.
@@ -237,6 +252,9 @@ pub(super) struct Stack {
     in_flight: InFlightLayer,
     prices: Arc<Prices>,
     own_prices: BTreeMap<String, Price>,
+    /// What all that is asked there is charged to.
+    scopes: Vec<Scope>,
+    ledger: Arc<dyn Ledger>,
     /// What nobody knows outside of the gateway.
     secret: [u8; 32],
 }
@@ -263,9 +281,15 @@ impl Stack {
             .strict(settings.strict.unwrap_or(config.server.strict))
             .always_streams(self.provider.stream == Streaming::Always)
             .deviations(place.deviations);
+        let budget =
+            ProviderBudgetLayer::new(self.ledger.clone(), target.clone(), self.scopes.iter().cloned())
+                .unknown_price(config.unknown_price.into())
+                .store_away(config.store_away.budgets.into());
         let stack = ServiceBuilder::new()
             // Full is an error, so that the route can go on to the next target.
             .layer(self.in_flight.clone())
+            // Outside of what is sent: where the provider's budget is used up, nothing is.
+            .layer(budget)
             // Sees all errors that are made of the provider's words, which may quote the credential.
             .layer(self.sign.scrub())
             // Further in are the provider's ids, further out the client's.

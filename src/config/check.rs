@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice,
+    per_request,
     problem::{Problem, unknown},
     quotas,
 };
@@ -21,6 +22,8 @@ impl Config {
         self.check_alerts(&mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
+            let path = format!("providers.{}", step(name));
+            quotas::check(&path, &provider.budget, &provider.limits, &mut problems);
             check_prices(&format!("providers.{}.prices", step(name)), &provider.prices, &mut problems);
         }
         for (name, model) in &self.models {
@@ -65,6 +68,7 @@ impl Config {
             }
             quotas::check(&path, &key.budget, &key.limits, problems);
             key.loops.inspect(|loops| loops.check(&format!("{path}.loops"), problems));
+            per_request::check(&path, key.per_request.as_ref(), problems);
             if let Some(first) = names.insert(&key.name, index) {
                 problems
                     .push(Problem::at(format!("{path}.name"), format!("is the name of keys[{first}] too")));
@@ -86,9 +90,12 @@ impl Config {
             }
             quotas::check(&path, &team.budget, &team.limits, problems);
             team.loops.inspect(|loops| loops.check(&format!("{path}.loops"), problems));
+            per_request::check(&path, team.per_request.as_ref(), problems);
         }
         for (name, customer) in &self.customers {
-            quotas::check(&format!("customers.{}", step(name)), &customer.budget, &customer.limits, problems);
+            let path = format!("customers.{}", step(name));
+            quotas::check(&path, &customer.budget, &customer.limits, problems);
+            per_request::check(&path, customer.per_request.as_ref(), problems);
         }
         let labelled = [("users".to_owned(), &self.users), ("sessions".to_owned(), &self.sessions)];
         let tags = self.tags.iter().map(|(tag, labelled)| (format!("tags.{}", step(tag)), labelled));
@@ -96,6 +103,7 @@ impl Config {
             quotas::check(&path, &labelled.budget, &labelled.limits, problems);
         }
         quotas::check("gateway", &self.gateway.budget, &self.gateway.limits, problems);
+        per_request::check("gateway", self.gateway.per_request.as_ref(), problems);
     }
 
     fn check_model(&self, name: &str, model: &Model, problems: &mut Vec<Problem>) {
@@ -117,6 +125,7 @@ impl Config {
             }
         }
         check_retry(&path, &model.retry, problems);
+        per_request::check(&path, model.per_request.as_ref(), problems);
     }
 
     fn wrong_target(&self, target: &Target) -> Option<String> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Budget, Config, Limits, Loops, Secret, Several,
+    Budget, Config, Limits, Loops, PerRequest, Provider, Secret, Several,
     quotas::{self, Quotas},
     units::Written,
 };
@@ -14,7 +14,7 @@ use crate::{
     auth::{KeyDigest, Providers, VirtualKey},
     directory::Section,
     labels::Rules,
-    ledger::Scope,
+    ledger::{Scope, Zone},
 };
 
 /// A virtual key: who may come in, and what for.
@@ -59,6 +59,9 @@ pub struct Key {
     /// What is a loop of its requests that has run away, in the place of what its team or the gateway says.
     #[serde(default)]
     pub loops: Option<Loops>,
+    /// What one request may use at the most.
+    #[serde(default)]
+    pub per_request: Option<PerRequest>,
     /// The tags that its requests have to say in `x-bartizan-tags` or in their metadata.
     #[serde(default)]
     pub required_tags: Vec<String>,
@@ -103,6 +106,8 @@ pub struct Team {
     pub budget: Several<Budget>,
     /// What is a loop of a key of the team, in the place of what the gateway says.
     pub loops: Option<Loops>,
+    /// What one request of the team may use at the most.
+    pub per_request: Option<PerRequest>,
 }
 
 /// An organisation whose teams and keys share budgets and limits.
@@ -114,6 +119,8 @@ pub struct Customer {
     pub limits: Limits,
     /// What all keys of the customer may spend together.
     pub budget: Several<Budget>,
+    /// What one request of the customer may use at the most.
+    pub per_request: Option<PerRequest>,
 }
 
 /// The gateway as a whole.
@@ -125,6 +132,8 @@ pub struct Gateway {
     pub limits: Limits,
     /// What all keys may spend together.
     pub budget: Several<Budget>,
+    /// What one request may use at the most.
+    pub per_request: Option<PerRequest>,
 }
 
 /// What each end user, each session or each value of a tag is held to.
@@ -166,6 +175,7 @@ impl Key {
             limits: Limits::default(),
             budget: Several::default(),
             loops: None,
+            per_request: None,
             required_tags: Vec::new(),
             expires: None,
             disabled: false,
@@ -205,17 +215,24 @@ impl Key {
 
     /// What its requests are held to, the narrowest first.
     fn quotas(&self, config: &Config) -> Quotas {
-        let mut quotas = Quotas::of(&config.store);
-        quotas.add(&format!("key:{}", self.name), &self.budget, &self.limits);
+        let mut quotas = Quotas::of(config);
+        let account = format!("key:{}", self.name);
+        quotas.add(&account, &self.budget, &self.limits);
+        quotas.bound(&account, self.per_request.as_ref());
         if let Some(name) = &self.team {
             let team = config.teams.get(name).cloned().unwrap_or_default();
-            quotas.add(&format!("team:{name}"), &team.budget, &team.limits);
+            let account = format!("team:{name}");
+            quotas.add(&account, &team.budget, &team.limits);
+            quotas.bound(&account, team.per_request.as_ref());
         }
         if let Some(name) = self.customer(config) {
             let customer = config.customers.get(name).cloned().unwrap_or_default();
-            quotas.add(&format!("customer:{name}"), &customer.budget, &customer.limits);
+            let account = format!("customer:{name}");
+            quotas.add(&account, &customer.budget, &customer.limits);
+            quotas.bound(&account, customer.per_request.as_ref());
         }
         quotas.add("gateway", &config.gateway.budget, &config.gateway.limits);
+        quotas.bound("gateway", config.gateway.per_request.as_ref());
         quotas
     }
 
@@ -229,8 +246,8 @@ impl Key {
             allow: self.providers.as_deref().map(patterns),
             deny: patterns(&self.deny_providers),
         };
-        let Quotas { rates, scopes, .. } = self.quotas(config);
-        (key.rates, key.scopes) = (rates, scopes);
+        let Quotas { rates, scopes, ceilings, .. } = self.quotas(config);
+        (key.rates, key.scopes, key.ceilings) = (rates, scopes, ceilings);
         key.required_tags = self.required_tags.iter().map(|name| name.as_str().into()).collect();
         let loops = self.loops.or(self.team(config).and_then(|team| team.loops));
         key.loops = loops.map(|loops| loops.rules().into());
@@ -263,7 +280,7 @@ impl Config {
     /// kept in the process only are not among them.
     pub(crate) fn scopes(&self, section: Section, name: &str) -> Option<Vec<Scope>> {
         let account = format!("{}:{name}", section.singular());
-        let mut quotas = Quotas::of(&self.store);
+        let mut quotas = Quotas::of(self);
         match section {
             Section::Customers => {
                 let customer = self.customers.get(name)?;
@@ -281,9 +298,19 @@ impl Config {
         Some(quotas.scopes)
     }
 
+    /// The accounts of a provider, if it is held to anything.
+    pub(crate) fn provider_scopes(&self, name: &str, provider: &Provider) -> Vec<Scope> {
+        quotas::scopes(&format!("provider:{name}"), &provider.budget, &provider.limits, self.zone())
+    }
+
+    /// Where days begin, if nothing else is said.
+    pub(super) fn zone(&self) -> Option<Zone> {
+        self.timezone.map(|zone| *zone)
+    }
+
     /// What end users, sessions and tags are held to.
     pub fn label_rules(&self) -> Rules {
-        let rules = |labelled: &Labelled| quotas::rules(&labelled.budget, &labelled.limits);
+        let rules = |labelled: &Labelled| quotas::rules(&labelled.budget, &labelled.limits, self.zone());
         let labels = Rules::default().users(rules(&self.users)).sessions(rules(&self.sessions));
         self.tags.iter().fold(labels, |labels, (tag, labelled)| match tag.split_once('=') {
             Some((name, value)) => labels.tag_value(name, value, rules(labelled)),
@@ -389,6 +416,30 @@ mod tests {
         let requests = |limit, period| Quota::new(Measure::Requests, limit, period);
         assert_eq!(quotas, [requests(9, Period::Minute), requests(7, Period::Day)]);
         assert_eq!(key.rates.len(), 1);
+    }
+
+    #[test]
+    fn days_begin_in_the_zone_of_the_configuration_or_of_the_quota() {
+        let config = read(
+            "timezone: Europe/Berlin\n\
+             auth: open\n\
+             users: { budget: { usd: 1, per: week } }\n\
+             keys:\n  \
+             - name: a\n    \
+               key: 0123456789abcdef\n    \
+               budget: [ { usd: 1, per: day }, { usd: 9, per: day in Asia/Tokyo }, { usd: 99, per: 30d } ]\n    \
+               limits: { tokens: 1k/day in UTC }\n",
+        );
+
+        let (_, key) = &config.virtual_keys()[0];
+        let of_users = config.label_rules();
+
+        let periods: Vec<_> =
+            key.scopes.iter().filter_map(|scope| Some(scope.quota?.period.to_string())).collect();
+        assert_eq!(periods, ["day in Europe/Berlin", "day in Asia/Tokyo", "30d", "day in UTC"]);
+        assert!(format!("{of_users:?}").contains("Week, Europe/Berlin"), "{of_users:?}");
+        let error = Config::read("auth: open\ntimezone: Berlin", "f", &|_| None).unwrap_err().to_string();
+        assert!(error.contains("expected a time zone"), "{error}");
     }
 
     #[test]

@@ -63,6 +63,7 @@ mod keys;
 mod kind;
 mod model;
 mod money;
+mod per_request;
 mod place;
 mod price;
 mod problem;
@@ -98,6 +99,7 @@ pub use self::{
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
+    per_request::{OnExcess, PerRequest},
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
     problem::{ConfigError, Place, Problem},
     provider::{Provider, Streaming},
@@ -108,6 +110,7 @@ pub use self::{
     store::{Redis, Store},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
+use crate::ledger::Zone;
 pub use crate::secret::Secret;
 
 /// A configuration that uses most of what there is.
@@ -145,6 +148,9 @@ pub struct Config {
     pub alerts: Alerts,
     /// What is a loop that has run away, where a key or its team doesn't say.
     pub loops: Loops,
+    /// The time zone in which days, weeks, months, quarters and years of budgets and limits begin, such as
+    /// `Europe/Berlin`; UTC if it isn't given.
+    pub timezone: Option<Written<Zone>>,
     /// The gateway as a whole.
     pub gateway: Gateway,
     /// Organisations whose teams and keys share budgets and limits, by the customer's name.

@@ -6,7 +6,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Backoff, RetryOn, Written};
+use super::{
+    PerRequest,
+    units::{Backoff, RetryOn, Written},
+};
 use crate::price::ASSUMED_OUTPUT;
 
 /// A name that clients may ask for, and who answers.
@@ -34,6 +37,9 @@ pub struct Model {
     /// limit, which has to have one, and others may write more.
     #[serde(default)]
     pub assume_output: Option<NonZeroU64>,
+    /// What one request may use at the most.
+    #[serde(default)]
+    pub per_request: Option<PerRequest>,
 }
 
 /// One model at one provider.

@@ -2,7 +2,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::units::Written;
-use crate::price::{NanoUsd, Price, Rates};
+use crate::{
+    budget,
+    price::{NanoUsd, Price, Rates},
+};
 
 /// What becomes of a request to a model whose price isn't known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -27,6 +30,25 @@ pub struct Ceiling {
     pub input: Written<NanoUsd>,
     /// Output, reasoning included.
     pub output: Written<NanoUsd>,
+}
+
+/// Where a price is assumed, none is unknown.
+impl From<UnknownPrice> for budget::UnknownPrice {
+    fn from(unknown: UnknownPrice) -> Self {
+        match unknown {
+            UnknownPrice::Allow => Self::Allow,
+            UnknownPrice::Refuse | UnknownPrice::Ceiling(_) => Self::Refuse,
+        }
+    }
+}
+
+impl From<Away> for budget::StoreAway {
+    fn from(away: Away) -> Self {
+        match away {
+            Away::Refuse => Self::Refuse,
+            Away::Allow => Self::Allow,
+        }
+    }
 }
 
 impl From<Ceiling> for Price {

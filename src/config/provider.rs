@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, ProviderKind, Secret, UsdPrice, units::Written};
+use super::{Budget, Credentials, Limits, ProviderKind, Secret, Several, UsdPrice, units::Written};
 
 /// Someone who serves models.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -31,6 +31,13 @@ pub struct Provider {
     /// How long a connection may take to be made; `timeouts.connect` if it isn't given.
     #[serde(default)]
     pub connect_timeout: Option<Written<Duration>>,
+    /// What may be spent there, whoever asks: one budget or several. Where it is used up, the next target of a
+    /// route is asked.
+    #[serde(default)]
+    pub budget: Several<Budget>,
+    /// How often, and how much at a time, it may be asked, whoever asks; `models` are by their names there.
+    #[serde(default)]
+    pub limits: Limits,
     /// What its models cost, by their names, where that differs from the list.
     #[serde(default)]
     pub prices: BTreeMap<String, UsdPrice>,
@@ -84,6 +91,8 @@ impl Provider {
             http2: false,
             max_in_flight: None,
             connect_timeout: None,
+            budget: Several::default(),
+            limits: Limits::default(),
             prices: BTreeMap::new(),
             organization: None,
             project: None,

@@ -4,14 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Problem, Several, Store,
+    Config, PerRequest, Problem, Several,
     alerts::{check_thresholds, thresholds},
     units::{Unit, Written},
 };
 use crate::{
     access::Pattern,
+    budget::Ceiling,
     labels::Rule,
-    ledger::{Measure, Period, Quota, Scope},
+    ledger::{Measure, Period, Quota, Scope, Zone},
     price::NanoUsd,
     request_limit::Rate,
 };
@@ -27,7 +28,8 @@ pub struct Budget {
     /// The most tokens that may be used in one period, input and output together.
     #[serde(default)]
     pub tokens: Option<Written<Count>>,
-    /// When it begins anew, by the calendar in UTC; or a time that looks back, such as 30d.
+    /// When it begins anew, by the calendar in the time zone of the configuration or of its own, such as
+    /// `month in Europe/Berlin`; or a time that looks back, such as 30d.
     pub per: Written<Period>,
     /// Whether it only counts and reports, and refuses nothing.
     #[serde(default)]
@@ -152,17 +154,25 @@ impl Budget {
 /// What the requests of one account are held to.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
+    /// Where days begin, if nothing else is said.
+    zone: Option<Zone>,
     /// Rates that are checked before the body is read.
     pub(super) rates: Vec<(Arc<str>, Rate)>,
     /// What is asked of the ledger.
     pub(super) scopes: Vec<Scope>,
+    /// What one request may use.
+    pub(super) ceilings: Vec<Ceiling>,
     /// Whether other gateways count on the same accounts.
     is_shared: bool,
 }
 
 impl Quotas {
-    pub(super) fn of(store: &Store) -> Self {
-        Self { is_shared: store.is_shared(), ..Self::default() }
+    pub(super) fn of(config: &Config) -> Self {
+        Self { is_shared: config.store.is_shared(), ..Self::in_zone(config.zone()) }
+    }
+
+    fn in_zone(zone: Option<Zone>) -> Self {
+        Self { zone, ..Self::default() }
     }
 
     pub(super) fn add(&mut self, account: &str, budgets: &[Budget], limits: &Limits) {
@@ -178,20 +188,25 @@ impl Quotas {
         }
     }
 
+    pub(super) fn bound(&mut self, account: &str, per_request: Option<&PerRequest>) {
+        self.ceilings.extend(per_request.map(|per_request| per_request.ceiling(account)));
+    }
+
     fn budgets(&mut self, account: &Arc<str>, budgets: &[Budget]) {
         for budget in budgets {
             let alert_at = budget.alert_at.as_deref().map(thresholds);
-            self.scopes
-                .extend(budget.quota().map(|quota| Scope { alert_at, ..Scope::new(account.clone(), quota) }));
+            let scope = budget.quota().map(|quota| scope(account, quota, self.zone));
+            self.scopes.extend(scope.map(|scope| Scope { alert_at, ..scope }));
         }
     }
 
     fn limit(&mut self, account: &Arc<str>, models: Option<&Pattern>, limits: &Limits) {
         let alert_at = limits.alert_at.as_deref().map(thresholds);
+        let zone = self.zone;
         let scope = |quota: Quota| Scope {
             models: models.cloned(),
             alert_at: alert_at.clone(),
-            ..Scope::new(account.clone(), quota)
+            ..scope(account, quota, zone)
         };
         for requests in limits.requests.iter() {
             let rate = rate(requests).filter(|_| models.is_none() && !limits.shadow);
@@ -215,9 +230,27 @@ impl Quotas {
     }
 }
 
+/// A quota in a time zone.
+fn scope(account: &Arc<str>, quota: Quota, zone: Option<Zone>) -> Scope {
+    let period = zone.map_or(quota.period, |zone| quota.period.in_zone(zone));
+    Scope::new(account.clone(), Quota { period, ..quota })
+}
+
+/// The same where nothing is checked before the body is read; none, if nothing is said.
+pub(super) fn scopes(account: &str, budgets: &[Budget], limits: &Limits, zone: Option<Zone>) -> Vec<Scope> {
+    if budgets.is_empty() && *limits == Limits::default() {
+        return Vec::new();
+    }
+    let mut quotas = Quotas::in_zone(zone);
+    quotas.add(account, budgets, limits);
+    let Quotas { rates, mut scopes, .. } = quotas;
+    scopes.extend(rates.into_iter().map(|(account, rate)| Scope::new(account, rate.quota())));
+    scopes
+}
+
 /// The same for accounts whose names are only known when a request is there.
-pub(super) fn rules(budgets: &[Budget], limits: &Limits) -> Vec<Rule> {
-    let mut quotas = Quotas::default();
+pub(super) fn rules(budgets: &[Budget], limits: &Limits, zone: Option<Zone>) -> Vec<Rule> {
+    let mut quotas = Quotas::in_zone(zone);
     let account = Arc::from("");
     quotas.budgets(&account, budgets);
     quotas.limit(&account, None, limits);

@@ -15,7 +15,10 @@ use serde::{
     de::{self, Visitor},
 };
 
-use crate::{ledger::Period, price::NanoUsd};
+use crate::{
+    ledger::{Period, Zone},
+    price::NanoUsd,
+};
 
 /// A value that is written as text in a form of its own, such as `200ms`; it dereferences to the
 /// value.
@@ -200,6 +203,19 @@ impl Unit for NanoUsd {
 
     fn json_types() -> &'static [&'static str] {
         &["number", "string"]
+    }
+}
+
+impl Unit for Zone {
+    const NAME: &'static str = "Zone";
+    const FORM: &'static str = "a time zone such as Europe/Berlin";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -51,8 +51,9 @@ impl Dialects {
     /// dialect doesn't [allow](Dialect::allows).
     pub fn detect(&self, parts: &Parts) -> Result<&'static dyn Dialect, Error> {
         let Some(dialect) = self.speaks(parts.uri.path()) else {
-            let error = Error::new(Kind::NotFound, "there is no such endpoint");
-            return Err(error.with_param(parts.uri.path()));
+            let message =
+                if is_below_messages(parts.uri.path()) { NO_BATCHES } else { "there is no such endpoint" };
+            return Err(Error::new(Kind::NotFound, message).with_param(parts.uri.path()));
         };
         if !dialect.allows(parts) {
             return Err(Error::new(Kind::MethodNotAllowed, "this endpoint takes POST"));
@@ -64,7 +65,13 @@ impl Dialects {
     pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
         let by_header =
             || parts.headers.contains_key("anthropic-version").then_some(&ANTHROPIC as &dyn Dialect);
-        let by_path = || gemini::path::is_ours(parts.uri.path()).then_some(&GEMINI as &dyn Dialect);
+        let by_path = || -> Option<&'static dyn Dialect> {
+            match parts.uri.path() {
+                path if gemini::path::is_ours(path) => Some(&GEMINI),
+                path if is_below_messages(path) => Some(&ANTHROPIC),
+                _ => None,
+            }
+        };
         let by_prefix = || -> Option<&'static dyn Dialect> {
             match prefix::split(parts.uri.path()).0? {
                 Vendor::OpenAi => Some(&OPENAI_CHAT as &dyn Dialect),
@@ -85,7 +92,38 @@ impl Dialects {
     }
 }
 
+/// What Anthropic's clients may look for in vain.
+const NO_BATCHES: &str = "there is no such endpoint: served are /v1/messages and /v1/messages/count_tokens, and \
+                          batches as OpenAI has them, at /v1/files and /v1/batches";
+
+/// Whether a path is one of Anthropic's API that nobody speaks, or may be.
+fn is_below_messages(path: &str) -> bool {
+    let (_, path) = prefix::split(path);
+    path.strip_prefix("/v1").unwrap_or(path).starts_with("/messages/")
+}
+
 /// The endpoints of OpenAI's API that are passed through and not translated.
 pub fn endpoints() -> impl Iterator<Item = &'static dyn Dialect> {
     openai_endpoints::ALL.iter().map(|endpoint| *endpoint as &'static dyn Dialect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_looks_for_batches_of_anthropics_is_told_what_there_is() {
+        for path in ["/v1/messages/batches", "/anthropic/v1/messages/batches/msgbatch_1/results"] {
+            let (parts, ()) = http::Request::post(path).body(()).unwrap().into_parts();
+
+            let error = Dialects::default().detect(&parts).unwrap_err();
+
+            assert_eq!((error.kind(), error.param()), (Kind::NotFound, Some(path)));
+            assert!(
+                error.message().contains("/v1/messages/count_tokens")
+                    && error.message().contains("/v1/batches")
+            );
+            assert_eq!(Dialects::default().of_errors(&parts).id(), ANTHROPIC.id());
+        }
+    }
 }

@@ -353,6 +353,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// The members in which a request caps its output, the one first that is put in where there is none; with
+    /// a `.` where it is in an object. None, if what is asked for has no such cap.
+    fn output_caps(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Reads from a form what [`peek`](Self::peek) reads from JSON. Called only where
     /// [`takes_forms`](Self::takes_forms) is true.
     fn peek_form(&self, _content_type: &HeaderValue, _body: &[u8]) -> Result<Head, Error> {

@@ -217,6 +217,7 @@ fn class(kind: Kind) -> (StatusCode, &'static str, Option<&'static str>) {
         Kind::BudgetExhausted | Kind::Billing => {
             (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", Some("insufficient_quota"))
         }
+        Kind::TooExpensive => (StatusCode::BAD_REQUEST, REQUEST, Some("request_too_expensive")),
         // Never 401: the client would believe that its own key is bad.
         Kind::UpstreamAuth => (StatusCode::BAD_GATEWAY, SERVER, Some("upstream_authentication_failed")),
         Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, SERVER, Some("timeout")),

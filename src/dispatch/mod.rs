@@ -33,6 +33,7 @@
 //! ```
 
 mod candidate;
+mod lower;
 mod prices;
 mod retry;
 mod service;

@@ -1,12 +1,11 @@
 use std::sync::Arc;
 
-use super::{Candidate, Dispatch, Route};
+use super::{Candidate, Dispatch};
 use crate::{
     Payload, Tokens, Work,
-    batch::Batch,
-    budget::Prices,
+    budget::{Ceiling, Prices},
     models::Catalog,
-    price::{NanoUsd, Tier, likely_tokens, worst_case},
+    price::{ASSUMED_OUTPUT, AttemptCost, NanoUsd},
 };
 
 /// The worst case of a route is an answer of its dearest target, after every other attempt that the route
@@ -22,15 +21,21 @@ impl Prices for Dispatch {
         self.bound(payload).0
     }
 
+    fn ceiling(&self, payload: &Payload) -> Option<Arc<Ceiling>> {
+        self.table().find(payload.model())?.ceiling.clone()
+    }
+
+    fn usual_output(&self, payload: &Payload) -> u64 {
+        let Some(route) = self.table().find(payload.model()) else { return ASSUMED_OUTPUT };
+        let of = |candidate: &Candidate| candidate.target().known_facts().max_output;
+        let known = route.candidates_for(payload.head()).map(|one| of(one).unwrap_or(route.assume_output));
+        known.min().unwrap_or(route.assume_output)
+    }
+
     fn tokens(&self, payload: &Payload) -> Tokens {
         let Some(route) = self.table().find(payload.model()) else { return Tokens::default() };
-        let of = |candidate: &Candidate| {
-            let facts = candidate.target().known_facts();
-            match payload.head().batch.as_deref() {
-                Some(Batch { requests, .. }) => requests.worst_case(facts, route.assume_output).tokens,
-                None => likely_tokens(payload, route.assume_output, facts),
-            }
-        };
+        let of =
+            |candidate: &Candidate| AttemptCost::tokens(candidate.target(), payload, route.assume_output);
         route.candidates_for(payload.head()).map(of).max_by_key(Tokens::total).unwrap_or_default()
     }
 }
@@ -45,7 +50,7 @@ impl Dispatch {
         let attempts = if payload.head().is_once { 0 } else { u64::from(route.retry.attempts.max(1)) };
         let (mut answer, mut lost, mut is_complete) = (NanoUsd(0), NanoUsd(0), true);
         for candidate in route.candidates_for(payload.head()) {
-            let Some(cost) = Cost::of(candidate, payload, &route) else {
+            let Some(cost) = AttemptCost::of(candidate.target(), payload, route.assume_output) else {
                 is_complete = false;
                 continue;
             };
@@ -54,30 +59,6 @@ impl Dispatch {
             lost = lost + NanoUsd(once.0.saturating_mul(attempts));
         }
         (answer + lost, is_complete)
-    }
-}
-
-/// The most that one attempt may cost.
-pub(super) struct Cost {
-    pub(super) answered: NanoUsd,
-    /// If its answer never comes.
-    lost: NanoUsd,
-}
-
-impl Cost {
-    /// `None` if the price is not known.
-    pub(super) fn of(candidate: &Candidate, payload: &Payload, route: &Route) -> Option<Self> {
-        let (target, head) = (candidate.target(), payload.head());
-        let price = target.known_price()?;
-        if let Some(Batch { requests, .. }) = head.batch.as_deref() {
-            let work = requests.worst_case(target.known_facts(), route.assume_output);
-            let most = requests.price(price).worst_case(&work, Some(Tier::Standard), false)?;
-            return Some(Self { answered: most, lost: most });
-        }
-        let input = payload.input();
-        let work = worst_case(head, &input, target.known_facts(), route.assume_output);
-        let most = |work| price.worst_case(&work, head.tier, input.keeps_long());
-        Some(Self { answered: most(work)?, lost: most(work.unanswered())? })
     }
 }
 

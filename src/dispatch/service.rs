@@ -9,13 +9,13 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Candidate, Route, Table, prices::Cost};
+use super::{Candidate, Route, Table, lower::lowered};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::Caller,
     exchange::{AssumeOutput, Deadline, Exchange, Outcome},
     headers,
-    price::NanoUsd,
+    price::{AttemptCost, NanoUsd},
 };
 
 /// Sends requests to targets that answer; see the [module](super). Clones share the table.
@@ -53,9 +53,13 @@ impl<B: Ingested> Service<Request<B>> for Dispatch {
 
     fn call(&mut self, req: Request<B>) -> Self::Future {
         let (parts, body) = req.into_parts();
-        let req = Request::from_parts(parts, body.payload().clone());
+        let (payload, lowered) = match lowered(&parts, body.payload().clone()) {
+            Ok(both) => both,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
+        let req = Request::from_parts(parts, payload);
         match self.table.load().find(req.body().model()) {
-            Some(route) => Box::pin(run(route, req)),
+            Some(route) => Box::pin(run(route, req, lowered)),
             None => {
                 let message = format!(
                     "the model `{}` does not exist, or this gateway has no route for it",
@@ -67,7 +71,11 @@ impl<B: Ingested> Service<Request<B>> for Dispatch {
     }
 }
 
-async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<BoxBody>, Error> {
+async fn run(
+    route: Arc<Route>,
+    mut req: Request<Payload>,
+    lowered: Option<&'static str>,
+) -> Result<Response<BoxBody>, Error> {
     let exchange = req.body().exchange().clone();
     let deadline = route.total.map(|total| Deadline(Instant::now() + total));
     if let Some(deadline) = deadline {
@@ -96,7 +104,7 @@ async fn run(route: Arc<Route>, mut req: Request<Payload>) -> Result<Response<Bo
         match ask(candidate, &route, &req, &exchange, deadline).await {
             Ok(mut res) => {
                 candidate.sign(&mut res);
-                describe(&exchange, &mut res);
+                describe(&exchange, lowered, &mut res);
                 return Ok(res);
             }
             Err(error) if may_go_on(&error, head.is_once) && !is_past(deadline) => failure = Some(error),
@@ -160,7 +168,8 @@ fn is_affordable(candidate: &Candidate, route: &Route, payload: &Payload) -> boo
     let spent = payload.exchange().cost();
     // Most attempts that fail have cost nothing.
     spent == NanoUsd(0)
-        || Cost::of(candidate, payload, route).is_none_or(|cost| spent + cost.answered <= reserved)
+        || AttemptCost::of(candidate.target(), payload, route.assume_output)
+            .is_none_or(|cost| spent + cost.answered <= reserved)
 }
 
 fn is_past(deadline: Option<Deadline>) -> bool {
@@ -177,11 +186,11 @@ fn note(exchange: &Exchange, begun: usize, error: &Error) {
     });
 }
 
-/// Says in an answer how it came about.
-fn describe(exchange: &Exchange, res: &mut Response<BoxBody>) {
+/// Says in an answer how it came about, and which cap on its output was `lowered`.
+fn describe(exchange: &Exchange, lowered: Option<&str>, res: &mut Response<BoxBody>) {
     let (attempts, lost, cap) = exchange.learn(|learnt| {
-        let lost = (!learnt.lost.is_empty()).then(|| learnt.lost.join(", "));
-        (learnt.attempts.len(), lost, learnt.max_output)
+        let lost: Vec<_> = lowered.into_iter().chain(learnt.lost.iter().map(|lost| &**lost)).collect();
+        (learnt.attempts.len(), (!lost.is_empty()).then(|| lost.join(", ")), learnt.max_output)
     });
     res.headers_mut().insert(headers::ATTEMPTS, HeaderValue::from(attempts));
     if let Some(cap) = cap {
@@ -207,7 +216,7 @@ mod tests {
         budget::Prices,
         dispatch::Retry,
         lock,
-        price::{NanoUsd, Rates},
+        price::Rates,
         testing::{ENDINGS, Ending, MustBeReady, Script, Step, ask, is_shared},
     };
 
@@ -478,7 +487,7 @@ mod tests {
         let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
         let mut res = Response::new(body);
 
-        describe(&exchange, &mut res);
+        describe(&exchange, None, &mut res);
 
         assert_eq!(res.headers()[headers::LOST], "top_k, two?lines");
     }

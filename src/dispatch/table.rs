@@ -1,7 +1,7 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use super::{Candidate, Retry};
-use crate::payload::Head;
+use crate::{budget::Ceiling, payload::Head};
 
 /// Which route serves a model's name.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,7 @@ pub struct Route {
     pub(super) drain: bool,
     pub(super) assume_output: u64,
     pub(super) caps_output: bool,
+    pub(super) ceiling: Option<Arc<Ceiling>>,
 }
 
 impl Table {
@@ -74,6 +75,7 @@ impl Route {
             drain: false,
             assume_output: 4096,
             caps_output: false,
+            ceiling: None,
         }
     }
 
@@ -105,6 +107,12 @@ impl Route {
     #[must_use]
     pub fn drain(self, drain: bool) -> Self {
         Self { drain, ..self }
+    }
+
+    /// Sets the most that one request may use.
+    #[must_use]
+    pub fn ceiling(self, ceiling: Ceiling) -> Self {
+        Self { ceiling: Some(Arc::new(ceiling)), ..self }
     }
 
     /// Sets how many tokens of output a request is expected to use that doesn't say.

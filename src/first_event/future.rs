@@ -35,6 +35,7 @@ pin_project! {
         dialect: &'static dyn Dialect,
         limit: usize,
         is_opaque: bool,
+        takes_whole: bool,
         // For streams only: a whole answer may take as long as what is further out allows.
         until: Option<Until>,
     }
@@ -73,13 +74,13 @@ impl<F, R> ResponseFuture<F, R> {
     pub(super) fn new(
         answer: F,
         dialect: &'static dyn Dialect,
-        stream: bool,
+        (stream, takes_whole): (bool, bool),
         is_opaque: bool,
         layer: &FirstEventLayer,
     ) -> Self {
         let FirstEventLayer { within, limit } = *layer;
         let until = stream.then(|| Until { within, at: Instant::now() + within, alarm: None });
-        Self { answer, proof: None, dialect, limit, is_opaque, until }
+        Self { answer, proof: None, dialect, limit, is_opaque, takes_whole, until }
     }
 }
 
@@ -102,7 +103,13 @@ where
                 // Whatever was asked for, JSON may hold an error.
                 None if *this.is_opaque && !headers::is_json(&parts.headers) => Kinds::Opaque,
                 None => Kinds::Whole,
-                Some(_) if headers::is_json(&parts.headers) => Kinds::NotAStream,
+                Some(_) if headers::is_json(&parts.headers) => {
+                    if *this.takes_whole {
+                        Kinds::Whole
+                    } else {
+                        Kinds::NotAStream
+                    }
+                }
                 Some(_) => Kinds::Stream(Guard::new(*this.dialect)),
             };
             *this.proof = Some(Proof { parts, body: Box::pin(body), kind, held: Held::default() });

@@ -6,7 +6,7 @@ use http_body::Body;
 use tower::Service;
 
 use super::{FirstEventLayer, Proven, ResponseFuture};
-use crate::{BoxError, Error, Payload};
+use crate::{BoxError, Error, Payload, exchange::TakesWhole};
 
 /// Middleware of [`FirstEventLayer`].
 #[derive(Clone, Debug)]
@@ -39,8 +39,9 @@ where
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
         let (dialect, head) = (req.body().dialect(), req.body().head());
         let (stream, is_opaque) = (head.stream, head.is_opaque);
+        let takes_whole = req.extensions().get::<TakesWhole>().is_some();
         let answer = self.inner.call(req);
-        ResponseFuture::new(answer, dialect, stream, is_opaque, &self.config)
+        ResponseFuture::new(answer, dialect, (stream, takes_whole), is_opaque, &self.config)
     }
 }
 

@@ -54,6 +54,7 @@ pub mod sqlite;
 mod standing;
 mod ticket;
 mod usage;
+mod zone;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -66,11 +67,12 @@ pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};
 use self::{clock::Clock, period::Shape};
 pub use self::{
     memory::{Balance, MemoryLedger},
-    period::{Period, Window},
+    period::{Calendar, Period, Window},
     quota::{Amounts, Measure, Quota},
     standing::{Standing, Standings},
     ticket::{Hold, HoldId, Ticket},
     usage::{Usage, usage},
+    zone::Zone,
 };
 pub(crate) use self::{refusal::Refused, usage::Amount};
 use crate::{BoxFuture, Error, access::Pattern};

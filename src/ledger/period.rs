@@ -7,11 +7,13 @@ use std::{
 use jiff::{Timestamp, ToSpan, Zoned, civil::Weekday, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
+use super::Zone;
+
 /// How long a quota lasts.
 ///
 /// What is used in a second, a minute or an hour is given back evenly while it passes, so that there
 /// is no edge at which twice as much could be had. From a day on periods are those of the calendar, in
-/// UTC. A rolling period looks back from now, in steps of a sixtieth of it: what was used counts until
+/// UTC if nothing else is said: a day in a zone where clocks are changed may have 23 or 25 hours. A rolling period looks back from now, in steps of a sixtieth of it: what was used counts until
 /// the last of its step is past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
@@ -33,10 +35,28 @@ pub enum Period {
     Quarter,
     /// From the first of January.
     Year,
+    /// One of the calendar, in another time zone than UTC or said to be in that.
+    In(Calendar, Zone),
     /// So many seconds up to now, at least 60.
     Rolling(u32),
     /// For ever.
     Total,
+}
+
+/// The periods that begin with a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Calendar {
+    /// From midnight to midnight.
+    Day,
+    /// From Monday to Monday.
+    Week,
+    /// From the first of the month.
+    Month,
+    /// From the first of January, April, July or October.
+    Quarter,
+    /// From the first of January.
+    Year,
 }
 
 /// One run of a period, named by the second of the Unix epoch in which it began.
@@ -78,31 +98,67 @@ impl Period {
                 let step = i64::from(seconds / 60).max(1);
                 Shape::Rolling { step, steps: (i64::from(seconds) + step - 1) / step }
             }
-            Self::Day | Self::Week | Self::Month | Self::Quarter | Self::Year | Self::Total => {
-                Shape::Calendar
-            }
+            Self::Day
+            | Self::Week
+            | Self::Month
+            | Self::Quarter
+            | Self::Year
+            | Self::Total
+            | Self::In(..) => Shape::Calendar,
+        }
+    }
+
+    fn calendar(self) -> Option<Calendar> {
+        Some(match self {
+            Self::Day => Calendar::Day,
+            Self::Week => Calendar::Week,
+            Self::Month => Calendar::Month,
+            Self::Quarter => Calendar::Quarter,
+            Self::Year => Calendar::Year,
+            Self::In(calendar, _) => calendar,
+            _ => return None,
+        })
+    }
+
+    /// The same in `zone`, if it is of the calendar and says nothing of a zone itself.
+    ///
+    /// ```
+    /// use bartizan::ledger::{Period, Zone};
+    ///
+    /// let berlin: Zone = "Europe/Berlin".parse()?;
+    ///
+    /// assert_eq!(Period::Month.in_zone(berlin).to_string(), "month in Europe/Berlin");
+    /// assert_eq!(Period::Hour.in_zone(berlin), Period::Hour);
+    /// # Ok::<_, &str>(())
+    /// ```
+    #[must_use]
+    pub fn in_zone(self, zone: Zone) -> Self {
+        match (self, self.calendar()) {
+            (Self::In(..), _) | (_, None) => self,
+            (_, Some(calendar)) => Self::In(calendar, zone),
         }
     }
 
     /// The window of the calendar that `now` lies in, and the moment in which the next one begins.
     /// Periods that are not of the calendar have one window, which has no end.
     pub fn window(self, now: SystemTime) -> (Window, Option<SystemTime>) {
-        let today = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC).date();
-        let (start, span) = match self {
-            Self::Day => (today, 1.day()),
-            Self::Week => (
+        let Some(calendar) = self.calendar() else { return (Window(0), None) };
+        let zone = if let Self::In(_, zone) = self { zone.rules() } else { TimeZone::UTC };
+        let today = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone()).date();
+        let (start, span) = match calendar {
+            Calendar::Day => (today, 1.day()),
+            Calendar::Week => (
                 today.checked_sub(i64::from(today.weekday().since(Weekday::Monday)).days()).unwrap_or(today),
                 1.week(),
             ),
-            Self::Month => (today.first_of_month(), 1.month()),
-            Self::Quarter => {
+            Calendar::Month => (today.first_of_month(), 1.month()),
+            Calendar::Quarter => {
                 let past = i64::from((today.month() - 1) % 3).months();
                 (today.first_of_month().checked_sub(past).unwrap_or(today), 3.months())
             }
-            Self::Year => (today.first_of_year(), 1.year()),
-            _ => return (Window(0), None),
+            Calendar::Year => (today.first_of_year(), 1.year()),
         };
-        let second = |date: jiff::civil::Date| date.to_zoned(TimeZone::UTC).map(|at: Zoned| at.timestamp());
+        let second = |date: jiff::civil::Date| date.to_zoned(zone.clone()).map(|at: Zoned| at.timestamp());
         let window = Window(second(start).map_or(0, Timestamp::as_second));
         let next = start.checked_add(span).and_then(second).ok().map(SystemTime::from);
         (window, next)
@@ -124,13 +180,25 @@ const NAMED: [(Period, &str); 9] = [
 /// The units in which a rolling period is written.
 const UNITS: [(&str, u32); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
-/// As it is written in a configuration: `month`, `30d`.
+const CALENDARS: [(Calendar, &str); 5] = [
+    (Calendar::Day, "day"),
+    (Calendar::Week, "week"),
+    (Calendar::Month, "month"),
+    (Calendar::Quarter, "quarter"),
+    (Calendar::Year, "year"),
+];
+
+/// As it is written in a configuration: `month`, `month in Europe/Berlin`, `30d`.
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Self::Rolling(seconds) = self {
             let of = |(_, unit): &&(&str, u32)| seconds % unit == 0;
             let (name, unit) = UNITS.iter().find(of).unwrap_or(&("s", 1));
             return write!(f, "{}{name}", seconds / unit);
+        }
+        if let Self::In(calendar, zone) = self {
+            let name = CALENDARS.iter().find(|(one, _)| one == calendar).map_or("", |(_, name)| name);
+            return write!(f, "{name} in {zone}");
         }
         let name = NAMED.iter().find(|(period, _)| period == self).map_or("total", |(_, name)| name);
         f.write_str(name)
@@ -142,9 +210,13 @@ impl FromStr for Period {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const FORM: &str = "a period is one of second, minute, hour, day, week, month, quarter, year, total, \
-                            or a time such as 24h or 30d that looks back from now, at least a minute";
+                            a day or longer in a time zone such as `month in Europe/Berlin`, or a time such as 24h or 30d that looks back from now, at least a minute";
         if let Some((period, _)) = NAMED.iter().find(|(_, name)| *name == text) {
             return Ok(*period);
+        }
+        if let Some((name, zone)) = text.split_once(" in ") {
+            let calendar = CALENDARS.iter().find(|(_, known)| *known == name).map(|(calendar, _)| *calendar);
+            return calendar.map_or(Err(FORM), |calendar| Ok(Self::In(calendar, zone.parse()?)));
         }
         let rolling = UNITS.iter().find_map(|(name, unit)| {
             let number: u32 = text.strip_suffix(name)?.parse().ok()?;
@@ -196,6 +268,59 @@ mod tests {
             );
         }
         assert_eq!(window(Period::Total, now), ("1970-01-01T00:00:00Z".into(), None));
+    }
+
+    #[test]
+    fn windows_in_a_zone_begin_with_its_days() {
+        let berlin = |period: &str| format!("{period} in Europe/Berlin").parse::<Period>().unwrap();
+        for (period, now, from, to) in [
+            ("day", "2026-11-21T23:30:00Z", "2026-11-21T23:00:00Z", "2026-11-22T23:00:00Z"),
+            ("week", "2026-11-22T22:59:59Z", "2026-11-15T23:00:00Z", "2026-11-22T23:00:00Z"),
+            ("month", "2026-10-31T23:00:00Z", "2026-10-31T23:00:00Z", "2026-11-30T23:00:00Z"),
+            ("quarter", "2026-11-21T12:00:00Z", "2026-09-30T22:00:00Z", "2026-12-31T23:00:00Z"),
+            ("year", "2026-12-31T23:00:00Z", "2026-12-31T23:00:00Z", "2027-12-31T23:00:00Z"),
+        ] {
+            assert_eq!(window(berlin(period), now), (from.to_owned(), Some(to.to_owned())), "{period}");
+        }
+    }
+
+    #[test]
+    fn days_on_which_clocks_are_changed_are_shorter_or_longer() {
+        for (zone, noon, hours) in [
+            ("Europe/Berlin", "2026-03-29T12:00:00Z", 23),
+            ("Europe/Berlin", "2026-10-25T12:00:00Z", 25),
+            ("America/New_York", "2026-03-08T17:00:00Z", 23),
+            ("America/New_York", "2026-11-01T17:00:00Z", 25),
+            // There the clock is changed at midnight, and the day begins at one.
+            ("Asia/Beirut", "2026-03-29T12:00:00Z", 23),
+            ("Asia/Kolkata", "2026-03-29T12:00:00Z", 24),
+        ] {
+            let day: Period = format!("day in {zone}").parse().unwrap();
+            let noon: SystemTime = noon.parse::<Timestamp>().unwrap().into();
+
+            let (Window(began), next) = day.window(noon);
+            let next = next.unwrap();
+            let (Window(following), _) = day.window(next);
+
+            let ends = next.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+            assert_eq!((ends as i64 - began) / 3_600, hours, "{zone}");
+            // No moment is between two days, or in both.
+            assert_eq!(following, ends as i64, "{zone}");
+            assert_eq!(day.window(next - Duration::from_secs(1)).0, Window(began), "{zone}");
+        }
+    }
+
+    #[test]
+    fn a_zone_stands_with_the_period() {
+        let month: Period = "month in Europe/Berlin".parse().unwrap();
+
+        assert_eq!(month, Period::Month.in_zone("Europe/Berlin".parse().unwrap()));
+        assert_eq!(month.to_string().parse(), Ok(month));
+        assert_ne!("day in UTC".parse(), Ok(Period::Day));
+        assert_eq!(month.in_zone("UTC".parse().unwrap()), month);
+        for wrong in ["month in Nowhere", "hour in Europe/Berlin", "24h in Europe/Berlin", "total in UTC"] {
+            assert!(wrong.parse::<Period>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

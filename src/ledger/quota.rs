@@ -77,6 +77,15 @@ impl Amounts {
         Self { cost, input: tokens.input, output: tokens.output }
     }
 
+    /// Of each the smaller one.
+    pub(crate) fn min(self, other: Self) -> Self {
+        Self {
+            cost: self.cost.min(other.cost),
+            input: self.input.min(other.input),
+            output: self.output.min(other.output),
+        }
+    }
+
     /// What is held of `measure` until the request has ended.
     pub fn held(&self, measure: Measure) -> u64 {
         match measure {

@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -57,10 +57,8 @@ impl Default for Counts {
 
 impl Counts {
     /// By what a request of a key is known.
-    pub(super) fn name(&self, key: &str, path: &str, model: &str, source: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        (key, path, model, source).hash(&mut hasher);
-        std::hash::Hasher::finish(&hasher)
+    pub(super) fn name(&self, key: &str, dialect: &str, model: &str, source: &[u8]) -> u64 {
+        self.hasher.hash_one((key, dialect, model, source))
     }
 
     /// Whether a request came more often than `limit`.

@@ -3,6 +3,7 @@
 //! Prices are nano-dollars per million tokens (or images, characters, seconds), so that every list price is a whole number, and a
 //! cost is rounded once, upwards, to the nano-dollar.
 
+mod attempt;
 mod book;
 mod estimate;
 mod input;
@@ -11,7 +12,7 @@ mod reported;
 mod tier;
 mod units;
 
-pub(crate) use self::estimate::likely_tokens;
+pub(crate) use self::{attempt::AttemptCost, estimate::likely_tokens};
 pub use self::{
     book::{Listing, PriceBook},
     estimate::{ASSUMED_OUTPUT, worst_case},
@@ -108,8 +109,25 @@ impl Rates {
             (shown, self.media_output.unwrap_or(self.output)),
             (tokens.reasoning, self.reasoning),
         ];
-        parts.iter().map(|(n, rate)| u128::from(*n) * u128::from(rate.0)).fold(0, u128::saturating_add)
+        sum(&parts)
     }
+
+    /// What they cost at most, in the same.
+    fn most(&self, Work { tokens, units: used }: &Work, keeps_long: bool) -> u128 {
+        let kept = if keeps_long { self.cache_write.max(self.cache_write_1h) } else { self.cache_write };
+        let read = self.input.max(kept);
+        let seen = used.media_input.min(tokens.input);
+        let parts = [
+            (tokens.input - seen, read),
+            (seen, read.max(self.media_input.unwrap_or_default())),
+            (tokens.output, self.output.max(self.reasoning).max(self.media_output.unwrap_or_default())),
+        ];
+        sum(&parts)
+    }
+}
+
+fn sum(parts: &[(u64, NanoUsd)]) -> u128 {
+    parts.iter().map(|(n, rate)| u128::from(*n) * u128::from(rate.0)).fold(0, u128::saturating_add)
 }
 
 /// The price of one model at one provider.
@@ -163,22 +181,15 @@ impl Price {
     /// than usual if it `keeps_long`, and all its output to be reasoning, or images or sound. `None` as for
     /// [`cost_of`](Self::cost_of).
     pub fn worst_case(&self, work: &Work, asked: Option<Tier>, keeps_long: bool) -> Option<NanoUsd> {
-        let Work { tokens, units } = *work;
-        let (read, written) = (tokens.input, tokens.output);
-        let inputs = [
-            tokens,
-            Tokens { cache_write: read, ..tokens },
-            Tokens { cache_write_1h: if keeps_long { read } else { 0 }, ..tokens },
-        ];
-        let shown = Units { media_output: written, ..units };
-        let all = inputs.into_iter().flat_map(|tokens| {
-            [(tokens, units), (tokens, shown), (Tokens { reasoning: written, ..tokens }, units)]
-        });
-        let tiers = [Tier::Standard, asked.unwrap_or(self.unasked)];
-        let mut costs = all.flat_map(|(tokens, units)| {
-            tiers.map(|tier| self.cost_of(&Work { tokens, units: Units { tier, in_us: true, ..units } }))
-        });
-        costs.try_fold(NanoUsd(0), |most, cost| Some(most.max(cost?)))
+        let most = |tier| {
+            let work = Work { units: Units { tier, in_us: true, ..work.units }, ..*work };
+            let is_known = self.is_free() || self.units.pay_for(&work.units, &self.scale.rates);
+            is_known.then(|| self.sum(&work, |rates| rates.most(&work, keeps_long)))
+        };
+        match asked.unwrap_or(self.unasked) {
+            Tier::Standard => most(Tier::Standard),
+            tier => Some(most(Tier::Standard)?.max(most(tier)?)),
+        }
     }
 
     /// What the same costs in a batch: half of it where the provider has no rates for batches.
@@ -241,12 +252,17 @@ impl Price {
     }
 
     fn total(&self, work: &Work) -> NanoUsd {
+        self.sum(work, |rates| rates.tokens(work))
+    }
+
+    /// What the `tokens` of `work` cost at its rates, and all else of it.
+    fn sum(&self, work: &Work, tokens: impl FnOnce(&Rates) -> u128) -> NanoUsd {
         let scale = self.scale_of(work.units.tier).unwrap_or(&self.scale);
         let rates = scale.rates(work.tokens.input);
         let percent = self.percent_in_us.filter(|_| work.units.in_us).unwrap_or(100);
         let request = if *work == Work::default() { 0 } else { u128::from(self.units.request.0) * 1_000 };
         // Thousandths of millionths, because times are counted in milliseconds; and hundredths of them.
-        let tokens = rates.tokens(work).saturating_mul(1_000).saturating_mul(percent.into());
+        let tokens = tokens(rates).saturating_mul(1_000).saturating_mul(percent.into());
         let others = self.units.cost(&work.units).saturating_add(request).saturating_mul(100);
         let parts = tokens.saturating_add(others);
         NanoUsd(u64::try_from(parts.div_ceil(100_000_000_000)).unwrap_or(u64::MAX))

@@ -19,6 +19,7 @@
 mod body;
 mod estimate;
 mod layer;
+mod missing;
 mod pair;
 mod service;
 mod undo;

@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::{body::Translated, undo::UndoStream};
+use super::{body::Translated, missing::missing, undo::UndoStream};
 use crate::{
     BoxError, Dialect, Error, Exchange, Kind, Target,
     body::{Framing, Splitter, sse::Event},
@@ -74,8 +74,7 @@ impl Pair {
                 request.max_output = request.max_output.or(cap);
                 let mut encoded = provider.encode_request(&request, to)?;
                 let undo = std::mem::take(&mut encoded.undo);
-                // What was changed in the request has to be found in the answer.
-                let joined = same.filter(|_| assembles && undo.is_empty()).and_then(Joined::of);
+                let joined = same.filter(|_| assembles).and_then(Joined::of);
                 Ok((encoded, Back::Chat { client, provider, framing, undo, head, assembles, joined }))
             }
             Self::Count { client, provider } => {
@@ -138,15 +137,21 @@ impl Back {
     {
         let (mut parts, inner) = call.await.map_err(Into::into)?.into_parts();
         parts.headers.remove(header::CONTENT_LENGTH);
+        // Who is asked for a stream that nobody needs may as well answer at once.
+        let is_whole = headers::is_json(&parts.headers);
         if let Self::Chat { provider, framing, joined, .. } = &mut self
             && let Some(joined) = joined.take()
         {
-            let whole = put_together(inner, *framing, provider.decoder(), joined).await?;
+            let whole = match is_whole {
+                true => collected(inner).await?,
+                false => put_together(inner, *framing, provider.decoder(), joined).await?,
+            };
+            let body = self.rewritten(whole, &exchange, &target)?;
             parts.headers.insert(header::CONTENT_TYPE, JSON);
-            return Ok(Response::from_parts(parts, Translated::whole(whole)));
+            return Ok(Response::from_parts(parts, Translated::whole(body)));
         }
         if let Self::Chat { client, provider, framing, undo, head, assembles, .. } = &self
-            && (head.stream || *assembles)
+            && (head.stream || *assembles && !is_whole)
         {
             let encoder = if *assembles { Box::new(Assembler::new(*client)) } else { client.encoder(head) };
             let stream = UndoStream::new(provider.decoder(), encoder, undo.clone(), target.model().into());
@@ -157,12 +162,24 @@ impl Back {
             parts.headers.insert(header::CONTENT_TYPE, JSON);
             return Ok(Response::from_parts(parts, Translated::whole(assembled(stream).await?)));
         }
-        let whole = inner.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes();
+        let whole = collected(inner).await?;
         let body = self.whole(&whole, &exchange, &target)?;
         if matches!(self, Self::Embeddings { .. }) && is_estimated(&exchange) {
             parts.headers.insert(headers::ESTIMATED, HeaderValue::from_static("true"));
         }
         Ok(Response::from_parts(parts, Translated::whole(body)))
+    }
+
+    /// An answer of the client's own dialect, which is written anew only where the request was changed, because
+    /// what was changed has to be found in it.
+    fn rewritten(&self, whole: Bytes, exchange: &Exchange, target: &Target) -> Result<Bytes, Error> {
+        if matches!(self, Self::Chat { undo, .. } if undo.is_empty()) {
+            return Ok(whole);
+        }
+        let written = self.whole(&whole, exchange, target)?;
+        let lost = missing(&whole, &written);
+        exchange.learn(|learnt| learnt.lost.extend(lost));
+        Ok(written)
     }
 
     fn whole(&self, whole: &[u8], exchange: &Exchange, target: &Target) -> Result<Bytes, Error> {
@@ -217,6 +234,14 @@ where
     events.finish().map_or(Ok(()), |event| take(&event))?;
     decoder.finish(&mut |_| {})?;
     joined.finish().map(Bytes::from)
+}
+
+async fn collected<R>(inner: R) -> Result<Bytes, Error>
+where
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    Ok(inner.collect().await.map_err(|error| Error::from(error.into()))?.to_bytes())
 }
 
 /// The whole answer that a stream comes to.

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     BoxError, BoxFuture, Dialect, Error, Kind, Payload,
-    dialect::{ANTHROPIC, Codec, Encoded, lost::Lost, words},
-    exchange::AssumeOutput,
+    dialect::{ANTHROPIC, Codec, Encoded, OPENAI_BATCHES, OPENAI_FILES, lost::Lost, words},
+    exchange::{AssumeOutput, TakesWhole},
     headers,
     payload::Head,
     preset::adapted,
@@ -105,11 +105,14 @@ impl TranslateLayer {
 
     /// A request in the target's own dialect, and the way back if the answer doesn't pass as well.
     fn pass(&self, req: Request<Payload>) -> Result<(Request<Payload>, Option<Back>), Error> {
-        let (parts, payload) = req.into_parts();
+        let (mut parts, payload) = req.into_parts();
         let dialect = payload.dialect();
         let payload = dialect.repeat_model(payload);
         let (payload, back) = match self.for_stream(&payload) {
-            Some((asked, back)) => (asked, Some(back)),
+            Some((asked, back)) => {
+                parts.extensions.insert(TakesWhole);
+                (asked, Some(back))
+            }
             None => (payload, None),
         };
         let asks = !self.target.known_facts().lacks("stream_options");
@@ -166,7 +169,7 @@ impl TranslateLayer {
             lost = named.into_names();
         }
         let req = Request::from_parts(parts, payload);
-        if !lost.is_empty() && (self.strict || asks_for_strictness(&req)) {
+        if !lost.is_empty() && (self.strict || headers::asks_for_strictness(req.headers())) {
             let message = format!("{}: {} can't express it, and losses are refused", lost[0], self.target);
             return Err(Error::new(Kind::InvalidRequest, message).with_param(lost[0].clone()));
         }
@@ -197,7 +200,10 @@ impl TranslateLayer {
         let native = self.spoken(req.body());
         let Some((native, pair)) = native.and_then(|native| Some((native, Pair::of(from, native)?))) else {
             let (model, provider) = (&req.body().head().model, self.target.provider());
-            let message = format!("the model `{model}` is not served at this endpoint by `{provider}`");
+            let mut message = format!("the model `{model}` is not served at this endpoint by `{provider}`");
+            if [OPENAI_FILES.id(), OPENAI_BATCHES.id()].contains(&from.id()) {
+                message += "; batches go to the first target of a route, and of this provider the gateway drives none";
+            }
             return Err(Error::new(Kind::InvalidRequest, message).with_param("model"));
         };
         let source = req.body().source().clone();
@@ -213,16 +219,15 @@ impl TranslateLayer {
         for name in names {
             req.headers_mut().remove(name);
         }
+        if assembles {
+            req.extensions_mut().insert(TakesWhole);
+        }
         let req = req.map(|payload| {
             let payload = payload.translated(native, body.into());
             if assembles { payload.streamed() } else { payload }
         });
         Ok((self.adapt(req, lost, Some(from))?, back))
     }
-}
-
-fn asks_for_strictness(req: &Request<Payload>) -> bool {
-    req.headers().get(headers::STRICT).is_some_and(|value| value == "true")
 }
 
 /// Headers that mean something to the client's own kind of provider only.
@@ -443,6 +448,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refusal_of_batches_says_who_would_have_to_have_them() {
+        let never = MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer());
+        let head = Head { model: "m".into(), ..Head::default() };
+        let req = Request::new(Payload::new(&OPENAI_FILES, head, "".into(), Exchange::default()));
+
+        let error = layer(&[&ANTHROPIC]).layer(never).oneshot(req).await.unwrap_err();
+
+        assert_eq!((error.kind(), error.param()), (Kind::InvalidRequest, Some("model")));
+        assert!(error.message().contains("`demo`; batches go to the first target of a route"), "{error}");
+    }
+
+    #[tokio::test]
     async fn what_can_only_pass_through_is_not_translated() {
         let never = MustBeReady::new(|_: Request<Payload>| Ending::Complete.answer());
         let embeddings = || request(&OPENAI_EMBEDDINGS, r#"{"model":"m","input":"x"}"#);
@@ -619,6 +636,52 @@ mod tests {
         }
         let (claude, said) = asked(&[&ANTHROPIC], false, openai()).await;
         assert!(claude.contains(r#""max_tokens":50"#) && said == Some(50), "{claude}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_whole_where_a_stream_was_asked_for_stays_as_it_is() {
+        const WHOLE: &str = r#"{"id":"c","system_fingerprint":"fp","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#;
+        let service =
+            layer(&[&OPENAI_CHAT]).always_streams(true).layer(MustBeReady::new(|req: Request<Payload>| {
+                assert!(req.body().head().stream && req.extensions().get::<TakesWhole>().is_some());
+                let mut res = Response::new(Script::new([Step::Data(WHOLE)]));
+                res.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                std::future::ready(Ok::<_, Error>(res))
+            }));
+        let claude = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}"#;
+
+        let own = service.clone().oneshot(chat(false)).await.unwrap();
+        let other = service.oneshot(request(&ANTHROPIC, claude)).await.unwrap();
+
+        assert_eq!(text(own.into_body()).await.0, WHOLE);
+        let (other, _) = text(other.into_body()).await;
+        assert!(other.contains(r#""type":"message""#) && other.contains("Hi"), "{other}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_written_anew_says_what_it_has_lost() {
+        const EVENTS: [&str; 3] = [
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"c\",\"container\":{\"id\":\"c\"},\"content\":[],\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\n",
+            "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"a_b\",\"input\":{}}}\n\nevent: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+            "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"},\"usage\":{\"output_tokens\":2}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        ];
+        let source = r#"{"model":"m","max_tokens":9,"tools":[{"name":"a.b","input_schema":{"type":"object"}}],
+            "messages":[{"role":"user","content":"Hi"},{"role":"assistant",
+            "content":[{"type":"thinking","thinking":"t","signature":"gemini:U0lH"},{"type":"text","text":"Ho"}]},
+            {"role":"user","content":"Hm"}]}"#;
+        let req = request(&ANTHROPIC, source);
+        let exchange = req.body().exchange().clone();
+        let service =
+            layer(&[&ANTHROPIC]).always_streams(true).layer(MustBeReady::new(|_: Request<Payload>| {
+                std::future::ready(Ok::<_, Error>(Response::new(Script::new(EVENTS.map(Step::Data)))))
+            }));
+
+        let answer = service.oneshot(req).await.unwrap();
+
+        let (said, _) = text(answer.into_body()).await;
+        assert!(said.contains(r#""name":"a.b""#) && !said.contains("container"), "{said}");
+        let lost = exchange.learn(|learnt| learnt.lost.join(" "));
+        assert!(lost.contains("answer.container"), "{lost}");
     }
 
     /// C68

@@ -97,7 +97,7 @@ fn class(kind: Kind) -> (StatusCode, &'static str) {
     match kind {
         Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "authentication_error"),
         Kind::Forbidden => (StatusCode::FORBIDDEN, "permission_error"),
-        Kind::InvalidRequest | Kind::ContextTooLong | Kind::ContentFiltered => {
+        Kind::InvalidRequest | Kind::ContextTooLong | Kind::ContentFiltered | Kind::TooExpensive => {
             (StatusCode::BAD_REQUEST, REQUEST)
         }
         Kind::NotFound | Kind::NoRoute => (StatusCode::NOT_FOUND, "not_found_error"),

@@ -145,6 +145,10 @@ impl Dialect for Anthropic {
             .any(|beginning| proof::is_given(payload.source(), &["signature", "data"], beginning))
     }
 
+    fn output_caps(&self) -> &'static [&'static str] {
+        &["max_tokens"]
+    }
+
     fn path(&self, _: &Payload) -> Cow<'static, str> {
         "/v1/messages".into()
     }

@@ -180,7 +180,7 @@ fn class(kind: Kind) -> (StatusCode, &'static str) {
     match kind {
         Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
         Kind::Forbidden => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
-        Kind::InvalidRequest | Kind::ContextTooLong | Kind::ContentFiltered => {
+        Kind::InvalidRequest | Kind::ContextTooLong | Kind::ContentFiltered | Kind::TooExpensive => {
             (StatusCode::BAD_REQUEST, REFUSED)
         }
         Kind::NotFound | Kind::NoRoute => (StatusCode::NOT_FOUND, "NOT_FOUND"),

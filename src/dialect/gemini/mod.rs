@@ -132,6 +132,15 @@ impl Dialect for Gemini {
         path::asked(path).is_some_and(|asked| matches!(asked.method, Method::Generate | Method::Stream))
     }
 
+    fn output_caps(&self) -> &'static [&'static str] {
+        &[
+            "generationConfig.maxOutputTokens",
+            "generationConfig.max_output_tokens",
+            "generation_config.maxOutputTokens",
+            "generation_config.max_output_tokens",
+        ]
+    }
+
     fn path(&self, payload: &Payload) -> Cow<'static, str> {
         let method = if payload.head().stream { Method::Stream } else { Method::Generate };
         path::of(payload.model(), method).into()

@@ -124,6 +124,10 @@ impl Dialect for OpenAiChat {
                 || payload.dialect().id() == self.id() && !thinks_with_tools(payload.source(), model))
     }
 
+    fn output_caps(&self) -> &'static [&'static str] {
+        &["max_completion_tokens", "max_tokens"]
+    }
+
     fn path(&self, _: &Payload) -> Cow<'static, str> {
         "/chat/completions".into()
     }

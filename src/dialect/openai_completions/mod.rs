@@ -83,6 +83,10 @@ impl Dialect for OpenAiCompletions {
         payload.dialect().id() == self.id() && !model.lacks("completions") && !only_chats(payload.model())
     }
 
+    fn output_caps(&self) -> &'static [&'static str] {
+        &["max_tokens"]
+    }
+
     fn path(&self, _: &Payload) -> Cow<'static, str> {
         "/completions".into()
     }

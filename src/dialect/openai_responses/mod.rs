@@ -162,6 +162,10 @@ impl Dialect for OpenAiResponses {
         reasoning::is_of_others(payload.source())
     }
 
+    fn output_caps(&self) -> &'static [&'static str] {
+        &["max_output_tokens"]
+    }
+
     fn path(&self, _: &Payload) -> Cow<'static, str> {
         "/responses".into()
     }

@@ -1,0 +1,34 @@
+use super::{NanoUsd, Tier, likely_tokens, worst_case};
+use crate::{Payload, Target, Tokens, batch::Batch};
+
+/// The most that one attempt at a target may cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AttemptCost {
+    pub(crate) answered: NanoUsd,
+    /// If its answer never comes.
+    pub(crate) lost: NanoUsd,
+}
+
+impl AttemptCost {
+    /// `None` if the price is not known.
+    pub(crate) fn of(target: &Target, payload: &Payload, assume_output: u64) -> Option<Self> {
+        let (price, head, input) = (target.known_price()?, payload.head(), payload.input());
+        if let Some(Batch { requests, .. }) = head.batch.as_deref() {
+            let work = requests.worst_case(target.known_facts(), assume_output);
+            let most = requests.price(price).worst_case(&work, Some(Tier::Standard), false)?;
+            return Some(Self { answered: most, lost: most });
+        }
+        let work = worst_case(head, &input, target.known_facts(), assume_output);
+        let most = |work| price.worst_case(&work, head.tier, input.keeps_long());
+        Some(Self { answered: most(work)?, lost: most(work.unanswered())? })
+    }
+
+    /// The tokens that limits on tokens are held to for it.
+    pub(crate) fn tokens(target: &Target, payload: &Payload, assume_output: u64) -> Tokens {
+        let facts = target.known_facts();
+        match payload.head().batch.as_deref() {
+            Some(Batch { requests, .. }) => requests.worst_case(facts, assume_output).tokens,
+            None => likely_tokens(payload, assume_output, facts),
+        }
+    }
+}

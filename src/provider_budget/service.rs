@@ -1,0 +1,300 @@
+use std::{
+    mem,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower::Service;
+
+use super::{ProviderBudgetLayer, SettleAttempt};
+use crate::{
+    Error, Kind, Payload,
+    body::{Followed, OnEnd},
+    budget::{StoreAway, UnknownPrice},
+    exchange::AssumeOutput,
+    future::Watched,
+    ledger::{Amounts, Measure, Ticket},
+    price::{ASSUMED_OUTPUT, AttemptCost},
+};
+
+/// Middleware of [`ProviderBudgetLayer`].
+#[derive(Clone, Debug)]
+pub struct ProviderBudget<S> {
+    pub(super) inner: S,
+    pub(super) settings: ProviderBudgetLayer,
+}
+
+impl<S, R> Service<Request<Payload>> for ProviderBudget<S>
+where
+    S: Service<Request<Payload>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Into<Error>,
+    S::Future: Send,
+    R: Body + 'static,
+{
+    type Response = Response<Followed<R, SettleAttempt>>;
+    type Error = Error;
+    type Future = Watched<S::Future, SettleAttempt, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, req: Request<Payload>) -> Self::Future {
+        match self.settings.hold(&req) {
+            Ok(Held::Now(ticket)) => {
+                let watch = self.settings.watch(ticket, req.body());
+                Watched::called(self.inner.call(req), watch)
+            }
+            Ok(Held::Later(worst)) => {
+                let not_ready = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, not_ready);
+                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), worst, req)))
+            }
+            Err(error) => Watched::refused(error),
+        }
+    }
+}
+
+enum Held {
+    /// The ledger has answered, or need not be asked.
+    Now(Option<Ticket>),
+    /// The ledger wants to be waited for.
+    Later(Amounts),
+}
+
+async fn admit<S, R>(
+    mut ready: S,
+    settings: ProviderBudgetLayer,
+    worst: Amounts,
+    req: Request<Payload>,
+) -> Result<Response<Followed<R, SettleAttempt>>, Error>
+where
+    S: Service<Request<Payload>, Response = Response<R>>,
+    S::Error: Into<Error>,
+    R: Body,
+{
+    let answer = settings.ledger.reserve(&settings.scopes, worst).await;
+    let watch = settings.watch(settings.judge(answer)?, req.body());
+    Watched::called(ready.call(req), watch).await
+}
+
+impl ProviderBudgetLayer {
+    fn hold(&self, req: &Request<Payload>) -> Result<Held, Error> {
+        if self.scopes.is_empty() {
+            return Ok(Held::Now(None));
+        }
+        let assumed = req.extensions().get::<AssumeOutput>().map_or(ASSUMED_OUTPUT, |assumed| assumed.tokens);
+        let worst = self.worst(req.body(), assumed)?;
+        match self.ledger.try_reserve(&self.scopes, worst) {
+            Some(answer) => self.judge(answer).map(Held::Now),
+            None => Ok(Held::Later(worst)),
+        }
+    }
+
+    /// The most that the attempt may use.
+    fn worst(&self, payload: &Payload, assumed: u64) -> Result<Amounts, Error> {
+        let is_free = payload.dialect().is_free();
+        let cost = if is_free {
+            Some(AttemptCost::default())
+        } else {
+            AttemptCost::of(&self.target, payload, assumed)
+        };
+        let is_budget = || {
+            let mut quotas = self.scopes.iter().filter_map(|scope| scope.quota);
+            quotas.any(|quota| quota.measure == Measure::Usd && !quota.shadow)
+        };
+        if cost.is_none() && self.unknown_price == UnknownPrice::Refuse && is_budget() {
+            let message = format!(
+                "the price of `{}` is not known, and its provider has a budget to keep",
+                self.target.name()
+            );
+            return Err(Error::new(Kind::Billing, message).with_param("model"));
+        }
+        let tokens = AttemptCost::tokens(&self.target, payload, assumed);
+        Ok(Amounts::new(cost.unwrap_or_default().answered, &tokens))
+    }
+
+    /// Whether the ledger's answer lets the attempt be made. What refuses it is the provider's, and another one
+    /// may have more.
+    fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
+        let error = match answer {
+            Ok(ticket) => return Ok(Some(ticket)),
+            Err(error) => error,
+        };
+        match error.kind() {
+            Kind::BudgetExhausted => {
+                let refused = Error::new(Kind::Billing, error.message());
+                Err(error.retry_after().into_iter().fold(refused, Error::with_retry_after))
+            }
+            Kind::RateLimited => Err(error),
+            _ if self.store_away == StoreAway::Allow => {
+                tracing::warn!(?error, "the ledger can't be asked, an attempt is made uncounted");
+                Ok(None)
+            }
+            _ => Err(error.with_nothing_begun()),
+        }
+    }
+
+    fn watch(&self, ticket: Option<Ticket>, payload: &Payload) -> OnEnd<SettleAttempt> {
+        let exchange = payload.exchange().clone();
+        if ticket.is_some() {
+            exchange.learn(|learnt| learnt.provider_scopes.push(self.scopes.clone()));
+        }
+        let index = exchange.learn(|learnt| {
+            let shadowed = ticket.iter().flat_map(|ticket| &ticket.shadowed);
+            learnt.shadowed.extend(shadowed.map(|error| error.message().into()));
+            learnt.attempts.len()
+        });
+        OnEnd::new(SettleAttempt { ticket, ledger: self.ledger.clone(), exchange, index })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use super::*;
+    use crate::{
+        Target, Tokens,
+        dispatch::{Candidate, Dispatch, Retry, Route, Table},
+        ledger::{MemoryLedger, Period, Quota, Scope},
+        price::{NanoUsd, Rates},
+        testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared},
+    };
+
+    /// One output token of a request without a cap costs one nano-dollar.
+    fn target(provider: &str) -> Arc<Target> {
+        let rates = Rates::flat(NanoUsd(0), NanoUsd(1_000_000));
+        Arc::new(Target::new(provider, "m").price(Some(rates.into())))
+    }
+
+    fn layer(ledger: &Arc<MemoryLedger>, quota: Quota) -> ProviderBudgetLayer {
+        ProviderBudgetLayer::new(ledger.clone(), target("demo"), [Scope::new("provider:demo", quota)])
+    }
+
+    fn usd(most: u64) -> Quota {
+        Quota::usd(NanoUsd(most), Period::Day)
+    }
+
+    /// Notes an attempt that writes seven tokens.
+    async fn answer(
+        target: &Arc<Target>,
+        req: Request<Payload>,
+        ending: Ending,
+    ) -> Result<Response<Script>, Error> {
+        let attempt = req.body().exchange().begin(target);
+        attempt.report(Tokens { output: 7, ..Tokens::default() });
+        ending.answer().await
+    }
+
+    fn balance(ledger: &MemoryLedger) -> (u64, u64) {
+        let balance = ledger.balance("provider:demo", Measure::Usd, Period::Day);
+        balance.map_or((0, 0), |balance| (balance.posted, balance.held))
+    }
+
+    #[tokio::test]
+    async fn an_attempt_is_charged_with_what_it_used_however_it_ends() {
+        for ending in ENDINGS {
+            let ledger = Arc::new(MemoryLedger::default());
+            let target = target("demo");
+            let service = layer(&ledger, usd(5_000)).layer(MustBeReady::new(move |req| {
+                let target = target.clone();
+                async move { answer(&target, req, ending).await }
+            }));
+            is_shared(&service);
+            let req = ask("m", None);
+            // An attempt of another target before it is not its business.
+            req.body()
+                .exchange()
+                .begin(&self::target("other"))
+                .report(Tokens { output: 99, ..Tokens::default() });
+
+            let during = || assert_eq!(balance(&ledger), (0, 4_096), "{ending:?}");
+            let after = || assert_eq!(balance(&ledger), (7, 0), "{ending:?}");
+            ending.play(service.oneshot(req), during, after).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_provider_cannot_bear_is_sent_to_the_next_one() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let candidate = |provider: &'static str| {
+            let to = target(provider);
+            let inner = service_fn(move |req: Request<Payload>| {
+                let to = to.clone();
+                async move { answer(&to, req, Ending::KnownLength).await }
+            });
+            let quota = if provider == "demo" { usd(5_000) } else { usd(0) };
+            let scope = Scope::new(format!("provider:{provider}"), quota);
+            let layer = ProviderBudgetLayer::new(ledger.clone(), target(provider), [scope]);
+            (provider, layer, inner)
+        };
+        let stack = |provider| {
+            let (provider, layer, inner) = candidate(provider);
+            Candidate::new(target(provider), layer.layer(inner))
+        };
+        let route = |name: &str, first, second: &[&'static str]| {
+            let rest: Vec<_> = second.iter().map(|provider| stack(provider)).collect();
+            Route::new(name, std::iter::once(stack(first)).chain(rest)).retry(Retry::never())
+        };
+        let table = Table::default().route(route("both", "poor", &["demo"])).route(route("one", "poor", &[]));
+        let dispatch = Dispatch::new(table);
+
+        let answered = dispatch.clone().oneshot(ask("both", None)).await.unwrap();
+        let refused = dispatch.oneshot(ask("one", None)).await.unwrap_err();
+
+        assert_eq!(answered.headers()[crate::headers::PROVIDER], "demo");
+        assert_eq!(refused.kind(), Kind::Billing);
+        assert!(
+            refused.message().starts_with("the budget of provider:poor is used up: 0 usd per day"),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn limits_refuse_by_their_own_kind() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let layer = layer(&ledger, Quota::concurrent(1));
+        let service = || layer.layer(service_fn(|_: Request<Payload>| Ending::DroppedAfterFrame.answer()));
+
+        let streaming = service().oneshot(ask("m", None)).await.unwrap();
+        let refused = service().oneshot(ask("m", None)).await.unwrap_err();
+        drop(streaming);
+
+        assert_eq!(refused.kind(), Kind::RateLimited);
+        assert!(refused.message().contains("provider:demo"), "{refused}");
+        assert!(service().oneshot(ask("m", None)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_model_without_a_price_has_no_place_in_a_budget() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let unpriced = Arc::new(Target::new("demo", "m"));
+        let scopes = |quota| [Scope::new("provider:demo", quota)];
+        let inner = || service_fn(|_: Request<Payload>| Ending::KnownLength.answer());
+        let layer = |quota| ProviderBudgetLayer::new(ledger.clone(), unpriced.clone(), scopes(quota));
+
+        let refused = layer(usd(5)).layer(inner()).oneshot(ask("m", None)).await.unwrap_err();
+        let allowed = layer(usd(5)).unknown_price(UnknownPrice::Allow).layer(inner());
+        let limited = layer(Quota::concurrent(1)).layer(inner());
+
+        assert_eq!((refused.kind(), refused.is_failover()), (Kind::Billing, true));
+        assert!(allowed.oneshot(ask("m", None)).await.is_ok());
+        assert!(limited.oneshot(ask("m", None)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn quotas_of_other_models_are_not_asked() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let models = Some(crate::access::Pattern::new("other-*"));
+        let scope = Scope { models, ..Scope::new("provider:demo other-*", usd(0)) };
+        let layer = ProviderBudgetLayer::new(ledger, target("demo"), [scope]);
+
+        let answer = layer.layer(service_fn(|_: Request<Payload>| Ending::KnownLength.answer()));
+
+        assert!(answer.oneshot(ask("m", None)).await.is_ok());
+    }
+}
