@@ -4,6 +4,9 @@
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "this test uses a part of it")]
 mod process;
+#[path = "redis/server.rs"]
+#[allow(dead_code, reason = "this test uses a part of it")]
+mod server;
 
 use std::{
     collections::HashMap,
@@ -122,6 +125,33 @@ fn a_threshold_is_told_once_also_after_a_kill() {
         told.extend(message.body["threshold"].as_u64());
     }
     assert!(!told.contains(&50), "{told:?}");
+}
+
+#[test]
+fn one_of_two_gateways_that_share_a_store_tells() {
+    if !server::is_installed() {
+        return;
+    }
+    let redis = server::Server::start();
+    let (address, messages) = listen();
+    let store = format!("{{ redis: {{ url: '{}', journal: null }} }}", redis.url());
+    let keys = format!("keys: [ {{ name: app, key: {KEY}, limits: {{ requests: 4/day }} }} ]");
+    let proxies = [(); 2].map(|()| Proxy::start(&config(&address, &store, &keys)));
+
+    for proxy in &proxies {
+        assert_eq!(ask(proxy, "one").status, 200);
+    }
+    let told = [next(&messages), next(&messages)].map(|message| message.path);
+    for proxy in &proxies {
+        assert_eq!(ask(proxy, "two").status, 200);
+    }
+    let last = [next(&messages), next(&messages)].map(|message| message.path);
+
+    for mut paths in [told, last] {
+        paths.sort();
+        assert_eq!(paths, ["/json-secret", "/slack-secret"]);
+    }
+    messages.recv_timeout(Duration::from_secs(3)).unwrap_err();
 }
 
 #[test]
