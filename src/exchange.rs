@@ -14,7 +14,7 @@ use crate::{
     Error, Kind, Target, Tokens, Units, Work,
     auth::Caller,
     labels::Labels,
-    ledger::{Amounts, Standings},
+    ledger::{Amounts, Scope, Standings},
     lock,
     price::{Input, NanoUsd},
 };
@@ -53,6 +53,8 @@ pub struct Learnt {
     pub labels: Labels,
     /// How the caller stands with its limits.
     pub standings: Standings,
+    /// The accounts of providers that attempts were charged to.
+    pub(crate) provider_scopes: Vec<Arc<[Scope]>>,
     /// The refusals of quotas that only watch.
     pub shadowed: Vec<Box<str>>,
     /// How much the model is to read, as far as somebody wanted to know.

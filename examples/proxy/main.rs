@@ -3,6 +3,7 @@
 //! `build` has the stack, layer by layer, with the reason why each stands where it stands.
 
 mod administer;
+mod alerts;
 mod arguments;
 mod client;
 mod greeting;

@@ -39,6 +39,9 @@ async fn follow(gateway: Reloading, mut watch: Watch, file: &Path) {
             tracing::error!("the configuration was not changed: auth: takes a restart to change");
             continue;
         }
+        if (&config.alerts, &config.loops) != (&gateway.alerts, &gateway.loops) {
+            tracing::warn!("alerts and loops stay as they were: they take a restart to change");
+        }
         let (models, keys) = (config.models.len(), config.keys.len());
         // What was set by the API may need what the file doesn't have any more.
         match gateway.settings.replace(config).await {

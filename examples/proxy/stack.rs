@@ -11,9 +11,10 @@ use bartizan::{
     about_key::AboutKeyLayer,
     access::AccessLayer,
     admin::{AdminLayer, Settings},
+    alerts::AlertsLayer,
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::BudgetLayer,
-    config::{AuthMode, Away, Builder, Config, Records},
+    config::{self, AuthMode, Away, Builder, Config, Records},
     dialect::Dialects,
     dispatch::{Dispatch, Table},
     drain::DrainLayer,
@@ -22,6 +23,7 @@ use bartizan::{
     ingest::IngestLayer,
     labels::LabelsLayer,
     ledger::Ledger,
+    loops::LoopLayer,
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
     render_errors::RenderErrorsLayer,
@@ -31,7 +33,7 @@ use http::{Request, Response};
 use tokio::{sync::Mutex, task::JoinHandle};
 use tower::{Service, ServiceBuilder};
 
-use super::{store::Budgets, unread::Unread};
+use super::{alerts::Telling, store::Budgets, unread::Unread};
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
@@ -50,6 +52,7 @@ pub struct Gateway {
     labels: LabelsLayer,
     ledger: Arc<dyn Ledger>,
     budgets: Budgets,
+    telling: Telling,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -60,6 +63,9 @@ pub struct Reloading {
     pub settings: Arc<Settings>,
     /// What can't be changed: whether keys are asked for at all.
     pub auth: AuthMode,
+    /// What takes a restart.
+    pub alerts: config::Alerts,
+    pub loops: config::Loops,
 }
 
 impl Gateway {
@@ -78,6 +84,7 @@ impl Gateway {
             keys,
             settings,
             labels,
+            telling: Telling::begin(config, budgets.ledger())?,
             ledger: budgets.ledger(),
             budgets,
             drain: DrainLayer::new(MAX_DRAINED),
@@ -87,7 +94,12 @@ impl Gateway {
     }
 
     pub fn reloading(&self, config: &Config) -> Reloading {
-        Reloading { settings: self.settings.clone(), auth: config.auth }
+        Reloading {
+            settings: self.settings.clone(),
+            auth: config.auth,
+            alerts: config.alerts.clone(),
+            loops: config.loops,
+        }
     }
 
     /// Puts in force what other nodes have set, until it is dropped.
@@ -148,6 +160,10 @@ impl Gateway {
             .layer(AccessLayer::new())
             // Knows whom and what the request is for, and charges their accounts too.
             .layer(self.labels.clone())
+            // Knows the session. Nothing is reserved for what runs away.
+            .layer(LoopLayer::new(config.loop_rules()).alerts(self.telling.alerts()))
+            // Outside of the budget, so that what it looks at is settled.
+            .layer(AlertsLayer::new(self.telling.alerts()))
             // Last before the call: what is held is held as shortly as possible.
             .layer(budget)
             .service(self.dispatch.clone())
@@ -169,7 +185,9 @@ impl Gateway {
     /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, budgets, ledger, dispatch, settings, .. } = self;
+        let Self { records, writer, budgets, ledger, telling, dispatch, settings, .. } = self;
+        // Asks the ledger a last time.
+        telling.close(PATIENCE).await;
         // Routes charge the budgets of their providers, and settings make routes.
         drop((ledger, dispatch, settings));
         budgets.close(PATIENCE).await;

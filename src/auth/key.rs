@@ -8,6 +8,7 @@ use crate::{
     access::Pattern,
     budget::Ceiling,
     ledger::{Quota, Scope},
+    loops::Loops,
     request_limit::Rate,
 };
 
@@ -39,6 +40,8 @@ pub struct VirtualKey {
     pub required_tags: Vec<Box<str>>,
     /// Whether its requests may bring a provider's key of their own, in `x-bartizan-provider-key`.
     pub own_provider_key: bool,
+    /// What is a loop of its requests; `None` leaves that to the gateway.
+    pub loops: Option<Arc<Loops>>,
     /// When it stops being accepted.
     pub expires: Option<SystemTime>,
     /// Whether it is refused although it is known.
@@ -61,6 +64,7 @@ impl VirtualKey {
             ceilings: Vec::new(),
             required_tags: Vec::new(),
             own_provider_key: false,
+            loops: None,
             expires: None,
             disabled: false,
         }
@@ -138,6 +142,12 @@ impl VirtualKey {
     #[must_use]
     pub fn own_provider_key(self, may_bring: bool) -> Self {
         Self { own_provider_key: may_bring, ..self }
+    }
+
+    /// Sets what is a loop of its requests.
+    #[must_use]
+    pub fn loops(self, loops: Loops) -> Self {
+        Self { loops: Some(loops.into()), ..self }
     }
 
     /// Sets when it stops being accepted.

@@ -172,6 +172,8 @@ mod tests {
     use bytes::Bytes;
     use tower::{Layer, ServiceExt, service_fn};
 
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         BoxFuture, Target, Tokens, Work,
@@ -230,6 +232,10 @@ mod tests {
         fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
             self.0.balances(scopes)
         }
+
+        fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+            self.0.mark_once(name, lasts)
+        }
     }
 
     #[derive(Debug)]
@@ -253,6 +259,10 @@ mod tests {
         }
 
         fn balances<'a>(&'a self, _: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+            Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
+        }
+
+        fn mark_once<'a>(&'a self, _: &'a str, _: Duration) -> BoxFuture<'a, Result<bool, Error>> {
             Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
         }
     }

@@ -19,6 +19,7 @@ impl Config {
         let mut problems = Vec::new();
         self.check_keys(&mut problems);
         self.check_teams(&mut problems);
+        self.check_alerts(&mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
             let path = format!("providers.{}", step(name));
@@ -66,6 +67,7 @@ impl Config {
                 problems.push(Problem::at(format!("{path}.customer"), message));
             }
             quotas::check(&path, &key.budget, &key.limits, problems);
+            key.loops.inspect(|loops| loops.check(&format!("{path}.loops"), problems));
             per_request::check(&path, key.per_request.as_ref(), problems);
             if let Some(first) = names.insert(&key.name, index) {
                 problems
@@ -87,6 +89,7 @@ impl Config {
                 problems.push(Problem::at(format!("{path}.customer"), message));
             }
             quotas::check(&path, &team.budget, &team.limits, problems);
+            team.loops.inspect(|loops| loops.check(&format!("{path}.loops"), problems));
             per_request::check(&path, team.per_request.as_ref(), problems);
         }
         for (name, customer) in &self.customers {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Budget, Config, Limits, PerRequest, Provider, Secret, Several,
+    Budget, Config, Limits, Loops, PerRequest, Provider, Secret, Several,
     quotas::{self, Quotas},
     units::Written,
 };
@@ -59,6 +59,9 @@ pub struct Key {
     /// What it may spend: one budget or several.
     #[serde(default)]
     pub budget: Several<Budget>,
+    /// What is a loop of its requests that has run away, in the place of what its team or the gateway says.
+    #[serde(default)]
+    pub loops: Option<Loops>,
     /// What one request may use at the most.
     #[serde(default)]
     pub per_request: Option<PerRequest>,
@@ -108,6 +111,8 @@ pub struct Team {
     pub limits: Limits,
     /// What all keys of the team may spend together.
     pub budget: Several<Budget>,
+    /// What is a loop of a key of the team, in the place of what the gateway says.
+    pub loops: Option<Loops>,
     /// What one request of the team may use at the most.
     pub per_request: Option<PerRequest>,
 }
@@ -177,6 +182,7 @@ impl Key {
             regions: None,
             limits: Limits::default(),
             budget: Several::default(),
+            loops: None,
             per_request: None,
             required_tags: Vec::new(),
             own_provider_key: false,
@@ -207,8 +213,12 @@ impl Key {
         self.digest().map(|digest| (digest, None)).into_iter().chain(previous)
     }
 
+    fn team<'a>(&self, config: &'a Config) -> Option<&'a Team> {
+        config.teams.get(self.team.as_ref()?)
+    }
+
     pub(crate) fn customer<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
-        let team = self.team.as_ref().and_then(|team| config.teams.get(team));
+        let team = self.team(config);
         self.customer.as_deref().or(team.and_then(|team| team.customer.as_deref()))
     }
 
@@ -250,6 +260,8 @@ impl Key {
         let Quotas { rates, scopes, ceilings, .. } = self.quotas(config);
         (key.rates, key.scopes, key.ceilings) = (rates, scopes, ceilings);
         key.required_tags = self.required_tags.iter().map(|name| name.as_str().into()).collect();
+        let loops = self.loops.or(self.team(config).and_then(|team| team.loops));
+        key.loops = loops.map(|loops| loops.rules().into());
         key.expires = self.expires.map(|at| *at);
         key.disabled = self.disabled;
         key

@@ -52,6 +52,7 @@
 
 mod address;
 mod admin;
+mod alerts;
 mod build;
 mod check;
 mod credentials;
@@ -93,6 +94,7 @@ use serde::{Deserialize, Serialize};
 pub use self::watch::Watch;
 pub use self::{
     admin::Admin,
+    alerts::{Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
     build::Builder,
     credentials::Credentials,
     documents::LeftOut,
@@ -150,6 +152,10 @@ pub struct Config {
     pub store: Store,
     /// What happens while a store can't be asked.
     pub store_away: StoreAway,
+    /// What people are told of, and where.
+    pub alerts: Alerts,
+    /// What is a loop that has run away, where a key or its team doesn't say.
+    pub loops: Loops,
     /// The time zone in which days, weeks, months, quarters and years of budgets and limits begin, such as
     /// `Europe/Berlin`; UTC if it isn't given.
     pub timezone: Option<Written<Zone>>,

@@ -213,6 +213,7 @@ fn class(kind: Kind) -> (StatusCode, &'static str, Option<&'static str>) {
         Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, Some("request_too_large")),
         Kind::NoRoute => (StatusCode::NOT_FOUND, REQUEST, Some("model_not_found")),
         Kind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("rate_limit_exceeded")),
+        Kind::RunawayLoop => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("runaway_loop")),
         Kind::BudgetExhausted | Kind::Billing => {
             (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", Some("insufficient_quota"))
         }

@@ -77,6 +77,7 @@ pub async fn all(ledger: Arc<dyn Ledger>, clock: &HandClock) {
     a_quota_that_only_watches_refuses_nothing(&*ledger).await;
     a_kept_hold_is_taken_up_once(&*ledger).await;
     what_stands_is_told_for_each_scope(&*ledger).await;
+    what_is_marked_is_new_once(&*ledger).await;
 }
 
 /// Runs the part of the suite about [`Ledger::days`], on a ledger as that of [`all`]. The clock is two days
@@ -329,6 +330,15 @@ async fn a_rolling_period_looks_back(ledger: &dyn Ledger, clock: &HandClock) {
     has_left(ledger, &rolling, 60).await;
     clock.set(clock.now() + minutes(31));
     has_left(ledger, &rolling, 100).await;
+}
+
+async fn what_is_marked_is_new_once(ledger: &dyn Ledger) {
+    let day = Duration::from_secs(86_400);
+    let mark = async |name: &str| ledger.mark_once(name, day).await.expect("the store answers");
+
+    assert!(mark("conformance:once").await);
+    assert!(!mark("conformance:once").await);
+    assert!(mark("conformance:other").await);
 }
 
 async fn a_quota_that_only_watches_refuses_nothing(ledger: &dyn Ledger) {

@@ -4,13 +4,14 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::{
     Amounts, Clock, Day, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window,
     books::{Books, Place},
     days::{self, Days},
+    marks::Marks,
 };
 use crate::{BoxFuture, Error, lock};
 
@@ -104,6 +105,12 @@ impl Ledger for MemoryLedger {
         days: RangeInclusive<Window>,
     ) -> BoxFuture<'a, Result<Vec<Day>, Error>> {
         Box::pin(std::future::ready(Ok(lock(&self.days).of(account, days))))
+    }
+
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        let now = self.clock.now();
+        let is_new = lock(&self.books).marks.make(name, Marks::end(now, lasts), now);
+        Box::pin(std::future::ready(Ok(is_new)))
     }
 
     fn try_reserve(&self, scopes: &[Scope], worst: Amounts) -> Option<Result<Ticket, Error>> {

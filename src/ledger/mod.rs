@@ -41,6 +41,7 @@ mod clock;
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
 mod days;
+mod marks;
 mod memory;
 mod period;
 mod quota;
@@ -56,7 +57,7 @@ mod ticket;
 mod usage;
 mod zone;
 
-use std::{fmt, ops::RangeInclusive, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
@@ -75,6 +76,7 @@ pub use self::{
     usage::{Usage, usage},
     zone::Zone,
 };
+pub(crate) use self::{refusal::Refused, usage::Amount};
 use crate::{BoxFuture, Error, Kind, access::Pattern};
 
 /// One account of a caller: its key, its team, the whole gateway. An account with several quotas is
@@ -88,6 +90,9 @@ pub struct Scope {
     /// The models that it is for; `None` is all of them. Whoever reserves leaves out what doesn't apply:
     /// a ledger doesn't know of models.
     pub models: Option<Pattern>,
+    /// Of which parts of the quota, in percent and rising, [alerts](crate::alerts) tell; `None` leaves that to
+    /// them.
+    pub alert_at: Option<Arc<[u16]>>,
 }
 
 impl Scope {
@@ -98,7 +103,7 @@ impl Scope {
 
     /// An account whose spend is counted without a limit.
     pub fn counted(account: impl Into<Arc<str>>) -> Self {
-        Self { account: account.into(), quota: None, models: None }
+        Self { account: account.into(), quota: None, models: None, alert_at: None }
     }
 
     /// What is counted, and for how long: money for ever, if there is no quota.
@@ -165,6 +170,14 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
         let error = Error::new(Kind::InvalidRequest, "this ledger doesn't remember what was used day by day");
         Box::pin(std::future::ready(Err(error)))
     }
+
+    /// Notes that something was done, such as that somebody was told of a threshold, and says whether it was
+    /// not noted before, by any node. It is forgotten after the time that it `lasts`. May wait for a store.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked.
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>>;
 
     /// Holds without waiting, if this ledger never needs to; `None` asks the caller to use
     /// [`reserve`](Self::reserve).

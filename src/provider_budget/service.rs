@@ -139,6 +139,9 @@ impl ProviderBudgetLayer {
 
     fn watch(&self, ticket: Option<Ticket>, payload: &Payload) -> OnEnd<SettleAttempt> {
         let exchange = payload.exchange().clone();
+        if ticket.is_some() {
+            exchange.learn(|learnt| learnt.provider_scopes.push(self.scopes.clone()));
+        }
         let index = exchange.learn(|learnt| {
             let shadowed = ticket.iter().flat_map(|ticket| &ticket.shadowed);
             learnt.shadowed.extend(shadowed.map(|error| error.message().into()));

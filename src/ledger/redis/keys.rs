@@ -33,6 +33,11 @@ impl Keys {
         self.key(format_args!("mark:{}:{}", id.node, id.number)).to_string()
     }
 
+    /// Something that was done once.
+    pub(super) fn once(&self, name: &str) -> impl Display {
+        self.key(format_args!("once:{name}")).to_string()
+    }
+
     /// The holds that belong to no node, by name.
     pub(super) fn kept(&self) -> impl Display {
         self.key("kept")

@@ -68,6 +68,7 @@
 //! | `{bartizan}:days:‹name›` | hash: what was settled on an account, by day | 400 days |
 //! | `{bartizan}:nodes` | sorted set: when leases end | |
 //! | `{bartizan}:documents` | hash: what a [`RedisDirectory`](crate::directory::RedisDirectory) keeps | |
+//! | `{bartizan}:once:‹name›` | what was done once, such as that somebody was told of a threshold | it may be done again |
 //! | `{bartizan}:mark:‹node›:‹number›` | a hold that was charged for a dead node, or cancelled | a day, a minute |
 //!
 //! Sums are integers of 64 bits. Scripts compare them as floating-point numbers, which is exact up to nine
@@ -122,7 +123,7 @@ use self::{
     errand::{At, Deed, Errand, of_day},
     journal::Journal,
     keys::Keys,
-    script::{BALANCE, Call, DAYS, RESUME},
+    script::{BALANCE, Call, DAYS, ONCE, RESUME},
     wire::Reserved,
     worker::Worker,
 };
@@ -278,6 +279,17 @@ impl RedisLedger {
         Ok(Some(ticket))
     }
 
+    async fn once(&self, name: &str, lasts: Duration) -> Result<bool, Error> {
+        self.shared.is_there()?;
+        let HoldId { node, number } = self.next();
+        let call = Call::new(&ONCE)
+            .key(self.shared.keys.once(name))
+            .arg(format_args!("{node}:{number}"))
+            .arg(lasts.as_millis().max(1));
+        let answer = self.shared.ask(&call).await?;
+        from_redis_value(answer).map_err(not_understood)
+    }
+
     fn tell(&self, ticket: Ticket, deed: Deed) {
         let (_, at) = self.shared.options.now();
         let errand = Errand { id: ticket.id, deed, holds: ticket.holds, at };
@@ -376,6 +388,10 @@ impl Ledger for RedisLedger {
             let answer = self.shared.ask(&Call::new(&DAYS).key(self.shared.keys.days(account))).await?;
             wire::days(answer, &days).map_err(not_understood)
         })
+    }
+
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.once(name, lasts))
     }
 }
 

@@ -26,6 +26,7 @@ script!(BALANCE, "balance.lua");
 script!(DAYS, "days.lua");
 script!(LOOK, "look.lua");
 script!(CHANGE, "change.lua");
+script!(ONCE, "once.lua");
 
 impl Script {
     fn new(code: &'static str) -> Self {

@@ -14,7 +14,7 @@ use crate::{BoxError, Error, Kind};
 ///
 /// The window comes before the account, so that what is written is close together although the table
 /// keeps all windows that have passed.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE balances (
         period  TEXT NOT NULL,
@@ -67,6 +67,12 @@ const MIGRATIONS: [&str; 3] = [
         input    INTEGER NOT NULL,
         output   INTEGER NOT NULL,
         PRIMARY KEY (day, account)
+    ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE marks (
+        name  TEXT PRIMARY KEY,
+        until INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
 ];

@@ -73,6 +73,7 @@ use super::{
     Amounts, Balance, Clock, Day, Hold, HoldId, Ledger, Measure, Period, Scope, Shape, Ticket, Window,
     books::{Books, Place},
     days::held,
+    marks::Marks,
 };
 use crate::{BoxFuture, Error, Kind, lock as locked};
 
@@ -226,6 +227,20 @@ impl SqliteLedger {
         Ok(unwritten)
     }
 
+    /// Marks in memory, and waits until that is in the file; but not for a file that can't be written.
+    async fn mark(&self, name: &str, lasts: Duration) -> Result<bool, Error> {
+        let now = self.clock.now();
+        let until = Marks::end(now, lasts);
+        let is_new = locked(&self.books).marks.make(name, until, now);
+        if is_new {
+            self.queue.push(Job::Mark { name: name.into(), until: seconds(until) });
+            if tokio::time::timeout(PATIENCE, self.written()).await.is_err() {
+                tracing::warn!(name, "a mark is not written yet: after a kill it would be made again");
+            }
+        }
+        Ok(is_new)
+    }
+
     /// `used` is counted on the day, unless it never came to a request.
     fn settle_as(&self, ticket: Ticket, actual: impl Fn(&Hold) -> u64, used: Option<Amounts>) {
         let now = self.clock.now();
@@ -276,6 +291,10 @@ impl Ledger for SqliteLedger {
         let (account, now) = (account.to_owned(), self.clock.now());
         let ask = move |transaction: &Transaction<'_>| days::read(transaction, &account, days.clone(), now);
         Box::pin(async move { self.shelf().ask(ask).await })
+    }
+
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.mark(name, lasts))
     }
 }
 

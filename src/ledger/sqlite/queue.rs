@@ -20,6 +20,8 @@ pub(super) enum Job {
     Settle { id: HoldId, posts: Vec<(Post, u64)>, day: Option<(Vec<Hold>, Day)> },
     /// A hold got a name, under which it outlives the process.
     Keep { id: HoldId, name: Box<str> },
+    /// Something was done once, which is remembered until a second of the epoch.
+    Mark { name: Box<str>, until: i64 },
     /// Somebody wants to know when all that came before is written.
     Tell(oneshot::Sender<()>),
     /// Something else.

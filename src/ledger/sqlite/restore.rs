@@ -43,6 +43,7 @@ pub(super) fn restore(database: &mut Database, now: SystemTime) -> Result<Restor
     )?;
     let mut books = Books::default();
     remember(&transaction, &mut books, now)?;
+    marks(&transaction, &mut books, now)?;
     let unfinished = holds(&transaction, &mut books, now)?;
     transaction.commit()?;
     Ok(Restored { books, run: u64::try_from(run)?, unfinished })
@@ -67,6 +68,18 @@ fn remember(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -
             let place = Place { account: account.into(), measure, period };
             books.remember(place, Window(row.get(2)?), row.get::<_, i64>(3)?.unsigned_abs(), now);
         }
+    }
+    Ok(())
+}
+
+/// What was done once, as long as that is to be remembered.
+fn marks(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -> Result<(), BoxError> {
+    transaction.execute("DELETE FROM marks WHERE until <= ?1", [seconds(now)])?;
+    let mut marks = transaction.prepare("SELECT name, until FROM marks")?;
+    let mut rows = marks.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        books.marks.make(&name, Window(row.get(1)?).began(), now);
     }
     Ok(())
 }

@@ -522,3 +522,15 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn what_was_marked_is_marked_in_the_next_process_until_its_time_is_over() {
+    let place = Place::new();
+    let minute = Duration::from_secs(60);
+    let mark = async |name: &str| place.open().mark_once(name, minute).await.unwrap();
+
+    assert!(mark("a").await);
+    assert!(!mark("a").await);
+    place.pass(60);
+    assert!(mark("a").await);
+}

@@ -84,6 +84,8 @@ impl Writer {
             let mut end = transaction.prepare_cached("DELETE FROM holds WHERE run = ?1 AND number = ?2")?;
             let mut keep =
                 transaction.prepare_cached("UPDATE holds SET kept_as = ?3 WHERE run = ?1 AND number = ?2")?;
+            let mut mark =
+                transaction.prepare_cached("INSERT OR REPLACE INTO marks (name, until) VALUES (?1, ?2)")?;
             for job in &mut self.batch {
                 match job {
                     Job::Hold { id, made, scopes, .. } => {
@@ -103,6 +105,9 @@ impl Writer {
                         keep.execute((signed(id.node), signed(id.number), &**name))?;
                     }
                     Job::Errand(errand) => errand.run(&transaction)?,
+                    Job::Mark { name, until } => {
+                        mark.execute((&**name, *until))?;
+                    }
                     Job::Tell(_) => {}
                     #[cfg(test)]
                     Job::Sql(text) => transaction.execute_batch(text)?,
