@@ -14,11 +14,11 @@ use super::{
     worst::is_free,
 };
 use crate::{
-    Error, Exchange, Ingested, Kind, Payload,
+    Error, Exchange, Ingested, Payload,
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Amounts, Measure, Scope, Ticket},
+    ledger::{Amounts, Measure, Scope, Ticket, is_refusal},
 };
 
 /// Reserves before the call and settles after the answer; see the [module](super).
@@ -141,11 +141,6 @@ pub(super) fn charged<'a>(caller: &'a Caller, payload: &Payload) -> Cow<'a, [Sco
         scope.quota.is_some_and(|quota| matches!(quota.measure, Measure::Requests | Measure::Concurrent))
     };
     scopes.iter().filter(|scope| counts(scope)).cloned().collect()
-}
-
-/// Whether the ledger was asked, and said no.
-fn is_refusal(error: &Error) -> bool {
-    matches!(error.kind(), Kind::BudgetExhausted | Kind::RateLimited)
 }
 
 /// Writes down what the ledger says beside yes.
