@@ -162,16 +162,15 @@ mod tests {
             Arc,
             atomic::{AtomicU32, Ordering},
         },
+        time::Duration,
     };
 
     use bytes::Bytes;
     use tower::{Layer, ServiceExt, service_fn};
 
-    use std::time::Duration;
-
     use super::*;
     use crate::{
-        BoxFuture, Target, Tokens, Work,
+        BoxFuture, Kind, Target, Tokens, Work,
         access::Pattern,
         auth::VirtualKey,
         batch::{Batch, Requests, Stage},
@@ -464,7 +463,8 @@ mod tests {
         assert_eq!((refused.kind(), refused.param()), (Kind::Forbidden, Some("model")));
         assert_eq!(
             refused.message(),
-            "the price of the model `m` is not known, and the key `a` has a budget to keep"
+            "the price of the model `m`, or of a tool that is asked for, is not known, and the key `a` has a budget \
+             to keep"
         );
 
         drop(layer.layer(inner).oneshot(ask("m", Some(unlimited()))).await.unwrap());
