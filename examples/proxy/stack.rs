@@ -173,7 +173,7 @@ impl Gateway {
         let health = HealthLayer::new(self.ready.clone());
         match (&self.budgets, config.store_away.budgets) {
             // Other nodes may still reach it.
-            (Budgets::Redis(redis, _), Away::Refuse) => {
+            (Budgets::Redis(redis, ..), Away::Refuse) => {
                 let redis = redis.clone();
                 health.needs("store_away", move || !redis.is_away())
             }
@@ -206,7 +206,7 @@ impl Gateway {
 async fn settings(config: &Config, budgets: &Budgets, keys: &Arc<MemoryKeys>) -> Result<Settings, BoxError> {
     let (config, directory, keys) = (config.clone(), budgets.directory(), keys.clone());
     Ok(match budgets {
-        Budgets::Redis(redis, _) if redis.is_away() => Settings::without(config, directory, keys)?,
+        Budgets::Redis(redis, ..) if redis.is_away() => Settings::without(config, directory, keys)?,
         _ => Settings::open(config, directory, keys).await?,
     })
 }

@@ -4,7 +4,7 @@ use bartizan::{
     BoxError,
     config::{Away, Config, Redis, Store},
     directory::{Directory, MemoryDirectory, RedisDirectory, SqliteDirectory},
-    ledger::{Ledger, MemoryLedger, RedisLedger, RedisOptions, Scope, SqliteLedger},
+    ledger::{Autonomous, Ledger, MemoryLedger, RedisLedger, RedisOptions, Scope, SqliteLedger},
 };
 use tokio::task::JoinHandle;
 
@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 pub enum Budgets {
     Memory(Arc<MemoryLedger>),
     File(Arc<SqliteLedger>),
-    /// With who writes there.
-    Redis(Arc<RedisLedger>, JoinHandle<()>),
+    /// With what goes on while it is away, and who writes there.
+    Redis(Arc<RedisLedger>, Option<Arc<Autonomous<RedisLedger>>>, JoinHandle<()>),
 }
 
 impl Budgets {
@@ -26,7 +26,9 @@ impl Budgets {
             Store::Redis(redis) => {
                 let (ledger, worker) = connect(redis).map_err(|error| format!("store.redis: {error}"))?;
                 look_for(&ledger, config.store_away.budgets).await;
-                Self::Redis(ledger, worker)
+                let goes_on = config.store_away.budgets == Away::Allow;
+                let alone = goes_on.then(|| Arc::new(Autonomous::new(ledger.clone())));
+                Self::Redis(ledger, alone, worker)
             }
             _ => Self::Memory(Arc::default()),
         })
@@ -36,7 +38,8 @@ impl Budgets {
         match self {
             Self::Memory(ledger) => ledger.clone(),
             Self::File(ledger) => ledger.clone(),
-            Self::Redis(ledger, _) => ledger.clone(),
+            Self::Redis(_, Some(alone), _) => alone.clone(),
+            Self::Redis(ledger, None, _) => ledger.clone(),
         }
     }
 
@@ -45,7 +48,7 @@ impl Budgets {
         match self {
             Self::Memory(_) => Arc::new(MemoryDirectory::default()),
             Self::File(ledger) => Arc::new(SqliteDirectory::new(ledger)),
-            Self::Redis(ledger, _) => Arc::new(RedisDirectory::new(ledger)),
+            Self::Redis(ledger, ..) => Arc::new(RedisDirectory::new(ledger)),
         }
     }
 
@@ -54,9 +57,9 @@ impl Budgets {
         let is_written = match self {
             Self::Memory(_) => true,
             Self::File(file) => matches!(tokio::time::timeout(patience, file.written()).await, Ok(Ok(()))),
-            Self::Redis(ledger, worker) => {
+            Self::Redis(ledger, alone, worker) => {
                 // The worker ends when the last ledger is gone.
-                drop(ledger);
+                drop((ledger, alone));
                 matches!(tokio::time::timeout(patience, worker).await, Ok(Ok(())))
             }
         };
@@ -86,6 +89,6 @@ async fn look_for(ledger: &RedisLedger, policy: Away) {
         Away::Refuse => {
             tracing::warn!("redis is away: until it answers, requests that it counts are refused")
         }
-        Away::Allow => tracing::warn!("redis is away: until it answers, requests are served without budgets"),
+        Away::Allow => tracing::warn!("redis is away: until it answers, each gateway counts by itself"),
     }
 }

@@ -107,6 +107,7 @@ pub enum StoreAway {
     /// It is refused.
     #[default]
     Refuse,
-    /// It goes on, and its cost is not counted. A warning is logged.
+    /// It goes on, and its cost is not counted. A warning is logged. An
+    /// [`Autonomous`](crate::ledger::Autonomous) ledger goes on counting instead.
     Allow,
 }

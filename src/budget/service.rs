@@ -14,11 +14,11 @@ use super::{
     worst::is_free,
 };
 use crate::{
-    Error, Exchange, Ingested, Kind, Payload,
+    Error, Exchange, Ingested, Payload,
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Amounts, Measure, Scope, Ticket},
+    ledger::{Amounts, Measure, Scope, Ticket, is_refusal},
 };
 
 /// Reserves before the call and settles after the answer; see the [module](super).
@@ -143,11 +143,6 @@ pub(super) fn charged<'a>(caller: &'a Caller, payload: &Payload) -> Cow<'a, [Sco
     scopes.iter().filter(|scope| counts(scope)).cloned().collect()
 }
 
-/// Whether the ledger was asked, and said no.
-fn is_refusal(error: &Error) -> bool {
-    matches!(error.kind(), Kind::BudgetExhausted | Kind::RateLimited)
-}
-
 /// Writes down what the ledger says beside yes.
 fn note(ticket: &Ticket, exchange: &Exchange) {
     if ticket.standings.is_empty() && ticket.shadowed.is_empty() {
@@ -167,16 +162,15 @@ mod tests {
             Arc,
             atomic::{AtomicU32, Ordering},
         },
+        time::Duration,
     };
 
     use bytes::Bytes;
     use tower::{Layer, ServiceExt, service_fn};
 
-    use std::time::Duration;
-
     use super::*;
     use crate::{
-        BoxFuture, Target, Tokens, Work,
+        BoxFuture, Kind, Target, Tokens, Work,
         access::Pattern,
         auth::VirtualKey,
         batch::{Batch, Requests, Stage},
@@ -469,7 +463,8 @@ mod tests {
         assert_eq!((refused.kind(), refused.param()), (Kind::Forbidden, Some("model")));
         assert_eq!(
             refused.message(),
-            "the price of the model `m` is not known, and the key `a` has a budget to keep"
+            "the price of the model `m`, or of a tool that is asked for, is not known, and the key `a` has a budget \
+             to keep"
         );
 
         drop(layer.layer(inner).oneshot(ask("m", Some(unlimited()))).await.unwrap());

@@ -105,7 +105,8 @@ impl<'a> Reckoning<'a> {
             None if *unknown_price == UnknownPrice::Refuse && self.keeps_budget => Err(Error::new(
                 Kind::Forbidden,
                 format!(
-                    "the price of the model `{}` is not known, and the key `{}` has a budget to keep",
+                    "the price of the model `{}`, or of a tool that is asked for, is not known, and the key `{}` has a \
+                     budget to keep",
                     payload.model(),
                     self.caller.name
                 ),

@@ -32,7 +32,7 @@ use crate::{
     ledger::{Ledger, MemoryLedger, Scope},
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
-    preset::{COMPATIBLE, Deviations, OPENAI},
+    preset::{COMPATIBLE, Deviations, OPENAI, UNKNOWN_LACKS},
     price::{Listing, Price, ReportedCost},
     provider_budget::ProviderBudgetLayer,
     sign::{KeyForm, SignLayer},
@@ -331,6 +331,7 @@ impl Stack {
         let price = in_region(&self.provider, price);
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
+            ProviderKind::OpenAiCompatible => facts.at_server(&[], UNKNOWN_LACKS),
             _ => facts,
         };
         let region = region(&self.provider, model);

@@ -253,7 +253,6 @@ use std::{borrow::Cow, fmt};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, request::Parts};
 
-pub(crate) use self::streamed::streamed;
 pub use self::{
     anthropic::{ANTHROPIC, ANTHROPIC_COUNT, Anthropic},
     bedrock::{BEDROCK, Bedrock},
@@ -274,6 +273,7 @@ pub use self::{
     sibling::Sibling,
     vertex_embeddings::VERTEX_EMBEDDINGS,
 };
+pub(crate) use self::{bedrock::BETAS, streamed::streamed};
 use crate::{
     Error, Kind, Payload, Target, Tokens, Work,
     body::{Framing, sse},

@@ -23,6 +23,8 @@ use crate::{BoxFuture, Error, lock};
 pub struct MemoryLedger {
     books: Mutex<Books>,
     days: Mutex<Days>,
+    /// What its tickets are told by.
+    node: u64,
     numbers: AtomicU64,
     clock: Clock,
 }
@@ -51,6 +53,10 @@ impl MemoryLedger {
         Self { clock: Clock::new(now), ..Self::default() }
     }
 
+    pub(super) fn of_node(node: u64) -> Self {
+        Self { node, ..Self::default() }
+    }
+
     /// What stands on `account`; `None` if nothing of the measure was reserved on it for the period. An
     /// account without a quota counts [`Measure::Usd`] for [`Period::Total`].
     pub fn balance(&self, account: &str, measure: Measure, period: Period) -> Option<Balance> {
@@ -59,7 +65,7 @@ impl MemoryLedger {
     }
 
     fn hold(&self, scopes: &[Scope], worst: Amounts) -> Result<Ticket, Error> {
-        let id = HoldId { node: 0, number: self.numbers.fetch_add(1, Ordering::Relaxed) };
+        let id = HoldId { node: self.node, number: self.numbers.fetch_add(1, Ordering::Relaxed) };
         let now = self.clock.now();
         let reserved = lock(&self.books).reserve(id, scopes, worst, now);
         // The message is written when the lock is given back.

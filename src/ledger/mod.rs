@@ -35,6 +35,7 @@
 //! ```
 
 mod account;
+mod autonomous;
 mod books;
 mod clock;
 #[cfg(any(test, feature = "test-util"))]
@@ -65,8 +66,9 @@ pub use self::redis::{RedisLedger, RedisOptions};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};
-use self::{clock::Clock, period::Shape};
+pub(crate) use self::{autonomous::is_refusal, refusal::Refused, usage::Amount};
 pub use self::{
+    autonomous::{Autonomous, Later},
     days::{Day, REMEMBERED},
     memory::{Balance, MemoryLedger},
     period::{Calendar, Period, Window},
@@ -76,7 +78,7 @@ pub use self::{
     usage::{Usage, usage},
     zone::Zone,
 };
-pub(crate) use self::{refusal::Refused, usage::Amount};
+use self::{clock::Clock, period::Shape};
 use crate::{BoxFuture, Error, Kind, access::Pattern};
 
 /// One account of a caller: its key, its team, the whole gateway. An account with several quotas is
@@ -127,8 +129,8 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Kind::BudgetExhausted`](crate::Kind::BudgetExhausted) for money and
-    /// [`Kind::RateLimited`](crate::Kind::RateLimited) for everything else name the account whose quota
+    /// [`Kind::BudgetExhausted`] for money and
+    /// [`Kind::RateLimited`] for everything else name the account whose quota
     /// is too small, and when it begins anew; anything else means that the store could not be asked.
     fn reserve<'a>(&'a self, scopes: &'a [Scope], worst: Amounts) -> BoxFuture<'a, Result<Ticket, Error>>;
 

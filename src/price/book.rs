@@ -261,6 +261,8 @@ mod tests {
         assert_eq!(units("tts-1-hd").character, usd("30"));
         assert_eq!(rates("openai", "gpt-image-1").media_output, Some(usd("40")));
         assert_eq!(rates("openai", "gpt-image-1").media_cached, Some(usd("2.5")));
+        assert_eq!(rates("gemini", "gemini-3-pro-image").media_output, Some(usd("120")));
+        assert_eq!(rates("vertex", "gemini-3.8-flash-tts").media_output, Some(usd("9")));
         assert_eq!(units("sora-2-pro").video, [usd("300000"), usd("300000"), usd("500000"), usd("500000")]);
         assert_eq!(units("gpt-4o"), UnitRates::default());
     }

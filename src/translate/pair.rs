@@ -1,17 +1,18 @@
-use std::{pin::pin, sync::Arc};
+use std::{borrow::Cow, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
+use serde_json::value::RawValue;
 
-use super::{body::Translated, missing::missing, undo::UndoStream};
+use super::{body::Translated, missing::missing, undo::UndoStream, unsaid::Unsaid};
 use crate::{
     BoxError, Dialect, Error, Exchange, Kind, Target,
     body::{Framing, Splitter, sse::Event},
     dialect::{
-        ChatCodec, Codec, CountCodec, Decode, EmbeddingsCodec, Encoded, Undo, assembled::Assembler,
-        embeddings::Form, joined::Joined,
+        BETAS, ChatCodec, Codec, CountCodec, Decode, EmbeddingsCodec, Encoded, Undo, assembled::Assembler,
+        canonical::Extra, embeddings::Form, joined::Joined,
     },
     exchange::AssumeOutput,
     headers,
@@ -19,6 +20,17 @@ use crate::{
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What is known of a request besides its body.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Whether a stream of the provider's is to become a whole answer.
+    pub(super) assembles: bool,
+    /// The output to reckon with.
+    pub(super) assumed: Option<AssumeOutput>,
+    /// What the client's header says of features of Anthropic's, as an array, where that belongs into the body.
+    pub(super) betas: Option<Box<RawValue>>,
+}
 
 /// The way from a client's dialect to a provider's of the same task.
 #[derive(Clone, Copy)]
@@ -29,6 +41,7 @@ pub(super) enum Pair {
         framing: Framing,
         /// The dialect, if both have the same.
         same: Option<&'static str>,
+        unsaid: Unsaid,
     },
     Count {
         client: &'static dyn CountCodec,
@@ -46,7 +59,8 @@ impl Pair {
         match (asked.codec()?, provider.codec()?) {
             (Codec::Chat(client), Codec::Chat(answers)) => {
                 let same = (asked.id() == provider.id()).then_some(asked.id());
-                Some(Self::Chat { client, provider: answers, framing: provider.framing(), same })
+                let unsaid = if same.is_some() { Unsaid::NOTHING } else { Unsaid::by(provider) };
+                Some(Self::Chat { client, provider: answers, framing: provider.framing(), same, unsaid })
             }
             (Codec::Count(client), Codec::Count(provider)) => Some(Self::Count { client, provider }),
             (Codec::Embeddings(client), Codec::Embeddings(provider)) => {
@@ -62,11 +76,14 @@ impl Pair {
         source: &[u8],
         head: Arc<Head>,
         to: &Target,
-        (assembles, assumed): (bool, Option<AssumeOutput>),
+        Beside { assembles, assumed, betas }: Beside,
     ) -> Result<(Encoded, Back), Error> {
         match self {
-            Self::Chat { client, provider, framing, same } => {
+            Self::Chat { client, provider, framing, same, unsaid } => {
                 let mut request = client.decode_request(source)?;
+                if let Some(value) = betas {
+                    request.extras.insert(0, Extra { field: BETAS.into(), value: Cow::Owned(value) });
+                }
                 // Not every dialect says in the body whether it is to be a stream.
                 request.stream = head.stream || assembles;
                 request.assumed_output = assumed.map(|assumed| assumed.tokens);
@@ -75,7 +92,7 @@ impl Pair {
                 let mut encoded = provider.encode_request(&request, to)?;
                 let undo = std::mem::take(&mut encoded.undo);
                 let joined = same.filter(|_| assembles).and_then(Joined::of);
-                Ok((encoded, Back::Chat { client, provider, framing, undo, head, assembles, joined }))
+                Ok((encoded, Back::Chat { client, provider, framing, undo, head, assembles, joined, unsaid }))
             }
             Self::Count { client, provider } => {
                 let encoded = provider.encode_request(&client.decode_request(source)?, to)?;
@@ -102,6 +119,7 @@ pub(super) enum Back {
         assembles: bool,
         /// What puts the stream together where both have the same dialect.
         joined: Option<Joined>,
+        unsaid: Unsaid,
     },
     Count {
         client: &'static dyn CountCodec,
@@ -120,7 +138,8 @@ impl Back {
         let codec = dialect.codec().and_then(Codec::chat)?;
         let (framing, undo) = (dialect.framing(), Undo::default());
         let joined = Joined::of(dialect.id());
-        Some(Self::Chat { client: codec, provider: codec, framing, undo, head, assembles: true, joined })
+        let (client, provider, unsaid) = (codec, codec, Unsaid::NOTHING);
+        Some(Self::Chat { client, provider, framing, undo, head, assembles: true, joined, unsaid })
     }
 
     pub(super) async fn answer<F, R, E>(
@@ -150,11 +169,12 @@ impl Back {
             parts.headers.insert(header::CONTENT_TYPE, JSON);
             return Ok(Response::from_parts(parts, Translated::whole(body)));
         }
-        if let Self::Chat { client, provider, framing, undo, head, assembles, .. } = &self
+        if let Self::Chat { client, provider, framing, undo, head, assembles, unsaid, .. } = &self
             && (head.stream || *assembles && !is_whole)
         {
             let encoder = if *assembles { Box::new(Assembler::new(*client)) } else { client.encoder(head) };
-            let stream = UndoStream::new(provider.decoder(), encoder, undo.clone(), target.model().into());
+            let stream = UndoStream::new(provider.decoder(), encoder, undo.clone(), target.model().into())
+                .noting(*unsaid, exchange.clone());
             let stream = Translated::stream(inner, *framing, stream);
             if !assembles {
                 return Ok(Response::from_parts(parts, stream));
@@ -164,6 +184,9 @@ impl Back {
         }
         let whole = collected(inner).await?;
         let body = self.whole(&whole, &exchange, &target)?;
+        if let Self::Chat { unsaid, .. } = &self {
+            unsaid.note(&whole, &exchange);
+        }
         if matches!(self, Self::Embeddings { .. }) && is_estimated(&exchange) {
             parts.headers.insert(headers::ESTIMATED, HeaderValue::from_static("true"));
         }

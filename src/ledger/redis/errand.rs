@@ -1,9 +1,11 @@
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     keys::Keys,
     script::{Call, KEEP, SETTLE},
-    wire::{self, shape},
+    wire::{self, shape, shape_at},
 };
 use crate::ledger::{Amounts, Hold, HoldId, Measure, days};
 
@@ -27,6 +29,8 @@ pub(super) struct Errand {
 pub(super) enum Deed {
     /// It ended, and this was used on each account; its day has the cost, the input and the output.
     Settle { used: Vec<u64>, day: [u64; 3] },
+    /// It was let in while the store was away, and used this.
+    Charge { used: Vec<u64>, day: [u64; 3] },
     /// Nobody knows whether it was granted, and nobody has it.
     Cancel,
     /// It outlives its request and belongs to nobody.
@@ -47,6 +51,9 @@ impl Errand {
         match &self.deed {
             Deed::Settle { used, day } => {
                 self.settle(keys, "settle", *day, |i, _| used.get(i).copied().unwrap_or(0))
+            }
+            Deed::Charge { used, day } => {
+                self.settle(keys, "charge", *day, |i, _| used.get(i).copied().unwrap_or(0))
             }
             Deed::Cancel => self.settle(keys, "cancel", [0; 3], |_, _| 0),
             Deed::Abandon => {
@@ -78,7 +85,11 @@ impl Errand {
             call = call.arg(amount.min(wire::MOST));
         }
         for (i, hold) in self.holds.iter().enumerate() {
-            let (kind, setting) = shape(hold.period);
+            // Only what was never held may be the first on its account.
+            let (kind, setting) = match self.deed {
+                Deed::Charge { .. } => shape_at(hold.period, SystemTime::now()),
+                _ => shape(hold.period),
+            };
             call = call.arg(kind).arg(setting).arg(hold.amount).arg(used(i, hold));
         }
         call

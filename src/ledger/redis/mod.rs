@@ -127,7 +127,7 @@ use self::{
     wire::Reserved,
     worker::Worker,
 };
-use super::{Amounts, Balance, Day, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window};
+use super::{Amounts, Balance, Day, Hold, HoldId, Later, Ledger, Measure, Period, Scope, Ticket, Window};
 use crate::{BoxError, BoxFuture, Error, Kind};
 
 /// Balances in Redis, shared by all gateways that use the same server and prefix. Give it to a
@@ -392,6 +392,14 @@ impl Ledger for RedisLedger {
 
     fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(self.once(name, lasts))
+    }
+}
+
+impl Later for RedisLedger {
+    fn charge(&self, holds: Vec<Hold>, used: Amounts) {
+        let deed = Deed::Charge { used: wire::used(&holds, used), day: of_day(used) };
+        let ticket = Ticket { holds, ..Ticket::new(self.next(), 0) };
+        self.tell(ticket, deed);
     }
 }
 

@@ -3,7 +3,8 @@
 -- ARGV: now or '', node, number, what, how many holds; cost, input and output of the day; then kind, setting,
 -- held, used for each hold.
 -- What: 'settle'; 'cancel', which also turns away a reservation that comes later; 'abandon', which
--- leaves a mark by which a settlement that comes later corrects it, and only if the lease is over.
+-- leaves a mark by which a settlement that comes later corrects it, and only if the lease is over; 'charge',
+-- of which nothing was held, and which leaves a mark by which it is known if it comes twice.
 
 local real = clock()
 local now = tonumber(ARGV[1]) or real
@@ -52,6 +53,13 @@ if record then
 end
 
 local mark = redis.call('GET', KEYS[3])
+if what == 'charge' then
+    if mark then return 'unknown' end
+    each(function(a, _, _, used) use(a, used) end)
+    remember(day, {1, ARGV[6], ARGV[7], ARGV[8]})
+    redis.call('SET', KEYS[3], 'charged', 'PX', DAY)
+    return 'charged'
+end
 if what == 'cancel' and not mark then
     redis.call('SET', KEYS[3], 'cancelled', 'PX', 60000)
 elseif what == 'settle' and mark and mark ~= 'cancelled' then

@@ -186,7 +186,7 @@ impl Worker {
             (Deed::Settle { .. }, Ok("corrected")) => {
                 tracing::info!(?id, "a hold that was charged as it was held is corrected to what was used");
             }
-            (Deed::Settle { .. }, Ok("unknown")) => {
+            (Deed::Settle { .. } | Deed::Charge { .. }, Ok("unknown")) => {
                 tracing::debug!(?id, "a hold was settled before, or redis has lost it");
             }
             (Deed::Keep { name }, Ok("full")) => {
