@@ -110,7 +110,7 @@ fn a_cap_that_is_lowered_reaches_the_provider_in_any_dialect_and_is_told() {
     let (untouched, _) = ask(&proxy, &message(&small));
 
     assert!(openai.contains("x-bartizan-max-output: 100\r\n"), "{openai}");
-    assert!(native.contains(r#""max_completion_tokens":100"#), "{native}");
+    assert!(native.contains(r#""max_tokens":100"#), "{native}");
     assert!(anthropic.contains("x-bartizan-lost: max_tokens\r\n"), "{anthropic}");
     assert!(anthropic.contains("x-bartizan-max-output: 100\r\n"), "{anthropic}");
     assert!(translated.contains(r#"tokens":100"#) && !translated.contains("5000"), "{translated}");

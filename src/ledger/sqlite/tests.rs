@@ -176,16 +176,17 @@ async fn days_survive_the_process_agree_with_balances_and_are_forgotten_in_time(
     let ledger = place.open();
     spend(&ledger, 9, 7).await;
     let _lost = hold(&ledger, 30).await.unwrap();
-    // What a client gave up before it was a request is none.
-    drop(poll_once(&mut Box::pin(hold(&ledger, 5))));
+    // What a client gave up before it was a request is none; where the file is quicker it is one that nobody ends.
+    let is_request = u64::from(poll_once(&mut Box::pin(hold(&ledger, 5))).is_ready());
     drop(ledger);
 
     let ledger = place.open();
     let today = Day::of(place.clock.now());
+    let (requests, cost) = (2 + is_request, 37 + 5 * is_request);
     let told = ledger.days("gateway", today.window..=today.window).await.unwrap();
 
-    assert_eq!(told, [Day { requests: 2, used: NanoUsd(37).into(), ..today }]);
-    assert_eq!(on(&ledger, "gateway", Period::Total).0, 37);
+    assert_eq!(told, [Day { requests, used: NanoUsd(cost).into(), ..today }]);
+    assert_eq!(on(&ledger, "gateway", Period::Total).0, cost);
     place.pass(399 * 86_400);
     assert_eq!(ledger.days("gateway", Window(0)..=Window(i64::MAX)).await.unwrap(), told);
     place.pass(86_400);
