@@ -159,12 +159,9 @@ impl Gateway {
 
     fn health(&self, config: &Config) -> HealthLayer {
         let health = HealthLayer::new(self.ready.clone());
-        match (&self.budgets, config.store_away.budgets) {
+        match (self.budgets.away(), config.store_away.budgets) {
             // Other nodes may still reach it.
-            (Budgets::Redis(redis, _), Away::Refuse) => {
-                let redis = redis.clone();
-                health.needs("store_away", move || !redis.is_away())
-            }
+            (Some(is_away), Away::Refuse) => health.needs("store_away", move || !is_away()),
             _ => health,
         }
     }
@@ -194,8 +191,8 @@ async fn settings(
     keys: &Arc<MemoryKeys>,
 ) -> Result<Arc<Settings>, BoxError> {
     let (config, directory, keys) = (config.clone(), budgets.directory(), keys.clone());
-    Ok(Arc::new(match budgets {
-        Budgets::Redis(redis, _) if redis.is_away() => Settings::without(config, directory, keys)?,
+    Ok(Arc::new(match budgets.away() {
+        Some(is_away) if is_away() => Settings::without(config, directory, keys)?,
         _ => Settings::open(config, directory, keys).await?,
     }))
 }

@@ -2,9 +2,11 @@ use std::{sync::Arc, time::Duration};
 
 use bartizan::{
     BoxError,
-    config::{Away, Config, Redis, Store},
-    directory::{Directory, MemoryDirectory, RedisDirectory},
-    ledger::{Ledger, MemoryLedger, RedisLedger, RedisOptions, Scope, SqliteLedger},
+    config::{Away, Config, Postgres, Redis, Store},
+    directory::{Directory, MemoryDirectory, PostgresDirectory, RedisDirectory},
+    ledger::{
+        Ledger, MemoryLedger, PostgresLedger, PostgresOptions, RedisLedger, RedisOptions, Scope, SqliteLedger,
+    },
 };
 use tokio::task::JoinHandle;
 
@@ -14,6 +16,7 @@ pub enum Budgets {
     File(Arc<SqliteLedger>),
     /// With who writes there.
     Redis(Arc<RedisLedger>, JoinHandle<()>),
+    Postgres(Arc<PostgresLedger>, JoinHandle<()>),
 }
 
 impl Budgets {
@@ -25,8 +28,14 @@ impl Budgets {
             }
             Store::Redis(redis) => {
                 let (ledger, worker) = connect(redis).map_err(|error| format!("store.redis: {error}"))?;
-                look_for(&ledger, config.store_away.budgets).await;
+                look_for(&*ledger, "redis", config.store_away.budgets).await;
                 Self::Redis(ledger, worker)
+            }
+            Store::Postgres(postgres) => {
+                let (ledger, worker) =
+                    connect_postgres(postgres).map_err(|error| format!("store.postgres: {error}"))?;
+                look_for(&*ledger, "postgres", config.store_away.budgets).await;
+                Self::Postgres(ledger, worker)
             }
             _ => Self::Memory(Arc::default()),
         })
@@ -37,6 +46,7 @@ impl Budgets {
             Self::Memory(ledger) => ledger.clone(),
             Self::File(ledger) => ledger.clone(),
             Self::Redis(ledger, _) => ledger.clone(),
+            Self::Postgres(ledger, _) => ledger.clone(),
         }
     }
 
@@ -44,7 +54,23 @@ impl Budgets {
     pub fn directory(&self) -> Arc<dyn Directory> {
         match self {
             Self::Redis(ledger, _) => Arc::new(RedisDirectory::new(ledger)),
-            _ => Arc::new(MemoryDirectory::default()),
+            Self::Postgres(ledger, _) => Arc::new(PostgresDirectory::new(ledger)),
+            Self::Memory(_) | Self::File(_) => Arc::new(MemoryDirectory::default()),
+        }
+    }
+
+    /// What tells whether a store that others can reach too does not answer.
+    pub fn away(&self) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
+        match self {
+            Self::Memory(_) | Self::File(_) => None,
+            Self::Redis(ledger, _) => {
+                let ledger = Arc::downgrade(ledger);
+                Some(Box::new(move || ledger.upgrade().is_some_and(|ledger| ledger.is_away())))
+            }
+            Self::Postgres(ledger, _) => {
+                let ledger = Arc::downgrade(ledger);
+                Some(Box::new(move || ledger.upgrade().is_some_and(|ledger| ledger.is_away())))
+            }
         }
     }
 
@@ -53,8 +79,12 @@ impl Budgets {
         let is_written = match self {
             Self::Memory(_) => true,
             Self::File(file) => matches!(tokio::time::timeout(patience, file.written()).await, Ok(Ok(()))),
+            // A worker ends when the last ledger is gone.
             Self::Redis(ledger, worker) => {
-                // The worker ends when the last ledger is gone.
+                drop(ledger);
+                matches!(tokio::time::timeout(patience, worker).await, Ok(Ok(())))
+            }
+            Self::Postgres(ledger, worker) => {
                 drop(ledger);
                 matches!(tokio::time::timeout(patience, worker).await, Ok(Ok(())))
             }
@@ -66,25 +96,39 @@ impl Budgets {
 }
 
 fn connect(redis: &Redis) -> Result<(Arc<RedisLedger>, JoinHandle<()>), BoxError> {
-    let options =
-        RedisOptions::from_config(redis).map_err(|error| format!("the authority can't be read: {error}"))?;
-    let (ledger, worker) =
-        RedisLedger::connect(options).map_err(|error| match std::error::Error::source(&error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        })?;
+    let options = RedisOptions::from_config(redis).map_err(unreadable)?;
+    let (ledger, worker) = RedisLedger::connect(options).map_err(with_source)?;
     Ok((Arc::new(ledger), tokio::spawn(worker)))
 }
 
+fn connect_postgres(postgres: &Postgres) -> Result<(Arc<PostgresLedger>, JoinHandle<()>), BoxError> {
+    let options = PostgresOptions::from_config(postgres).map_err(unreadable)?;
+    let (ledger, worker) = PostgresLedger::connect(options).map_err(with_source)?;
+    Ok((Arc::new(ledger), tokio::spawn(worker)))
+}
+
+fn unreadable(error: std::io::Error) -> String {
+    format!("the authority can't be read: {error}")
+}
+
+fn with_source(error: bartizan::Error) -> String {
+    match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
 /// Asks once, so that a gateway without its store says so from the beginning.
-async fn look_for(ledger: &RedisLedger, policy: Away) {
+async fn look_for(ledger: &dyn Ledger, name: &str, policy: Away) {
     if ledger.balances(&[Scope::counted("gateway")]).await.is_ok() {
         return;
     }
     match policy {
         Away::Refuse => {
-            tracing::warn!("redis is away: until it answers, requests that it counts are refused")
+            tracing::warn!("{name} is away: until it answers, requests that it counts are refused")
         }
-        Away::Allow => tracing::warn!("redis is away: until it answers, requests are served without budgets"),
+        Away::Allow => {
+            tracing::warn!("{name} is away: until it answers, requests are served without budgets")
+        }
     }
 }

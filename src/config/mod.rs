@@ -64,6 +64,7 @@ mod model;
 mod money;
 mod per_request;
 mod place;
+mod postgres;
 mod price;
 mod problem;
 mod provider;
@@ -98,6 +99,7 @@ pub use self::{
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
     per_request::{OnExcess, PerRequest},
+    postgres::Postgres,
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
     problem::{ConfigError, Place, Problem},
     provider::{Provider, Streaming},

@@ -7,8 +7,8 @@
 //! that neither would have been allowed. And a node that looks every second whether the revision is still
 //! the same has every change soon.
 //!
-//! [`MemoryDirectory`] forgets all of it with the process; a `RedisDirectory`, of the feature `redis`, is shared by
-//! many. Whoever writes another store runs the
+//! [`MemoryDirectory`] forgets all of it with the process; a `RedisDirectory`, of the feature `redis`,
+//! and a `PostgresDirectory`, of the feature `postgres`, are shared by many. Whoever writes another store runs the
 //! `conformance` suite over it, which comes with the feature `test-util`.
 //!
 //! ```
@@ -30,12 +30,17 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
 pub use self::memory::MemoryDirectory;
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use self::postgres::PostgresDirectory;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::RedisDirectory;
