@@ -21,6 +21,8 @@ OTHER_MODES = {*IMAGES, SPEECH, HEARING, FILM, RANKING, MODERATION}
 VARIANT = re.compile(r"(^|/)(\d+|max)-x-(\d+|max)/|-high-res$")
 RATES = ["input", "output", "cache_read", "cache_write", "cache_write_1h", "output_reasoning",
          "media_input", "media_cached", "media_output"]
+# Who makes images and speech in Gemini's dialect.
+GOOGLE = {"gemini", "vertex"}
 # What is read, kept and made beside text, by the names of the source.
 SOUND = ["input_audio", "cache_read_audio", "output_audio"]
 PICTURES = ["input_image_token", "cache_read_image_token", "output_image_token"]
@@ -85,6 +87,9 @@ def with_media(model):
     """The model with the names of `RATES` for what is read and made beside text, in each class of service."""
     price, mode = model.get("price", {}), model.get("mode")
     read, kept, made = PICTURES if mode in IMAGES else SOUND
+    if model["provider"] in GOOGLE:
+        # Of what Gemini reads only sound has tokens of its own kind.
+        read, kept, _ = SOUND
     if mode in IMAGES and made not in price:
         return model
     if mode in MODES and made not in price:
@@ -185,8 +190,11 @@ def is_listed(model, prices):
 
 def is_complete(model, price, paid):
     """Whether all has a price that a model is paid for which makes or reads something else than text."""
-    # Google and Amazon make these in dialects of their own, whose counts don't tell images from text.
-    if VARIANT.search(model["model"]) or model["provider"] in ("gemini", "vertex", "bedrock"):
+    if model["provider"] in GOOGLE:
+        # Its counts tell images and sound from text.
+        return model["mode"] in {*IMAGES, SPEECH} and {"input", "output", "media_output"} <= price.keys()
+    # Amazon makes these in dialects of their own.
+    if VARIANT.search(model["model"]) or model["provider"] == "bedrock":
         return False
     if model["mode"] == MODERATION:
         return "input" in price

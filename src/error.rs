@@ -47,6 +47,8 @@ pub enum Kind {
     RateLimited,
     /// A budget of the caller is used up.
     BudgetExhausted,
+    /// The same is asked for again and again, or too much is spent at once.
+    RunawayLoop,
     /// The request may use more than one request may.
     TooExpensive,
     /// The account of the gateway at the provider is out of credit.
@@ -83,6 +85,7 @@ impl Kind {
             Self::NoRoute => "no_route",
             Self::RateLimited => "rate_limited",
             Self::BudgetExhausted => "budget_exhausted",
+            Self::RunawayLoop => "runaway_loop",
             Self::TooExpensive => "too_expensive",
             Self::Billing => "billing",
             Self::UpstreamAuth => "upstream_auth",

@@ -14,7 +14,7 @@ use crate::{
     Error, Kind, Target, Tokens, Units, Work,
     auth::Caller,
     labels::Labels,
-    ledger::{Amounts, Standings},
+    ledger::{Amounts, Scope, Standings},
     lock,
     price::{Input, NanoUsd},
 };
@@ -53,6 +53,8 @@ pub struct Learnt {
     pub labels: Labels,
     /// How the caller stands with its limits.
     pub standings: Standings,
+    /// The accounts of providers that attempts were charged to.
+    pub(crate) provider_scopes: Vec<Arc<[Scope]>>,
     /// The refusals of quotas that only watch.
     pub shadowed: Vec<Box<str>>,
     /// How much the model is to read, as far as somebody wanted to know.
@@ -61,6 +63,8 @@ pub struct Learnt {
     pub attempts: Vec<Attempt>,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// Whether the caller pays the provider itself, with a key of its own.
+    pub own_key: bool,
     /// The cap on the output that the gateway has set where the client has set none.
     pub max_output: Option<u64>,
     /// The cap that its output was lowered to, so that one request doesn't use more than it may.
@@ -295,9 +299,11 @@ impl Exchange {
         self.learn(|learnt| learnt.attempts.iter().filter_map(Attempt::cost).sum())
     }
 
-    /// What a ledger counts of all attempts together.
+    /// What a ledger counts of all attempts together: no money, where the caller pays the provider itself.
     pub fn used(&self) -> Amounts {
-        Amounts::new(self.cost(), &self.tokens())
+        let own_key = self.learn(|learnt| learnt.own_key);
+        let cost = if own_key { NanoUsd(0) } else { self.cost() };
+        Amounts::new(cost, &self.tokens())
     }
 }
 

@@ -26,7 +26,7 @@ pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
 /// The fields of the request that the provider's dialect could not express, separated by commas.
 pub const LOST: HeaderName = HeaderName::from_static("x-bartizan-lost");
 
-/// The most tokens of output, where the gateway has set that and not the client.
+/// The most tokens of output, where the gateway has set or lowered that.
 pub const MAX_OUTPUT: HeaderName = HeaderName::from_static("x-bartizan-max-output");
 
 /// `true` if the tokens in an answer are the gateway's estimate, because the provider doesn't say.
@@ -40,6 +40,9 @@ pub const SESSION: HeaderName = HeaderName::from_static("x-bartizan-session");
 
 /// What a request is for: `feature=search,env=prod`.
 pub const TAGS: HeaderName = HeaderName::from_static("x-bartizan-tags");
+
+/// A key of the client's own for the provider, which is used in place of the gateway's.
+pub const PROVIDER_KEY: HeaderName = HeaderName::from_static("x-bartizan-provider-key");
 
 /// Set to `true` by a client that wants a refusal instead of a loss.
 pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");

@@ -100,6 +100,9 @@
 //! | [`IngestLayer`] | reads the body once, within limits, and looks into it | POST, JSON or a form, a known path | the body [`Payload`]; [`InvalidRequest`](Kind::InvalidRequest), [`TooLarge`](Kind::TooLarge), … |
 //! | [`AccessLayer`] | which models a key may ask for | the caller, the payload | [`Forbidden`](Kind::Forbidden) |
 //! | [`LabelsLayer`] | reads end user, session and tags, and lets their quotas be charged too | the caller, the payload | scopes of the caller; [`InvalidRequest`](Kind::InvalidRequest) |
+//! | [`LoopLayer`] | stops the same request again and again, and sessions that spend very much | the caller, the payload | [`RunawayLoop`](Kind::RunawayLoop) |
+//! | [`AlertsLayer`] | notes whose accounts are used, so that people are told | the caller, the payload | [`Alerts`](alerts::Alerts) |
+//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited) |
 //! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited), [`TooExpensive`](Kind::TooExpensive) |
 //! | [`Dispatch`] | asks the targets of a route, again or one after the other | the payload | `x-bartizan-*`; [`NoRoute`](Kind::NoRoute) |
 //!
@@ -155,7 +158,7 @@
 //! |---|---|
 //! | none | all layers but `Upstream`: no sockets, no TLS, no C (the default) |
 //! | `client` | `upstream`, the HTTP client, HTTP/1.1 and HTTP/2 |
-//! | `tls` | TLS for it: rustls with ring and the roots of Mozilla |
+//! | `tls` | TLS for it: rustls with ring and the roots of Mozilla; webhooks for [`alerts`] |
 //! | `vertex` | credentials of Google Cloud, in [`sign`] |
 //! | `bedrock` | signatures of AWS, in [`sign`] |
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
@@ -174,6 +177,7 @@
 //!
 //! [`AboutKeyLayer`]: about_key::AboutKeyLayer
 //! [`AccessLayer`]: access::AccessLayer
+//! [`AlertsLayer`]: alerts::AlertsLayer
 //! [`AuthLayer`]: auth::AuthLayer
 //! [`BudgetLayer`]: budget::BudgetLayer
 //! [`Dispatch`]: dispatch::Dispatch
@@ -182,6 +186,7 @@
 //! [`HealthLayer`]: health::HealthLayer
 //! [`InFlightLayer`]: in_flight::InFlightLayer
 //! [`LabelsLayer`]: labels::LabelsLayer
+//! [`LoopLayer`]: loops::LoopLayer
 //! [`IngestLayer`]: ingest::IngestLayer
 //! [`MeterLayer`]: meter::MeterLayer
 //! [`ModelsLayer`]: models::ModelsLayer
@@ -207,6 +212,7 @@ pub mod access;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod admin;
+pub mod alerts;
 pub mod auth;
 pub mod batch;
 pub mod body;
@@ -229,6 +235,7 @@ pub mod in_flight;
 pub mod ingest;
 pub mod labels;
 pub mod ledger;
+pub mod loops;
 pub mod meter;
 pub mod models;
 pub mod own_ids;

@@ -136,7 +136,6 @@ pub struct Payload {
     head: Arc<Head>,
     model: Option<ModelName>,
     source: Bytes,
-    /// What the source asks a model to read, once somebody has looked.
     edits: Vec<Edit>,
     /// How many pieces were yielded.
     yielded: usize,

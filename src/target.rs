@@ -11,6 +11,7 @@ pub struct Target {
     provider_ends: usize,
     price: Option<Price>,
     facts: ModelFacts,
+    region: Option<Box<str>>,
 }
 
 impl Target {
@@ -21,6 +22,7 @@ impl Target {
             provider_ends: provider.len(),
             price: None,
             facts: ModelFacts::default(),
+            region: None,
         }
     }
 
@@ -34,6 +36,12 @@ impl Target {
     #[must_use]
     pub fn facts(self, facts: ModelFacts) -> Self {
         Self { facts, ..self }
+    }
+
+    /// Sets where it answers, such as `eu-west-1`.
+    #[must_use]
+    pub fn region(self, region: Option<&str>) -> Self {
+        Self { region: region.map(Into::into), ..self }
     }
 
     /// `provider/model`.
@@ -54,6 +62,11 @@ impl Target {
     /// What it costs, if that is known.
     pub fn known_price(&self) -> Option<&Price> {
         self.price.as_ref()
+    }
+
+    /// Where it answers, if that is known.
+    pub fn known_region(&self) -> Option<&str> {
+        self.region.as_deref()
     }
 
     /// What is known of the model.

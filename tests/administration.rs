@@ -94,6 +94,8 @@ fn usage_and_the_owners_view_agree() {
     assert_eq!(*team, usage["usage"][0]);
     let (code, table) = run(&proxy, &["usage", "--team", "search"]);
     assert!(code == 0 && table.starts_with("ACCOUNT") && table.contains("team:search"), "{table}");
+    let (code, days) = run(&proxy, &["usage", "--team", "search", "--since", "7d"]);
+    assert!(code == 0 && days.starts_with("DAY") && days.contains("\ntotal       1 "), "{days}");
 }
 
 #[test]
@@ -115,6 +117,28 @@ fn what_was_set_survives_a_reload_and_a_file_that_contradicts_it_is_refused() {
 }
 
 #[test]
+fn a_key_whose_team_is_gone_stops_no_start_and_is_out_of_force() {
+    let mut proxy = Proxy::start(CONFIG);
+    let key = made(&proxy, &["keys", "create", "--name", "app", "--team", "search"]);
+    let free = made(&proxy, &["keys", "create", "--name", "free"]);
+    proxy.signal("TERM");
+    assert!(proxy.ended(Duration::from_secs(5)).unwrap().success());
+    fs::write(&proxy.file, CONFIG.replace("search", "other")).unwrap();
+
+    let proxy = Proxy::at(proxy.file.clone());
+
+    assert_eq!([status(&proxy, &key), status(&proxy, &free)], [401, 200]);
+    assert!(proxy.log().contains("out of force"), "{}", proxy.log());
+    let (_, list) = run(&proxy, &["keys", "list"]);
+    let why = "team: unknown team `search`, expected one of other";
+    assert!(list.contains("OUT_OF_FORCE") && list.contains(why), "{list}");
+    assert!(!list.contains("sha256"), "{list}");
+    let (code, again) = run(&proxy, &["keys", "create", "--name", "app", "--team", "other"]);
+    assert!(code != 0 && again.contains("is there already"), "{again}");
+    assert_eq!(run(&proxy, &["keys", "delete", "app"]).0, 0);
+}
+
+#[test]
 fn an_error_says_what_to_do() {
     let proxy = Proxy::start(CONFIG);
     let without = Proxy::without_configuration();
@@ -123,7 +147,8 @@ fn an_error_says_what_to_do() {
         (&["keys", "disable", "nobody"][..], &proxy, "there is no key `nobody`"),
         (&["keys", "create", "--name", "a", "--team", "nobody"], &proxy, "team: unknown team `nobody`"),
         (&["keys", "create", "--name", "a", "--budget", "200/month"], &proxy, "such as 200usd/month"),
-        (&["usage"], &proxy, "--team"),
+        (&["usage", "--team", "a", "--key", "b"], &proxy, "cannot be used with"),
+        (&["usage", "--since", "yesterday"], &proxy, "since: expected a day such as 2026-11-01"),
         (&["keys", "list"], &without, "add `admin: { key: … }`"),
         (&["keys", "list", "--url", "http://127.0.0.1:1"], &proxy, "is the proxy running?"),
     ] {

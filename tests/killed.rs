@@ -18,7 +18,7 @@ use std::{
 };
 
 use bartizan::ledger::{Measure, Period, SqliteLedger, Unfinished};
-use process::{Proxy, chat, command, exchange, file, rest};
+use process::{Proxy, Response, chat, command, exchange, file, rest};
 
 const CONFIG: &str = r#"
 providers: { demo: { kind: demo, prices: { echo: { input: 1, output: 1 } } } }
@@ -120,6 +120,69 @@ fn whatever_was_answered_before_a_kill_is_in_the_spend_once() {
         assert!(answered > 0);
     }
     assert!(unfinished > 0, "the proxy was never killed at work");
+}
+
+const ADMIN: &str = "the-key-of-the-administrators";
+
+/// What an administrator is answered.
+fn administer(address: SocketAddr, line: &str, body: &str) -> Option<Response> {
+    let socket = TcpStream::connect(address).ok()?;
+    let request = format!(
+        "{line} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    Some(exchange(socket, request))
+}
+
+/// Makes one key after the other until nobody answers any more; those that were shown.
+fn make_keys(address: SocketAddr, maker: usize) -> Vec<String> {
+    let mut keys = Vec::new();
+    for number in 0.. {
+        let body = format!(r#"{{"name":"{maker}-{number}","team":"t"}}"#);
+        let Some(answer) = administer(address, "POST /admin/v1/keys", &body) else { break };
+        let made: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let Some(key) = made["key"].as_str().filter(|_| answer.status == 201) else { break };
+        keys.push(key.to_owned());
+    }
+    keys
+}
+
+#[test]
+fn a_key_that_was_shown_before_a_kill_opens_the_door_after_it() {
+    let config = file(&format!("{CONFIG}admin: {{ key: {ADMIN} }}\nteams: {{ t: {{}} }}\n"));
+    let mut made = Vec::new();
+    for round in 0..3 {
+        let mut proxy = Proxy::at(config.clone());
+        let seen = Arc::<Seen>::default();
+        let makers: Vec<_> = (0..4)
+            .map(|maker| {
+                let address = proxy.address;
+                thread::spawn(move || make_keys(address, round * 4 + maker))
+            })
+            .collect();
+        let client = {
+            let (address, seen) = (proxy.address, seen.clone());
+            thread::spawn(move || ask(address, false, &seen))
+        };
+
+        thread::sleep(Duration::from_millis(400));
+        proxy.signal("KILL");
+        proxy.ended(Duration::from_secs(5)).expect("the proxy is killed");
+        client.join().unwrap();
+        let before = made.len();
+        makers.into_iter().for_each(|maker| made.extend(maker.join().unwrap()));
+        assert!(made.len() > before, "no key was made");
+    }
+
+    let proxy = Proxy::at(config);
+    for key in made.iter().step_by(1 + made.len() / 100) {
+        let request = chat("chat", false, "Hello there!").replace(process::KEY, key);
+        assert_eq!(exchange(proxy.connect(), request).status, 200);
+    }
+    let teams = administer(proxy.address, "GET /admin/v1/teams/t", "").unwrap();
+    assert!(teams.body.contains(r#""source":"file""#), "{teams:?}");
+    println!("{} keys were made before three kills", made.len());
 }
 
 #[test]

@@ -118,20 +118,36 @@ async fn list(team: Option<&str>, customer: Option<&str>, proxy: &Proxy) -> Resu
             break;
         }
     }
-    let columns = ["name", "prefix", "team", "disabled", "expires", "source"];
+    let mut columns = vec!["name", "prefix", "team", "disabled", "expires", "source"];
+    if keys.iter().any(|key| key["out_of_force"].is_string()) {
+        columns.push("out_of_force");
+    }
     Ok(if proxy.json { format!("{:#}", Value::Array(keys)) } else { table(&columns, &keys) })
 }
 
 async fn usage(asked: &Usage) -> Result<String, String> {
-    let accounts =
-        [("key", &asked.key), ("team", &asked.team), ("customer", &asked.customer), ("user", &asked.user)];
-    let account = accounts.into_iter().find_map(|(kind, name)| Some((kind, name.as_deref()?)));
-    let (kind, name) = account.ok_or("say whose usage: --key, --team, --customer or --user")?;
-    let path = format!("/admin/v1/usage?{kind}={}", escaped(name));
-    let answer = send(&asked.proxy, Method::GET, &path, None).await?;
-    let rows = answer["usage"].as_array().cloned().unwrap_or_default();
-    let columns = ["account", "measure", "per", "limit", "used", "held", "left", "resets"];
-    Ok(said(&asked.proxy, &answer, &table(&columns, &rows)))
+    let wanted = [
+        ("key", &asked.key),
+        ("team", &asked.team),
+        ("customer", &asked.customer),
+        ("user", &asked.user),
+        ("since", &asked.since),
+        ("until", &asked.until),
+    ];
+    let wanted = wanted.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    let query: Vec<_> = wanted.map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+    let answer =
+        send(&asked.proxy, Method::GET, &format!("/admin/v1/usage?{}", query.join("&")), None).await?;
+    let rows = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
+    let text = if answer["days"].is_array() {
+        let mut total = answer["total"].clone();
+        total["day"] = "total".into();
+        let days: Vec<_> = rows("days").into_iter().chain([total]).collect();
+        table(&["day", "requests", "input", "output", "usd"], &days)
+    } else {
+        table(&["account", "measure", "per", "limit", "used", "held", "left", "resets"], &rows("usage"))
+    };
+    Ok(said(&asked.proxy, &answer, &text))
 }
 
 /// The members of objects, one object a line.

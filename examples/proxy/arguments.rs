@@ -60,7 +60,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Keys,
     },
-    /// Show what a key, a team, a customer or an end user has used.
+    /// Show what a key, a team, a customer, an end user or the whole gateway has used.
     Usage(Usage),
 }
 
@@ -134,7 +134,7 @@ pub struct Named {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "account", required = true, multiple = false, args = ["key", "team", "customer", "user"])]
+#[group(id = "account", multiple = false, args = ["key", "team", "customer", "user"])]
 pub struct Usage {
     /// Of this key.
     #[arg(long)]
@@ -148,6 +148,12 @@ pub struct Usage {
     /// Of this end user.
     #[arg(long)]
     pub user: Option<String>,
+    /// Day by day from this one on, such as 2026-11-01, or as many days ago as in 30d.
+    #[arg(long, value_name = "DAY")]
+    pub since: Option<String>,
+    /// Day by day until this one, in the same form.
+    #[arg(long, value_name = "DAY")]
+    pub until: Option<String>,
     #[command(flatten)]
     pub proxy: Proxy,
 }

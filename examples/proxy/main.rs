@@ -3,6 +3,7 @@
 //! `build` has the stack, layer by layer, with the reason why each stands where it stands.
 
 mod administer;
+mod alerts;
 mod arguments;
 mod client;
 mod greeting;
@@ -12,6 +13,7 @@ mod serve;
 mod stack;
 mod start;
 mod store;
+mod unread;
 
 use std::{io::Write, process::ExitCode, time::Duration};
 

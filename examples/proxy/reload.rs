@@ -25,7 +25,7 @@ pub fn reload(gateway: Reloading, file: Option<PathBuf>) -> impl Future<Output =
     }
 }
 
-async fn follow(mut gateway: Reloading, mut watch: Watch, file: &Path) {
+async fn follow(gateway: Reloading, mut watch: Watch, file: &Path) {
     loop {
         watch.changed().await;
         let config = match Config::from_file(file) {
@@ -39,18 +39,13 @@ async fn follow(mut gateway: Reloading, mut watch: Watch, file: &Path) {
             tracing::error!("the configuration was not changed: auth: takes a restart to change");
             continue;
         }
-        match gateway.builder.table(&config) {
-            Ok(table) => {
-                let (models, keys, labels) = (config.models.len(), config.keys.len(), config.label_rules());
-                // What was set by the API may need what the file doesn't have any more.
-                if let Err(error) = gateway.settings.replace(config).await {
-                    tracing::error!("the configuration was not changed: {error}");
-                    continue;
-                }
-                gateway.dispatch.reload(table);
-                gateway.labels.replace(labels);
-                tracing::info!(models, keys, "configuration reloaded");
-            }
+        if (&config.alerts, &config.loops) != (&gateway.alerts, &gateway.loops) {
+            tracing::warn!("alerts and loops stay as they were: they take a restart to change");
+        }
+        let (models, keys) = (config.models.len(), config.keys.len());
+        // What was set by the API may need what the file doesn't have any more.
+        match gateway.settings.replace(config).await {
+            Ok(()) => tracing::info!(models, keys, "configuration reloaded"),
             Err(error) => tracing::error!("the configuration was not changed: {error}"),
         }
     }

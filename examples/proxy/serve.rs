@@ -21,7 +21,7 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tower::{Service, util::MapRequest};
 
-use super::patience::Patient;
+use super::{patience::Patient, unread::Unread};
 
 /// The most and the longest headers of a request.
 const MAX_HEADERS: usize = 100;
@@ -39,7 +39,7 @@ pub async fn serve<S, R>(
     drain: Duration,
 ) -> bool
 where
-    S: Service<Request<Incoming>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Unread>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
@@ -63,9 +63,9 @@ where
         let _ = socket.set_nodelay(true);
         let asked = Arc::new(AtomicBool::new(false));
         let asks = asked.clone();
-        let service = MapRequest::new(service.clone(), move |req| {
+        let service = MapRequest::new(service.clone(), move |req: Request<Incoming>| {
             asks.store(true, Ordering::Relaxed);
-            req
+            Unread::of(req)
         });
         let service = TowerToHyperService::new(service);
         let connection =
@@ -116,7 +116,8 @@ fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(200)
         .keep_alive_interval(Duration::from_secs(30))
-        .max_pending_accept_reset_streams(20);
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100);
     builder
 }
 

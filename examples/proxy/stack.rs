@@ -1,32 +1,39 @@
-use std::{convert::Infallible, fs::OpenOptions, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fs::OpenOptions,
+    io,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use bartizan::{
     BoxError,
     about_key::AboutKeyLayer,
     access::AccessLayer,
     admin::{AdminLayer, Settings},
+    alerts::AlertsLayer,
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::BudgetLayer,
-    config::{AuthMode, Away, Builder, Config, Records},
+    config::{self, AuthMode, Away, Builder, Config, Records},
     dialect::Dialects,
-    dispatch::Dispatch,
+    dispatch::{Dispatch, Table},
     drain::DrainLayer,
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
     labels::LabelsLayer,
     ledger::Ledger,
+    loops::LoopLayer,
     models::ModelsLayer,
     record::{JsonLines, Record, RecordLayer, Sink, Tracing},
     render_errors::RenderErrorsLayer,
     request_limit::RequestLimitLayer,
 };
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::{sync::Mutex, task::JoinHandle};
 use tower::{Service, ServiceBuilder};
 
-use super::store::Budgets;
+use super::{alerts::Telling, store::Budgets, unread::Unread};
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
@@ -43,9 +50,9 @@ pub struct Gateway {
     keys: Arc<MemoryKeys>,
     settings: Arc<Settings>,
     labels: LabelsLayer,
-    builder: Builder,
     ledger: Arc<dyn Ledger>,
     budgets: Budgets,
+    telling: Telling,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -53,29 +60,31 @@ pub struct Gateway {
 
 /// What a new configuration changes.
 pub struct Reloading {
-    pub dispatch: Dispatch,
     pub settings: Arc<Settings>,
-    pub labels: LabelsLayer,
-    pub builder: Builder,
     /// What can't be changed: whether keys are asked for at all.
     pub auth: AuthMode,
+    /// What takes a restart.
+    pub alerts: config::Alerts,
+    pub loops: config::Loops,
 }
 
 impl Gateway {
     pub async fn new(config: &Config) -> Result<Self, BoxError> {
         let budgets = Budgets::open(config).await?;
-        let mut builder = Builder::default().ledger(budgets.ledger());
-        let dispatch = Dispatch::new(builder.table(config)?);
+        let dispatch = Dispatch::new(Table::default());
+        let labels = LabelsLayer::new(config.label_rules());
         let keys = Arc::new(MemoryKeys::default());
+        let builder = Builder::default().ledger(budgets.ledger());
         let settings = settings(config, &budgets, &keys).await?;
+        let settings = Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone()))?);
         let (records, writer) = records(&config.log.records)?;
         Ok(Self {
             ready: Ready::default(),
             dispatch,
             keys,
             settings,
-            labels: LabelsLayer::new(config.label_rules()),
-            builder,
+            labels,
+            telling: Telling::begin(config, budgets.ledger())?,
             ledger: budgets.ledger(),
             budgets,
             drain: DrainLayer::new(MAX_DRAINED),
@@ -86,11 +95,10 @@ impl Gateway {
 
     pub fn reloading(&self, config: &Config) -> Reloading {
         Reloading {
-            dispatch: self.dispatch.clone(),
             settings: self.settings.clone(),
-            labels: self.labels.clone(),
-            builder: self.builder.clone(),
             auth: config.auth,
+            alerts: config.alerts.clone(),
+            loops: config.loops,
         }
     }
 
@@ -104,7 +112,7 @@ impl Gateway {
         &self,
         config: &Config,
     ) -> impl Service<
-        Request<Incoming>,
+        Request<Unread>,
         Response = Response<impl http_body::Body<Data = bytes::Bytes, Error = BoxError> + Send + use<>>,
         Error = Infallible,
         Future: Send,
@@ -152,6 +160,10 @@ impl Gateway {
             .layer(AccessLayer::new())
             // Knows whom and what the request is for, and charges their accounts too.
             .layer(self.labels.clone())
+            // Knows the session. Nothing is reserved for what runs away.
+            .layer(LoopLayer::new(config.loop_rules()).alerts(self.telling.alerts()))
+            // Outside of the budget, so that what it looks at is settled.
+            .layer(AlertsLayer::new(self.telling.alerts()))
             // Last before the call: what is held is held as shortly as possible.
             .layer(budget)
             .service(self.dispatch.clone())
@@ -170,8 +182,11 @@ impl Gateway {
     /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, budgets, ledger, .. } = self;
-        drop(ledger);
+        let Self { records, writer, budgets, ledger, telling, dispatch, settings, .. } = self;
+        // Asks the ledger a last time.
+        telling.close(PATIENCE).await;
+        // Routes charge the budgets of their providers, and settings make routes.
+        drop((ledger, dispatch, settings));
         budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.
         drop(records);
@@ -185,16 +200,27 @@ impl Gateway {
 }
 
 /// What is set while the gateway runs, beside the budgets.
-async fn settings(
-    config: &Config,
-    budgets: &Budgets,
-    keys: &Arc<MemoryKeys>,
-) -> Result<Arc<Settings>, BoxError> {
+async fn settings(config: &Config, budgets: &Budgets, keys: &Arc<MemoryKeys>) -> Result<Settings, BoxError> {
     let (config, directory, keys) = (config.clone(), budgets.directory(), keys.clone());
-    Ok(Arc::new(match budgets.away() {
+    Ok(match budgets.away() {
         Some(is_away) if is_away() => Settings::without(config, directory, keys)?,
         _ => Settings::open(config, directory, keys).await?,
-    }))
+    })
+}
+
+/// Makes what requests go by of each configuration. The builder stays, because connections outlive it.
+fn apply(
+    builder: Builder,
+    dispatch: Dispatch,
+    labels: LabelsLayer,
+) -> impl Fn(&Config) -> Result<(), BoxError> + Send + Sync + 'static {
+    let builder = std::sync::Mutex::new(builder);
+    move |config| {
+        let table = builder.lock().unwrap_or_else(PoisonError::into_inner).table(config)?;
+        dispatch.reload(table);
+        labels.replace(config.label_rules());
+        Ok(())
+    }
 }
 
 #[derive(Debug)]

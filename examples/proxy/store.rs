@@ -3,9 +3,10 @@ use std::{sync::Arc, time::Duration};
 use bartizan::{
     BoxError,
     config::{Away, Config, Postgres, Redis, Store},
-    directory::{Directory, MemoryDirectory, PostgresDirectory, RedisDirectory},
+    directory::{Directory, MemoryDirectory, PostgresDirectory, RedisDirectory, SqliteDirectory},
     ledger::{
-        Ledger, MemoryLedger, PostgresLedger, PostgresOptions, RedisLedger, RedisOptions, Scope, SqliteLedger,
+        Autonomous, Later, Ledger, MemoryLedger, PostgresLedger, PostgresOptions, RedisLedger, RedisOptions,
+        Scope, SqliteLedger,
     },
 };
 use tokio::task::JoinHandle;
@@ -14,9 +15,57 @@ use tokio::task::JoinHandle;
 pub enum Budgets {
     Memory(Arc<MemoryLedger>),
     File(Arc<SqliteLedger>),
-    /// With who writes there.
-    Redis(Arc<RedisLedger>, JoinHandle<()>),
-    Postgres(Arc<PostgresLedger>, JoinHandle<()>),
+    Redis(Shared<RedisLedger>),
+    Postgres(Shared<PostgresLedger>),
+}
+
+/// A store that others use too.
+pub struct Shared<L> {
+    ledger: Arc<L>,
+    /// What goes on while it is away.
+    alone: Option<Arc<Autonomous<L>>>,
+    /// Who writes there.
+    worker: JoinHandle<()>,
+}
+
+impl<L: Later + 'static> Shared<L> {
+    fn new(ledger: Arc<L>, worker: JoinHandle<()>, config: &Config) -> Self {
+        let goes_on = config.store_away.budgets == Away::Allow;
+        let alone = goes_on.then(|| Arc::new(Autonomous::new(ledger.clone())));
+        Self { ledger, alone, worker }
+    }
+
+    /// Asks once, so that a gateway without its store says so from the beginning.
+    async fn look_for(&self, name: &str) {
+        if self.ledger.balances(&[Scope::counted("gateway")]).await.is_ok() {
+            return;
+        }
+        match self.alone {
+            None => tracing::warn!("{name} is away: until it answers, requests that it counts are refused"),
+            Some(_) => tracing::warn!("{name} is away: until it answers, each gateway counts by itself"),
+        }
+    }
+
+    fn ledger(&self) -> Arc<dyn Ledger> {
+        match &self.alone {
+            Some(alone) => alone.clone(),
+            None => self.ledger.clone(),
+        }
+    }
+
+    /// Asks the ledger as long as it is there.
+    fn asks(&self, is_away: fn(&L) -> bool) -> Box<dyn Fn() -> bool + Send + Sync> {
+        let ledger = Arc::downgrade(&self.ledger);
+        Box::new(move || ledger.upgrade().is_some_and(|ledger| is_away(&ledger)))
+    }
+
+    /// Whether all is written in time.
+    async fn close(self, patience: Duration) -> bool {
+        let Self { ledger, alone, worker } = self;
+        // The worker ends when the last ledger is gone.
+        drop((ledger, alone));
+        matches!(tokio::time::timeout(patience, worker).await, Ok(Ok(())))
+    }
 }
 
 impl Budgets {
@@ -28,14 +77,16 @@ impl Budgets {
             }
             Store::Redis(redis) => {
                 let (ledger, worker) = connect(redis).map_err(|error| format!("store.redis: {error}"))?;
-                look_for(&*ledger, "redis", config.store_away.budgets).await;
-                Self::Redis(ledger, worker)
+                let shared = Shared::new(ledger, worker, config);
+                shared.look_for("redis").await;
+                Self::Redis(shared)
             }
             Store::Postgres(postgres) => {
                 let (ledger, worker) =
                     connect_postgres(postgres).map_err(|error| format!("store.postgres: {error}"))?;
-                look_for(&*ledger, "postgres", config.store_away.budgets).await;
-                Self::Postgres(ledger, worker)
+                let shared = Shared::new(ledger, worker, config);
+                shared.look_for("postgres").await;
+                Self::Postgres(shared)
             }
             _ => Self::Memory(Arc::default()),
         })
@@ -45,17 +96,18 @@ impl Budgets {
         match self {
             Self::Memory(ledger) => ledger.clone(),
             Self::File(ledger) => ledger.clone(),
-            Self::Redis(ledger, _) => ledger.clone(),
-            Self::Postgres(ledger, _) => ledger.clone(),
+            Self::Redis(shared) => shared.ledger(),
+            Self::Postgres(shared) => shared.ledger(),
         }
     }
 
     /// What is set while the gateway runs is kept where budgets are.
     pub fn directory(&self) -> Arc<dyn Directory> {
         match self {
-            Self::Redis(ledger, _) => Arc::new(RedisDirectory::new(ledger)),
-            Self::Postgres(ledger, _) => Arc::new(PostgresDirectory::new(ledger)),
-            Self::Memory(_) | Self::File(_) => Arc::new(MemoryDirectory::default()),
+            Self::Memory(_) => Arc::new(MemoryDirectory::default()),
+            Self::File(ledger) => Arc::new(SqliteDirectory::new(ledger)),
+            Self::Redis(shared) => Arc::new(RedisDirectory::new(&shared.ledger)),
+            Self::Postgres(shared) => Arc::new(PostgresDirectory::new(&shared.ledger)),
         }
     }
 
@@ -63,14 +115,8 @@ impl Budgets {
     pub fn away(&self) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
         match self {
             Self::Memory(_) | Self::File(_) => None,
-            Self::Redis(ledger, _) => {
-                let ledger = Arc::downgrade(ledger);
-                Some(Box::new(move || ledger.upgrade().is_some_and(|ledger| ledger.is_away())))
-            }
-            Self::Postgres(ledger, _) => {
-                let ledger = Arc::downgrade(ledger);
-                Some(Box::new(move || ledger.upgrade().is_some_and(|ledger| ledger.is_away())))
-            }
+            Self::Redis(shared) => Some(shared.asks(RedisLedger::is_away)),
+            Self::Postgres(shared) => Some(shared.asks(PostgresLedger::is_away)),
         }
     }
 
@@ -79,15 +125,8 @@ impl Budgets {
         let is_written = match self {
             Self::Memory(_) => true,
             Self::File(file) => matches!(tokio::time::timeout(patience, file.written()).await, Ok(Ok(()))),
-            // A worker ends when the last ledger is gone.
-            Self::Redis(ledger, worker) => {
-                drop(ledger);
-                matches!(tokio::time::timeout(patience, worker).await, Ok(Ok(())))
-            }
-            Self::Postgres(ledger, worker) => {
-                drop(ledger);
-                matches!(tokio::time::timeout(patience, worker).await, Ok(Ok(())))
-            }
+            Self::Redis(shared) => shared.close(patience).await,
+            Self::Postgres(shared) => shared.close(patience).await,
         };
         if !is_written {
             tracing::error!("what was spent last is charged as it was held, at the next start or by others");
@@ -115,20 +154,5 @@ fn with_source(error: bartizan::Error) -> String {
     match std::error::Error::source(&error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
-    }
-}
-
-/// Asks once, so that a gateway without its store says so from the beginning.
-async fn look_for(ledger: &dyn Ledger, name: &str, policy: Away) {
-    if ledger.balances(&[Scope::counted("gateway")]).await.is_ok() {
-        return;
-    }
-    match policy {
-        Away::Refuse => {
-            tracing::warn!("{name} is away: until it answers, requests that it counts are refused")
-        }
-        Away::Allow => {
-            tracing::warn!("{name} is away: until it answers, requests are served without budgets")
-        }
     }
 }

@@ -36,6 +36,13 @@ pub(super) async fn answer(
         Action::List(section) => office.list(section, &query)?,
         Action::Get(section) => office.settings.now().entry(section, name)?,
         Action::Usage => office.usage(&query).await?,
+        Action::Standing(of) => office.standing(of, &query).await?,
+        Action::Prices => office.prices(&query)?,
+        Action::Put(section) => {
+            let entry = office.put(section, name, object(body)?, version).await?;
+            note(id, "set", section, name);
+            entry
+        }
         Action::Describe => super::openapi::document(),
         Action::Create(section) => return create(office, parts, section, body, id).await,
         Action::Change(section) => {
@@ -134,6 +141,11 @@ impl Query {
             let message = format!("{name}: expected a number from 1 to {most}");
             Error::new(Kind::InvalidRequest, message).with_param(name)
         })
+    }
+
+    /// All but some.
+    pub(super) fn without(&self, names: &[&str]) -> Self {
+        Self(self.0.iter().filter(|(name, _)| !names.contains(&name.as_str())).cloned().collect())
     }
 
     /// Refuses what is none of `known`: a misspelt filter would show everything.

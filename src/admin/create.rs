@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Error, Kind,
     auth::KeyDigest,
-    config::{Customer, Key, Place, Previous, Problem, Team, Unit, Written, read, tidy},
+    config::{Customer, Key, Place, Previous, Problem, Team, Unit, UsdPrice, Written, read, tidy},
     directory::{Change, Revision, Section},
 };
 
@@ -49,7 +49,7 @@ impl Office {
         let now = self
             .settings
             .change(|now| {
-                is_new = !now.config.has(section, &name);
+                is_new = !now.has(section, &name);
                 if is_new {
                     return Ok(Some(Change::put(section, &name, content.to_string())));
                 }
@@ -69,6 +69,28 @@ impl Office {
             entry["key"] = key.into();
         }
         Ok(Made { entry, is_new })
+    }
+
+    /// Makes an entry, or puts it in the place of the one there is.
+    pub(super) async fn put(
+        &self,
+        section: Section,
+        name: &str,
+        fields: Fields,
+        version: Option<Revision>,
+    ) -> Result<Value, Error> {
+        check_name(name)?;
+        let content = content(section, fields)?.to_string();
+        let now = self
+            .settings
+            .change(|now| {
+                if version.is_some() || now.has(section, name) {
+                    now.changeable(section, name, version)?;
+                }
+                Ok(Some(Change::put(section, name, content.as_str())))
+            })
+            .await?;
+        now.entry(section, name)
     }
 
     /// Merges `patch` into an entry (RFC 7396).
@@ -182,7 +204,7 @@ impl InForce {
         let keys = config.keys.iter();
         let needs = |other: &Option<String>| other.as_deref() == Some(name);
         let mut needed: Vec<String> = match section {
-            Section::Keys => Vec::new(),
+            Section::Keys | Section::Prices => Vec::new(),
             Section::Teams => {
                 keys.filter(|key| needs(&key.team)).map(|key| format!("key `{}`", key.name)).collect()
             }
@@ -212,6 +234,7 @@ fn content(section: Section, fields: Fields) -> Result<Value, Error> {
         Section::Customers => read::<Customer>(&json).map(|customer| written(&customer)),
         Section::Teams => read::<Team>(&json).map(|team| written(&team)),
         Section::Keys => read::<Key>(&json).map(|key| written(&key)),
+        Section::Prices => read::<UsdPrice>(&json).map(|price| written(&price)),
     };
     content.map_err(|problem| invalid(&problem))
 }
@@ -226,15 +249,22 @@ fn invalid(problem: &Problem) -> Error {
 }
 
 fn take_name(fields: &mut Fields) -> Result<String, Error> {
-    let wrong =
-        |message: &str| Error::new(Kind::InvalidRequest, format!("name: {message}")).with_param("name");
     let Some(Value::String(name)) = fields.remove("name") else {
-        return Err(wrong("is missing, or no text"));
+        return Err(wrong_name("is missing, or no text"));
     };
-    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-        return Err(wrong("has from 1 to 256 bytes, and no control characters"));
-    }
+    check_name(&name)?;
     Ok(name)
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(wrong_name("has from 1 to 256 bytes, and no control characters"));
+    }
+    Ok(())
+}
+
+fn wrong_name(message: &str) -> Error {
+    Error::new(Kind::InvalidRequest, format!("name: {message}")).with_param("name")
 }
 
 fn refuse_own(fields: &Fields) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! Customers, teams and keys that are set while the gateway runs: `/admin/v1`, and `/key` in the way of
+//! Customers, teams, keys and prices that are set while the gateway runs: `/admin/v1`, and `/key` in the way of
 //! LiteLLM.
 //!
 //! [`AdminLayer`] answers these paths, and `/openapi.json`, which describes them; all others go inwards. It
@@ -12,11 +12,21 @@
 //! | `GET`, `PATCH`, `DELETE /admin/v1/keys/{name}` | a `PATCH` is merged (RFC 7396): `null` takes a field away |
 //! | `POST /admin/v1/keys/{name}/rotate` | another key in its place; with `{"grace": "1h"}` both work so long |
 //! | the same of `teams` and `customers` | |
-//! | `GET /admin/v1/usage?key=…` | what an account has used; or of a `team`, a `customer`, a `user` |
+//! | `GET /admin/v1/budgets`, `/admin/v1/limits` | what stands on them, sorted by account; `limit`, `after`, `scope`, `name` |
+//! | `GET /admin/v1/prices` | what models cost, sorted by name; `limit`, `after`, `prefix`, `model`, `source`; with `set=true` what was set |
+//! | `GET`, `PUT`, `DELETE /admin/v1/prices/{provider/model}` | what one model costs, or with `*` several |
+//! | `GET /admin/v1/usage?key=…` | what an account has used; or of a `team`, a `customer`, a `user`, a `session`, a `tag`, or the gateway; with `since` and `until` day by day |
 //!
 //! An entry has the fields that it has in a configuration. It says whether it is of the configuration's
 //! `file`, which wins and can't be changed here, or of the `api`, and which `version` it is; with `if-match` a
 //! change is made of that version only.
+//!
+//! Budgets and limits are set with the customer, the team or the key that they are of, and only shown apart from
+//! them: see the fields `budget` and `limits`. A price is in the form that `prices` has in a configuration; as
+//! there, the longest name that fits a model is the one that counts, and the file's if both have the same.
+//!
+//! An entry that the file doesn't allow any more, such as a key whose team was taken out of it, is not in force.
+//! It is shown with `out_of_force`, which says why, and can be changed or deleted.
 //!
 //! A `POST` that is sent again is not another entry: with the same `idempotency-key` it has the same answer
 //! for ten minutes on the node that has given it, and one that would make what is there already is told what
@@ -32,9 +42,11 @@ mod layer;
 mod litellm;
 mod openapi;
 mod operation;
+mod prices;
 mod replay;
 mod service;
 mod settings;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod usage;

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::operation::{Action, LiteLlm, OPERATIONS, Operation};
 use crate::{
-    config::{Customer, Key, Team},
+    config::{Customer, Key, Team, UsdPrice},
     directory::Section,
 };
 
@@ -13,6 +13,7 @@ pub(super) fn document() -> Value {
     generator.subschema_for::<Customer>();
     generator.subschema_for::<Team>();
     generator.subschema_for::<Key>();
+    generator.subschema_for::<UsdPrice>();
     let schemas = generator.take_definitions(true);
     let mut paths = json!({ "/v1/key": { "get": {
         "summary": "Show what the presented key may do and what is left of it",
@@ -25,7 +26,7 @@ pub(super) fn document() -> Value {
     json!({
         "openapi": "3.0.3",
         "info": { "title": "bartizan", "version": env!("CARGO_PKG_VERSION"),
-            "description": "Customers, teams and keys of the gateway" },
+            "description": "Customers, teams, keys and prices of the gateway" },
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -64,6 +65,7 @@ fn body(action: Action) -> Option<Value> {
             Section::Customers => "Customer",
             Section::Teams => "Team",
             Section::Keys => "Key",
+            Section::Prices => "UsdPrice",
         };
         json!({ "$ref": format!("#/components/schemas/{name}") })
     };
@@ -72,6 +74,7 @@ fn body(action: Action) -> Option<Value> {
         Action::Create(Section::Keys) => Some(entry(Section::Keys)),
         Action::Create(section) => Some(json!({ "allOf": [entry(section),
             { "type": "object", "required": ["name"], "properties": { "name": { "type": "string" } } }] })),
+        Action::Put(section) => Some(entry(section)),
         Action::Change(_) => Some(json!({ "type": "object",
             "description": "the fields to change; null takes one away (RFC 7396)" })),
         Action::Rotate => Some(json!({ "type": "object", "properties": { "grace": { "type": "string",
@@ -87,17 +90,20 @@ fn parameters(one: &Operation) -> Value {
     let named = |place: &str, name: &str, required: bool| json!({ "in": place, "name": name, "required": required, "schema": { "type": "string" } });
     let query: &[&str] = match one.action {
         Action::List(_) => &["limit", "after", "prefix", "team", "customer"],
-        Action::Usage => &["key", "team", "customer", "user"],
+        Action::Usage => &["key", "team", "customer", "user", "session", "tag", "provider", "since", "until"],
+        Action::Standing(_) => &["limit", "after", "scope", "name"],
+        Action::Prices => &["limit", "after", "prefix", "model", "source", "set"],
         Action::LiteLlm(LiteLlm::Info) => &["key"],
         Action::LiteLlm(LiteLlm::List) => &["page", "size", "team_id", "key_alias", "return_full_object"],
         _ => &[],
     };
     let headers: &[&str] = match one.action {
         Action::Create(_) => &["idempotency-key"],
-        Action::Change(_) | Action::Delete(_) | Action::Rotate => &["if-match"],
+        Action::Change(_) | Action::Put(_) | Action::Delete(_) | Action::Rotate => &["if-match"],
         _ => &[],
     };
-    let path = one.path.contains("{name}").then(|| named("path", "name", true));
+    let in_path = ["name", "model"].into_iter().find(|name| one.path.contains(&format!("{{{name}}}")));
+    let path = in_path.map(|name| named("path", name, true));
     let query = query.iter().map(|name| named("query", name, false));
     path.into_iter().chain(query).chain(headers.iter().map(|name| named("header", name, false))).collect()
 }

@@ -2,13 +2,14 @@ use std::borrow::Cow;
 
 use http::Method;
 
+use super::standing::Standing;
 use crate::{Error, Kind, directory::Section, percent};
 
 /// One method of one path.
 #[derive(Debug)]
 pub(super) struct Operation {
     pub(super) method: Method,
-    /// `{name}` stands for one step of the path.
+    /// `{name}` stands for one step of the path, `{model}` for all the rest of it.
     pub(super) path: &'static str,
     pub(super) summary: &'static str,
     pub(super) action: Action,
@@ -22,8 +23,11 @@ pub(super) enum Action {
     Get(Section),
     Change(Section),
     Delete(Section),
+    Put(Section),
     Rotate,
     Usage,
+    Standing(Standing),
+    Prices,
     Describe,
     LiteLlm(LiteLlm),
 }
@@ -39,9 +43,10 @@ pub(super) enum LiteLlm {
 }
 
 /// Everything that is answered.
-pub(super) const OPERATIONS: [Operation; 23] = {
-    use Action::{Change, Create, Delete, Describe, Get, LiteLlm as Lite, Rotate, Usage};
-    use Section::{Customers, Keys, Teams};
+pub(super) const OPERATIONS: [Operation; 29] = {
+    use Action::{Change, Create, Delete, Describe, Get, LiteLlm as Lite, Put, Rotate, Usage};
+    use Section::{Customers, Keys, Prices, Teams};
+    use Standing::{Budgets, Limits};
 
     const fn of(method: Method, path: &'static str, summary: &'static str, action: Action) -> Operation {
         Operation { method, path, summary, action }
@@ -65,6 +70,12 @@ pub(super) const OPERATIONS: [Operation; 23] = {
         of(Method::DELETE, "/admin/v1/keys/{name}", "Delete a key", Delete(Keys)),
         of(Method::POST, "/admin/v1/keys/{name}/rotate", "Replace a key by another one", Rotate),
         of(Method::GET, "/admin/v1/usage", "Show what an account has used", Usage),
+        of(Method::GET, "/admin/v1/budgets", "Show what stands on budgets", Action::Standing(Budgets)),
+        of(Method::GET, "/admin/v1/limits", "Show what stands on limits", Action::Standing(Limits)),
+        of(Method::GET, "/admin/v1/prices", "Show what models cost", Action::Prices),
+        of(Method::GET, "/admin/v1/prices/{model}", "Show a price that was set", Get(Prices)),
+        of(Method::PUT, "/admin/v1/prices/{model}", "Set what a model costs", Put(Prices)),
+        of(Method::DELETE, "/admin/v1/prices/{model}", "Take back what was set", Delete(Prices)),
         of(Method::GET, "/openapi.json", "This document", Describe),
         of(Method::POST, "/key/generate", "Make a key, as LiteLLM does", Lite(LiteLlm::Generate)),
         of(Method::GET, "/key/info", "Show a key, as LiteLLM does", Lite(LiteLlm::Info)),
@@ -98,8 +109,11 @@ pub(super) fn asked<'p>(method: &Method, path: &'p str) -> Result<(Action, Cow<'
     })
 }
 
-/// What stands for `{name}`, if `path` is of the form of `template`; nothing if there is none in it.
+/// What stands for `{name}` or `{model}`, if `path` is of the form of `template`; nothing if there is none in it.
 fn matched<'p>(template: &str, path: &'p str) -> Option<&'p str> {
+    if let Some(before) = template.strip_suffix("{model}") {
+        return path.strip_prefix(before).filter(|model| !model.is_empty());
+    }
     let mut steps = path.split('/');
     let mut name = "";
     for expected in template.split('/') {

@@ -1,30 +1,44 @@
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
-    Error, Kind,
+    BoxError, BoxFuture, Error, Kind,
     auth::MemoryKeys,
-    config::{Config, ConfigError, Place, Problem},
+    config::{Config, ConfigError, LeftOut, Place, Problem},
     directory::{Change, Directory, Document, Section, Snapshot},
 };
 
 /// How often a node looks whether another one has changed something.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long it waits at most until it looks again when the directory can't be asked.
+const LONGEST: Duration = Duration::from_secs(8);
+/// How long a directory may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a change is tried that others are quicker than.
 const TRIES: usize = 20;
 
 /// What is in force: the configuration's file, and what was set in a [`Directory`] besides.
 ///
 /// Whatever changes, here or on another node, is put in force in the [`MemoryKeys`] that requests are
-/// checked with. A change that contradicts what else there is changes nothing.
-#[derive(Debug)]
+/// checked with. A change that contradicts what else there is changes nothing. What was set before and is
+/// contradicted by the file, such as a key in a team that isn't there any more, is out of force, and told.
 pub struct Settings {
     directory: Arc<dyn Directory>,
     keys: Arc<MemoryKeys>,
+    apply: Option<Apply>,
     now: ArcSwap<InForce>,
     changing: Mutex<()>,
+}
+
+/// Puts in force what is not about keys.
+type Apply = Box<dyn Fn(&Config) -> Result<(), BoxError> + Send + Sync>;
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("directory", &self.directory).finish_non_exhaustive()
+    }
 }
 
 /// What is in force at one moment.
@@ -33,12 +47,14 @@ pub(super) struct InForce {
     file: Config,
     snapshot: Snapshot,
     pub(super) config: Arc<Config>,
+    /// What was set and is not in force.
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 impl InForce {
     fn new(file: Config, snapshot: Snapshot) -> Result<Self, ConfigError> {
-        let config = Arc::new(file.with(&snapshot.documents)?);
-        Ok(Self { file, snapshot, config })
+        let (config, left_out) = file.join(&snapshot.documents)?;
+        Ok(Self { file, snapshot, config: Arc::new(config), left_out })
     }
 
     pub(super) fn is_of_file(&self, section: Section, name: &str) -> bool {
@@ -50,49 +66,80 @@ impl InForce {
         found.filter(|_| !self.is_of_file(section, name))
     }
 
+    /// Why an entry is not in force, if it isn't.
+    pub(super) fn left_out(&self, section: Section, name: &str) -> Option<&LeftOut> {
+        self.left_out.iter().find(|one| one.section == section && one.name == name)
+    }
+
+    /// What is out of force here and was not `before`.
+    fn newly_left_out<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a LeftOut> {
+        self.left_out.iter().filter(|one| before.left_out(one.section, &one.name).is_none())
+    }
+
     /// Complains of what `change` would bring.
     fn check(&self, change: &Change) -> Result<(), Error> {
-        let others = self
-            .snapshot
-            .documents
-            .iter()
-            .filter(|one| one.section != change.section || one.name != change.name);
-        let changed = change.content.clone().map(|content| Document {
+        let mut documents = self.snapshot.documents.clone();
+        documents.retain(|one| one.section != change.section || one.name != change.name);
+        documents.extend(change.content.clone().map(|content| Document {
             section: change.section,
             name: change.name.clone(),
             content,
             version: self.snapshot.revision,
             changed: std::time::UNIX_EPOCH,
-        });
-        // Keys have no names in paths; this one is the last.
-        let keys = others.clone().filter(|one| one.section == Section::Keys);
-        let before = keys.filter(|one| !self.is_of_file(one.section, &one.name)).count();
-        let (section, name) = (change.section.as_str(), &change.name);
-        let paths = [
-            format!("{section}.{name}."),
-            format!("{section}.\"{name}\"."),
-            format!("keys[{}].", self.file.keys.len() + before),
-        ];
-        self.file.with(others.chain(&changed)).map(drop).map_err(|error| refusal(&error, &paths))
+        }));
+        let snapshot = Snapshot { revision: self.snapshot.revision, documents };
+        let wrong = |error: ConfigError| Error::new(Kind::Internal, error.to_string());
+        let next = Self::new(self.file.clone(), snapshot).map_err(wrong)?;
+        if let Some(LeftOut { why, .. }) = next.left_out(change.section, &change.name) {
+            return Err(Error::new(Kind::InvalidRequest, why.as_str()));
+        }
+        match next.newly_left_out(self).next() {
+            None => Ok(()),
+            Some(LeftOut { section, name, why }) => {
+                let message = format!("the {} `{name}` would be out of force: {why}", section.singular());
+                Err(Error::new(Kind::Conflict, message))
+            }
+        }
     }
 }
 
 impl Settings {
-    /// Puts `file` and what is in `directory` in force, in `keys`.
+    /// Puts `file` and what is in `directory` in force, in `keys`. What `file` doesn't allow is out of force, and
+    /// logged.
     ///
     /// # Errors
     ///
-    /// If the directory can't be read, or contradicts the file; the message says all that is wrong.
+    /// If the directory can't be read, or the file contradicts itself.
     pub async fn open(
         file: Config,
         directory: Arc<dyn Directory>,
         keys: Arc<MemoryKeys>,
     ) -> Result<Self, Error> {
-        let snapshot = directory.read(None).await?.unwrap_or_default();
+        let snapshot = answered(directory.read(None)).await?.unwrap_or_default();
         let now = InForce::new(file, snapshot)
             .map_err(|error| Error::new(Kind::Internal, error.to_string()).with_source(error))?;
+        now.left_out.iter().for_each(warn);
+        Ok(Self::of(now, directory, keys))
+    }
+
+    fn of(now: InForce, directory: Arc<dyn Directory>, keys: Arc<MemoryKeys>) -> Self {
         keys.replace(now.config.virtual_keys());
-        Ok(Self { directory, keys, now: ArcSwap::from_pointee(now), changing: Mutex::default() })
+        Self { directory, keys, apply: None, now: ArcSwap::from_pointee(now), changing: Mutex::default() }
+    }
+
+    /// Calls `apply` now, and whenever there is another file or another price, before it is in force: for the
+    /// routing table, and whatever else is made of the configuration. What it refuses is not put in force, so it
+    /// has to leave all as it was then.
+    ///
+    /// # Errors
+    ///
+    /// Those of `apply`.
+    pub fn apply(
+        self,
+        apply: impl Fn(&Config) -> Result<(), BoxError> + Send + Sync + 'static,
+    ) -> Result<Self, BoxError> {
+        apply(&self.config())?;
+        Ok(Self { apply: Some(Box::new(apply)), ..self })
     }
 
     /// Puts `file` in force, and leaves what is in `directory`, which can't be asked now, to
@@ -107,8 +154,7 @@ impl Settings {
         keys: Arc<MemoryKeys>,
     ) -> Result<Self, ConfigError> {
         let now = InForce::new(file, Snapshot::default())?;
-        keys.replace(now.config.virtual_keys());
-        Ok(Self { directory, keys, now: ArcSwap::from_pointee(now), changing: Mutex::default() })
+        Ok(Self::of(now, directory, keys))
     }
 
     /// The configuration that is in force.
@@ -124,11 +170,25 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// If what was set besides contradicts it; then nothing has changed.
+    /// If it puts something out of force that was set besides, or [can't be applied](Self::apply); then nothing
+    /// has changed.
     pub async fn replace(&self, file: Config) -> Result<(), ConfigError> {
         let _one = self.changing.lock().await;
-        let snapshot = self.now.load().snapshot.clone();
-        self.put(InForce::new(file, snapshot)?);
+        let now = self.now.load_full();
+        let next = InForce::new(file, now.snapshot.clone())?;
+        let lost = next.newly_left_out(&now).map(|LeftOut { section, name, why }| Problem {
+            place: Place::Value(format!("{}.\"{name}\"", section.as_str())),
+            message: why.clone(),
+        });
+        let problems: Vec<_> = lost.collect();
+        if !problems.is_empty() {
+            return Err(ConfigError { file: "what was set by the API".to_owned(), problems });
+        }
+        self.apply_to(&next).map_err(|error| ConfigError {
+            file: "the configuration".to_owned(),
+            problems: vec![Problem { place: Place::File, message: error.to_string() }],
+        })?;
+        self.put(next);
         Ok(())
     }
 
@@ -136,32 +196,51 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// If the directory can't be read, or contradicts this node's file; then nothing has changed.
+    /// If the directory can't be read; then nothing has changed.
     pub async fn refresh(&self) -> Result<(), Error> {
         let _one = self.changing.lock().await;
         self.look().await
     }
 
-    /// [Refreshes](Self::refresh) every second, for ever. What goes wrong is logged once.
+    /// [Refreshes](Self::refresh) every second, for ever; less often while the directory can't be read. What was
+    /// in force stays so meanwhile.
     pub async fn follow(self: Arc<Self>) {
-        let mut complained = None;
+        let mut pause = LOOK;
         loop {
-            tokio::time::sleep(LOOK).await;
-            let complaint = self.refresh().await.err().map(|error| error.message().to_owned());
-            if let Some(error) = complaint.as_ref().filter(|_| complained != complaint) {
-                tracing::error!(%error, "what was set on other nodes is not in force here");
-            }
-            complained = complaint;
+            tokio::time::sleep(pause).await;
+            pause = match (self.refresh().await, pause == LOOK) {
+                (Ok(()), true) => LOOK,
+                (Ok(()), false) => {
+                    tracing::info!("what was set on other nodes is in force here again");
+                    LOOK
+                }
+                (Err(error), is_new) => {
+                    if is_new {
+                        tracing::warn!(%error, "what was set on other nodes can't be read; what there was stays");
+                    }
+                    (pause * 2).min(LONGEST)
+                }
+            };
         }
     }
 
     async fn look(&self) -> Result<(), Error> {
         let now = self.now.load_full();
-        if let Some(snapshot) = self.directory.read(Some(now.snapshot.revision)).await? {
+        if let Some(snapshot) = answered(self.directory.read(Some(now.snapshot.revision))).await? {
             let next = InForce::new(now.file.clone(), snapshot);
-            self.put(next.map_err(|error| Error::new(Kind::Internal, error.to_string()))?);
+            let next = next.map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+            next.newly_left_out(&now).for_each(warn);
+            if next.config.prices != now.config.prices {
+                let wrong = |error: BoxError| Error::new(Kind::Internal, error.to_string());
+                self.apply_to(&next).map_err(wrong)?;
+            }
+            self.put(next);
         }
         Ok(())
+    }
+
+    fn apply_to(&self, next: &InForce) -> Result<(), BoxError> {
+        self.apply.as_ref().map_or(Ok(()), |apply| apply(&next.config))
     }
 
     fn put(&self, next: InForce) {
@@ -180,7 +259,7 @@ impl Settings {
             let now = self.now.load_full();
             let Some(change) = decide(&now)? else { return Ok(now) };
             now.check(&change)?;
-            if self.directory.write(now.snapshot.revision, change).await?.is_some() {
+            if answered(self.directory.write(now.snapshot.revision, change)).await?.is_some() {
                 self.look().await?;
                 return Ok(self.now.load_full());
             }
@@ -189,25 +268,28 @@ impl Settings {
     }
 }
 
-/// What a client is told of a change that can't be made; what it has sent is at one of `paths`.
-fn refusal(error: &ConfigError, paths: &[String]) -> Error {
-    let said = |problem: &Problem| match &problem.place {
-        Place::Value(path) => {
-            let inside = paths.iter().find_map(|own| path.strip_prefix(own.as_str()));
-            format!("{}: {}", inside.unwrap_or(path), problem.message)
-        }
-        _ => problem.message.clone(),
-    };
-    let problems: Vec<_> = error.problems.iter().map(said).collect();
-    Error::new(Kind::InvalidRequest, problems.join("; "))
+/// What a directory answers, in time.
+async fn answered<T>(asked: BoxFuture<'_, Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Error::new(Kind::Timeout, "what was set can't be read: the store doesn't answer");
+    timeout(PATIENCE, asked).await.map_err(late)?
+}
+
+/// Tells the operator of what is out of force.
+fn warn(LeftOut { section, name, why }: &LeftOut) {
+    tracing::warn!(section = section.as_str(), name, why, "out of force: what was set contradicts the file");
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        future::{pending, ready},
+        sync::atomic::{AtomicU8, Ordering},
+    };
+
     use super::*;
     use crate::{
         auth::{KeyDigest, KeyStore, Lookup},
-        directory::MemoryDirectory,
+        directory::{MemoryDirectory, Revision},
     };
 
     fn file(text: &str) -> Config {
@@ -271,6 +353,115 @@ mod tests {
         assert!(settings.config().teams.len() == 1 && knows(&keys));
         settings.replace(with_another).await.unwrap();
         assert!(settings.config().teams.len() == 2 && knows(&keys));
+    }
+
+    #[tokio::test]
+    async fn what_the_file_does_not_allow_any_more_is_out_of_force_and_all_else_starts() {
+        let directory: Arc<MemoryDirectory> = Arc::default();
+        let (settings, _) = node(&directory).await;
+        settings.change(|_| Ok(Some(key("t")))).await.unwrap();
+        let team = Change::put(Section::Teams, "u", "{}");
+        settings.change(|_| Ok(Some(team.clone()))).await.unwrap();
+
+        let keys = Arc::new(MemoryKeys::default());
+        let without_team = file("admin: { key: 0123456789abcdef }\n");
+        let settings = Settings::open(without_team, directory.clone(), keys.clone()).await.unwrap();
+
+        assert!(!knows(&keys) && settings.config().teams.contains_key("u"));
+        let left_out = settings.now().left_out[0].clone();
+        assert_eq!(
+            (left_out.name, left_out.why),
+            ("a".into(), "team: unknown team `t`, did you mean `u`?".into())
+        );
+        // What is out of force stops no change, and comes back when it is put right.
+        settings.change(|_| Ok(Some(Change::put(Section::Teams, "v", "{}")))).await.unwrap();
+        settings.change(|_| Ok(Some(key("u")))).await.unwrap();
+        assert!(knows(&keys) && settings.now().left_out.is_empty());
+        let refused = settings.change(|_| Ok(Some(Change::delete(Section::Teams, "u")))).await.unwrap_err();
+        assert!(refused.message().starts_with("the key `a` would be out of force"), "{refused}");
+    }
+
+    /// A directory that can be taken away: it refuses, or doesn't answer.
+    #[derive(Debug, Default)]
+    struct Distant {
+        directory: Arc<MemoryDirectory>,
+        away: AtomicU8,
+        asked: AtomicU8,
+    }
+
+    const REFUSES: u8 = 1;
+    const HANGS: u8 = 2;
+
+    impl Directory for Distant {
+        fn read(&self, known: Option<Revision>) -> BoxFuture<'_, Result<Option<Snapshot>, Error>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            match self.away.load(Ordering::Relaxed) {
+                REFUSES => Box::pin(ready(Err(Error::new(Kind::Internal, "away")))),
+                HANGS => Box::pin(pending()),
+                _ => self.directory.read(known),
+            }
+        }
+
+        fn write(&self, at: Revision, change: Change) -> BoxFuture<'_, Result<Option<Revision>, Error>> {
+            self.directory.write(at, change)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_directory_is_away_what_was_in_force_stays_and_it_is_asked_less_often() {
+        let distant = Arc::new(Distant::default());
+        let keys = Arc::new(MemoryKeys::default());
+        let settings = Arc::new(Settings::open(file(FILE), distant.clone(), keys.clone()).await.unwrap());
+        let following = tokio::spawn(settings.clone().follow());
+        let (other, _) = node(&distant.directory).await;
+        other.change(|_| Ok(Some(key("t")))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+
+        for away in [REFUSES, HANGS] {
+            distant.away.store(away, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            distant.asked.store(0, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(80)).await;
+
+            let asked = distant.asked.load(Ordering::Relaxed);
+            assert!(knows(&keys) && (5..=11).contains(&asked), "{asked}");
+            let refused = settings.change(|_| Ok(None)).await.unwrap_err();
+            assert!([Kind::Internal, Kind::Timeout].contains(&refused.kind()), "{refused}");
+        }
+        other.change(|_| Ok(Some(Change::delete(Section::Keys, "a")))).await.unwrap();
+        distant.away.store(0, Ordering::Relaxed);
+        tokio::time::sleep(LONGEST + PATIENCE + LOOK).await;
+        assert!(!knows(&keys));
+        following.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_price_is_applied_on_all_nodes_and_a_key_changes_nothing_of_it() {
+        let directory = Arc::default();
+        let node = async || {
+            let applied = Arc::new(AtomicU8::new(0));
+            let count = applied.clone();
+            let (settings, _) = node(&directory).await;
+            let settings = settings.apply(move |config| {
+                count.fetch_add(1, Ordering::Relaxed);
+                if config.prices.contains_key("bad/x") { Err("no such price".into()) } else { Ok(()) }
+            });
+            (Arc::new(settings.unwrap()), applied)
+        };
+        let ((one, at_one), (other, at_other)) = (node().await, node().await);
+        let following = tokio::spawn(other.clone().follow());
+
+        let price = Change::put(Section::Prices, "demo/x", r#"{"input":"1","output":"2"}"#);
+        one.change(|_| Ok(Some(price.clone()))).await.unwrap();
+        one.change(|_| Ok(Some(key("t")))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+
+        assert_eq!([&at_one, &at_other].map(|count| count.load(Ordering::Relaxed)), [2, 2]);
+        assert!(other.config().prices.contains_key("demo/x"));
+        let bad = file(&format!("{FILE}prices: {{ bad/x: {{ input: 1, output: 1 }} }}\n"));
+        assert!(one.replace(bad).await.unwrap_err().to_string().contains("no such price"));
+        assert!(!one.config().prices.contains_key("bad/x"));
+        following.abort();
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     dialect::Dialects,
     directory::{Directory, MemoryDirectory},
-    ledger::{Ledger, MemoryLedger},
+    ledger::{Amounts, Ledger, MemoryLedger},
     price::NanoUsd,
     render_errors::RenderErrorsLayer,
     testing::{MustBeReady, Script, Step, is_shared},
@@ -233,7 +233,11 @@ async fn what_is_wrong_is_said_with_its_place() {
         ("POST /admin/v1/teams", json!([]), "the body is not a JSON object"),
         ("GET /admin/v1/keys?limit=0", Value::Null, "limit: expected a number from 1 to 1000"),
         ("GET /admin/v1/keys?taem=x", Value::Null, "unknown parameter `taem`"),
-        ("GET /admin/v1/usage", Value::Null, "say whose usage"),
+        ("GET /admin/v1/usage?key=a&team=b", Value::Null, "say whose usage"),
+        ("GET /admin/v1/usage?tag=a", Value::Null, "tag: expected a tag such as feature=search"),
+        ("GET /admin/v1/usage?since=yesterday", Value::Null, "since: expected a day such as"),
+        ("GET /admin/v1/usage?since=401d", Value::Null, "since: is longer ago than the 400 days"),
+        ("GET /admin/v1/usage?since=1d&until=2d", Value::Null, "until: is before `since`"),
     ] {
         let (status, message) = gateway.refused(line, body).await;
         assert_eq!(status, 400, "{line} {message}");
@@ -312,6 +316,22 @@ async fn usage_is_what_the_ledger_has() {
 }
 
 #[tokio::test]
+async fn usage_is_told_of_providers_too() {
+    let providers =
+        "providers: { demo: { kind: demo, limits: { requests: 5/day } }, free: { kind: demo } }\n";
+    let gateway = Gateway::new(&format!("{FILE}{providers}")).await;
+
+    let (_, demo) = gateway.ask("GET /admin/v1/usage?provider=demo", Value::Null).await;
+    let (_, free) = gateway.ask("GET /admin/v1/usage?provider=free", Value::Null).await;
+
+    let accounts = demo["usage"].as_array().unwrap();
+    assert!(accounts.iter().all(|usage| usage["account"] == "provider:demo"), "{demo}");
+    assert!(accounts.iter().any(|usage| usage["left"] == 5), "{demo}");
+    assert_eq!(free["usage"], json!([]));
+    assert_eq!(gateway.ask("GET /admin/v1/usage?provider=nobody", Value::Null).await.0, 404);
+}
+
+#[tokio::test]
 async fn the_tools_of_litellm_find_what_they_know() {
     let gateway = Gateway::new(FILE).await;
     let wanted = json!({ "key_alias": "app", "team_id": "filed", "models": ["gpt-a"], "max_budget": 1.5,
@@ -361,7 +381,8 @@ async fn every_path_is_described_and_what_is_described_is_there() {
     }
     for (path, methods) in paths.iter().filter(|(path, _)| *path != "/v1/key") {
         for method in methods.as_object().unwrap().keys() {
-            let line = format!("{} {}", method.to_uppercase(), path.replace("{name}", "filed"));
+            let path = path.replace("{name}", "filed").replace("{model}", "openai/gpt-x");
+            let line = format!("{} {path}", method.to_uppercase());
             let (status, answer) = gateway.ask(&line, json!({})).await;
             let message = answer["error"]["message"].as_str().unwrap_or_default();
             assert!(status != 405 && !message.contains("no such endpoint"), "{line}: {answer}");
@@ -372,4 +393,111 @@ async fn every_path_is_described_and_what_is_described_is_there() {
         let name = reference.split('"').next().unwrap();
         assert!(document["components"]["schemas"][name].is_object(), "{name}");
     }
+}
+
+const PRICED: &str = "admin: { key: the-key-of-the-administrators }\n\
+    providers: { openai: { kind: openai, api_key: k } }\n\
+    prices: { openai/gpt-4o: { input: 2, output: 3 } }\n";
+
+#[tokio::test]
+async fn a_price_is_set_shown_and_taken_back_and_the_file_wins() {
+    let gateway = Gateway::new(PRICED).await;
+    let of = async |model: &str| {
+        let (_, page) = gateway.ask(&format!("GET /admin/v1/prices?model={model}"), Value::Null).await;
+        let row = &page["data"][0];
+        [&row["source"], &row["set_for"], &row["input"]].map(|value| value.as_str().unwrap_or("-").to_owned())
+    };
+    assert_eq!(of("openai/gpt-4o-mini").await, ["list", "-", "0.15"]);
+
+    let (status, set) =
+        gateway.ask("PUT /admin/v1/prices/openai/gpt-4o*", json!({ "input": 1, "output": "4" })).await;
+
+    assert_eq!((status, &set["source"], &set["version"]), (200, &json!("api"), &json!(1)));
+    assert_eq!(of("openai/gpt-4o-mini").await, ["api", "openai/gpt-4o*", "1"]);
+    assert_eq!(of("openai/gpt-4o").await, ["file", "openai/gpt-4o", "2"]);
+    assert_eq!(of("openai/none").await, ["unknown", "-", "-"]);
+    let (_, set) = gateway.ask("GET /admin/v1/prices?set=true", Value::Null).await;
+    assert_eq!([&set["data"][0]["source"], &set["data"][1]["name"]], ["file", "openai/gpt-4o*"]);
+    let (_, page) = gateway.ask("GET /admin/v1/prices?source=api&limit=2", Value::Null).await;
+    assert_eq!((page["data"].as_array().unwrap().len(), &page["next"]), (2, &page["data"][1]["model"]));
+    for (line, body, status, expected) in [
+        (
+            "PUT /admin/v1/prices/openai%2Fgpt-4o",
+            json!({ "input": 1, "output": 1 }),
+            409,
+            "set in the config",
+        ),
+        ("PUT /admin/v1/prices/gpt-4o", json!({ "input": 1, "output": 1 }), 400, "is matched with"),
+        ("PUT /admin/v1/prices/openai/x", json!({ "input": 1 }), 400, "needs input and output"),
+        ("PUT /admin/v1/prices/openai/x", json!({ "inptu": 1 }), 400, "did you mean `input`?"),
+        ("DELETE /admin/v1/prices/openai/gpt-4o", Value::Null, 409, "set in the config"),
+        ("GET /admin/v1/prices?source=x", Value::Null, 400, "source: expected one of"),
+    ] {
+        let (told, message) = gateway.refused(line, body).await;
+        assert!(told == status && message.contains(expected), "{line} {told} {message}");
+    }
+    assert_eq!(gateway.ask("DELETE /admin/v1/prices/openai/gpt-4o*", Value::Null).await.0, 200);
+    assert_eq!(of("openai/gpt-4o-mini").await, ["list", "-", "0.15"]);
+}
+
+#[tokio::test]
+async fn what_stands_on_budgets_and_limits_is_shown_of_all_or_some() {
+    let gateway = Gateway::new(FILE).await;
+    let wanted = json!({ "name": "app", "budget": [{ "usd": 2, "per": "day" }, { "tokens": 9, "per": "day" }],
+        "limits": { "requests": ["5/minute", "9/day"], "shadow": false, "models": { "a*": { "tokens": "3/day" } } } });
+    gateway.ask("POST /admin/v1/keys", wanted).await;
+    gateway.ask("POST /admin/v1/keys", json!({ "name": "without" })).await;
+    let scopes = gateway.finds(&json!("a-key-that-is-in-the-file")).unwrap().scopes.clone();
+    let _held = gateway.ledger.reserve(&scopes, NanoUsd::from_usd(3).into()).await.unwrap();
+    let rows = async |line: &str| {
+        let (_, page) = gateway.ask(&format!("GET /admin/v1/{line}"), Value::Null).await;
+        let text = |row: &Value, field: &str| row[field].to_string().replace('"', "");
+        let shown = |row: &Value| {
+            ["account", "measure", "per", "limit", "left"].map(|field| text(row, field)).join(" ")
+        };
+        (page["data"].as_array().unwrap().iter().map(shown).collect::<Vec<_>>(), page["next"].clone())
+    };
+
+    let all = ["key:app usd day 2 2", "key:app tokens day 9 9", "team:filed usd month 7 4"];
+    assert_eq!(rows("budgets").await, (all.map(str::to_owned).to_vec(), Value::Null));
+    assert_eq!(
+        rows("budgets?limit=1").await,
+        (all[..2].iter().map(|row| (*row).to_owned()).collect(), json!("key:app"))
+    );
+    assert_eq!(rows("budgets?after=key:app").await.0, all[2..]);
+    assert_eq!(rows("budgets?scope=team&name=filed").await.0, all[2..]);
+    assert!(rows("budgets?scope=team&name=app").await.0.is_empty());
+    assert_eq!(
+        rows("limits").await.0,
+        ["key:app requests day 9 9", "key:app a* tokens day 3 3", "key:app requests minute 5 null"]
+    );
+    let (_, page) = gateway.ask("GET /admin/v1/budgets?scope=key", Value::Null).await;
+    let row = &page["data"][0];
+    assert_eq!([&row["scope"], &row["name"], &row["source"], &row["held"]], ["key", "app", "api", "0"]);
+    assert_eq!(gateway.refused("GET /admin/v1/limits?scope=keys", Value::Null).await.0, 400);
+}
+
+#[tokio::test]
+async fn usage_of_past_days_is_told_of_what_is_gone_too() {
+    let gateway = Gateway::new(FILE).await;
+    let (_, made) = gateway.ask("POST /admin/v1/keys", json!({ "name": "app", "team": "filed" })).await;
+    let scopes = gateway.finds(&made["key"]).unwrap().scopes.clone();
+    let ticket = gateway.ledger.reserve(&scopes, NanoUsd::from_usd(3).into()).await.unwrap();
+    gateway.ledger.settle(ticket, Amounts { cost: NanoUsd::from_usd(2), input: 5, output: 6 });
+    gateway.ask("DELETE /admin/v1/keys/app", Value::Null).await;
+
+    for account in ["key=app&", "team=filed&", ""] {
+        let (status, usage) =
+            gateway.ask(&format!("GET /admin/v1/usage?{account}since=1d"), Value::Null).await;
+
+        let day = &usage["days"][0];
+        assert_eq!((status, &usage["until"]), (200, &day["day"]), "{account}");
+        assert_eq!([&day["requests"], &day["input"], &day["output"]], [1, 5, 6]);
+        assert_eq!(usage["total"], json!({ "requests": 1, "input": 5, "output": 6, "usd": "2" }));
+    }
+    let (_, before) = gateway.ask("GET /admin/v1/usage?key=app&since=9d&until=2d", Value::Null).await;
+    assert_eq!((&before["days"], &before["total"]["requests"]), (&json!([]), &json!(0)));
+    assert_eq!(gateway.ask("GET /admin/v1/usage?key=app", Value::Null).await.0, 404);
+    let (_, all) = gateway.ask("GET /admin/v1/usage", Value::Null).await;
+    assert_eq!(all["usage"][0]["account"], "gateway");
 }

@@ -1,11 +1,11 @@
 use http::{
     HeaderMap, HeaderName, Uri,
-    header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION},
+    header::{self, AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION},
     uri::PathAndQuery,
 };
 
 use super::KeyDigest;
-use crate::{Error, Kind, dialect::prefix::Vendor, percent};
+use crate::{Error, Kind, dialect::prefix::Vendor, headers::PROVIDER_KEY, percent, secret::Secret};
 
 /// Where the SDKs of OpenAI, Anthropic, Azure and Google put their key, and Bifrost's.
 static CARRIERS: [HeaderName; 5] = [
@@ -30,6 +30,25 @@ impl Presented {
             return Some(Self(Vendor::Google));
         }
         headers.contains_key("x-api-key").then_some(Self(Vendor::Anthropic))
+    }
+}
+
+/// A key of the client's own for a provider: an extension of the request, put there by
+/// [`Auth`](super::Auth) where the caller may bring one. It leaves for that provider and nowhere else.
+#[derive(Clone, Debug)]
+pub struct ProviderKey(pub Secret);
+
+impl ProviderKey {
+    /// Takes it out of the headers.
+    pub(super) fn take(headers: &mut HeaderMap) -> Result<Option<Self>, Error> {
+        let header::Entry::Occupied(entry) = headers.entry(PROVIDER_KEY) else { return Ok(None) };
+        let mut values = entry.remove_entry_mult().1;
+        let (first, others) = (values.next(), values.count());
+        let text = first.as_ref().and_then(|value| value.to_str().ok()).map(str::trim);
+        match text.filter(|text| others == 0 && !text.is_empty()) {
+            Some(text) => Ok(Some(Self(Secret::new(text)))),
+            None => Err(Error::new(Kind::InvalidRequest, format!("{PROVIDER_KEY}: expected one key"))),
+        }
     }
 }
 

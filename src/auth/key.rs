@@ -4,10 +4,11 @@ use http::Request;
 
 use super::KeyDigest;
 use crate::{
-    Error, Kind,
+    Error, Kind, Target,
     access::Pattern,
     budget::Ceiling,
     ledger::{Quota, Scope},
+    loops::Loops,
     request_limit::Rate,
 };
 
@@ -25,6 +26,8 @@ pub struct VirtualKey {
     pub deny: Vec<Pattern>,
     /// Who may answer its requests.
     pub providers: Providers,
+    /// The regions in which its requests may be answered; `None` is everywhere, also where it isn't known.
+    pub regions: Option<Vec<Pattern>>,
     /// The customer it belongs to.
     pub customer: Option<Arc<str>>,
     /// How many requests it, its team, its customer and the gateway may make, by the name of the account.
@@ -35,6 +38,10 @@ pub struct VirtualKey {
     pub ceilings: Vec<Ceiling>,
     /// The tags that its requests have to say.
     pub required_tags: Vec<Box<str>>,
+    /// Whether its requests may bring a provider's key of their own, in `x-bartizan-provider-key`.
+    pub own_provider_key: bool,
+    /// What is a loop of its requests; `None` leaves that to the gateway.
+    pub loops: Option<Arc<Loops>>,
     /// When it stops being accepted.
     pub expires: Option<SystemTime>,
     /// Whether it is refused although it is known.
@@ -50,11 +57,14 @@ impl VirtualKey {
             allow: None,
             deny: Vec::new(),
             providers: Providers::default(),
+            regions: None,
             customer: None,
             rates: Vec::new(),
             scopes: vec![Scope::counted(format!("key:{name}"))],
             ceilings: Vec::new(),
             required_tags: Vec::new(),
+            own_provider_key: false,
+            loops: None,
             expires: None,
             disabled: false,
         }
@@ -82,6 +92,12 @@ impl VirtualKey {
     #[must_use]
     pub fn providers(self, providers: Providers) -> Self {
         Self { providers, ..self }
+    }
+
+    /// Sets the regions in which its requests may be answered.
+    #[must_use]
+    pub fn regions(self, regions: impl IntoIterator<Item = Pattern>) -> Self {
+        Self { regions: Some(regions.into_iter().collect()), ..self }
     }
 
     /// Adds a rate of requests that it may make.
@@ -122,6 +138,18 @@ impl VirtualKey {
         self
     }
 
+    /// Sets whether its requests may bring a provider's key of their own.
+    #[must_use]
+    pub fn own_provider_key(self, may_bring: bool) -> Self {
+        Self { own_provider_key: may_bring, ..self }
+    }
+
+    /// Sets what is a loop of its requests.
+    #[must_use]
+    pub fn loops(self, loops: Loops) -> Self {
+        Self { loops: Some(loops.into()), ..self }
+    }
+
     /// Sets when it stops being accepted.
     #[must_use]
     pub fn expires(self, at: SystemTime) -> Self {
@@ -132,6 +160,28 @@ impl VirtualKey {
     #[must_use]
     pub fn disabled(self, disabled: bool) -> Self {
         Self { disabled, ..self }
+    }
+
+    /// Whether `target` may answer its requests.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Forbidden`] if the key doesn't allow its provider, or the region that it is in.
+    pub fn may_be_answered_by(&self, target: &Target) -> Result<(), Error> {
+        let forbidden = |message: String| Err(Error::new(Kind::Forbidden, message).with_param("model"));
+        if !self.providers.has(target.provider()) {
+            return forbidden("this key may not use any of the providers that have the model".to_owned());
+        }
+        let Some(regions) = &self.regions else { return Ok(()) };
+        let region = target.known_region();
+        if region.is_some_and(|region| regions.iter().any(|allowed| allowed.matches(region))) {
+            return Ok(());
+        }
+        let regions: Vec<_> = regions.iter().map(Pattern::to_string).collect();
+        forbidden(format!(
+            "this key may only be answered in {}, and nobody is known to have the model there",
+            regions.join(", ")
+        ))
     }
 
     /// Whether it may ask for `model`.

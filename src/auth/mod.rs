@@ -48,6 +48,7 @@ pub(crate) use self::credentials::Presented;
 #[cfg(feature = "config")]
 pub(crate) use self::credentials::digest as digest_of;
 pub use self::{
+    credentials::ProviderKey,
     digest::{KeyDigest, NotADigest},
     key::{Caller, Providers, VirtualKey},
     layer::AuthLayer,

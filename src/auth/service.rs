@@ -10,10 +10,10 @@ use tower::Service;
 
 use super::{
     Caller, KeyDigest, Lookup, VirtualKey,
-    credentials::{self, Presented},
+    credentials::{self, Presented, ProviderKey},
     layer::Gate,
 };
-use crate::{BoxFuture, Error, Exchange, Kind, future::Admission};
+use crate::{BoxFuture, Error, Exchange, Kind, future::Admission, headers::PROVIDER_KEY};
 
 /// Puts the [`Caller`] in the place of the client's key; see the [module](super).
 #[derive(Clone, Debug)]
@@ -45,8 +45,16 @@ where
         let mut uri = std::mem::take(req.uri_mut());
         credentials::strip(req.headers_mut(), &mut uri);
         *req.uri_mut() = uri;
-        match lookup {
-            Ok(Found::Caller(caller)) => Admission::called(self.inner.call(introduced(req, caller))),
+        let own_key = ProviderKey::take(req.headers_mut());
+        let found = lookup.and_then(|found| {
+            own_key?.into_iter().for_each(|key| drop(req.extensions_mut().insert(key)));
+            Ok(found)
+        });
+        match found {
+            Ok(Found::Caller(caller)) => match introduced(req, caller) {
+                Ok(req) => Admission::called(self.inner.call(req)),
+                Err(error) => Admission::refused(error),
+            },
             Ok(Found::Waiting(key, digest)) => {
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
@@ -89,7 +97,7 @@ where
     S::Error: Into<Error>,
 {
     let caller = valid(key.await?)?.presented(digest);
-    ready.call(introduced(req, caller)).await.map_err(Into::into)
+    ready.call(introduced(req, caller)?).await.map_err(Into::into)
 }
 
 fn valid(key: Option<Arc<VirtualKey>>) -> Result<Caller, Error> {
@@ -107,10 +115,19 @@ fn denied(message: &str) -> Error {
     Error::new(Kind::Unauthenticated, message)
 }
 
-fn introduced<B>(mut req: Request<B>, caller: Caller) -> Request<B> {
-    Exchange::open(&mut req).learn(|learnt| learnt.caller = Some(caller.clone()));
+fn introduced<B>(mut req: Request<B>, caller: Caller) -> Result<Request<B>, Error> {
+    let own_key = req.extensions().get::<ProviderKey>().is_some();
+    let may_bring = caller.own_provider_key;
+    Exchange::open(&mut req).learn(|learnt| {
+        learnt.caller = Some(caller.clone());
+        learnt.own_key = own_key && may_bring;
+    });
+    if own_key && !may_bring {
+        let message = format!("{PROVIDER_KEY}: this key may not bring a provider's key of its own");
+        return Err(Error::new(Kind::Forbidden, message));
+    }
     req.extensions_mut().insert(caller);
-    req
+    Ok(req)
 }
 
 #[cfg(test)]
@@ -249,5 +266,33 @@ mod tests {
 
         assert_eq!(&*caller, "anyone");
         assert!(headers.is_empty());
+    }
+
+    /// What the inner service gets of a key of the caller's own, and whether the exchange knows of it.
+    async fn own_key(may_bring: bool, values: &[&'static str]) -> Result<(Option<String>, bool), Error> {
+        let mut key = VirtualKey::new("a");
+        key.own_provider_key = may_bring;
+        let keys: MemoryKeys = [(KeyDigest::of("vk-app"), key)].into_iter().collect();
+        let service = AuthLayer::new(Arc::new(keys)).layer(service_fn(async |req: Request<()>| {
+            assert!(!req.headers().contains_key(PROVIDER_KEY));
+            let own = req.extensions().get::<ProviderKey>().map(|key| key.0.expose().to_owned());
+            Ok::<_, Infallible>((own, Exchange::of(&req).learn(|learnt| learnt.own_key)))
+        }));
+        let mut req = Request::new(());
+        req.headers_mut().insert("authorization", HeaderValue::from_static("Bearer vk-app"));
+        for value in values {
+            req.headers_mut().append(PROVIDER_KEY, HeaderValue::from_static(value));
+        }
+        service.oneshot(req).await
+    }
+
+    #[tokio::test]
+    async fn a_key_of_the_callers_own_is_taken_out_of_the_headers_where_it_may_be_brought() {
+        assert_eq!(own_key(true, &["sk-own"]).await.unwrap(), (Some("sk-own".to_owned()), true));
+        assert_eq!(own_key(true, &[]).await.unwrap(), (None, false));
+        assert_eq!(own_key(false, &["sk-own"]).await.unwrap_err().kind(), Kind::Forbidden);
+        for wrong in [&[""][..], &["sk-a", "sk-b"]] {
+            assert_eq!(own_key(true, wrong).await.unwrap_err().kind(), Kind::InvalidRequest, "{wrong:?}");
+        }
     }
 }

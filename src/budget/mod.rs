@@ -79,6 +79,11 @@ pub trait Prices: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// The cap on its output that a request without one is given anyway.
+    fn told_output(&self, _payload: &Payload) -> Option<u64> {
+        None
+    }
+
     /// The cap on its output that a request without one may be given: what each target that may answer writes
     /// at the most.
     fn usual_output(&self, _payload: &Payload) -> u64 {
@@ -102,6 +107,7 @@ pub enum StoreAway {
     /// It is refused.
     #[default]
     Refuse,
-    /// It goes on, and its cost is not counted. A warning is logged.
+    /// It goes on, and its cost is not counted. A warning is logged. An
+    /// [`Autonomous`](crate::ledger::Autonomous) ledger goes on counting instead.
     Allow,
 }

@@ -14,11 +14,11 @@ use super::{
     worst::is_free,
 };
 use crate::{
-    Error, Exchange, Ingested, Kind, Payload,
+    Error, Exchange, Ingested, Payload,
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Amounts, Measure, Scope, Ticket},
+    ledger::{Amounts, Measure, Scope, Ticket, is_refusal},
 };
 
 /// Reserves before the call and settles after the answer; see the [module](super).
@@ -103,7 +103,7 @@ impl BudgetLayer {
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
-        payload.exchange().learn(|learnt| learnt.reserved = Some(worst.cost));
+        payload.exchange().learn(|learnt| learnt.reserved = (!learnt.own_key).then_some(worst.cost));
         match self.ledger.try_reserve(&scopes, worst) {
             Some(answer) => self.judge(answer).map(Reserved::Now),
             None => Ok(Reserved::Later(worst)),
@@ -143,11 +143,6 @@ pub(super) fn charged<'a>(caller: &'a Caller, payload: &Payload) -> Cow<'a, [Sco
     scopes.iter().filter(|scope| counts(scope)).cloned().collect()
 }
 
-/// Whether the ledger was asked, and said no.
-fn is_refusal(error: &Error) -> bool {
-    matches!(error.kind(), Kind::BudgetExhausted | Kind::RateLimited)
-}
-
 /// Writes down what the ledger says beside yes.
 fn note(ticket: &Ticket, exchange: &Exchange) {
     if ticket.standings.is_empty() && ticket.shadowed.is_empty() {
@@ -167,6 +162,7 @@ mod tests {
             Arc,
             atomic::{AtomicU32, Ordering},
         },
+        time::Duration,
     };
 
     use bytes::Bytes;
@@ -174,7 +170,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        BoxFuture, Target, Tokens, Work,
+        BoxFuture, Kind, Target, Tokens, Work,
         access::Pattern,
         auth::VirtualKey,
         batch::{Batch, Requests, Stage},
@@ -230,6 +226,10 @@ mod tests {
         fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
             self.0.balances(scopes)
         }
+
+        fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+            self.0.mark_once(name, lasts)
+        }
     }
 
     #[derive(Debug)]
@@ -253,6 +253,10 @@ mod tests {
         }
 
         fn balances<'a>(&'a self, _: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+            Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
+        }
+
+        fn mark_once<'a>(&'a self, _: &'a str, _: Duration) -> BoxFuture<'a, Result<bool, Error>> {
             Box::pin(async { Err(Error::new(Kind::Internal, "the ledger is away")) })
         }
     }
@@ -459,7 +463,8 @@ mod tests {
         assert_eq!((refused.kind(), refused.param()), (Kind::Forbidden, Some("model")));
         assert_eq!(
             refused.message(),
-            "the price of the model `m` is not known, and the key `a` has a budget to keep"
+            "the price of the model `m`, or of a tool that is asked for, is not known, and the key `a` has a budget \
+             to keep"
         );
 
         drop(layer.layer(inner).oneshot(ask("m", Some(unlimited()))).await.unwrap());

@@ -97,12 +97,16 @@ impl<'a> Reckoning<'a> {
 
     fn cost(&self, payload: &Payload) -> Result<NanoUsd, Error> {
         let BudgetLayer { prices, unknown_price, .. } = self.settings;
+        if payload.exchange().learn(|learnt| learnt.own_key) {
+            return Ok(NanoUsd(0));
+        }
         match prices.worst_case(payload) {
             Some(amount) => Ok(amount),
             None if *unknown_price == UnknownPrice::Refuse && self.keeps_budget => Err(Error::new(
                 Kind::Forbidden,
                 format!(
-                    "the price of the model `{}` is not known, and the key `{}` has a budget to keep",
+                    "the price of the model `{}`, or of a tool that is asked for, is not known, and the key `{}` has a \
+                     budget to keep",
                     payload.model(),
                     self.caller.name
                 ),
@@ -125,11 +129,13 @@ impl<'a> Reckoning<'a> {
             let fits = self.ceilings.iter().filter(lowers).all(|ceiling| ceiling.check(&worst).is_ok());
             fits.then_some(worst)
         };
+        let prices = &self.settings.prices;
+        let cap = payload.head().max_output.or_else(|| prices.told_output(payload));
         // Without a cap a model writes as much as it can.
-        if fitting(payload.head().max_output.unwrap_or(u64::MAX)).is_some() {
+        if fitting(cap.unwrap_or(u64::MAX)).is_some() {
             return None;
         }
-        let wanted = payload.head().max_output.unwrap_or_else(|| self.settings.prices.usual_output(payload));
+        let wanted = cap.unwrap_or_else(|| prices.usual_output(payload));
         let most = largest(wanted, |most| fitting(most).is_some())?;
         Some((most, fitting(most)?))
     }

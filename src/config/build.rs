@@ -10,15 +10,16 @@ use sha2::{Digest, Sha256};
 use tower::ServiceBuilder;
 
 use super::{
-    Config, Model, Provider, ProviderKind, RetryOn, Streaming, Target as Place, UnknownPrice,
-    address::{address, base_url, is_regional},
+    Config, Model, Provider, ProviderKind, RetryOn, Streaming, Target as Place,
+    address::{address, base_url},
     credentials::credential,
-    place::{names_at_vertex, place},
+    place::place,
+    prices::{Prices, in_region, list_name},
+    region::region,
     resolve::Models,
 };
 use crate::{
     BoxError, Dialect, Target,
-    access::Pattern,
     demo::Demo,
     dialect::{
         ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, BEDROCK_EMBEDDINGS, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT,
@@ -31,11 +32,10 @@ use crate::{
     ledger::{Ledger, MemoryLedger, Scope},
     meter::MeterLayer,
     own_ids::OwnIdsLayer,
-    preset::{COMPATIBLE, Deviations, OPENAI},
-    price::{Listing, Price, PriceBook, ReportedCost},
+    preset::{COMPATIBLE, Deviations, OPENAI, UNKNOWN_LACKS},
+    price::{Listing, Price, ReportedCost},
     provider_budget::ProviderBudgetLayer,
-    sign::SignLayer,
-    target::ModelFacts,
+    sign::{KeyForm, SignLayer},
     translate::TranslateLayer,
     upstream::{Address, HttpClient, Upstream},
 };
@@ -163,21 +163,36 @@ fn sign(provider: &Provider, address: Option<&Address>) -> Result<SignLayer, Box
     let (credential, charged) = credential(provider, address)?;
     let mut sign =
         SignLayer::new(credential).map_err(|_| "api_key: has characters that a header can't have")?;
+    sign = sign.own_key(own_key(provider.kind));
     let project = if provider.kind == ProviderKind::Vertex { &None } else { &provider.project };
     let named = [
         ("openai-organization", &provider.organization),
         ("openai-project", project),
         ("x-goog-user-project", &charged),
     ];
-    let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-    let extra = provider.headers.iter().map(|(name, value)| (&**name, value.expose()));
-    for (name, value) in named.chain(extra) {
+    let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?, true)));
+    let extra = provider.headers.iter().map(|(name, value)| (&**name, value.expose(), false));
+    for (name, value, is_of_account) in named.chain(extra) {
         let wrong = |_| format!("headers.{name}: not a header");
         let mut value = HeaderValue::from_str(value).map_err(|_| format!("headers.{name}: not a header"))?;
         value.set_sensitive(true);
-        sign = sign.header(HeaderName::try_from(name).map_err(wrong)?, value);
+        let name = HeaderName::try_from(name).map_err(wrong)?;
+        sign = if is_of_account { sign.account_header(name, value) } else { sign.header(name, value) };
     }
     Ok(sign)
+}
+
+/// How a caller presents a key of its own to a provider of this kind.
+fn own_key(kind: ProviderKind) -> Option<KeyForm> {
+    let header = |name| Some(KeyForm::Header(HeaderName::from_static(name)));
+    match kind {
+        ProviderKind::Anthropic => header("x-api-key"),
+        ProviderKind::Gemini => header("x-goog-api-key"),
+        ProviderKind::Azure => header("api-key"),
+        // Vertex wants a token that is made of more than a key.
+        ProviderKind::Vertex | ProviderKind::Demo => None,
+        _ => Some(KeyForm::Bearer),
+    }
 }
 
 /// The target under the name that requests have for its model.
@@ -311,20 +326,16 @@ impl Stack {
     }
 
     fn target(&self, model: &str, known_as: Option<&str>) -> Arc<Target> {
-        let names: &[&str] = match known_as {
-            Some(known_as) => &[model, known_as],
-            // The list leaves the makers out of most names.
-            None if self.kind == ProviderKind::Vertex => &names_at_vertex(model),
-            None => &[model],
-        };
-        let Listing { price, facts, .. } = self.prices.lookup(&self.name, self.kind, names);
+        let Listing { price, facts, .. } = self.prices.of(&self.name, self.kind, model, known_as);
         let price = self.own_prices.get(model).cloned().or(price).or_else(|| self.prices.unknown.clone());
-        let price = price.map(|price| if is_regional(&self.provider) { price.in_region() } else { price });
+        let price = in_region(&self.provider, price);
         let facts = match self.kind {
             ProviderKind::Preset(preset) => preset.facts(facts),
+            ProviderKind::OpenAiCompatible => facts.at_server(&[], UNKNOWN_LACKS),
             _ => facts,
         };
-        Arc::new(Target::new(&self.name, model).price(price).facts(facts))
+        let region = region(&self.provider, model);
+        Arc::new(Target::new(&self.name, model).price(price).facts(facts).region(region))
     }
 
     /// Whether the list of prices knows the model as one of this provider.
@@ -378,65 +389,6 @@ pub(super) fn deviations(kind: ProviderKind) -> Deviations {
         ProviderKind::OpenAi | ProviderKind::Azure => OPENAI,
         ProviderKind::OpenAiCompatible => COMPATIBLE,
         _ => Deviations::new("", &[]),
-    }
-}
-
-/// The provider's name in the list of prices.
-pub(super) fn list_name(kind: ProviderKind) -> Option<&'static str> {
-    match kind {
-        ProviderKind::OpenAi => Some("openai"),
-        ProviderKind::Anthropic => Some("anthropic"),
-        ProviderKind::Gemini => Some("gemini"),
-        ProviderKind::Preset(preset) => Some(preset.list).filter(|list| !list.is_empty()),
-        ProviderKind::Azure => Some("azure"),
-        ProviderKind::Vertex => Some("vertex"),
-        ProviderKind::Bedrock => Some("bedrock"),
-        ProviderKind::OpenAiCompatible | ProviderKind::Demo => None,
-    }
-}
-
-/// The list of prices, what the configuration says instead, and what it assumes where both are silent.
-#[derive(Debug)]
-struct Prices {
-    book: PriceBook,
-    unknown: Option<Price>,
-}
-
-impl Prices {
-    fn new(config: &Config) -> Self {
-        let overrides = config.prices.iter().map(|(name, price)| (Pattern::new(&**name), price.into()));
-        let unknown = match config.unknown_price {
-            UnknownPrice::Ceiling(ceiling) => Some(ceiling.into()),
-            UnknownPrice::Refuse | UnknownPrice::Allow => None,
-        };
-        Self { book: PriceBook::builtin().with_overrides(overrides), unknown }
-    }
-
-    /// By the provider's name in the configuration, and then by what kind it is; a model may have several
-    /// names.
-    fn lookup(&self, name: &str, kind: ProviderKind, models: &[&str]) -> Listing {
-        if kind == ProviderKind::Demo {
-            return Listing { price: Some(Price::default()), ..Listing::default() };
-        }
-        let named = self.listing(name, models).unwrap_or_default();
-        let others = (kind == ProviderKind::Azure).then_some("azure_ai");
-        let mut lists = list_name(kind).into_iter().chain(others).filter(|list| *list != name);
-        match lists.find_map(|list| self.listing(list, models)) {
-            Some(listed) => Listing { price: named.price.or(listed.price), facts: listed.facts },
-            None => named,
-        }
-    }
-
-    /// What one list says of a model, by the first of its names that it has.
-    fn listing(&self, list: &str, models: &[&str]) -> Option<Listing> {
-        let mut found = models.iter().filter_map(|model| self.book.lookup(list, model));
-        let first = found.next()?;
-        if first.facts.is_known() {
-            return Some(first);
-        }
-        // A price of the configuration comes without facts.
-        let facts = found.map(|listing| listing.facts).find(ModelFacts::is_known);
-        Some(Listing { facts: facts.unwrap_or_default(), ..first })
     }
 }
 

@@ -19,6 +19,7 @@ impl Config {
         let mut problems = Vec::new();
         self.check_keys(&mut problems);
         self.check_teams(&mut problems);
+        self.check_alerts(&mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
             let path = format!("providers.{}", step(name));
@@ -68,6 +69,7 @@ impl Config {
                 problems.push(Problem::at(format!("{path}.customer"), message));
             }
             quotas::check(&path, &key.budget, &key.limits, problems);
+            key.loops.inspect(|loops| loops.check(&format!("{path}.loops"), problems));
             per_request::check(&path, key.per_request.as_ref(), problems);
             if let Some(first) = names.insert(&key.name, index) {
                 problems
@@ -89,6 +91,7 @@ impl Config {
                 problems.push(Problem::at(format!("{path}.customer"), message));
             }
             quotas::check(&path, &team.budget, &team.limits, problems);
+            team.loops.inspect(|loops| loops.check(&format!("{path}.loops"), problems));
             per_request::check(&path, team.per_request.as_ref(), problems);
         }
         for (name, customer) in &self.customers {
@@ -264,7 +267,7 @@ fn check_retry(path: &str, retry: &Retry, problems: &mut Vec<Problem>) {
 }
 
 /// A name as a step of a path: quoted if it has dots or the like.
-fn step(name: &str) -> String {
+pub(super) fn step(name: &str) -> String {
     let is_plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
     if is_plain { name.to_owned() } else { format!("\"{name}\"") }
 }

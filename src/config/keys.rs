@@ -5,14 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Budget, Config, Limits, PerRequest, Provider, Secret, Several,
+    Budget, Config, Limits, Loops, PerRequest, Provider, Secret, Several,
     quotas::{self, Quotas},
     units::Written,
 };
 use crate::{
     access::Pattern,
     auth::{KeyDigest, Providers, VirtualKey},
-    directory::Section,
     labels::Rules,
     ledger::{Scope, Zone},
 };
@@ -50,18 +49,29 @@ pub struct Key {
     /// The providers that may not answer it, whatever is allowed.
     #[serde(default)]
     pub deny_providers: Vec<String>,
+    /// The regions in which it may be answered, such as `eu-*`, in the same form; anywhere if it isn't given.
+    /// Where a provider is says its `region`, or `location` at Vertex.
+    #[serde(default)]
+    pub regions: Option<Vec<String>>,
     /// How often, and how much at a time, it may ask.
     #[serde(default)]
     pub limits: Limits,
     /// What it may spend: one budget or several.
     #[serde(default)]
     pub budget: Several<Budget>,
+    /// What is a loop of its requests that has run away, in the place of what its team or the gateway says.
+    #[serde(default)]
+    pub loops: Option<Loops>,
     /// What one request may use at the most.
     #[serde(default)]
     pub per_request: Option<PerRequest>,
     /// The tags that its requests have to say in `x-bartizan-tags` or in their metadata.
     #[serde(default)]
     pub required_tags: Vec<String>,
+    /// Whether its requests may bring a provider's key of their own in `x-bartizan-provider-key`, which is used
+    /// in place of the gateway's and not charged to budgets in dollars.
+    #[serde(default)]
+    pub own_provider_key: bool,
     /// When it stops being accepted.
     #[serde(default)]
     pub expires: Option<Written<SystemTime>>,
@@ -101,6 +111,8 @@ pub struct Team {
     pub limits: Limits,
     /// What all keys of the team may spend together.
     pub budget: Several<Budget>,
+    /// What is a loop of a key of the team, in the place of what the gateway says.
+    pub loops: Option<Loops>,
     /// What one request of the team may use at the most.
     pub per_request: Option<PerRequest>,
 }
@@ -167,10 +179,13 @@ impl Key {
             deny: Vec::new(),
             providers: None,
             deny_providers: Vec::new(),
+            regions: None,
             limits: Limits::default(),
             budget: Several::default(),
+            loops: None,
             per_request: None,
             required_tags: Vec::new(),
+            own_provider_key: false,
             expires: None,
             disabled: false,
             previous: Several::default(),
@@ -198,8 +213,12 @@ impl Key {
         self.digest().map(|digest| (digest, None)).into_iter().chain(previous)
     }
 
+    fn team<'a>(&self, config: &'a Config) -> Option<&'a Team> {
+        config.teams.get(self.team.as_ref()?)
+    }
+
     pub(crate) fn customer<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
-        let team = self.team.as_ref().and_then(|team| config.teams.get(team));
+        let team = self.team(config);
         self.customer.as_deref().or(team.and_then(|team| team.customer.as_deref()))
     }
 
@@ -236,9 +255,13 @@ impl Key {
             allow: self.providers.as_deref().map(patterns),
             deny: patterns(&self.deny_providers),
         };
+        key.own_provider_key = self.own_provider_key;
+        key.regions = self.regions.as_deref().map(patterns);
         let Quotas { rates, scopes, ceilings, .. } = self.quotas(config);
         (key.rates, key.scopes, key.ceilings) = (rates, scopes, ceilings);
         key.required_tags = self.required_tags.iter().map(|name| name.as_str().into()).collect();
+        let loops = self.loops.or(self.team(config).and_then(|team| team.loops));
+        key.loops = loops.map(|loops| loops.rules().into());
         key.expires = self.expires.map(|at| *at);
         key.disabled = self.disabled;
         key
@@ -262,28 +285,6 @@ impl Config {
             }
         }
         keys
-    }
-
-    /// The accounts of a customer, a team or a key; `None` if there is none of this name. Rates that are
-    /// kept in the process only are not among them.
-    pub(crate) fn scopes(&self, section: Section, name: &str) -> Option<Vec<Scope>> {
-        let account = format!("{}:{name}", section.singular());
-        let mut quotas = Quotas::of(self);
-        match section {
-            Section::Customers => {
-                let customer = self.customers.get(name)?;
-                quotas.add(&account, &customer.budget, &customer.limits);
-            }
-            Section::Teams => {
-                let team = self.teams.get(name)?;
-                quotas.add(&account, &team.budget, &team.limits);
-            }
-            Section::Keys => {
-                let key = self.keys.iter().find(|key| key.name == name)?;
-                quotas.add(&account, &key.budget, &key.limits);
-            }
-        }
-        Some(quotas.scopes)
     }
 
     /// The accounts of a provider, if it is held to anything.

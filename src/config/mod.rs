@@ -52,11 +52,13 @@
 
 mod address;
 mod admin;
+mod alerts;
 mod build;
 mod check;
 mod credentials;
 mod documents;
 mod environment;
+mod holder;
 mod interpolate;
 mod keys;
 mod kind;
@@ -66,10 +68,12 @@ mod per_request;
 mod place;
 mod postgres;
 mod price;
+mod prices;
 mod problem;
 mod provider;
 mod quotas;
 mod read;
+mod region;
 mod resolve;
 mod schema;
 mod server;
@@ -86,14 +90,15 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::documents::{read, tidy};
 #[cfg(feature = "reload")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
 pub use self::watch::Watch;
 pub use self::{
     admin::Admin,
+    alerts::{Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
     build::Builder,
     credentials::Credentials,
+    documents::LeftOut,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
@@ -109,6 +114,11 @@ pub use self::{
     several::Several,
     store::{Redis, Store},
     units::{Backoff, RetryOn, Size, Unit, Written},
+};
+pub(crate) use self::{
+    documents::{read, tidy},
+    holder::{Holder, account},
+    prices::{Listed, Source},
 };
 use crate::ledger::Zone;
 pub use crate::secret::Secret;
@@ -144,6 +154,10 @@ pub struct Config {
     pub store: Store,
     /// What happens while a store can't be asked.
     pub store_away: StoreAway,
+    /// What people are told of, and where.
+    pub alerts: Alerts,
+    /// What is a loop that has run away, where a key or its team doesn't say.
+    pub loops: Loops,
     /// The time zone in which days, weeks, months, quarters and years of budgets and limits begin, such as
     /// `Europe/Berlin`; UTC if it isn't given.
     pub timezone: Option<Written<Zone>>,

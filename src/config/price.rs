@@ -237,7 +237,78 @@ impl From<&UsdPrice> for Price {
     }
 }
 
+/// As it is told to people: what costs nothing, and what costs the same as what it is a kind of, is left out.
+impl From<&Price> for UsdPrice {
+    fn from(price: &Price) -> Self {
+        let (rates, units) = (&price.scale.rates, &price.units);
+        let each =
+            |million: NanoUsd| Some(Written::new(NanoUsd(million.0 / 1_000_000))).filter(|_| million.0 > 0);
+        let usd = |given: NanoUsd| Some(Written::new(given)).filter(|_| given.0 > 0);
+        let usual = UsdRates::beside(rates, &Rates::flat(rates.input, rates.output), true);
+        let tier = |wanted| {
+            let (_, scale) = price.tiers.iter().find(|(tier, _)| *tier == wanted)?;
+            Some(UsdTier { rates: UsdRates::beside(&scale.rates, rates, false), above: steps(scale) })
+        };
+        Self {
+            input: usual.input,
+            output: usual.output,
+            cached_input: usual.cached_input,
+            cache_write: usual.cache_write,
+            cache_write_1h: usual.cache_write_1h,
+            reasoning: usual.reasoning,
+            media_input: usual.media_input,
+            media_cached: usual.media_cached,
+            media_output: usual.media_output,
+            above: steps(&price.scale),
+            tiers: UsdTiers {
+                batch: tier(Tier::Batch),
+                flex: tier(Tier::Flex),
+                priority: tier(Tier::Priority),
+                fast: tier(Tier::Fast),
+            },
+            percent_in_us: price.percent_in_us,
+            percent_in_region: price.percent_in_region,
+            per_request: each(units.request),
+            per_image: each(units.image),
+            per_audio_second: each(units.audio),
+            per_video_second: each(units.video.into_iter().max().unwrap_or_default()),
+            per_million_characters: usd(units.character),
+            per_search: each(units.search),
+            per_web_search: units.web_search.and_then(each),
+            per_grounded_answer: units.grounding.and_then(each),
+            per_map_search: units.map_search.and_then(each),
+            per_code_session: units.code_session.and_then(each),
+        }
+    }
+}
+
+fn steps(scale: &Scale) -> Vec<UsdStep> {
+    let step = |(tokens, rates): &(u64, Rates)| UsdStep {
+        tokens: *tokens,
+        rates: UsdRates::beside(rates, &scale.rates, false),
+    };
+    scale.above.iter().map(step).collect()
+}
+
 impl UsdRates {
+    /// What of `rates` is not as `base` has it; input and output `always`, if that is wanted.
+    fn beside(rates: &Rates, base: &Rates, always: bool) -> Self {
+        let other = |own: NanoUsd, base: NanoUsd| Some(Written::new(own)).filter(|_| own != base);
+        let usual = |own: NanoUsd, base: NanoUsd| Some(Written::new(own)).filter(|_| always || own != base);
+        let media = |own: Option<NanoUsd>, base| own.filter(|_| own != base).map(Written::new);
+        Self {
+            input: usual(rates.input, base.input),
+            output: usual(rates.output, base.output),
+            cached_input: other(rates.cached, base.cached),
+            cache_write: other(rates.cache_write, base.cache_write),
+            cache_write_1h: other(rates.cache_write_1h, base.cache_write_1h),
+            reasoning: other(rates.reasoning, base.reasoning),
+            media_input: media(rates.media_input, base.media_input),
+            media_cached: media(rates.media_cached, base.media_cached),
+            media_output: media(rates.media_output, base.media_output),
+        }
+    }
+
     /// These rates, and those of `base` where nothing is given.
     fn over(&self, base: &Rates) -> Rates {
         let or = |given: Option<Usd>, base| given.map_or(base, |usd| *usd);
@@ -324,6 +395,19 @@ mod tests {
         assert_eq!(of(1_000, Tier::Priority), 900 * 9_000 + 100 * 300 + 10 * 15_000);
         assert_eq!(of(1_001, Tier::Priority), 901 * 9_000 + 100 * 300 + 10 * 50_000);
         assert_eq!(Price::from(&read(text)).unasked, Tier::Priority);
+    }
+
+    #[test]
+    fn a_price_is_told_as_it_is_written() {
+        for text in [
+            "{ input: 3, output: 15, cached_input: 0.3, cache_write_1h: 6, per_web_search: 0.01, per_request: 1, \
+             media_input: 4, above: [ { tokens: 1000, rates: { input: 6 } } ], percent_in_us: 110, \
+             tiers: { flex: { rates: { input: 9, media_input: 8 }, \
+             above: [ { tokens: 1000, rates: { output: 50 } } ] } } }",
+            "{ input: 0, output: 0, per_image: 0.04, per_million_characters: 15, per_video_second: 0.3 }",
+        ] {
+            assert_eq!(UsdPrice::from(&Price::from(&read(text))), read(text));
+        }
     }
 
     #[test]

@@ -44,6 +44,14 @@ impl Problem {
     pub(super) fn at(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { place: Place::Value(path.into()), message: message.into() }
     }
+
+    /// The message, with the value that it is about.
+    pub(crate) fn text(&self) -> String {
+        match &self.place {
+            Place::Value(path) => format!("{path}: {}", self.message),
+            _ => self.message.clone(),
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {

@@ -57,7 +57,8 @@ pub struct Provider {
     /// `vertex`: where the models are, such as `us-central1`; `global` if it isn't given.
     #[serde(default)]
     pub location: Option<String>,
-    /// `bedrock`: where the models are, such as `us-east-1`.
+    /// Where the models are, such as `us-east-1`: `bedrock` is asked there, and keys may be answered in some
+    /// `regions` only.
     #[serde(default)]
     pub region: Option<String>,
     /// Whether it is asked for streams where clients want whole answers.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Config, PerRequest, Problem, Several,
+    alerts::{check_thresholds, thresholds},
     units::{Unit, Written},
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// What may be spent in a period: dollars or tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Budget {
@@ -33,6 +34,9 @@ pub struct Budget {
     /// Whether it only counts and reports, and refuses nothing.
     #[serde(default)]
     pub shadow: bool,
+    /// The parts that are told when they are used, in percent; those of `alerts.at` if it isn't given.
+    #[serde(default)]
+    pub alert_at: Option<Vec<u16>>,
 }
 
 /// How often, and how much at a time.
@@ -55,6 +59,9 @@ pub struct Limits {
     pub models: BTreeMap<String, Limits>,
     /// Whether they only count and report, and refuse nothing.
     pub shadow: bool,
+    /// The parts of those by the day and longer that are told when they are used, in percent; those of
+    /// `alerts.at` if it isn't given.
+    pub alert_at: Option<Vec<u16>>,
 }
 
 /// A number, written `600`, `100k` or `2M`.
@@ -170,11 +177,10 @@ impl Quotas {
 
     pub(super) fn add(&mut self, account: &str, budgets: &[Budget], limits: &Limits) {
         let account: Arc<str> = account.into();
-        let budgets: Vec<_> = budgets.iter().filter_map(Budget::quota).collect();
-        if !budgets.iter().any(|quota| quota.measure == Measure::Usd) {
+        if !budgets.iter().filter_map(Budget::quota).any(|quota| quota.measure == Measure::Usd) {
             self.scopes.push(Scope::counted(account.clone()));
         }
-        self.scope(&account, None, budgets);
+        self.budgets(&account, budgets);
         self.limit(&account, None, limits);
         for (models, limits) in &limits.models {
             let account = format!("{account} {models}").into();
@@ -186,13 +192,28 @@ impl Quotas {
         self.ceilings.extend(per_request.map(|per_request| per_request.ceiling(account)));
     }
 
+    fn budgets(&mut self, account: &Arc<str>, budgets: &[Budget]) {
+        for budget in budgets {
+            let alert_at = budget.alert_at.as_deref().map(thresholds);
+            let scope = budget.quota().map(|quota| scope(account, quota, self.zone));
+            self.scopes.extend(scope.map(|scope| Scope { alert_at, ..scope }));
+        }
+    }
+
     fn limit(&mut self, account: &Arc<str>, models: Option<&Pattern>, limits: &Limits) {
+        let alert_at = limits.alert_at.as_deref().map(thresholds);
+        let zone = self.zone;
+        let scope = |quota: Quota| Scope {
+            models: models.cloned(),
+            alert_at: alert_at.clone(),
+            ..scope(account, quota, zone)
+        };
         for requests in limits.requests.iter() {
             let rate = rate(requests).filter(|_| models.is_none() && !limits.shadow);
             // Where the ledger is shared it judges for all gateways; what the process counts by itself spares
             // it what is surely too much, and holds while it is away.
             if rate.is_none() || self.is_shared {
-                self.scope(account, models, [quota(Measure::Requests, requests, limits)]);
+                self.scopes.push(scope(quota(Measure::Requests, requests, limits)));
             }
             self.rates.extend(rate.map(|rate| (account.clone(), rate)));
         }
@@ -202,25 +223,17 @@ impl Quotas {
             (Measure::Output, &limits.output_tokens),
         ];
         for (measure, allowances) in measures {
-            self.scope(account, models, allowances.iter().map(|allowance| quota(measure, allowance, limits)));
+            self.scopes.extend(allowances.iter().map(|allowance| scope(quota(measure, allowance, limits))));
         }
         let concurrent = limits.concurrent.map(|most| Quota::concurrent(most.0).shadow(limits.shadow));
-        self.scope(account, models, concurrent);
+        self.scopes.extend(concurrent.map(scope));
     }
+}
 
-    fn scope(
-        &mut self,
-        account: &Arc<str>,
-        models: Option<&Pattern>,
-        quotas: impl IntoIterator<Item = Quota>,
-    ) {
-        let zone = self.zone;
-        let in_zone = |period: Period| zone.map_or(period, |zone| period.in_zone(zone));
-        self.scopes.extend(quotas.into_iter().map(|quota| {
-            let quota = Quota { period: in_zone(quota.period), ..quota };
-            Scope { models: models.cloned(), ..Scope::new(account.clone(), quota) }
-        }));
-    }
+/// A quota in a time zone.
+fn scope(account: &Arc<str>, quota: Quota, zone: Option<Zone>) -> Scope {
+    let period = zone.map_or(quota.period, |zone| quota.period.in_zone(zone));
+    Scope::new(account.clone(), Quota { period, ..quota })
 }
 
 /// The same where nothing is checked before the body is read; none, if nothing is said.
@@ -239,20 +252,13 @@ pub(super) fn scopes(account: &str, budgets: &[Budget], limits: &Limits, zone: O
 pub(super) fn rules(budgets: &[Budget], limits: &Limits, zone: Option<Zone>) -> Vec<Rule> {
     let mut quotas = Quotas::in_zone(zone);
     let account = Arc::from("");
-    quotas.scope(&account, None, budgets.iter().filter_map(Budget::quota));
+    quotas.budgets(&account, budgets);
     quotas.limit(&account, None, limits);
     for (models, limits) in &limits.models {
         quotas.limit(&account, Some(&Pattern::new(models.as_str())), limits);
     }
     let rates = quotas.rates.iter().map(|(_, rate)| Rule::from(rate.quota()));
-    let others = quotas.scopes.into_iter().filter_map(|scope| {
-        let quota = scope.quota?;
-        Some(match scope.models {
-            Some(models) => Rule::of_models(quota, models),
-            None => Rule::from(quota),
-        })
-    });
-    rates.chain(others).collect()
+    rates.chain(quotas.scopes.into_iter().filter_map(Rule::of)).collect()
 }
 
 fn quota(measure: Measure, allowance: &Allowance, limits: &Limits) -> Quota {
@@ -276,6 +282,7 @@ pub(super) fn check(path: &str, budgets: &[Budget], limits: &Limits, problems: &
     for (index, budget) in budgets.iter().enumerate() {
         let at =
             if budgets.len() == 1 { format!("{path}.budget") } else { format!("{path}.budget[{index}]") };
+        check_thresholds(&format!("{at}.alert_at"), budget.alert_at.as_deref().unwrap_or_default(), problems);
         match (budget.usd, budget.tokens) {
             (None, None) => problems.push(Problem::at(at, "has neither `usd` nor `tokens`")),
             (Some(_), Some(_)) => {
@@ -292,6 +299,8 @@ pub(super) fn check(path: &str, budgets: &[Budget], limits: &Limits, problems: &
     if budgets.iter().enumerate().any(is_double) {
         problems.push(Problem::at(format!("{path}.budget"), "has two budgets of one kind and one period"));
     }
+    let at = format!("{path}.limits.alert_at");
+    check_thresholds(&at, limits.alert_at.as_deref().unwrap_or_default(), problems);
     for (name, _) in limits.models.iter().filter(|(_, limits)| !limits.models.is_empty()) {
         problems
             .push(Problem::at(format!("{path}.limits.models.\"{name}\".models"), "is one level too many"));

@@ -5,7 +5,8 @@ use std::{
 
 use super::{
     Config, Model,
-    build::{Stack, list_name, settings},
+    build::{Stack, settings},
+    prices::list_name,
 };
 use crate::{
     dispatch::{Resolve, Route},
@@ -37,16 +38,8 @@ impl Models {
             name.split_once('/').and_then(|(provider, model)| Some((self.providers.get(provider)?, model)));
         let bare = || self.providers.values().find(|stack| stack.lists(name)).map(|stack| (stack, name));
         let (stack, model) = named.filter(|(_, model)| !model.is_empty()).or_else(bare)?;
-        let candidate = stack.candidate(model, self.known_as(name), &self.usual, &self.config).ok()?;
+        let candidate = stack.candidate(model, self.config.known_as(name), &self.usual, &self.config).ok()?;
         Some(settings(Route::new(name, [candidate]), &self.usual, &self.config))
-    }
-}
-
-impl Models {
-    /// What a target of the configuration says of `provider/model`.
-    fn known_as(&self, name: &str) -> Option<&str> {
-        let mut targets = self.config.models.values().flat_map(|model| &model.targets);
-        targets.find_map(|target| target.known_as().filter(|_| target.name == name))
     }
 }
 

@@ -26,6 +26,12 @@ pub(crate) fn free_text(text: &str) -> Box<RawValue> {
     wrapped("input", text)
 }
 
+/// What such a tool takes.
+pub(crate) fn free_text_schema() -> &'static RawValue {
+    serde_json::from_str(r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}"#)
+        .unwrap_or(empty())
+}
+
 /// The text in `{"input": text}`, as [`free_text`] makes it; what the model wrote, if it wrote something
 /// else.
 pub(crate) fn unwrapped(arguments: &str) -> String {

@@ -135,6 +135,13 @@ impl Member {
         Some(end_of_string(text, 0).saturating_sub(1))
     }
 
+    /// The value of the first such member as it stands there, if it is a string.
+    pub(crate) fn word<'a>(&self, json: &'a [u8]) -> Option<&'a str> {
+        let text = self.rest(json)?.strip_prefix(b"\"")?;
+        let word = text.get(..end_of_string(text, 0).saturating_sub(1))?;
+        std::str::from_utf8(word).ok()
+    }
+
     /// The value of the only such member, if the outermost object ends soon after it; the quick way to
     /// what stands at the end of a long answer. The text is known to be JSON or to be worthless.
     pub(crate) fn near_the_end<'a, T: Deserialize<'a>>(&self, json: &'a [u8]) -> Option<T> {

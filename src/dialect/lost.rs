@@ -1,5 +1,7 @@
 //! [`Lost`]: the fields of a request that can't be expressed.
 
+use super::canonical::{Content, Part};
+
 /// More names than any honest request loses, and few enough to look through.
 const MAX_NAMES: usize = 64;
 
@@ -28,6 +30,18 @@ impl Lost {
         if lost {
             self.push(field);
         }
+    }
+
+    /// Notes how closely a picture was to be looked at, where that can't be said.
+    pub(crate) fn push_detail(&mut self, part: &Part<'_>) {
+        let is_picture = matches!(part.content, Content::Image(_));
+        let says_something = part.detail.as_deref().is_some_and(|detail| detail != "auto");
+        self.push_if(is_picture && says_something, "messages[].content[].image_url.detail");
+    }
+
+    /// Notes the name of a document, where there is no place for it.
+    pub(crate) fn push_title(&mut self, title: Option<&str>) {
+        self.push_if(title.is_some_and(|title| !title.is_empty()), "messages[].content[].file.filename");
     }
 
     /// All the names.

@@ -253,7 +253,6 @@ use std::{borrow::Cow, fmt};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, request::Parts};
 
-pub(crate) use self::streamed::streamed;
 pub use self::{
     anthropic::{ANTHROPIC, ANTHROPIC_COUNT, Anthropic},
     bedrock::{BEDROCK, Bedrock},
@@ -274,6 +273,7 @@ pub use self::{
     sibling::Sibling,
     vertex_embeddings::VERTEX_EMBEDDINGS,
 };
+pub(crate) use self::{bedrock::BETAS, streamed::streamed};
 use crate::{
     Error, Kind, Payload, Target, Tokens, Work,
     body::{Framing, sse},
@@ -353,8 +353,8 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// The members in which a request caps its output, the one first that is put in where there is none; with
-    /// a `.` where it is in an object. None, if what is asked for has no such cap.
+    /// The members in which a request may cap its output, with a `.` where one is in an object; none, if what is
+    /// asked for has no such cap.
     fn output_caps(&self) -> &'static [&'static str] {
         &[]
     }

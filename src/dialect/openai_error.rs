@@ -24,6 +24,24 @@ struct Body<'a> {
     #[serde(rename = "type")]
     kind: Option<Words>,
     code: Option<Code>,
+    #[serde(borrow)]
+    x_groq: Option<Deeper<'a>>,
+    base_resp: Option<Outcome>,
+}
+
+/// Groq has the errors of its streams one level deeper.
+#[derive(Deserialize)]
+struct Deeper<'a> {
+    #[serde(borrow, default)]
+    error: Option<Said<'a>>,
+}
+
+/// How MiniMax ends every answer.
+#[derive(Deserialize)]
+struct Outcome {
+    #[serde(default)]
+    status_code: i64,
+    status_msg: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -108,13 +126,21 @@ pub(super) fn read(reply: Reply) -> Error {
 
 /// The error inside a body or event that came with a status of success.
 pub(super) fn read_inside(json: &[u8]) -> Option<Error> {
-    let body: Body<'_> = serde_json::from_slice(json).ok()?;
-    body.error.as_ref()?;
+    let mut body: Body<'_> = serde_json::from_slice(json).ok()?;
+    body.error = body.error.or(body.x_groq.take().and_then(|deeper| deeper.error));
+    let failed = body.base_resp.take().filter(|outcome| outcome.status_code != 0);
+    if body.error.is_none() && failed.is_none() {
+        return None;
+    }
     let Described { message, kind, param, code } = Described::from(body);
-    let message = message.unwrap_or_else(|| "the provider failed".into());
+    let (of_minimax, words) = match failed {
+        Some(outcome) => (Some(error_kind::kind_of_minimax(outcome.status_code)), outcome.status_msg),
+        None => (None, None),
+    };
+    let message = message.or(words).unwrap_or_else(|| "the provider failed".into());
     // OpenRouter and others put the status into the code.
     let status = code.parse().unwrap_or(500);
-    let class = error_kind::kind_of(status, &kind, &code, &message);
+    let class = of_minimax.unwrap_or_else(|| error_kind::kind_of(status, &kind, &code, &message));
     let after = retry_after(&http::HeaderMap::new(), json, &message);
     let mut error = Error::new(class, message);
     if let Some(param) = param {
@@ -213,6 +239,7 @@ fn class(kind: Kind) -> (StatusCode, &'static str, Option<&'static str>) {
         Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, Some("request_too_large")),
         Kind::NoRoute => (StatusCode::NOT_FOUND, REQUEST, Some("model_not_found")),
         Kind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("rate_limit_exceeded")),
+        Kind::RunawayLoop => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("runaway_loop")),
         Kind::BudgetExhausted | Kind::Billing => {
             (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", Some("insufficient_quota"))
         }

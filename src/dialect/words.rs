@@ -2,10 +2,12 @@
 
 /// The name of a canonical field, and what OpenAI's responses, Anthropic's messages and Gemini call it;
 /// empty where they have none of their own. Chats of OpenAI use the canonical name.
-const WORDS: [(&str, [&str; 3]); 17] = [
+const WORDS: [(&str, [&str; 3]); 19] = [
     ("frequency_penalty", ["", "", "generationConfig.frequencyPenalty"]),
     ("logprobs", ["", "", "generationConfig.responseLogprobs"]),
     ("max_tokens", ["max_output_tokens", "", "generationConfig.maxOutputTokens"]),
+    ("messages[].content[].file.filename", ["input[].content[].filename", "messages[].content[].title", ""]),
+    ("messages[].content[].image_url.detail", ["input[].content[].detail", "", ""]),
     ("n", ["", "", "generationConfig.candidateCount"]),
     ("parallel_tool_calls", ["", "tool_choice.disable_parallel_tool_use", ""]),
     ("presence_penalty", ["", "", "generationConfig.presencePenalty"]),

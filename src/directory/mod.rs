@@ -1,15 +1,16 @@
 //! What was set while the gateway runs: [`Directory`], the documents that its administrators have written.
 //!
-//! A [`Document`] is one customer, team or key, in the form in which a configuration has it. A directory
+//! A [`Document`] is one customer, team, key or price, in the form in which a configuration has it. A directory
 //! knows nothing of what is in it; whoever writes checks it first, against everything that is there. That
 //! is why there is one [`Revision`] for the whole directory: a change is made if nothing else has changed
 //! since the reader looked, so that no two administrators, on whatever nodes, make something between them
 //! that neither would have been allowed. And a node that looks every second whether the revision is still
 //! the same has every change soon.
 //!
-//! [`MemoryDirectory`] forgets all of it with the process; a `RedisDirectory`, of the feature `redis`,
-//! and a `PostgresDirectory`, of the feature `postgres`, are shared by many. Whoever writes another store runs the
-//! `conformance` suite over it, which comes with the feature `test-util`.
+//! [`MemoryDirectory`] forgets all of it with the process; a `SqliteDirectory`, of the feature `sqlite`, is in
+//! the file of a ledger, and survives it; a `RedisDirectory`, of the feature `redis`, and a `PostgresDirectory`,
+//! of the feature `postgres`, are shared by many. Whoever writes another store runs the `conformance` suite over
+//! it, which comes with the feature `test-util`.
 //!
 //! ```
 //! use bartizan::directory::{Change, Directory, MemoryDirectory, Section};
@@ -34,6 +35,8 @@ mod memory;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -44,6 +47,9 @@ pub use self::postgres::PostgresDirectory;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::RedisDirectory;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use self::sqlite::SqliteDirectory;
 use crate::{BoxFuture, Error};
 
 /// Keeps documents.
@@ -102,11 +108,13 @@ pub enum Section {
     Teams,
     /// The keys that clients may present.
     Keys,
+    /// What models cost, by `provider/model` or patterns of it.
+    Prices,
 }
 
 impl Section {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Customers, Self::Teams, Self::Keys];
+    pub const ALL: [Self; 4] = [Self::Customers, Self::Teams, Self::Keys, Self::Prices];
 
     /// As it is called in paths and in stores, and in a configuration.
     pub fn as_str(self) -> &'static str {
@@ -114,6 +122,7 @@ impl Section {
             Self::Customers => "customers",
             Self::Teams => "teams",
             Self::Keys => "keys",
+            Self::Prices => "prices",
         }
     }
 
@@ -123,6 +132,7 @@ impl Section {
             Self::Customers => "customer",
             Self::Teams => "team",
             Self::Keys => "key",
+            Self::Prices => "price",
         }
     }
 

@@ -8,10 +8,13 @@ use crate::{
     preset::Object,
 };
 
-/// The request with the cap that its exchange has learnt, and the member in which it stands; as it was, if there
-/// is none.
+/// The request with its cap lowered to what its exchange has learnt, and the member in which it stands. As it was,
+/// if it has none: that is told in the dialect of the provider, as [`AssumeOutput`](crate::exchange::AssumeOutput).
 pub(super) fn lowered(parts: &Parts, payload: Payload) -> Result<(Payload, Option<&'static str>), Error> {
-    let Some(most) = payload.exchange().learn(|learnt| learnt.lowered) else { return Ok((payload, None)) };
+    let lowered = payload.exchange().learn(|learnt| learnt.lowered);
+    let Some(most) = lowered.filter(|_| payload.head().max_output.is_some()) else {
+        return Ok((payload, None));
+    };
     let (dialect, bytes) = (payload.dialect(), payload.to_bytes());
     let written = std::str::from_utf8(&bytes).ok().and_then(|text| with_cap(dialect, text, most));
     let Some((text, member)) = written else {
@@ -27,13 +30,7 @@ fn with_cap(dialect: &dyn Dialect, text: &str, most: u64) -> Option<(String, &'s
     let request = Object::read(text.trim_ascii())?;
     let caps = dialect.output_caps();
     let mut edits: Vec<_> = caps.iter().filter_map(|cap| Some((*cap, value(&request, cap)?))).collect();
-    let Some((member, _)) = edits.first() else {
-        let is_begun =
-            |cap: &&&str| cap.split_once('.').is_some_and(|(outer, _)| request.get(outer).is_some());
-        let member = caps.iter().find(is_begun).or(caps.first())?;
-        return Some((put_in(&request, text, member, most)?, member));
-    };
-    let member = *member;
+    let (member, _) = *edits.first()?;
     // From the last to the first, so that places stay where they are.
     edits.sort_unstable_by_key(|(_, said)| std::cmp::Reverse(said.as_ptr()));
     let mut text_with_cap = text.to_owned();
@@ -51,26 +48,12 @@ fn value<'a>(request: &Object<'a>, member: &str) -> Option<&'a str> {
     }
 }
 
-/// `text` with a member that it doesn't have; `None` if there is no place for it.
-fn put_in(request: &Object<'_>, text: &str, member: &str, most: u64) -> Option<String> {
-    let (outer, inner) = member.split_once('.').map_or((None, member), |(outer, inner)| (Some(outer), inner));
-    let own = format!("\"{inner}\":{most}");
-    let (object, put) = match outer.map(|outer| (outer, request.get(outer))) {
-        Some((_, Some(object))) => (object.starts_with('{').then_some(object)?, own),
-        Some((outer, None)) => (text.trim_ascii(), format!("\"{outer}\":{{{own}}}")),
-        None => (text.trim_ascii(), own),
-    };
-    let is_empty = object[1..].trim_ascii_start().starts_with('}');
-    let (before, after) = text.split_at(span(text, object).start + 1);
-    Some([before, &put, if is_empty { "" } else { "," }, after].concat())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         Exchange,
-        dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_MODERATIONS, OPENAI_RESPONSES},
+        dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_MODERATIONS},
     };
 
     fn capped(
@@ -118,17 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_missing_is_put_in() {
-        assert_eq!(text(&OPENAI_CHAT, r#" {"model":"m"}"#), r#" {"max_completion_tokens":7,"model":"m"}"#);
-        assert_eq!(text(&OPENAI_RESPONSES, r#"{"model":"m"}"#), r#"{"max_output_tokens":7,"model":"m"}"#);
-        for (from, to) in [
-            ("{}", r#"{"generationConfig":{"maxOutputTokens":7}}"#),
-            (r#"{"contents":[]}"#, r#"{"generationConfig":{"maxOutputTokens":7},"contents":[]}"#),
-            (r#"{"generation_config":{}}"#, r#"{"generation_config":{"maxOutputTokens":7}}"#),
-            (r#"{"generationConfig":{"topK":1}}"#, r#"{"generationConfig":{"maxOutputTokens":7,"topK":1}}"#),
-        ] {
-            assert_eq!(text(&GEMINI, from), to);
-        }
+    fn one_that_is_missing_is_left_to_the_dialect_of_the_provider() {
+        let text = r#"{"model":"m"}"#;
+        let (parts, ()) = http::Request::post("/").body(()).unwrap().into_parts();
+        let head = OPENAI_CHAT.peek(&parts, text).unwrap();
+        let payload = Payload::new(&OPENAI_CHAT, head, text.into(), Exchange::default());
+        payload.exchange().learn(|learnt| learnt.lowered = Some(7));
+
+        let (payload, member) = lowered(&parts, payload).unwrap();
+
+        assert_eq!((&*payload.to_bytes(), member), (text.as_bytes(), None));
     }
 
     #[test]

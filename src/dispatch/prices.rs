@@ -25,6 +25,10 @@ impl Prices for Dispatch {
         self.table().find(payload.model())?.ceiling.clone()
     }
 
+    fn told_output(&self, payload: &Payload) -> Option<u64> {
+        self.table().find(payload.model()).filter(|route| route.caps_output).map(|route| route.assume_output)
+    }
+
     fn usual_output(&self, payload: &Payload) -> u64 {
         let Some(route) = self.table().find(payload.model()) else { return ASSUMED_OUTPUT };
         let of = |candidate: &Candidate| candidate.target().known_facts().max_output;

@@ -12,7 +12,7 @@ use tower::Service;
 use super::{Candidate, Route, Table, lower::lowered};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
-    auth::Caller,
+    auth::{Caller, ProviderKey},
     exchange::{AssumeOutput, Deadline, Exchange, Outcome},
     headers,
     price::{AttemptCost, NanoUsd},
@@ -87,17 +87,24 @@ async fn run(
     let mut failure = None;
     let head = req.body().shared_head();
     if head.batch.is_some() || head.max_output.is_none() {
-        req.extensions_mut().insert(AssumeOutput { tokens: route.assume_output, is_cap: route.caps_output });
+        let lowered = exchange.learn(|learnt| learnt.lowered).filter(|_| head.batch.is_none());
+        let (tokens, is_cap) = lowered.map_or((route.assume_output, route.caps_output), |most| (most, true));
+        req.extensions_mut().insert(AssumeOutput { tokens, is_cap });
     }
     let caller = req.extensions().get::<Caller>();
-    let may_answer = |candidate: &Candidate| {
-        caller.is_none_or(|caller| caller.providers.has(candidate.target().provider()))
-    };
-    if !route.candidates.is_empty() && !route.candidates.iter().any(may_answer) {
-        let message = "this key may not use any of the providers that have the model";
-        return Err(Error::new(Kind::Forbidden, message).with_param("model"));
+    let permit =
+        |candidate: &Candidate| caller.map_or(Ok(()), |caller| caller.may_be_answered_by(candidate.target()));
+    if req.extensions().get::<ProviderKey>().is_some() {
+        let permitted = route.candidates_for(&head).filter(|candidate| permit(candidate).is_ok());
+        one_provider(permitted)?;
     }
-    for candidate in route.candidates_for(&head).filter(|candidate| may_answer(candidate)) {
+    // What is true of the last one that may not be asked, if none may.
+    let mut forbidden = None;
+    for candidate in route.candidates_for(&head) {
+        if let Err(error) = permit(candidate) {
+            forbidden = Some(error);
+            continue;
+        }
         if let Some(error) = failure.take_if(|_| !is_affordable(candidate, &route, req.body())) {
             return Err(error);
         }
@@ -111,7 +118,23 @@ async fn run(
             Err(error) => return Err(error),
         }
     }
-    Err(failure.unwrap_or_else(|| Error::new(Kind::NoRoute, "the route has no targets").with_param("model")))
+    Err(failure
+        .or(forbidden)
+        .unwrap_or_else(|| Error::new(Kind::NoRoute, "the route has no targets").with_param("model")))
+}
+
+/// Whoever brings a key has to be sure whose it is: nobody else may get to see it.
+fn one_provider<'a>(mut candidates: impl Iterator<Item = &'a Candidate>) -> Result<(), Error> {
+    let Some(first) = candidates.next().map(|candidate| candidate.target().provider()) else { return Ok(()) };
+    let Some(other) = candidates.find(|candidate| candidate.target().provider() != first) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{}: the model is served by `{first}` and `{}`; ask for one of a single provider",
+        headers::PROVIDER_KEY,
+        other.target().provider()
+    );
+    Err(Error::new(Kind::InvalidRequest, message).with_param("model"))
 }
 
 /// Asks one target, again and again if that may help.
@@ -190,7 +213,11 @@ fn note(exchange: &Exchange, begun: usize, error: &Error) {
 fn describe(exchange: &Exchange, lowered: Option<&str>, res: &mut Response<BoxBody>) {
     let (attempts, lost, cap) = exchange.learn(|learnt| {
         let lost: Vec<_> = lowered.into_iter().chain(learnt.lost.iter().map(|lost| &**lost)).collect();
-        (learnt.attempts.len(), (!lost.is_empty()).then(|| lost.join(", ")), learnt.max_output)
+        (
+            learnt.attempts.len(),
+            (!lost.is_empty()).then(|| lost.join(", ")),
+            learnt.max_output.or(learnt.lowered),
+        )
     });
     res.headers_mut().insert(headers::ATTEMPTS, HeaderValue::from(attempts));
     if let Some(cap) = cap {
@@ -519,5 +546,58 @@ mod tests {
         assert_eq!(*lock(&calls), ["second"]);
         assert_eq!(answers.pop().unwrap().unwrap_err().kind(), Kind::Forbidden);
         assert!(answers.pop().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_key_of_the_callers_own_is_for_one_provider() {
+        let calls = Calls::default();
+        let other = Candidate::new(
+            Arc::new(Target::new("other", "b")),
+            MustBeReady::new(async |_: Request<Payload>| {
+                Err::<Response<Script>, _>(Error::new(Kind::Internal, ""))
+            }),
+        );
+        let ask = || {
+            let mut req = ask("chat", None);
+            req.extensions_mut().insert(ProviderKey(crate::secret::Secret::new("sk-own")));
+            req
+        };
+
+        let one = dispatch(Route::new("chat", [answering(&calls, "a"), answering(&calls, "b")]));
+        let two = dispatch(Route::new("chat", [answering(&calls, "a"), other]));
+
+        assert!(one.oneshot(ask()).await.is_ok());
+        let refused = two.oneshot(ask()).await.unwrap_err();
+        assert_eq!((refused.kind(), lock(&calls).len()), (Kind::InvalidRequest, 1));
+        assert!(refused.message().contains("`demo` and `other`"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn only_regions_that_the_key_allows_answer() {
+        let calls = Calls::default();
+        let placed = |name: &'static str, region| {
+            let calls = calls.clone();
+            let service = MustBeReady::new(move |_: Request<Payload>| {
+                lock(&calls).push(name);
+                Ending::KnownLength.answer()
+            });
+            Candidate::new(Arc::new(Target::new("demo", name).region(region)), service)
+        };
+        let targets =
+            [placed("anywhere", None), placed("us", Some("us-east-1")), placed("eu", Some("eu-west-1"))];
+        let service = dispatch(Route::new("chat", targets));
+        let key =
+            |region: &str| crate::auth::VirtualKey::new("a").regions([crate::access::Pattern::new(region)]);
+
+        let answered = service.clone().oneshot(ask("chat", Some(key("eu*")))).await;
+        let refused = service.oneshot(ask("chat", Some(key("ap*")))).await.unwrap_err();
+
+        assert!(answered.is_ok());
+        assert_eq!(*lock(&calls), ["eu"]);
+        assert_eq!(refused.kind(), Kind::Forbidden);
+        assert_eq!(
+            refused.message(),
+            "this key may only be answered in ap*, and nobody is known to have the model there"
+        );
     }
 }

@@ -22,18 +22,25 @@ pub struct Rules {
 pub struct Rule {
     quota: Quota,
     models: Option<Pattern>,
+    alert_at: Option<Arc<[u16]>>,
 }
 
 impl Rule {
     /// A quota for some models only.
     pub fn of_models(quota: Quota, models: Pattern) -> Self {
-        Self { quota, models: Some(models) }
+        Self { models: Some(models), ..Self::from(quota) }
+    }
+
+    /// What a scope is held to, whatever its account; `None` if it is only counted.
+    #[cfg(feature = "config")]
+    pub(crate) fn of(scope: Scope) -> Option<Self> {
+        Some(Self { quota: scope.quota?, models: scope.models, alert_at: scope.alert_at })
     }
 }
 
 impl From<Quota> for Rule {
     fn from(quota: Quota) -> Self {
-        Self { quota, models: None }
+        Self { quota, models: None, alert_at: None }
     }
 }
 
@@ -97,9 +104,9 @@ fn add(scopes: &mut Vec<Scope>, rules: &[Rule], account: impl FnOnce() -> String
         return;
     }
     let account: Arc<str> = account().into();
-    scopes.extend(
-        rules
-            .iter()
-            .map(|rule| Scope { models: rule.models.clone(), ..Scope::new(account.clone(), rule.quota) }),
-    );
+    scopes.extend(rules.iter().map(|rule| Scope {
+        models: rule.models.clone(),
+        alert_at: rule.alert_at.clone(),
+        ..Scope::new(account.clone(), rule.quota)
+    }));
 }

@@ -187,6 +187,13 @@ impl Account {
         }
     }
 
+    /// Counts what was used and never held, in the window that is the current one.
+    #[cfg(feature = "postgres")]
+    pub(super) fn charge(&mut self, used: u64, now: SystemTime) {
+        self.turn(now);
+        self.settle(self.window(), 0, used, now);
+    }
+
     /// Counts `used` in place of what was charged in `window` before.
     #[cfg(feature = "postgres")]
     pub(super) fn correct(&mut self, in_window: Window, charged: u64, used: u64, now: SystemTime) {

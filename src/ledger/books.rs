@@ -3,6 +3,7 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 use super::{
     Amounts, Balance, Hold, HoldId, Measure, Period, Quota, Scope, Standing, Ticket, Window,
     account::{Account, Short},
+    marks::Marks,
     refusal::Refusal,
 };
 
@@ -24,6 +25,7 @@ pub(super) struct Place {
 pub(super) struct Books {
     accounts: HashMap<Place, Account>,
     kept: HashMap<Box<str>, Ticket>,
+    pub(super) marks: Marks,
     sweep_at: usize,
 }
 

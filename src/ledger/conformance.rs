@@ -25,11 +25,12 @@
 #![allow(clippy::panic)]
 
 use std::{
+    ops::RangeInclusive,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
-use super::{Amounts, Ledger, Measure, Period, Quota, Scope, Ticket};
+use super::{Amounts, Day, Ledger, Measure, Period, Quota, Scope, Ticket, Window};
 use crate::{Error, Kind, lock, price::NanoUsd};
 
 /// A clock that stands still until it is set.
@@ -76,6 +77,53 @@ pub async fn all(ledger: Arc<dyn Ledger>, clock: &HandClock) {
     a_quota_that_only_watches_refuses_nothing(&*ledger).await;
     a_kept_hold_is_taken_up_once(&*ledger).await;
     what_stands_is_told_for_each_scope(&*ledger).await;
+    what_is_marked_is_new_once(&*ledger).await;
+}
+
+/// Runs the part of the suite about [`Ledger::days`], on a ledger as that of [`all`]. The clock is two days
+/// further afterwards.
+///
+/// # Panics
+///
+/// If the ledger breaks a promise.
+pub async fn days(ledger: &dyn Ledger, clock: &HandClock) {
+    let first = Day::of(clock.now());
+    let scopes = [scope("days", 100), Scope::counted("conformance:days"), scope("days:team", 100)];
+    let used = Amounts { cost: NanoUsd(5), input: 7, output: 9 };
+    let spend = async || {
+        let ticket = ledger.reserve(&scopes, NanoUsd(10).into()).await.expect("10 of 100 are granted");
+        ledger.settle(ticket, used);
+    };
+    spend().await;
+    spend().await;
+    clock.set(clock.now() + DAY * 2);
+    spend().await;
+
+    let of = |window, requests: u64| Day {
+        window,
+        requests,
+        used: Amounts { cost: NanoUsd(5 * requests), input: 7 * requests, output: 9 * requests },
+    };
+    let last = Day::of(clock.now()).window;
+    let all = first.window..=last;
+    let expected = [of(first.window, 2), of(last, 1)];
+    has_days(ledger, "conformance:days", &all, &expected).await;
+    has_days(ledger, "conformance:days:team", &all, &expected).await;
+    has_days(ledger, "conformance:days", &(last..=last), &expected[1..]).await;
+    has_days(ledger, "conformance:nobody", &all, &[]).await;
+}
+
+/// `account` has these days, now or within two seconds.
+async fn has_days(ledger: &dyn Ledger, account: &str, days: &RangeInclusive<Window>, expected: &[Day]) {
+    let mut told = Vec::new();
+    for _ in 0..TRIES {
+        told = ledger.days(account, days.clone()).await.expect("the store answers");
+        if told == expected {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("{account} has {told:?} and not {expected:?}");
 }
 
 async fn a_budget_is_granted_to_the_last_unit(ledger: &dyn Ledger) {
@@ -282,6 +330,15 @@ async fn a_rolling_period_looks_back(ledger: &dyn Ledger, clock: &HandClock) {
     has_left(ledger, &rolling, 60).await;
     clock.set(clock.now() + minutes(31));
     has_left(ledger, &rolling, 100).await;
+}
+
+async fn what_is_marked_is_new_once(ledger: &dyn Ledger) {
+    let day = Duration::from_secs(86_400);
+    let mark = async |name: &str| ledger.mark_once(name, day).await.expect("the store answers");
+
+    assert!(mark("conformance:once").await);
+    assert!(!mark("conformance:once").await);
+    assert!(mark("conformance:other").await);
 }
 
 async fn a_quota_that_only_watches_refuses_nothing(ledger: &dyn Ledger) {

@@ -2,7 +2,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hold, HoldId, Measure};
+use super::{Amounts, Hold, HoldId, Measure};
 use crate::BoxError;
 
 /// Something that has to be told to the store, sooner or later, once.
@@ -23,8 +23,10 @@ pub(super) struct Errand {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", tag = "deed")]
 pub(super) enum Deed {
-    /// It ended, and this was used on each account.
-    Settle { used: Vec<u64> },
+    /// It ended, and this was used on each account; its day has the cost, the input and the output.
+    Settle { used: Vec<u64>, day: [u64; 3] },
+    /// It was let in while the store was away, and used this.
+    Charge { used: Vec<u64>, day: [u64; 3] },
     /// Nobody knows whether it was granted, and nobody has it.
     Cancel,
     /// It outlives its request and belongs to nobody.
@@ -37,6 +39,11 @@ impl Errand {
     pub(super) fn new(id: HoldId, deed: Deed, holds: Vec<Hold>) -> Self {
         Self { id, deed, holds, at: None }
     }
+}
+
+/// What a day has of a request.
+pub(super) fn of_day(Amounts { cost, input, output }: Amounts) -> [u64; 3] {
+    [cost.0, input, output]
 }
 
 /// What is charged for a hold as if all of it had been used.

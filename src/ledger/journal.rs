@@ -148,7 +148,7 @@ mod tests {
         };
         Errand {
             id: HoldId { node: u64::MAX, number },
-            deed: Deed::Settle { used: vec![7] },
+            deed: Deed::Settle { used: vec![7], day: [7, 0, 0] },
             holds: vec![hold],
             at: None,
         }

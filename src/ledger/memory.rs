@@ -1,14 +1,17 @@
 use std::{
+    ops::RangeInclusive,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::{
-    Amounts, Clock, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window,
+    Amounts, Clock, Day, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window,
     books::{Books, Place},
+    days::{self, Days},
+    marks::Marks,
 };
 use crate::{BoxFuture, Error, lock};
 
@@ -19,6 +22,9 @@ use crate::{BoxFuture, Error, lock};
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
     books: Mutex<Books>,
+    days: Mutex<Days>,
+    /// What its tickets are told by.
+    node: u64,
     numbers: AtomicU64,
     clock: Clock,
 }
@@ -47,6 +53,10 @@ impl MemoryLedger {
         Self { clock: Clock::new(now), ..Self::default() }
     }
 
+    pub(super) fn of_node(node: u64) -> Self {
+        Self { node, ..Self::default() }
+    }
+
     /// What stands on `account`; `None` if nothing of the measure was reserved on it for the period. An
     /// account without a quota counts [`Measure::Usd`] for [`Period::Total`].
     pub fn balance(&self, account: &str, measure: Measure, period: Period) -> Option<Balance> {
@@ -55,16 +65,17 @@ impl MemoryLedger {
     }
 
     fn hold(&self, scopes: &[Scope], worst: Amounts) -> Result<Ticket, Error> {
-        let id = HoldId { node: 0, number: self.numbers.fetch_add(1, Ordering::Relaxed) };
+        let id = HoldId { node: self.node, number: self.numbers.fetch_add(1, Ordering::Relaxed) };
         let now = self.clock.now();
         let reserved = lock(&self.books).reserve(id, scopes, worst, now);
         // The message is written when the lock is given back.
         reserved.map_err(Error::from)
     }
 
-    fn settle_as(&self, ticket: &Ticket, actual: impl Fn(&Hold) -> u64) {
+    fn settle_as(&self, ticket: &Ticket, actual: impl Fn(&Hold) -> u64, used: Amounts) {
         let now = self.clock.now();
         lock(&self.books).settle(ticket, actual, now, |_, _, _| {});
+        lock(&self.days).add(&ticket.holds, &Day::one(used, now));
     }
 }
 
@@ -74,14 +85,14 @@ impl Ledger for MemoryLedger {
     }
 
     fn settle(&self, ticket: Ticket, actual: Amounts) {
-        self.settle_as(&ticket, actual.on());
+        self.settle_as(&ticket, actual.on(), actual);
     }
 
     fn keep(&self, ticket: Ticket, name: &str) {
         let kept = lock(&self.books).keep(ticket, name);
         if let Err(ticket) = kept {
             tracing::warn!(name, "a hold can't be kept, and is charged as it was held");
-            self.settle_as(&ticket, ticket.held());
+            self.settle_as(&ticket, ticket.held(), days::held(&ticket.holds));
         }
     }
 
@@ -92,6 +103,20 @@ impl Ledger for MemoryLedger {
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
         let balances = lock(&self.books).balances(scopes, self.clock.now());
         Box::pin(std::future::ready(Ok(balances)))
+    }
+
+    fn days<'a>(
+        &'a self,
+        account: &'a str,
+        days: RangeInclusive<Window>,
+    ) -> BoxFuture<'a, Result<Vec<Day>, Error>> {
+        Box::pin(std::future::ready(Ok(lock(&self.days).of(account, days))))
+    }
+
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        let now = self.clock.now();
+        let is_new = lock(&self.books).marks.make(name, Marks::end(now, lasts), now);
+        Box::pin(std::future::ready(Ok(is_new)))
     }
 
     fn try_reserve(&self, scopes: &[Scope], worst: Amounts) -> Option<Result<Ticket, Error>> {
@@ -141,7 +166,9 @@ mod tests {
     async fn it_keeps_what_every_ledger_promises() {
         let (ledger, clock) = ledger("2026-11-21T12:00:00Z");
 
-        conformance::all(Arc::new(ledger), &clock).await;
+        let ledger = Arc::new(ledger);
+        conformance::all(ledger.clone(), &clock).await;
+        conformance::days(&*ledger, &clock).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

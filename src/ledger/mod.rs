@@ -36,6 +36,7 @@
 //! ```
 
 mod account;
+mod autonomous;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod backlog;
 mod books;
@@ -43,10 +44,12 @@ mod clock;
 #[cfg(any(test, feature = "test-util"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
+mod days;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod errand;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod journal;
+mod marks;
 mod memory;
 mod period;
 #[cfg(feature = "postgres")]
@@ -65,7 +68,7 @@ mod ticket;
 mod usage;
 mod zone;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
@@ -76,8 +79,10 @@ pub use self::redis::{RedisLedger, RedisOptions};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};
-use self::{clock::Clock, period::Shape};
+pub(crate) use self::{autonomous::is_refusal, refusal::Refused, usage::Amount};
 pub use self::{
+    autonomous::{Autonomous, Later},
+    days::{Day, REMEMBERED},
     memory::{Balance, MemoryLedger},
     period::{Calendar, Period, Window},
     quota::{Amounts, Measure, Quota},
@@ -86,7 +91,8 @@ pub use self::{
     usage::{Usage, usage},
     zone::Zone,
 };
-use crate::{BoxFuture, Error, access::Pattern};
+use self::{clock::Clock, period::Shape};
+use crate::{BoxFuture, Error, Kind, access::Pattern};
 
 /// One account of a caller: its key, its team, the whole gateway. An account with several quotas is
 /// several scopes of the same name.
@@ -99,6 +105,9 @@ pub struct Scope {
     /// The models that it is for; `None` is all of them. Whoever reserves leaves out what doesn't apply:
     /// a ledger doesn't know of models.
     pub models: Option<Pattern>,
+    /// Of which parts of the quota, in percent and rising, [alerts](crate::alerts) tell; `None` leaves that to
+    /// them.
+    pub alert_at: Option<Arc<[u16]>>,
 }
 
 impl Scope {
@@ -109,7 +118,7 @@ impl Scope {
 
     /// An account whose spend is counted without a limit.
     pub fn counted(account: impl Into<Arc<str>>) -> Self {
-        Self { account: account.into(), quota: None, models: None }
+        Self { account: account.into(), quota: None, models: None, alert_at: None }
     }
 
     /// What is counted, and for how long: money for ever, if there is no quota.
@@ -160,6 +169,30 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     ///
     /// If the store could not be asked.
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>>;
+
+    /// What was settled on an account, day by day, in order; days on which there was nothing are left out. The
+    /// last [`REMEMBERED`] days are there. May wait for a store.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked, or remembers no days.
+    fn days<'a>(
+        &'a self,
+        account: &'a str,
+        days: RangeInclusive<Window>,
+    ) -> BoxFuture<'a, Result<Vec<Day>, Error>> {
+        let _ = (account, days);
+        let error = Error::new(Kind::InvalidRequest, "this ledger doesn't remember what was used day by day");
+        Box::pin(std::future::ready(Err(error)))
+    }
+
+    /// Notes that something was done, such as that somebody was told of a threshold, and says whether it was
+    /// not noted before, by any node. It is forgotten after the time that it `lasts`. May wait for a store.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked.
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>>;
 
     /// Holds without waiting, if this ledger never needs to; `None` asks the caller to use
     /// [`reserve`](Self::reserve).

@@ -75,6 +75,20 @@ pub(super) enum Shape {
 }
 
 impl Period {
+    /// As it stands behind an amount: ` per month`.
+    pub(crate) fn in_words(self) -> String {
+        match self {
+            Self::Total => " in total".into(),
+            Self::Rolling(_) => format!(" in {self}"),
+            period => format!(" per {period}"),
+        }
+    }
+
+    /// Whether it is so short that what is used in it is given back while it passes.
+    pub(crate) fn is_given_back(self) -> bool {
+        matches!(self.shape(), Shape::Bucket(_))
+    }
+
     pub(super) fn shape(self) -> Shape {
         match self {
             Self::Second => Shape::Bucket(Duration::from_secs(1)),

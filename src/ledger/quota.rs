@@ -25,7 +25,7 @@ pub enum Measure {
 }
 
 /// How much of something an account may use in a period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Quota {
     /// What is counted.
     pub measure: Measure,
@@ -116,7 +116,7 @@ impl From<NanoUsd> for Amounts {
 
 impl Measure {
     /// `amount` of it without its unit, as it is told to people.
-    pub(super) fn amount(self, amount: u64) -> String {
+    pub(crate) fn amount(self, amount: u64) -> String {
         if self == Self::Usd { NanoUsd(amount).to_string() } else { amount.to_string() }
     }
 

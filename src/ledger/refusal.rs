@@ -1,11 +1,12 @@
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use jiff::Timestamp;
 
-use super::{Measure, Period, Quota, Shape};
+use super::{Measure, Quota, Shape};
 use crate::{Error, Kind};
 
 /// Why a quota does not grant something; becomes an [`Error`] that tells the client.
@@ -18,6 +19,21 @@ pub(super) struct Refusal {
     pub(super) again: Option<(SystemTime, Duration)>,
 }
 
+/// Which quota did not grant something: the source of the error that tells of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) account: Arc<str>,
+    pub(crate) quota: Quota,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a quota of {}", self.account)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// A budget that begins anew sooner than this is worth waiting for.
 const SOON: Duration = Duration::from_secs(3_600);
 
@@ -29,12 +45,7 @@ impl From<Refusal> for Error {
             Measure::Usd => ("budget", Kind::BudgetExhausted),
             _ => ("limit", Kind::RateLimited),
         };
-        let per = match period {
-            _ if measure == Measure::Concurrent => String::new(),
-            Period::Total => " in total".into(),
-            Period::Rolling(_) => format!(" in {period}"),
-            period => format!(" per {period}"),
-        };
+        let per = if measure == Measure::Concurrent { String::new() } else { period.in_words() };
         let (limit_shown, left, needed_shown) =
             (measure.show(limit), measure.amount(left), measure.amount(needed));
         let mut message = format!(
@@ -49,7 +60,7 @@ impl From<Refusal> for Error {
             };
             message.push_str(&format!(", {until} {at}"));
         }
-        let error = Self::new(kind, message);
+        let error = Self::new(kind, message).with_source(Refused { account, quota });
         match again {
             Some((_, wait)) if measure != Measure::Usd || wait < SOON => error.with_retry_after(wait),
             _ => error,

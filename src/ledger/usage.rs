@@ -91,7 +91,8 @@ impl From<Usage> for Shown {
     }
 }
 
-struct Amount(Measure, u64);
+/// So much of a measure, as programs are told of it.
+pub(crate) struct Amount(pub(crate) Measure, pub(crate) u64);
 
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -163,7 +163,7 @@ impl ReadUsage {
             None => self.read(whole),
         }
         self.closed = self.reported || end == End::Complete;
-        if end == End::Complete && !self.reported {
+        if end == End::Complete {
             self.failure = self.dialect.error_in_answer(whole).map(|error| error.kind());
         }
     }

@@ -117,7 +117,7 @@ pub use self::{
     object::Object,
     quirk::Changes,
     rule::Rule,
-    table::{COMPATIBLE, OPENAI, PRESETS},
+    table::{COMPATIBLE, OPENAI, PRESETS, UNKNOWN_LACKS},
     vertex::{CLAUDE_AT_VERTEX, GEMINI_AT_VERTEX},
 };
 

@@ -12,8 +12,15 @@ const MAX_TOKENS: Rule = Rule::renamed("max_completion_tokens", "max_tokens");
 /// Servers that know both names, but may refuse them together; the newer one is what was reserved.
 const ONE_CAP: Rule = Rule::omitted_beside("max_tokens", "max_completion_tokens");
 
-/// Servers of which nothing is known.
-pub const COMPATIBLE: Deviations = Deviations::new(CHAT, &[ONE_CAP]);
+/// Servers of which nothing is known: the older names are those that all of them know.
+pub const COMPATIBLE: Deviations = Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]);
+
+/// What is not sent to such a server where a request is translated.
+pub const UNKNOWN_LACKS: &[&str] =
+    &["custom_tools", "parallel_tool_calls", "safety_identifier", "service_tier", "strict_tools"];
+
+/// What OpenAI has for itself, where the server otherwise takes what OpenAI's does.
+const OPENAI_ONLY: &[&str] = &["custom_tools", "safety_identifier"];
 
 /// Servers that don't know OpenAI's newer name for those who operate a model.
 const NO_DEVELOPER: Rule =
@@ -44,7 +51,7 @@ pub static PRESETS: &[Preset] = &[
         url: "DEEPSEEK_BASE_URL",
         list: "deepseek",
         supports: &["reasoning_history"],
-        lacks: &[],
+        lacks: OPENAI_ONLY,
         cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(remembers_reasoning),
@@ -57,7 +64,7 @@ pub static PRESETS: &[Preset] = &[
         url: "DASHSCOPE_BASE_URL",
         list: "dashscope",
         supports: &["sampling_params", "top_k"],
-        lacks: &[],
+        lacks: OPENAI_ONLY,
         cost: None,
         batches: true,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(thinks_or_must_call),
@@ -70,7 +77,7 @@ pub static PRESETS: &[Preset] = &[
         url: "MISTRAL_BASE_URL",
         list: "mistral",
         supports: &["sampling_params", "top_k"],
-        lacks: &["stream_options"],
+        lacks: &["stream_options", "custom_tools", "safety_identifier"],
         cost: None,
         batches: false,
         deviations: Deviations::new(
@@ -96,6 +103,8 @@ pub static PRESETS: &[Preset] = &[
                 Rule::never_null("messages[].function_call"),
                 Rule::changed("messages[].tool_calls[].id", nine_characters),
                 Rule::changed("messages[].tool_call_id", nine_characters),
+                Rule::refused("tools[].function.strict"),
+                Rule::forced("temperature", at_most_one_and_a_half),
                 // They break the grammars that are made of schemas.
                 Rule::omitted("tools[].function.parameters.$schema"),
                 Rule::omitted("tools[].function.parameters.$id"),
@@ -111,7 +120,7 @@ pub static PRESETS: &[Preset] = &[
         url: "GROQ_BASE_URL",
         list: "groq",
         supports: &["sampling_params"],
-        lacks: &[],
+        lacks: OPENAI_ONLY,
         cost: None,
         batches: true,
         deviations: Deviations::new(
@@ -137,7 +146,7 @@ pub static PRESETS: &[Preset] = &[
         url: "XAI_BASE_URL",
         list: "xai",
         supports: &["sampling_params"],
-        lacks: &[],
+        lacks: OPENAI_ONLY,
         cost: Some(ReportedCost::usd(&["cost_in_usd_ticks"]).decimals(10)),
         batches: false,
         deviations: Deviations::new(
@@ -165,7 +174,7 @@ pub static PRESETS: &[Preset] = &[
             ReportedCost::usd(&["cost"]).beside("is_byok", &["cost_details", "upstream_inference_cost"]),
         ),
         batches: false,
-        deviations: COMPATIBLE,
+        deviations: Deviations::new(CHAT, &[ONE_CAP]),
     },
     Preset {
         name: "together",
@@ -175,7 +184,7 @@ pub static PRESETS: &[Preset] = &[
         url: "TOGETHER_BASE_URL",
         list: "together",
         supports: &["sampling_params", "top_k"],
-        lacks: &[],
+        lacks: OPENAI_ONLY,
         cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER, Rule::omitted("top_logprobs")])
@@ -189,7 +198,7 @@ pub static PRESETS: &[Preset] = &[
         url: "FIREWORKS_BASE_URL",
         list: "fireworks",
         supports: &["sampling_params", "top_k"],
-        lacks: &[],
+        lacks: OPENAI_ONLY,
         cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
@@ -202,7 +211,7 @@ pub static PRESETS: &[Preset] = &[
         url: "COHERE_BASE_URL",
         list: "cohere",
         supports: &["sampling_params"],
-        lacks: &["stream_options"],
+        lacks: &["stream_options", "custom_tools", "safety_identifier"],
         cost: None,
         batches: false,
         deviations: Deviations::new(
@@ -236,7 +245,7 @@ pub static PRESETS: &[Preset] = &[
         url: "PERPLEXITY_BASE_URL",
         list: "perplexity",
         supports: &["sampling_params"],
-        lacks: &[],
+        lacks: OPENAI_ONLY,
         cost: Some(ReportedCost::usd(&["cost", "total_cost"])),
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
@@ -249,7 +258,7 @@ pub static PRESETS: &[Preset] = &[
         url: "OLLAMA_BASE_URL",
         list: "",
         supports: &["sampling_params"],
-        lacks: &[],
+        lacks: OPENAI_ONLY,
         cost: None,
         batches: false,
         deviations: Deviations::new(
@@ -273,7 +282,7 @@ pub static PRESETS: &[Preset] = &[
         url: "VLLM_BASE_URL",
         list: "",
         supports: &["sampling_params", "top_k"],
-        lacks: &[],
+        lacks: OPENAI_ONLY,
         cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
@@ -286,7 +295,7 @@ pub static PRESETS: &[Preset] = &[
         url: "TOKENMIX_BASE_URL",
         list: "",
         supports: &["sampling_params"],
-        lacks: &[],
+        lacks: UNKNOWN_LACKS,
         cost: None,
         batches: false,
         deviations: COMPATIBLE,
@@ -299,7 +308,7 @@ pub static PRESETS: &[Preset] = &[
         url: "FUTURMIX_BASE_URL",
         list: "",
         supports: &["sampling_params"],
-        lacks: &[],
+        lacks: UNKNOWN_LACKS,
         cost: None,
         batches: false,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS]),
@@ -342,10 +351,19 @@ fn thinks_or_must_call(request: &Object<'_>, changes: &mut Changes<'_>) {
 /// Together wants to know how many log probabilities, not whether.
 fn counts_log_probabilities(request: &Object<'_>, changes: &mut Changes<'_>) {
     match request.get("logprobs") {
-        Some(whether @ "true") => changes.replace(whether, request.get("top_logprobs").unwrap_or("1")),
+        // None beside the chosen one is still one.
+        Some(whether @ "true") => {
+            let several = request.get("top_logprobs").filter(|number| !matches!(*number, "null" | "0"));
+            changes.replace(whether, several.unwrap_or("1"));
+        }
         Some(whether @ "false") => changes.replace(whether, "0"),
         _ => {}
     }
+}
+
+/// A temperature as Mistral takes it.
+fn at_most_one_and_a_half(temperature: &str) -> Option<String> {
+    temperature.parse::<f64>().is_ok_and(|temperature| temperature > 1.5).then(|| "1.5".to_owned())
 }
 
 /// The id of a call as Mistral takes it: letters and digits, nine of them. The same id always becomes
@@ -433,7 +451,7 @@ mod tests {
             let (sent, _) = at(preset.name, null);
             assert!(sent == null || sent == r#"{"max_tokens":5}"#, "{}: {sent}", preset.name);
         }
-        assert_eq!(sent(both, &COMPATIBLE, ModelFacts::default()).0, r#"{"max_completion_tokens":9}"#);
+        assert_eq!(sent(both, &COMPATIBLE, ModelFacts::default()).0, r#"{"max_tokens":9}"#);
     }
 
     #[test]
@@ -453,8 +471,29 @@ mod tests {
             r#"{"max_tokens":9,"messages":[{"role":"developer","content":"S"}]}"#,
             &[],
         );
-        for name in ["openrouter", "tokenmix"] {
-            becomes(name, source, source, &[]);
+        becomes("tokenmix", source, expected, &[]);
+        becomes("openrouter", source, source, &[]);
+        assert_eq!(sent(source, &COMPATIBLE, ModelFacts::default()).0, expected);
+    }
+
+    #[test]
+    fn mistral_gets_no_strict_tools_and_no_higher_temperature_than_it_knows() {
+        // C45
+        becomes(
+            "mistral",
+            r#"{"temperature":1.9,"tools":[{"type":"function","function":{"name":"f","strict":true}}]}"#,
+            r#"{"temperature":1.5,"tools":[{"type":"function","function":{"name":"f"}}]}"#,
+            &["temperature", "tools[].function.strict"],
+        );
+        let warm = r#"{"temperature":1.5}"#;
+        becomes("mistral", warm, warm, &[]);
+    }
+
+    #[test]
+    fn together_is_asked_for_one_likelihood_where_no_others_are_wanted() {
+        for none in ["0", "null"] {
+            let source = format!(r#"{{"logprobs":true,"top_logprobs":{none}}}"#);
+            becomes("together", &source, r#"{"logprobs":1}"#, &[]);
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Listing {
     pub price: Option<Price>,
     /// What it takes and refuses.
     pub facts: ModelFacts,
+    /// Whose names the price was [set](PriceBook::with_overrides) for; `None` if it is that of the list.
+    pub set_for: Option<Pattern>,
 }
 
 impl PriceBook {
@@ -87,9 +89,10 @@ impl PriceBook {
             .or_else(|| without_date(model).and_then(|undated| listing(provider, undated)));
         let name = format!("{provider}/{model}");
         match self.overrides.iter().find(|(pattern, _)| pattern.matches(&name)) {
-            Some((_, price)) => {
-                let Listing { price: usual, facts } = listed.unwrap_or_default();
-                Some(Listing { price: Some(price.clone().over(usual)), facts })
+            Some((pattern, price)) => {
+                let Listing { price: usual, facts, .. } = listed.unwrap_or_default();
+                let set_for = Some(pattern.clone());
+                Some(Listing { price: Some(price.clone().over(usual)), facts, set_for })
             }
             None => listed,
         }
@@ -136,7 +139,7 @@ fn read(line: &str, features: &str) -> Option<Listing> {
     let mut facts = ModelFacts::new(names(supports), names(lacks));
     facts.max_input = max_input;
     facts.max_output = max_output;
-    Some(Listing { price: Some(price), facts })
+    Some(Listing { price: Some(price), facts, set_for: None })
 }
 
 fn names(list: &str) -> impl Iterator<Item = &str> {
@@ -258,6 +261,8 @@ mod tests {
         assert_eq!(units("tts-1-hd").character, usd("30"));
         assert_eq!(rates("openai", "gpt-image-1").media_output, Some(usd("40")));
         assert_eq!(rates("openai", "gpt-image-1").media_cached, Some(usd("2.5")));
+        assert_eq!(rates("gemini", "gemini-3-pro-image").media_output, Some(usd("120")));
+        assert_eq!(rates("vertex", "gemini-3.8-flash-tts").media_output, Some(usd("9")));
         assert_eq!(units("sora-2-pro").video, [usd("300000"), usd("300000"), usd("500000"), usd("500000")]);
         assert_eq!(units("gpt-4o"), UnitRates::default());
     }

@@ -81,7 +81,8 @@ where
 
 impl ProviderBudgetLayer {
     fn hold(&self, req: &Request<Payload>) -> Result<Held, Error> {
-        if self.scopes.is_empty() {
+        // Whoever brings a key asks for an account that isn't the gateway's.
+        if self.scopes.is_empty() || req.body().exchange().learn(|learnt| learnt.own_key) {
             return Ok(Held::Now(None));
         }
         let assumed = req.extensions().get::<AssumeOutput>().map_or(ASSUMED_OUTPUT, |assumed| assumed.tokens);
@@ -138,6 +139,9 @@ impl ProviderBudgetLayer {
 
     fn watch(&self, ticket: Option<Ticket>, payload: &Payload) -> OnEnd<SettleAttempt> {
         let exchange = payload.exchange().clone();
+        if ticket.is_some() {
+            exchange.learn(|learnt| learnt.provider_scopes.push(self.scopes.clone()));
+        }
         let index = exchange.learn(|learnt| {
             let shadowed = ticket.iter().flat_map(|ticket| &ticket.shadowed);
             learnt.shadowed.extend(shadowed.map(|error| error.message().into()));

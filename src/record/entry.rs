@@ -65,6 +65,9 @@ pub struct Record {
     pub units: Units,
     /// What all attempts with a known price together cost.
     pub cost: NanoUsd,
+    /// Whether the caller pays `cost` itself, with a provider's key of its own; left out of the JSON if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub own_key: bool,
     /// Whether a part of `tokens` and `cost` is an estimate, because a provider never said.
     pub estimated: bool,
     /// Whether `cost` leaves out an attempt whose price is not known.
@@ -145,6 +148,7 @@ impl Record {
             units: attempts.iter().map(|attempt| attempt.units).fold(Units::default(), |a, b| a + b),
             cost: attempts.iter().filter_map(|attempt| attempt.cost).sum(),
             estimated: attempts.iter().any(|attempt| attempt.estimated),
+            own_key: learnt.own_key,
             unpriced: attempts.iter().any(|attempt| attempt.cost.is_none()),
             attempts,
             lost: learnt.lost,

@@ -60,7 +60,11 @@ fn retry_after(after: Duration, headers: &mut HeaderMap) {
 
 /// What official SDKs can't tell from the status: that trying again is of no use.
 fn should_retry(error: &Error) -> Option<&'static str> {
-    matches!(error.kind(), Kind::BudgetExhausted | Kind::Billing | Kind::UpstreamAuth).then_some("false")
+    let is_final = matches!(
+        error.kind(),
+        Kind::BudgetExhausted | Kind::RunawayLoop | Kind::Billing | Kind::UpstreamAuth
+    );
+    is_final.then_some("false")
 }
 
 #[cfg(test)]

@@ -272,10 +272,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn money_that_is_missing_is_not_worth_a_retry() {
-        for (kind, should) in
-            [(Kind::BudgetExhausted, true), (Kind::UpstreamAuth, true), (Kind::RateLimited, false)]
-        {
+    async fn what_stays_refused_is_not_worth_a_retry() {
+        for (kind, should) in [
+            (Kind::BudgetExhausted, true),
+            (Kind::RunawayLoop, true),
+            (Kind::UpstreamAuth, true),
+            (Kind::RateLimited, false),
+        ] {
             let service = layer().layer(MustBeReady::new(move |_: Request<()>| async move {
                 let after = std::time::Duration::from_millis(1500);
                 Err::<Response<Script>, _>(Error::new(kind, "no").with_retry_after(after))

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use tower::Layer;
 
 use super::{Credential, ScrubLayer, Sign, credential::without};
-use crate::{BoxError, Error};
+use crate::{BoxError, Error, Kind, auth::ProviderKey, headers::PROVIDER_KEY};
 
 /// Signs requests to one provider; see the [module](super).
 #[derive(Clone, Debug)]
@@ -13,10 +13,33 @@ pub struct SignLayer {
 }
 
 /// What every request to the provider carries.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Signature {
     pub(super) credential: Credential,
     pub(super) headers: HeaderMap,
+    /// Those that say something of the gateway's account.
+    of_account: Vec<HeaderName>,
+    /// How a key of the caller's own is presented; `None` if the provider takes no key that is one text.
+    own_key: Option<KeyForm>,
+}
+
+/// How a provider is presented a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyForm {
+    /// `Authorization: Bearer …`.
+    Bearer,
+    /// A header of its own, such as Anthropic's `x-api-key`.
+    Header(HeaderName),
+}
+
+impl KeyForm {
+    fn credential(&self, key: &ProviderKey) -> Credential {
+        match self {
+            Self::Bearer => Credential::Bearer(key.0.clone()),
+            Self::Header(name) => Credential::Header(name.clone(), key.0.clone()),
+        }
+    }
 }
 
 impl SignLayer {
@@ -35,7 +58,19 @@ impl SignLayer {
             HeaderValue::from_static(concat!("bartizan/", env!("CARGO_PKG_VERSION"))),
         );
         credential.apply(&mut headers)?;
-        Ok(Self { signature: Arc::new(Signature { credential, headers }) })
+        let own_key = match &credential {
+            Credential::Bearer(_) => Some(KeyForm::Bearer),
+            Credential::Header(name, _) => Some(KeyForm::Header(name.clone())),
+            _ => None,
+        };
+        Ok(Self { signature: Arc::new(Signature { credential, headers, of_account: Vec::new(), own_key }) })
+    }
+
+    /// Sets how a caller's [own key](ProviderKey) is presented in place of the credential: as the credential is,
+    /// if this isn't called; `None` refuses requests that bring one.
+    #[must_use]
+    pub fn own_key(self, form: Option<KeyForm>) -> Self {
+        self.with(|signature| signature.own_key = form)
     }
 
     /// A layer that takes this layer's credential out of all errors; it stands outside of the layers that
@@ -49,13 +84,49 @@ impl SignLayer {
     /// credential.
     #[must_use]
     pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
-        let mut headers = self.signature.headers.clone();
-        headers.insert(name, value);
-        Self { signature: Arc::new(Signature { credential: self.signature.credential.clone(), headers }) }
+        self.with(|signature| drop(signature.headers.insert(name, value)))
+    }
+
+    /// The same for a header that says something of the gateway's account: it is not sent with a caller's
+    /// [own key](ProviderKey).
+    #[must_use]
+    pub fn account_header(self, name: HeaderName, value: HeaderValue) -> Self {
+        self.with(|signature| {
+            signature.of_account.push(name.clone());
+            signature.headers.insert(name, value);
+        })
+    }
+
+    fn with(self, change: impl FnOnce(&mut Signature)) -> Self {
+        let mut signature = Signature::clone(&self.signature);
+        change(&mut signature);
+        Self { signature: Arc::new(signature) }
     }
 }
 
 impl Signature {
+    /// What the request is signed with: this, or the key that its caller brings.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::InvalidRequest`] if the provider isn't asked with such a key.
+    pub(super) fn of<B>(self: &Arc<Self>, req: &Request<B>) -> Result<Arc<Self>, Error> {
+        let Some(key) = req.extensions().get::<ProviderKey>() else { return Ok(self.clone()) };
+        let wrong = |what: &str| Error::new(Kind::InvalidRequest, format!("{PROVIDER_KEY}: {what}"));
+        let form =
+            self.own_key.as_ref().ok_or_else(|| wrong("this provider isn't asked with a plain key"))?;
+        let mut headers = self.headers.clone();
+        match &self.credential {
+            Credential::Bearer(_) => drop(headers.remove(header::AUTHORIZATION)),
+            Credential::Header(name, _) => drop(headers.remove(name)),
+            Credential::None | Credential::Signed(_) => {}
+        }
+        self.of_account.iter().for_each(|name| drop(headers.remove(name)));
+        let credential = form.credential(key);
+        credential.apply(&mut headers).map_err(|_| wrong("has characters that a header can't have"))?;
+        Ok(Arc::new(Self { credential, headers, ..Self::clone(self) }))
+    }
+
     /// `error` without the credential, and without the headers that are marked as sensitive.
     pub(super) fn scrub(&self, error: Error) -> Error {
         let headers = self.headers.iter().filter(|(name, value)| self.is_secret(name, value));

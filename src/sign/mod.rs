@@ -6,6 +6,9 @@
 //! for the credential, because providers quote it; errors that are found inside of a success are
 //! searched by a [`ScrubLayer`] further out.
 //!
+//! A caller may bring a key of its own, as a [`ProviderKey`](crate::auth::ProviderKey): it takes the place of
+//! the gateway's credential, and is taken out of errors as that is.
+//!
 //! A credential is a header that is known beforehand, or whatever [`Authorize`] makes of it: a
 //! [`BearerToken`] that is fetched and renewed, a signature over the request.
 
@@ -36,7 +39,7 @@ pub use self::sigv4::{AwsKeys, SigV4};
 pub use self::{
     authorize::Authorize,
     credential::Credential,
-    layer::SignLayer,
+    layer::{KeyForm, SignLayer},
     scrub::{Scrub, ScrubFuture, ScrubLayer, Scrubbed},
     service::{ResponseFuture, Sign},
     token::{BearerToken, Token, TokenSource},

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -40,9 +40,9 @@ pub struct Scrub<S> {
     signature: Arc<Signature>,
 }
 
-impl<S, Q, R> Service<Q> for Scrub<S>
+impl<S, B, R> Service<Request<B>> for Scrub<S>
 where
-    S: Service<Q, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>>,
     S::Error: Into<Error>,
 {
     type Response = Response<Scrubbed<R>>;
@@ -53,8 +53,10 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, req: Q) -> Self::Future {
-        ScrubFuture { inner: self.inner.call(req), signature: self.signature.clone() }
+    fn call(&mut self, req: Request<B>) -> Self::Future {
+        // What can't be signed is refused further in.
+        let signature = self.signature.of(&req).unwrap_or_else(|_| self.signature.clone());
+        ScrubFuture { inner: self.inner.call(req), signature }
     }
 }
 
@@ -144,20 +146,20 @@ mod tests {
     #[tokio::test]
     async fn an_answer_passes_and_ends_as_it_did() {
         for ending in ENDINGS {
-            let service = layer().layer(MustBeReady::new(move |()| ending.answer()));
+            let service = layer().layer(MustBeReady::new(move |_: Request<()>| ending.answer()));
             is_shared(&service);
 
-            ending.play(service.oneshot(()), || {}, || {}).await;
+            ending.play(service.oneshot(Request::new(())), || {}, || {}).await;
         }
     }
 
     #[tokio::test]
     async fn a_refusal_does_not_show_the_credential() {
-        let service = layer().layer(MustBeReady::new(async |()| {
+        let service = layer().layer(MustBeReady::new(async |_: Request<()>| {
             Err::<Response<Script>, _>(Error::new(Kind::Upstream, "bad key sk-provider"))
         }));
 
-        assert_eq!(service.oneshot(()).await.unwrap_err().message(), "bad key ***");
+        assert_eq!(service.oneshot(Request::new(())).await.unwrap_err().message(), "bad key ***");
     }
 
     #[tokio::test]
@@ -168,22 +170,22 @@ mod tests {
             .unwrap()
             .header(HeaderName::from_static("x-second"), second)
             .header(HeaderName::from_static("x-version"), HeaderValue::from_static("2026-10-21"));
-        let service = layer.scrub().layer(MustBeReady::new(async |()| {
+        let service = layer.scrub().layer(MustBeReady::new(async |_: Request<()>| {
             Err::<Response<Script>, _>(Error::new(Kind::Upstream, "sk-provider sk-second 2026-10-21"))
         }));
 
-        assert_eq!(service.oneshot(()).await.unwrap_err().message(), "*** *** 2026-10-21");
+        assert_eq!(service.oneshot(Request::new(())).await.unwrap_err().message(), "*** *** 2026-10-21");
     }
 
     #[tokio::test]
     async fn an_error_inside_of_an_answer_does_not_show_the_credential() {
-        let service = layer().layer(MustBeReady::new(async |()| {
+        let service = layer().layer(MustBeReady::new(async |_: Request<()>| {
             let script = Script::new([Step::Data("data"), Step::Break]);
             let quoting = |_| Error::new(Kind::Overloaded, "bad key sk-provider");
             Ok::<_, Error>(Response::new(script.map_err(quoting)))
         }));
 
-        let mut body = service.oneshot(()).await.unwrap().into_body();
+        let mut body = service.oneshot(Request::new(())).await.unwrap().into_body();
 
         assert_eq!(body.frame().await.unwrap().unwrap().data_ref().unwrap(), "data");
         let error = Error::from(body.frame().await.unwrap().unwrap_err());

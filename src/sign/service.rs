@@ -57,13 +57,21 @@ where
     }
 
     fn call(&mut self, mut req: Request<Payload>) -> Self::Future {
-        let mut headers = outbound(&self.signature, req.headers());
+        let signature = match self.signature.of(&req) {
+            Ok(signature) => signature,
+            Err(error) => {
+                return ResponseFuture {
+                    state: State::Refused { error: Some(error) },
+                    signature: self.signature.clone(),
+                };
+            }
+        };
+        let mut headers = outbound(&signature, req.headers());
         // A form can't be read without the boundary that its type names.
         if let Some(content_type) = &req.body().head().content_type {
             headers.insert(header::CONTENT_TYPE, content_type.clone());
         }
         *req.headers_mut() = headers;
-        let signature = self.signature.clone();
         let state = match &signature.credential {
             Credential::Signed(signer) => {
                 let not_ready = self.inner.clone();
@@ -128,6 +136,7 @@ pin_project! {
     enum State<F, R> {
         Called { #[pin] inner: F },
         Signs { answer: BoxFuture<'static, Result<Response<R>, Error>> },
+        Refused { error: Option<Error> },
     }
 }
 
@@ -149,6 +158,9 @@ where
         let answer = match this.state.project() {
             StateProj::Called { inner } => ready!(inner.poll(cx)).map_err(Into::into),
             StateProj::Signs { answer } => ready!(answer.as_mut().poll(cx)),
+            StateProj::Refused { error } => {
+                Err(error.take().expect("a future is not polled after it is ready"))
+            }
         };
         Poll::Ready(answer.map_err(|error| this.signature.scrub(error)))
     }
@@ -168,11 +180,12 @@ mod tests {
     use super::*;
     use crate::{
         Exchange,
+        auth::ProviderKey,
         dialect::OPENAI_CHAT,
         error::Reply,
         payload::Head,
         secret::Secret,
-        sign::{BearerToken, SignLayer, Token, TokenSource},
+        sign::{BearerToken, KeyForm, SignLayer, Token, TokenSource},
         testing::MustBeReady,
     };
 
@@ -226,6 +239,56 @@ mod tests {
         assert_eq!(sent["authorization"], "Bearer sk-provider");
         assert_eq!(sent["anthropic-version"], "2026-10-21");
         assert_eq!(sent.get_all("anthropic-beta").iter().count(), 2);
+    }
+
+    fn with_own_key() -> Request<Payload> {
+        let mut req = request(&[("authorization", "Bearer sk-client")]);
+        req.extensions_mut().insert(ProviderKey(Secret::new("sk-own-0123")));
+        req
+    }
+
+    #[tokio::test]
+    async fn a_key_of_the_callers_own_is_sent_and_never_quoted() {
+        let of_account = |layer: SignLayer| {
+            let (name, value) = (HeaderName::from_static("openai-project"), HeaderValue::from_static("p"));
+            layer.account_header(name, value)
+        };
+        let named = Credential::Header(HeaderName::from_static("x-api-key"), Secret::new("sk-provider"));
+        for (credential, header, value) in [
+            (Credential::Bearer(Secret::new("sk-provider")), "authorization", "Bearer sk-own-0123"),
+            (named, "x-api-key", "sk-own-0123"),
+        ] {
+            let layer = of_account(SignLayer::new(credential).unwrap());
+            let service = layer.layer(MustBeReady::new(move |req: Request<Payload>| {
+                assert_eq!(req.headers()[header], value);
+                assert!(!format!("{:?}", req.headers()).contains("sk-"));
+                assert!(!req.headers().contains_key("openai-project"));
+                let error = Error::new(Kind::UpstreamAuth, "bad key sk-own-0123");
+                std::future::ready(Err::<Response<()>, _>(error))
+            }));
+
+            let error = service.oneshot(with_own_key()).await.unwrap_err();
+
+            assert_eq!(error.message(), "bad key ***");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_provider_without_a_plain_key_takes_none_of_the_caller() {
+        let signed = Credential::Signed(Arc::new(BearerToken::new(Office::default())));
+        let layer = || SignLayer::new(signed.clone()).unwrap();
+        let inner = || {
+            MustBeReady::new(async |req: Request<Payload>| {
+                Ok::<_, Error>(Response::new(req.headers().clone()))
+            })
+        };
+
+        let refused = layer().layer(inner()).oneshot(with_own_key()).await.unwrap_err();
+        let sent =
+            layer().own_key(Some(KeyForm::Bearer)).layer(inner()).oneshot(with_own_key()).await.unwrap();
+
+        assert_eq!(refused.kind(), Kind::InvalidRequest);
+        assert_eq!(sent.body()["authorization"], "Bearer sk-own-0123");
     }
 
     #[tokio::test]

@@ -1,17 +1,18 @@
-use std::{pin::pin, sync::Arc};
+use std::{borrow::Cow, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
+use serde_json::value::RawValue;
 
 use super::{body::Translated, missing::missing, undo::UndoStream};
 use crate::{
     BoxError, Dialect, Error, Exchange, Kind, Target,
     body::{Framing, Splitter, sse::Event},
     dialect::{
-        ChatCodec, Codec, CountCodec, Decode, EmbeddingsCodec, Encoded, Undo, assembled::Assembler,
-        embeddings::Form, joined::Joined,
+        BETAS, ChatCodec, Codec, CountCodec, Decode, EmbeddingsCodec, Encoded, Undo, assembled::Assembler,
+        canonical::Extra, embeddings::Form, joined::Joined,
     },
     exchange::AssumeOutput,
     headers,
@@ -19,6 +20,17 @@ use crate::{
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What is known of a request besides its body.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Whether a stream of the provider's is to become a whole answer.
+    pub(super) assembles: bool,
+    /// The output to reckon with.
+    pub(super) assumed: Option<AssumeOutput>,
+    /// What the client's header says of features of Anthropic's, as an array, where that belongs into the body.
+    pub(super) betas: Option<Box<RawValue>>,
+}
 
 /// The way from a client's dialect to a provider's of the same task.
 #[derive(Clone, Copy)]
@@ -62,11 +74,14 @@ impl Pair {
         source: &[u8],
         head: Arc<Head>,
         to: &Target,
-        (assembles, assumed): (bool, Option<AssumeOutput>),
+        Beside { assembles, assumed, betas }: Beside,
     ) -> Result<(Encoded, Back), Error> {
         match self {
             Self::Chat { client, provider, framing, same } => {
                 let mut request = client.decode_request(source)?;
+                if let Some(value) = betas {
+                    request.extras.insert(0, Extra { field: BETAS.into(), value: Cow::Owned(value) });
+                }
                 // Not every dialect says in the body whether it is to be a stream.
                 request.stream = head.stream || assembles;
                 request.assumed_output = assumed.map(|assumed| assumed.tokens);

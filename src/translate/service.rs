@@ -5,20 +5,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use serde_json::value::{RawValue, to_raw_value};
 use tower::Service;
 
 use super::{
     TranslateLayer,
     body::Translated,
     estimate,
-    pair::{Back, Pair},
+    pair::{Back, Beside, Pair},
 };
 use crate::{
     BoxError, BoxFuture, Dialect, Error, Kind, Payload,
-    dialect::{ANTHROPIC, Codec, Encoded, OPENAI_BATCHES, OPENAI_FILES, lost::Lost, words},
+    dialect::{ANTHROPIC, BEDROCK, Codec, Encoded, OPENAI_BATCHES, OPENAI_FILES, lost::Lost, words},
     exchange::{AssumeOutput, TakesWhole},
     headers,
     payload::Head,
@@ -212,8 +213,11 @@ impl TranslateLayer {
         let is_told = |assumed: &AssumeOutput| assumed.is_cap || native.id() == ANTHROPIC.id();
         let cap = self.cap(req.body().head(), assumed.filter(is_told));
         req.body().exchange().learn(|learnt| learnt.max_output = cap);
+        let takes_betas = from.id() == ANTHROPIC.id() && native.id() == BEDROCK.id();
+        let betas = takes_betas.then(|| betas(req.headers())).flatten();
+        let beside = Beside { assembles, assumed, betas };
         let (Encoded { body, lost, .. }, back) =
-            pair.request(&source, req.body().shared_head(), &self.target, (assembles, assumed))?;
+            pair.request(&source, req.body().shared_head(), &self.target, beside)?;
         let stays = |name: &http::HeaderName| native.id() == from.id() || !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {
@@ -233,6 +237,14 @@ impl TranslateLayer {
 /// Headers that mean something to the client's own kind of provider only.
 fn is_of_dialect(name: &http::HeaderName) -> bool {
     name.as_str().starts_with("anthropic-") || name.as_str().starts_with("openai-")
+}
+
+/// The features of Anthropic's that a client's header names, as an array; the header may repeat.
+fn betas(headers: &HeaderMap) -> Option<Box<RawValue>> {
+    let values = headers.get_all("anthropic-beta").iter().filter_map(|value| value.to_str().ok());
+    let names: Vec<&str> =
+        values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect();
+    if names.is_empty() { None } else { to_raw_value(&names).ok() }
 }
 
 pin_project! {
@@ -682,6 +694,29 @@ mod tests {
         assert!(said.contains(r#""name":"a.b""#) && !said.contains("container"), "{said}");
         let lost = exchange.learn(|learnt| learnt.lost.join(" "));
         assert!(lost.contains("answer.container"), "{lost}");
+    }
+
+    /// C132
+    #[tokio::test]
+    async fn features_of_anthropics_are_asked_for_in_the_body_at_bedrock() {
+        let source = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}"#;
+        let mut req = request(&ANTHROPIC, source);
+        let asked = "interleaved-thinking-2025-05-14, foo-bar";
+        req.headers_mut().insert("anthropic-beta", asked.try_into().unwrap());
+        let exchange = req.body().exchange().clone();
+        let target = Arc::new(Target::new("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"));
+        let service = TranslateLayer::new(target, [&BEDROCK as &'static dyn Dialect]).layer(MustBeReady::new(
+            |req: Request<Payload>| {
+                let body = String::from_utf8(req.body().to_bytes().into()).unwrap();
+                let said = r#""additionalModelRequestFields":{"anthropic_beta":["interleaved-thinking-2025-05-14"]}"#;
+                assert!(body.contains(said) && !req.headers().contains_key("anthropic-beta"), "{body}");
+                Ending::Refused.answer()
+            },
+        ));
+
+        assert!(service.oneshot(req).await.is_err());
+
+        assert_eq!(exchange.learn(|learnt| learnt.lost.join(" ")), "anthropic-beta");
     }
 
     /// C68

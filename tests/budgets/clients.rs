@@ -55,6 +55,17 @@ impl Seen {
         count.load(Ordering::SeqCst)
     }
 
+    /// Adds what was seen later.
+    pub fn add(&self, later: &Self) {
+        for (sum, count) in self.counts().into_iter().zip(later.counts()) {
+            sum.fetch_add(Self::of(count), Ordering::SeqCst);
+        }
+    }
+
+    fn counts(&self) -> [&AtomicU64; 6] {
+        [&self.asked, &self.whole, &self.left, &self.refused, &self.away, &self.broken]
+    }
+
     pub fn granted(&self) -> u64 {
         Self::of(&self.whole) + Self::of(&self.left)
     }
@@ -87,11 +98,7 @@ pub async fn load(
                 match ask(&mut send, way(number)).await {
                     Outcome::Whole => &seen.whole,
                     Outcome::Left => &seen.left,
-                    Outcome::Refused => {
-                        // The others have to come to an end, so that what they don't need can be had.
-                        tokio::time::sleep(Duration::from_millis(300)).await;
-                        &seen.refused
-                    }
+                    Outcome::Refused => &seen.refused,
                     Outcome::Away => {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                         &seen.away

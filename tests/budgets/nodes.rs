@@ -274,6 +274,7 @@ fn a_proxy_that_is_stopped_leaves_nothing_held() {
     assert!(stopped.ended(Duration::from_secs(10)).expect("it ends").success());
     let seen = clients.join().unwrap();
 
+    assert!(!stopped.log().contains("is charged as it was held"), "{}", stopped.log());
     let (used, held) = crate::standing(&other).unwrap();
     assert_eq!((used.0, held.0), (cost().0.0 * seen.granted(), 0), "{seen:?} {}", stopped.log());
     assert!(seen.granted() > 0);

@@ -61,6 +61,26 @@ fn wishes() -> Vec<Wish> {
             arrives: [r#""temperature":0.5"#; 4],
         },
         Wish {
+            row: "temperature above 1",
+            said: [
+                json!({"temperature": 1.7}),
+                json!({"temperature": 1.7}),
+                none(),
+                config(json!({"temperature": 1.7})),
+            ],
+            arrives: [r#""temperature":1.7"#, r#""temperature":1.7"#, "", r#""temperature":1.7"#],
+        },
+        Wish {
+            row: "a cap below 16",
+            said: [
+                json!({"max_completion_tokens": 5}),
+                none(),
+                json!({"max_tokens": 5}),
+                config(json!({"maxOutputTokens": 5})),
+            ],
+            arrives: [r#""max_completion_tokens":5"#, "", r#""max_tokens":5"#, r#""maxOutputTokens":5"#],
+        },
+        Wish {
             row: "`top_k`",
             said: [json!({"top_k": 7}), none(), json!({"top_k": 7}), config(json!({"topK": 7}))],
             arrives: ["", "", r#""top_k":7"#, r#""topK":7"#],
@@ -171,12 +191,37 @@ fn wishes() -> Vec<Wish> {
             arrives: ["https://example.com/a.png"; 4],
         },
         Wish {
+            row: "how closely to look at an image",
+            said: [
+                chat_part(json!({"type": "image_url", "image_url":
+                    {"url": "https://example.com/a.png", "detail": "high"}})),
+                item_part(
+                    json!({"type": "input_image", "image_url": "https://example.com/a.png", "detail": "high"}),
+                ),
+                none(),
+                none(),
+            ],
+            arrives: [r#""detail":"high""#, r#""detail":"high""#, "", ""],
+        },
+        Wish {
+            row: "a file's name",
+            said: [
+                chat_part(json!({"type": "file", "file":
+                    {"file_data": "data:application/pdf;base64,JVBERi0=", "filename": "b.pdf"}})),
+                item_part(json!({"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0=",
+                    "filename": "b.pdf"})),
+                block(json!({"type": "document", "title": "b.pdf", "source":
+                    {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}})),
+                none(),
+            ],
+            arrives: [r#""filename":"b.pdf""#, r#""filename":"b.pdf""#, r#""title":"b.pdf""#, ""],
+        },
+        Wish {
             row: "PDF",
             said: [
                 chat_part(json!({"type": "file", "file":
-                    {"file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"}})),
-                item_part(json!({"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0=",
-                    "filename": "a.pdf"})),
+                    {"file_data": "data:application/pdf;base64,JVBERi0="}})),
+                item_part(json!({"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0="})),
                 block(json!({"type": "document", "source":
                     {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}})),
                 gemini_part(json!({"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0="}})),
@@ -186,9 +231,8 @@ fn wishes() -> Vec<Wish> {
         Wish {
             row: "audio",
             said: [
-                chat_part(
-                    json!({"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}),
-                ),
+                json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "Hear this"},
+                    {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}]}]}),
                 none(),
                 none(),
                 gemini_part(json!({"inlineData": {"mimeType": "audio/wav", "data": "UklGRg=="}})),

@@ -7,14 +7,15 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bartizan::{
     Error, Kind,
     directory::{self, Change, Directory, PostgresDirectory, Revision, Section},
     ledger::{
-        Amounts, Balance, Ledger, Measure, Period, PostgresLedger, PostgresOptions, Quota, Scope, Ticket,
+        Amounts, Autonomous, Balance, Day, Later, Ledger, Measure, Period, PostgresLedger, PostgresOptions,
+        Quota, Scope, Ticket,
         conformance::{self, HandClock},
     },
     price::NanoUsd,
@@ -94,6 +95,7 @@ async fn it_keeps_what_every_ledger_promises() {
     let node = Node::new(options);
 
     conformance::all(node.ledger.clone(), &clock).await;
+    conformance::days(&*node.ledger, &clock).await;
 
     node.stop().await;
     assert_eq!(server.sql("SELECT count(*) FROM bartizan.holds WHERE kept_as IS NOT NULL"), "0");
@@ -207,6 +209,15 @@ fn all_measures() -> [Scope; 4] {
     ]
 }
 
+/// The requests of today, and what they used. A test that runs over midnight sees two days.
+async fn today(node: &Node, account: &str) -> (u64, Amounts) {
+    let Day { window, .. } = Day::of(SystemTime::now() - Duration::from_secs(3_600));
+    let days = node.ledger.days(account, window..=Day::of(SystemTime::now()).window).await.unwrap();
+    let mut sum = Day::default();
+    days.iter().for_each(|day| sum.add(day));
+    (sum.requests, sum.used)
+}
+
 async fn stands(node: &Node, expected: [(u64, u64); 4]) {
     for (scope, expected) in all_measures().iter().zip(expected) {
         node.has("key:a", scope.quota.unwrap(), expected).await;
@@ -247,6 +258,8 @@ async fn what_a_dead_node_held_is_charged_once_and_corrected_if_it_comes_back() 
     let kept = others[1].ledger.resume("job\0").await.unwrap().unwrap();
     others[1].ledger.settle(kept, Amounts { cost: NanoUsd(5), input: 0, output: 0 });
     stands(&others[0], [(30, 0), (2, 0), (17, 0), (0, 0)]).await;
+    let used = Amounts { cost: NanoUsd(30), input: 10, output: 7 };
+    assert_eq!(today(&others[0], "key:a").await, (2, used));
 }
 
 #[tokio::test]
@@ -291,8 +304,9 @@ async fn a_settlement_that_is_told_twice_counts_once() {
     let node = Node::new(options(&first));
     let ticket = node.ledger.reserve(&all_measures(), usd(60)).await.unwrap();
     server.signal("STOP");
+    node.ledger.charge(ticket.holds.clone(), usd(5));
     node.ledger.settle(ticket, usd(25));
-    while std::fs::read(&first).unwrap().is_empty() {
+    while std::fs::read(&first).unwrap().iter().filter(|byte| **byte == b'\n').count() < 2 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     std::fs::copy(&first, &copy).unwrap();
@@ -307,7 +321,58 @@ async fn a_settlement_that_is_told_twice_counts_once() {
         std::fs::remove_file(journal).unwrap();
     }
 
-    stands(&Node::of(&server), [(25, 0), (1, 0), (0, 0), (0, 0)]).await;
+    let node = Node::of(&server);
+    stands(&node, [(30, 0), (2, 0), (0, 0), (0, 0)]).await;
+    assert_eq!(today(&node, "key:a").await, (2, usd(30)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_let_in_while_the_server_was_away_is_counted_when_it_is_back() {
+    if !server::is_installed() {
+        return;
+    }
+    let server = Server::start();
+    let node = Node::new(PostgresOptions::new(server.url()));
+    let alone = Autonomous::new(node.ledger.clone());
+    // Nobody has heard of the second account before the server is away.
+    let scopes = [scope("key:a", daily(100)), scope("team:b", daily(100))];
+    alone.settle(alone.reserve(&scopes[..1], usd(60)).await.unwrap(), usd(25));
+    node.has("key:a", daily(0), (25, 0)).await;
+    server.kill();
+
+    let ticket = alone.reserve(&scopes, usd(60)).await.unwrap();
+    let refused = alone.reserve(&scopes, usd(60)).await.unwrap_err();
+    alone.settle(ticket, Amounts { cost: NanoUsd(40), input: 3, output: 2 });
+    tokio::task::block_in_place(|| server.run());
+
+    assert_eq!(refused.kind(), Kind::BudgetExhausted);
+    node.has("key:a", daily(0), (65, 0)).await;
+    node.has("team:b", daily(0), (40, 0)).await;
+    let used = |cost| Amounts { cost: NanoUsd(cost), input: 3, output: 2 };
+    assert_eq!(today(&node, "key:a").await, (2, used(65)));
+    assert_eq!(today(&node, "team:b").await, (1, used(40)));
+    drop(alone);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn of_two_nodes_one_may_do_what_is_done_once_until_its_time_is_over() {
+    if !server::is_installed() {
+        return;
+    }
+    let server = Server::start();
+    let (options, clock) = with_clock(patient(&server), "2026-11-21T12:00:00Z");
+    let [one, other] = [Node::new(options.clone()), Node::new(options)];
+    let minute = Duration::from_secs(60);
+
+    let (first, second) =
+        tokio::join!(one.ledger.mark_once("told\0", minute), other.ledger.mark_once("told\0", minute));
+
+    assert!(first.unwrap() != second.unwrap());
+    assert!(one.ledger.mark_once("else", Duration::MAX).await.unwrap());
+    clock.set(clock.now() + minute);
+    assert!(other.ledger.mark_once("told\0", minute).await.unwrap());
+    assert!(!other.ledger.mark_once("else", minute).await.unwrap());
 }
 
 #[tokio::test]

@@ -7,15 +7,15 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bartizan::{
     Error, Kind,
     directory::{self, Change, Directory, RedisDirectory, Revision, Section},
     ledger::{
-        Amounts, Balance, Ledger, Measure, MemoryLedger, Period, Quota, RedisLedger, RedisOptions, Scope,
-        Standing, Ticket,
+        Amounts, Autonomous, Balance, Day, Ledger, Measure, MemoryLedger, Period, Quota, RedisLedger,
+        RedisOptions, Scope, Standing, Ticket,
         conformance::{self, HandClock},
     },
     price::NanoUsd,
@@ -96,6 +96,7 @@ async fn it_keeps_what_every_ledger_promises() {
     let node = Node::new(with_clock(patient(&server), &clock));
 
     conformance::all(node.ledger.clone(), &clock).await;
+    conformance::days(&*node.ledger, &clock).await;
 
     node.stop().await;
 }
@@ -112,6 +113,7 @@ async fn a_cluster_keeps_the_same_promises() {
     let node = Node::new(with_clock(options, &clock));
 
     conformance::all(node.ledger.clone(), &clock).await;
+    conformance::days(&*node.ledger, &clock).await;
 
     node.stop().await;
 }
@@ -463,6 +465,37 @@ async fn a_server_that_dies_under_load_and_comes_back_has_the_right_sum() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_let_in_while_the_server_was_away_is_counted_when_it_is_back() {
+    if !server::is_installed() {
+        return;
+    }
+    let mut server = Server::start_durable();
+    let path = server.path("journal");
+    let node = Node::new(RedisOptions::new(server.url()).journal(&path));
+    let alone = Autonomous::new(node.ledger.clone());
+    let scopes = [scope("key:a", daily(100)), scope("key:a", Quota::new(Measure::Requests, 9, Period::Day))];
+    alone.settle(alone.reserve(&scopes, usd(60)).await.unwrap(), usd(25));
+    node.has("key:a", daily(0), (25, 0)).await;
+    server.kill();
+
+    let ticket = alone.reserve(&scopes, usd(60)).await.unwrap();
+    let refused = alone.reserve(&scopes, usd(60)).await.unwrap_err();
+    alone.settle(ticket, Amounts { cost: NanoUsd(40), input: 3, output: 2 });
+    while std::fs::read(&path).unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::task::block_in_place(|| server.run());
+
+    assert_eq!(refused.kind(), Kind::BudgetExhausted);
+    node.has_after_outage("key:a", (65, 0)).await;
+    let today = Day::of(SystemTime::now()).window;
+    let days = node.ledger.days("key:a", today..=today).await.unwrap();
+    assert_eq!((days[0].requests, days[0].used.cost, days[0].used.input), (2, NanoUsd(65), 3));
+    drop(alone);
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn a_gateway_starts_without_redis_and_finds_it_later() {
     if !server::is_installed() {
@@ -542,7 +575,8 @@ async fn what_is_done_with_is_forgotten() {
     let keys = server.cli(&["keys", "*"]);
     let left: Vec<_> = keys.lines().filter(|key| server.cli(&["ttl", key]).trim() == "-1").collect();
     assert_eq!(left, ["{bartizan}:nodes"], "{keys}");
-    assert_eq!(keys.lines().count(), 4, "{keys}");
+    // The accounts, and the days of the key.
+    assert_eq!(keys.lines().count(), 5, "{keys}");
 }
 
 /// Numbers that look like chance, the same in every run.

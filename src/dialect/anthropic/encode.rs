@@ -148,7 +148,7 @@ fn extras<'a>(request: &'a Request<'_>, lost: &mut Lost) -> Vec<(&'a str, &'a Ra
 fn sample(request: &Request<'_>, body: &mut Body<'_>, is_refused: bool, thinks: bool, lost: &mut Lost) {
     let temperature = request.temperature.map(|temperature| temperature.clamp(0.0, 1.0));
     body.temperature = temperature.filter(|temperature| !is_refused && (!thinks || *temperature == 1.0));
-    lost.push_if(temperature.is_some() && body.temperature.is_none(), "temperature");
+    lost.push_if(request.temperature != body.temperature, "temperature");
     let fits = |top_p: &f64| !is_refused && body.temperature.is_none() && (!thinks || *top_p >= 0.95);
     body.top_p = request.top_p.filter(fits);
     // 1 is what it is without being said.
@@ -190,12 +190,15 @@ mod tests {
     fn sampling_is_narrowed_to_what_the_model_takes() {
         let request = Request { temperature: Some(1.5), top_k: Some(5), ..hi() };
 
-        let (clamped, _) = encoded(&request, &[], &[]);
+        let (clamped, narrowed) = encoded(&request, &[], &[]);
         let (refused, lost) = encoded(&request, &[], &["sampling_params"]);
 
         assert_eq!((&clamped["temperature"], &clamped["top_k"]), (&json!(1.0), &json!(5)));
         assert!(refused.get("temperature").is_none() && refused.get("top_k").is_none());
-        assert_eq!(lost, ["temperature", "top_k"]);
+        assert_eq!(
+            (narrowed, lost),
+            (vec!["temperature".into()], vec!["temperature".into(), "top_k".into()])
+        );
     }
 
     /// C63

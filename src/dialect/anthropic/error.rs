@@ -106,7 +106,7 @@ fn class(kind: Kind) -> (StatusCode, &'static str) {
         Kind::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, REQUEST),
         Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, REQUEST),
         Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
-        Kind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
+        Kind::RateLimited | Kind::RunawayLoop => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
         Kind::BudgetExhausted | Kind::Billing => (StatusCode::PAYMENT_REQUIRED, "billing_error"),
         Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout_error"),
         // A status that only Anthropic has, and which its clients know.

@@ -46,6 +46,7 @@ impl<'a> Writer<'a, '_> {
     }
 
     fn block(&mut self, part: &'a Part<'_>) -> Result<Option<Block<'a>>, Error> {
+        self.lost.push_detail(part);
         let mut block = match &part.content {
             // Anthropic refuses texts without a visible character.
             Content::Text(text) | Content::Refusal(text) if text.trim().is_empty() => None,
@@ -108,7 +109,10 @@ impl<'a> Writer<'a, '_> {
             Media::Url(url) => Source::Url { url },
             Media::File(id) => file(id)?,
             Media::Text(text) => plain(Cow::Borrowed(text)),
-            Media::Base64 { media_type, .. } if media_type.starts_with("image/") => return self.image(media),
+            Media::Base64 { media_type, .. } if media_type.starts_with("image/") => {
+                self.lost.push_title(title);
+                return self.image(media);
+            }
             Media::Base64 { media_type, data } => match document(media_type, data) {
                 Some(source) => source,
                 None => return Ok(self.lose(LOST_FILE)),

@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::HashSet};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
+    betas,
     format::{self, Plan},
     parts::{self, Marked, Writer},
     tools,
@@ -63,7 +64,7 @@ pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
         false => written.other(request, facts, &mut lost),
     }
     written.stops(request, takes_thoughts, &mut lost)?;
-    written.extras(request, &mut lost)?;
+    written.extras(request, takes_thoughts, &mut lost)?;
     lose_the_rest(request, &mut lost);
     let free_text = std::mem::take(&mut toolbox.free_text);
     let messages = conversation.messages.into_iter();
@@ -196,7 +197,7 @@ impl<'a> Written<'a> {
         let temperature = request.temperature.map(|temperature| temperature.clamp(0.0, 1.0));
         self.inference.temperature =
             temperature.filter(|temperature| !is_refused && (!thinks || *temperature == 1.0));
-        lost.push_if(temperature.is_some() && self.inference.temperature.is_none(), "temperature");
+        lost.push_if(request.temperature != self.inference.temperature, "temperature");
         let has_temperature = self.inference.temperature.is_some();
         let fits = |top_p: &f64| !is_refused && !has_temperature && (!thinks || *top_p >= 0.95);
         self.inference.top_p = request.top_p.filter(fits);
@@ -220,10 +221,15 @@ impl<'a> Written<'a> {
 
     /// Fields of Converse that a client has put into its own dialect. What it says of the model's fields
     /// goes before what was made of the rest of its request.
-    fn extras(&mut self, request: &'a Request<'_>, lost: &mut Lost) -> Result<(), Error> {
+    fn extras(&mut self, request: &'a Request<'_>, is_claude: bool, lost: &mut Lost) -> Result<(), Error> {
         for extra in &request.extras {
             let field = &*extra.field;
-            if field == MODEL_FIELDS {
+            if field == betas::FIELD {
+                // Other models have no such features.
+                if let Some(known) = is_claude.then(|| betas::known(&extra.value, lost)).flatten() {
+                    self.model_field(betas::FIELD, known)?;
+                }
+            } else if field == MODEL_FIELDS {
                 let given: Vec<Field<'a>> = members(&extra.value)?;
                 self.model_fields.retain(|(name, _)| given.iter().all(|(other, _)| other != name));
                 self.model_fields.extend(given);
@@ -339,14 +345,14 @@ mod tests {
 
         assert_eq!(older["inferenceConfig"], json!({"temperature": 1.0}));
         assert_eq!(older["additionalModelRequestFields"], json!({"top_k": 5}));
-        assert_eq!(lost_older, ["top_p"]);
+        assert_eq!(lost_older, ["temperature", "top_p"]);
         assert!(
             newer.get("inferenceConfig").is_none() && newer.get("additionalModelRequestFields").is_none()
         );
         assert_eq!(lost_newer, ["temperature", "top_p", "top_k"]);
         assert_eq!(
             (&other["inferenceConfig"], lost_other),
-            (&json!({"temperature": 1.0}), vec!["top_p".into(), "top_k".into()])
+            (&json!({"temperature": 1.0}), vec!["temperature".into(), "top_p".into(), "top_k".into()])
         );
     }
 

@@ -6,6 +6,7 @@
 //! [frames](crate::body::event_stream), and their counts behind the end of the message.
 
 mod answer;
+mod betas;
 mod codec;
 mod encode;
 mod error;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use http::{StatusCode, request::Parts};
 use memchr::memmem::Finder;
 
+pub(crate) use self::betas::FIELD as BETAS;
 use self::codec::BedrockCodec;
 use super::{
     Closing, Codec, Dialect, Sent,

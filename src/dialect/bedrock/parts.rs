@@ -112,6 +112,7 @@ fn inner_mark(part: &Part<'_>) -> Option<CachePoint> {
 
 impl<'a> Writer<'a, '_> {
     fn block(&mut self, part: &'a Part<'_>) -> Result<Option<Block<'a>>, Error> {
+        self.lost.push_detail(part);
         Ok(match &part.content {
             // A text without a visible character is refused.
             Content::Text(text) | Content::Refusal(text) if text.trim().is_empty() => None,

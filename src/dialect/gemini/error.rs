@@ -189,7 +189,7 @@ fn class(kind: Kind) -> (StatusCode, &'static str) {
         Kind::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, REFUSED),
         Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "DEADLINE_EXCEEDED"),
         Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REFUSED),
-        Kind::RateLimited | Kind::BudgetExhausted | Kind::Billing => {
+        Kind::RateLimited | Kind::RunawayLoop | Kind::BudgetExhausted | Kind::Billing => {
             (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED")
         }
         Kind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),

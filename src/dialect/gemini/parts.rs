@@ -43,6 +43,7 @@ impl<'a> Writer<'a, '_> {
                 }
                 continue;
             }
+            self.lost.push_detail(part);
             if let Some(part) = self.part(&part.content)? {
                 written.push(part.signed(pending.take().map(Cow::Borrowed)));
             }
@@ -55,7 +56,10 @@ impl<'a> Writer<'a, '_> {
         Ok(match content {
             Content::Text(text) | Content::Refusal(text) => (!text.is_empty()).then(|| Wire::text(&**text)),
             Content::Image(media) => self.media(media, "image_url")?,
-            Content::Document { media, .. } => self.media(media, "file")?,
+            Content::Document { media, title } => {
+                self.lost.push_title(title.as_deref());
+                self.media(media, "file")?
+            }
             Content::Audio { data, format } => {
                 Some(Data::Inline(Blob { mime_type: format!("audio/{format}").into(), data }).into())
             }

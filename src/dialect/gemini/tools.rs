@@ -43,7 +43,7 @@ pub(super) fn toolbox<'a>(
             ToolInput::Text(format) => {
                 lost.push_if(format.is_some(), "tools[].custom.format");
                 toolbox.free_text.insert((&*tool.name).into());
-                functions.push(function(tool, Some(Cow::Borrowed(free_text())), names));
+                functions.push(function(tool, Some(Cow::Borrowed(arguments::free_text_schema())), names));
             }
             ToolInput::Schema(schema) => {
                 lost.push_if(tool.strict == Some(true), "tools[].function.strict");
@@ -70,12 +70,6 @@ fn function<'a>(
         description: tool.description.as_deref(),
         parameters_json_schema,
     }
-}
-
-/// What a tool takes that takes free text.
-fn free_text() -> &'static RawValue {
-    serde_json::from_str(r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}"#)
-        .unwrap_or(arguments::empty())
 }
 
 fn config<'a>(

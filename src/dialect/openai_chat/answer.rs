@@ -33,9 +33,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<Answer<'_>, Error> {
     if wire.error.is_some() {
         return Err(openai_error::read_inside(body).unwrap_or_else(not_understood));
     }
-    let mut choices = wire
-        .choices
-        .ok_or_else(not_understood)?
+    let choices = wire.choices.ok_or_else(not_understood)?;
+    let counted = wire.usage.or(choices.iter().find_map(|choice| choice.usage)).and_then(usage::read);
+    let mut choices = choices
         .into_iter()
         .enumerate()
         .map(|(position, choice)| decode_choice(position, choice))
@@ -49,7 +49,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<Answer<'_>, Error> {
         model: wire.model.unwrap_or_default().into(),
         created: wire.created.map(|seconds| seconds as u64),
         choices,
-        tokens: wire.usage.and_then(usage::read).unwrap_or_default(),
+        tokens: counted.unwrap_or_default(),
         service_tier: wire.service_tier.map(Text::from),
     })
 }

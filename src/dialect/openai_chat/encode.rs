@@ -8,7 +8,7 @@ use super::{effort, history, wire};
 use crate::{
     Error, Kind, Target,
     dialect::{
-        Encoded, Undo,
+        Encoded, Undo, arguments,
         canonical::{Extra, Format, Request, Tool, ToolChoice, ToolInput},
         json,
         lost::Lost,
@@ -40,12 +40,18 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
             lost.push(&extra.field);
         }
     }
+    let messages = history::messages(request, &names, facts, &mut lost);
+    if messages.is_empty() && !request.turns.is_empty() {
+        let message = "messages: nothing is left of the conversation that this model could read";
+        return Err(Error::new(Kind::InvalidRequest, message).with_param("messages"));
+    }
     let tools = tools(request, &names, facts, &mut lost);
+    let free_text = wrapped_tools(request, facts);
     let mut wire = wire::Request {
         model: Some(to.model().into()),
-        messages: Some(history::messages(request, &names, facts, &mut lost)),
-        tool_choice: tool_choice(request, tools.is_empty(), &names, &mut lost)?,
-        parallel_tool_calls: parallel_tools(request, tools.is_empty(), facts),
+        messages: Some(messages),
+        tool_choice: tool_choice(request, &tools, &names, &mut lost)?,
+        parallel_tool_calls: parallel_tools(request, tools.is_empty(), facts, &mut lost),
         tools: (!tools.is_empty()).then_some(tools),
         n: request.choices.filter(|choices| *choices > 1),
         stop: stop(request, &mut lost),
@@ -55,8 +61,13 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
         top_k: request.top_k.filter(|_| takes_top_k),
         response_format: request.format.as_ref().map(response_format),
         reasoning_effort: plan.effort.map(Str::from),
-        safety_identifier: request.user.as_deref().map(Str::from),
-        service_tier: request.service_tier.as_deref().filter(|tier| *tier != "auto").map(Str::from),
+        safety_identifier: taken(request.user.as_deref(), "safety_identifier", facts, &mut lost),
+        service_tier: taken(
+            request.service_tier.as_deref().filter(|tier| *tier != "auto"),
+            "service_tier",
+            facts,
+            &mut lost,
+        ),
         ..Default::default()
     };
     cap(&mut wire, request, facts);
@@ -64,7 +75,7 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     sampling(&mut wire, request, keeps_sampling, &mut lost);
     streaming(&mut wire, request, facts);
     let body = json::written(&wire)?;
-    let undo = Undo { renamed: names.into_originals(), ..Undo::default() };
+    let undo = Undo { renamed: names.into_originals(), free_text, ..Undo::default() };
     Ok(Encoded { body, lost: lost.into_names(), undo })
 }
 
@@ -162,6 +173,9 @@ fn tools<'a>(
             let strict = tool.strict.filter(|_| takes_strict);
             Some(function(tool, schema.as_deref(), names, strict))
         }
+        ToolInput::Text(_) if facts.lacks("custom_tools") => {
+            Some(function(tool, Some(arguments::free_text_schema()), names, None))
+        }
         ToolInput::Text(format) => Some(custom(tool, format.as_deref(), names)),
         ToolInput::Opaque { raw, .. } => {
             lost.push(&format!("tools[].{}", kind_of_tool(raw).unwrap_or(Str::from(&*tool.name)).0));
@@ -212,20 +226,37 @@ fn kind_of_tool(raw: &RawValue) -> Option<Str<'_>> {
     serde_json::from_str::<wire::Tool<'_>>(raw.get()).ok()?.kind
 }
 
-fn parallel_tools(request: &Request<'_>, no_tools: bool, facts: &ModelFacts) -> Option<bool> {
+/// A field, unless the server refuses it, which is noted then.
+fn taken<'a>(value: Option<&'a str>, field: &str, facts: &ModelFacts, lost: &mut Lost) -> Option<Str<'a>> {
+    let is_refused = facts.lacks(field);
+    lost.push_if(is_refused && value.is_some(), field);
+    value.filter(|_| !is_refused).map(Str::from)
+}
+
+fn parallel_tools(
+    request: &Request<'_>,
+    no_tools: bool,
+    facts: &ModelFacts,
+    lost: &mut Lost,
+) -> Option<bool> {
     // True is the default; a model that can't do it refuses to be told not to.
-    let said = request.parallel_tools.filter(|parallel| !parallel)?;
-    (!no_tools && !facts.lacks("parallel_function_calling")).then_some(said)
+    let said = request.parallel_tools.filter(|parallel| !parallel && !no_tools)?;
+    if facts.lacks("parallel_function_calling") {
+        return None;
+    }
+    let is_refused = facts.lacks("parallel_tool_calls");
+    lost.push_if(is_refused, "parallel_tool_calls");
+    (!is_refused).then_some(said)
 }
 
 fn tool_choice<'a>(
     request: &'a Request<'_>,
-    no_tools: bool,
+    tools: &[wire::Tool<'_>],
     names: &'a Names<'_>,
     lost: &mut Lost,
 ) -> Result<Option<TextOr<'a, wire::ToolChoice<'a>>>, Error> {
     let Some(choice) = &request.tool_choice else { return Ok(None) };
-    if no_tools {
+    if tools.is_empty() {
         return match choice {
             ToolChoice::Named(_) => {
                 let message = "tool_choice names a tool that can't be sent to this model";
@@ -239,8 +270,8 @@ fn tool_choice<'a>(
         };
     }
     let take_text: HashSet<&str> =
-        request.tools.iter().filter(|tool| takes_text(tool)).map(|tool| &*tool.name).collect();
-    let named = |name: &'a str| named(names.sent(name), take_text.contains(name));
+        tools.iter().filter_map(|tool| tool.custom.as_ref()?.name.as_deref()).collect();
+    let named = |name: &'a str| named(names.sent(name), take_text.contains(names.sent(name)));
     Ok(Some(match choice {
         ToolChoice::Auto => "auto".into(),
         ToolChoice::None => "none".into(),
@@ -257,8 +288,11 @@ fn tool_choice<'a>(
     }))
 }
 
-fn takes_text(tool: &Tool<'_>) -> bool {
-    matches!(tool.input, ToolInput::Text(_))
+/// The tools for free text that a server gets as functions, because it knows no others.
+fn wrapped_tools(request: &Request<'_>, facts: &ModelFacts) -> HashSet<Box<str>> {
+    let is_wrapped =
+        |tool: &&Tool<'_>| matches!(tool.input, ToolInput::Text(_)) && facts.lacks("custom_tools");
+    request.tools.iter().filter(is_wrapped).map(|tool| (&*tool.name).into()).collect()
 }
 
 fn named(sent: &str, takes_text: bool) -> wire::ToolChoice<'_> {
@@ -394,7 +428,7 @@ mod tests {
                 "safety_identifier": "u",
             })
         );
-        assert!(lost.is_empty(), "{lost:?}");
+        assert_eq!(lost, ["messages[].content[].is_error"]);
     }
 
     #[test]
@@ -741,5 +775,40 @@ mod tests {
         };
 
         assert_eq!(sent(&request, &target()).1, ["top_k", "container"]);
+    }
+
+    #[test]
+    fn a_server_of_which_nothing_is_known_is_told_less() {
+        let run = Tool { input: ToolInput::Text(None), ..tool("run", None) };
+        let free = Content::ToolCall(ToolCall {
+            id: "c".into(),
+            name: "run".into(),
+            arguments: "ls".into(),
+            is_free_text: true,
+        });
+        let request = Request {
+            turns: vec![user([text("q")]), assistant([free])],
+            tools: vec![Tool { strict: Some(true), ..tool("f", None) }, run],
+            tool_choice: Some(ToolChoice::Named("run".into())),
+            parallel_tools: Some(false),
+            user: Some("u".into()),
+            service_tier: Some("flex".into()),
+            ..Request::default()
+        };
+        let facts = ModelFacts::default().at_server(&[], crate::preset::UNKNOWN_LACKS);
+
+        let encoded = super::request(&request, &target().facts(facts)).unwrap();
+
+        let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        for refused in ["parallel_tool_calls", "safety_identifier", "service_tier"] {
+            assert!(body.get(refused).is_none(), "{body}");
+        }
+        assert!(body["tools"][0]["function"].get("strict").is_none());
+        assert_eq!(body["tools"][1]["function"]["parameters"]["required"], json!(["input"]));
+        assert_eq!(body["tool_choice"], json!({"type": "function", "function": {"name": "run"}}));
+        assert_eq!(body["messages"][1]["tool_calls"][0]["function"]["arguments"], r#"{"input":"ls"}"#);
+        assert!(encoded.undo.free_text.contains("run"));
+        let lost = ["tools[].function.strict", "parallel_tool_calls", "safety_identifier", "service_tier"];
+        assert_eq!(encoded.lost, lost.map(Box::<str>::from));
     }
 }

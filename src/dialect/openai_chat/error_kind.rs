@@ -13,6 +13,21 @@ pub(crate) fn kind_of(status: u16, kind: &str, code: &str, message: &str) -> Kin
         .unwrap_or_else(|| status::kind_of(status))
 }
 
+/// The class of a code of MiniMax, which answers everything with the status of success.
+pub(crate) fn kind_of_minimax(code: i64) -> Kind {
+    match code {
+        1001 => Kind::Timeout,
+        // Too many requests, tokens or connections.
+        1002 | 1039 | 1041 | 2045 => Kind::RateLimited,
+        1004 | 2049 => Kind::UpstreamAuth,
+        1008 | 2056 => Kind::Billing,
+        1026 | 1027 => Kind::ContentFiltered,
+        // Text with too much that is none, and fields with wrong values.
+        1042 | 2013 => Kind::InvalidRequest,
+        _ => Kind::Upstream,
+    }
+}
+
 fn by_name(name: &str) -> Option<Kind> {
     Some(match name {
         "context_length_exceeded" => Kind::ContextTooLong,
@@ -60,6 +75,16 @@ fn by_message(status: u16, message: &str) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_codes_of_minimax_have_their_classes() {
+        let kinds = [1002, 1004, 1008, 1026, 1000].map(kind_of_minimax);
+
+        assert_eq!(
+            kinds,
+            [Kind::RateLimited, Kind::UpstreamAuth, Kind::Billing, Kind::ContentFiltered, Kind::Upstream]
+        );
+    }
 
     #[test]
     fn the_code_decides_before_the_status() {

@@ -11,6 +11,7 @@ use super::{
     wire::{self, ContentPart, Message, MessageContent},
 };
 use crate::dialect::{
+    arguments,
     canonical::{Content, Media, Part, Request, Role, ToolCall, Turn},
     lost::Lost,
     media::data_url,
@@ -31,7 +32,9 @@ pub(crate) fn messages<'a>(
     lost: &mut Lost,
 ) -> Vec<Message<'a>> {
     let messages = Vec::with_capacity(request.turns.len() + 1);
-    let mut history = History { names, thoughts: facts.supports("reasoning_history"), lost, messages };
+    let takes_free_text = !facts.lacks("custom_tools");
+    let thoughts = facts.supports("reasoning_history");
+    let mut history = History { names, thoughts, takes_free_text, lost, messages };
     history.operator(request.system.iter());
     let mut turns = &request.turns[..];
     while let Some(turn) = turns.first() {
@@ -62,6 +65,8 @@ struct History<'l, 'a> {
     names: &'a Names<'a>,
     /// Whether the server wants to read again what its model thought.
     thoughts: bool,
+    /// Whether its tools may take free text.
+    takes_free_text: bool,
     lost: &'l mut Lost,
     messages: Vec<Message<'a>>,
 }
@@ -116,7 +121,12 @@ impl<'a> History<'_, 'a> {
                 Content::Reasoning { text, .. } if self.thoughts => thoughts.push(&**text),
                 Content::Refusal(text) => refusals.push(&**text),
                 Content::ToolCall(call) => calls.push(self.call(call)),
-                _ => texts.extend(self.text(part)),
+                _ => {
+                    let text = self.text(part).filter(|text| !text.is_empty());
+                    // It comes before the calls in the message.
+                    self.lost.push_if(text.is_some() && !calls.is_empty(), "messages[].content[].text");
+                    texts.extend(text);
+                }
             }
         }
         let (text, refusal) = (joined(&texts, ""), joined(&refusals, ""));
@@ -134,8 +144,15 @@ impl<'a> History<'_, 'a> {
     }
 
     fn call(&self, call: &'a ToolCall<'a>) -> wire::ToolCall<'a> {
-        let mut written = tool_call(call);
         let name = Some(Str::from(self.names.sent(&call.name)));
+        if call.is_free_text && !self.takes_free_text {
+            let object = arguments::free_text(&call.arguments).get().to_owned();
+            let arguments = Some(wire::Arguments::Written(object.into()));
+            let function = Some(wire::CalledFunction { name, arguments });
+            let (id, kind) = (Some(Str::from(&*call.id)), Some("function".into()));
+            return wire::ToolCall { id, kind, function, ..Default::default() };
+        }
+        let mut written = tool_call(call);
         if let Some(function) = &mut written.function {
             function.name = name;
         } else if let Some(custom) = &mut written.custom {
@@ -190,6 +207,7 @@ impl<'a> History<'_, 'a> {
         is_error: bool,
         attached: &mut Vec<&'a Part<'a>>,
     ) {
+        self.lost.push_if(is_error, "messages[].content[].is_error");
         let mut texts = Vec::with_capacity(parts.len());
         let mut stands_for = None;
         for part in parts {
@@ -223,7 +241,10 @@ impl<'a> History<'_, 'a> {
     fn text(&mut self, part: &'a Part<'a>) -> Option<&'a str> {
         match &part.content {
             Content::Text(text) | Content::Refusal(text) => Some(text),
-            Content::Document { media: Media::Text(text), .. } => Some(text),
+            Content::Document { media: Media::Text(text), title } => {
+                self.lost.push_title(title.as_deref());
+                Some(text)
+            }
             Content::Reasoning { .. } | Content::RedactedReasoning(_) => None,
             other => {
                 self.lost.push(name(other, &mut String::new()));

@@ -10,6 +10,7 @@ mod decode;
 pub(super) mod effort;
 mod encode;
 pub(super) mod error_kind;
+mod failure;
 pub(super) mod finish;
 mod history;
 mod message;
@@ -55,7 +56,6 @@ static FINISH_REASON: Member = Member::new(|| Finder::new(b"\"finish_reason\""))
 static CONTENT: Member = Member::new(|| Finder::new(b"\"content\""));
 static ARGUMENTS: Member = Member::new(|| Finder::new(b"\"arguments\""));
 static REASONING: Member = Member::new(|| Finder::new(b"\"reasoning_content\""));
-static ERROR: Member = Member::new(|| Finder::new(b"\"error\""));
 
 #[derive(Deserialize)]
 struct Shallow<'a> {
@@ -228,17 +228,16 @@ impl Dialect for OpenAiChat {
         if event.data.trim_ascii_start().starts_with(b"[DONE]") {
             return Some(Closing::Last);
         }
-        if FINISH_REASON.value(&event.data) == Some(b'"') {
-            return Some(Closing::Proper);
+        // OpenRouter has a reason to end beside its error.
+        if let Some(error) = failure::said(&event.data) {
+            return Some(Closing::Failed(error));
         }
-        match ERROR.value(&event.data) {
-            None | Some(b'n') => None,
-            Some(_) => openai_error::read_inside(&event.data).map(Closing::Failed),
-        }
+        FINISH_REASON.word(&event.data)?;
+        Some(failure::finished(&event.data).map_or(Closing::Proper, Closing::Failed))
     }
 
     fn error_in_answer(&self, body: &Bytes) -> Option<Error> {
-        error_in_answer(body)
+        error_in_answer(body).or_else(|| failure::finished(body))
     }
 
     fn read_error(&self, reply: Reply) -> Error {
@@ -282,10 +281,7 @@ pub(super) fn error_in_answer(body: &Bytes) -> Option<Error> {
         Ok(text) => text,
         Err(error) => return Some(error),
     };
-    match ERROR.value(text) {
-        None | Some(b'n') => None,
-        Some(_) => openai_error::read_inside(text),
-    }
+    failure::said(text)
 }
 
 fn has_no_choices(data: &[u8]) -> bool {
@@ -354,7 +350,7 @@ impl<'de> Deserialize<'de> for Says {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Exchange;
+    use crate::{Exchange, Kind};
 
     fn peek(body: &str) -> Result<Head, Error> {
         let (parts, ()) = http::Request::post("/v1/chat/completions").body(()).unwrap().into_parts();
@@ -477,6 +473,26 @@ mod tests {
         ));
         assert!(
             closing(r#"{"choices":[{"finish_reason":null,"delta":{"content":"\"error\":1"}}]}"#).is_none()
+        );
+    }
+
+    #[test]
+    fn a_stream_that_a_server_gave_up_has_failed_whatever_else_it_says() {
+        // C92, C94
+        let kind = |data| match OPENAI_CHAT.closing(&event(data)) {
+            Some(Closing::Failed(error)) => Some(error.kind()),
+            _ => None,
+        };
+
+        let openrouter = r#"{"id":"x","error":{"code":502,"message":"m"},"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}"#;
+        assert_eq!(kind(openrouter), Some(Kind::Upstream));
+        let groq = r#"{"choices":[{"delta":{},"finish_reason":null}],"x_groq":{"error":"over_capacity"}}"#;
+        assert_eq!(kind(groq), Some(Kind::Upstream));
+        let deepseek = r#"{"choices":[{"delta":{},"finish_reason":"insufficient_system_resource"}]}"#;
+        assert_eq!(kind(deepseek), Some(Kind::Overloaded));
+        assert_eq!(
+            OPENAI_CHAT.error_in_answer(&deepseek.into()).map(|error| error.kind()),
+            Some(Kind::Overloaded)
         );
     }
 

@@ -57,7 +57,7 @@ impl Decode for Decoder {
         })?;
         let error = chunk.error.or(chunk.x_groq.as_ref().and_then(|groq| groq.error));
         match error {
-            Some(error) => Err(failure(data, error)),
+            Some(_) => Err(openai_error::read_inside(data).unwrap_or_else(not_understood)),
             None => self.chunk(chunk, emit),
         }
     }
@@ -78,12 +78,6 @@ impl Decode for Decoder {
 
 fn not_understood() -> Error {
     Error::new(Kind::Upstream, "the provider's stream can't be understood")
-}
-
-/// Groq has its errors one level deeper.
-fn failure(data: &[u8], error: &RawValue) -> Error {
-    let deeper = || openai_error::read_inside(format!("{{\"error\":{error}}}").as_bytes());
-    openai_error::read_inside(data).or_else(deeper).unwrap_or_else(not_understood)
 }
 
 impl Decoder {

@@ -20,6 +20,8 @@ struct Usage {
     total_tokens: Count,
     prompt_tokens_details: Option<PromptDetails>,
     completion_tokens_details: Option<CompletionDetails>,
+    /// Mistral's spelling, beside the usual one or in its place.
+    prompt_token_details: Option<PromptDetails>,
     /// DeepSeek's name for what its cache had.
     prompt_cache_hit_tokens: Count,
     /// Mistral's name for it.
@@ -74,6 +76,7 @@ impl Usage {
         }
         let cached = [
             prompt.map_or(0, |d| d.cached_tokens.0),
+            self.prompt_token_details.as_ref().map_or(0, |d| d.cached_tokens.0),
             self.prompt_cache_hit_tokens.0,
             self.num_cached_tokens.0,
             self.cached_tokens.0,
@@ -166,7 +169,27 @@ fn search(json: &[u8]) -> Option<Usage> {
     }
 
     let WithUsage { usage, x_groq } = json::parse(json).ok()?;
-    parse(usage.or_else(|| x_groq?.usage)?)
+    match usage.or_else(|| x_groq?.usage) {
+        Some(usage) => parse(usage),
+        None => in_a_choice(json),
+    }
+}
+
+/// Moonshot has the counts in the last choice.
+fn in_a_choice(json: &[u8]) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct WithChoices<'a> {
+        #[serde(borrow)]
+        choices: Vec<WithUsage<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct WithUsage<'a> {
+        #[serde(borrow)]
+        usage: Option<&'a RawValue>,
+    }
+
+    let WithChoices { choices } = json::parse(json).ok()?;
+    parse(choices.iter().find_map(|choice| choice.usage)?)
 }
 
 /// Reads a `usage` member; `None` if there are no counts in it.
@@ -253,8 +276,18 @@ mod tests {
         let odd = tokens(r#"{"prompt_tokens":1.0,"completion_tokens":null,"total_tokens":"?","x":[1]}"#);
 
         assert_eq!((xai.output, xai.reasoning), (12, 7));
-        assert_eq!(deepseek.cached, 8);
+        let mistral = tokens(r#"{"prompt_tokens":10,"prompt_token_details":{"cached_tokens":6}}"#);
+        assert_eq!((deepseek.cached, mistral.cached), (8, 6));
         assert_eq!((odd.input, odd.output), (1, 0));
+    }
+
+    #[test]
+    fn counts_in_a_choice_are_found() {
+        let counted = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop","usage":{"prompt_tokens":7,"completion_tokens":3}}]}"#;
+
+        let work = of(counted.as_bytes()).unwrap();
+
+        assert_eq!((work.tokens.input, work.tokens.output), (7, 3));
     }
 
     #[test]

@@ -292,6 +292,8 @@ object! {
         // The stop text that came up; vLLM's, which may also be the number of a token.
         "stop_reason" stop_reason: &'a RawValue,
         "logprobs" logprobs: &'a RawValue,
+        // Moonshot counts here.
+        "usage" usage: &'a RawValue,
     }
 }
 

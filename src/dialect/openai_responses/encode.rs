@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{history, tools, wire};
 use crate::{
-    Error, Target,
+    Error, Kind, Target,
     dialect::{
         Encoded, Undo,
         canonical::{Extra, Format, Request},
@@ -43,12 +43,18 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     let mut lost = Lost::default();
     let plan = effort::plan(request.reasoning, facts);
     lost.push_if(plan.is_lost, "thinking");
+    lost.push_if(request.max_output.is_some_and(|cap| cap < LEAST_OUTPUT), "max_tokens");
     let tools = tools::write(request, &names, &mut lost);
     let no_tools = tools.is_empty();
     let extras = Extras::of(&request.extras, &mut lost);
+    let input = history::items(request, &names, &mut lost)?;
+    if input.is_empty() && !request.turns.is_empty() {
+        let message = "messages: nothing is left of the conversation that this model could read";
+        return Err(Error::new(Kind::InvalidRequest, message).with_param("messages"));
+    }
     let asked = wire::Asked {
         model: to.model(),
-        input: history::items(request, &names, &mut lost)?,
+        input,
         max_output_tokens: cap(request, facts),
         temperature: sampled(request.temperature, &plan, "temperature", &mut lost),
         top_p: sampled(request.top_p, &plan, "top_p", &mut lost),

@@ -105,6 +105,7 @@ impl<'a> History<'_, 'a> {
         is_error: bool,
         is_free_text: bool,
     ) -> Result<(), Error> {
+        self.lost.push_if(is_error, "messages[].content[].is_error");
         let mut content = Vec::with_capacity(parts.len());
         for part in parts {
             content.extend(parts::write(part, self.lost)?);
@@ -386,5 +387,35 @@ mod tests {
         let request = codec(&OPENAI_CHAT).decode_request(foreign.as_bytes()).unwrap();
         let refused = codec(&OPENAI_RESPONSES).encode_request(&request, &Target::new("p", "m")).unwrap_err();
         assert_eq!(refused.kind(), Kind::InvalidRequest);
+    }
+
+    #[test]
+    fn that_a_tool_has_failed_is_told_in_words_and_reported() {
+        let body = json!({"model": "m", "max_tokens": 99, "messages": [
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}, {"type": "text", "text": "b"}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "no", "is_error": true}]},
+        ]})
+        .to_string();
+        let request = codec(&ANTHROPIC).decode_request(body.as_bytes()).unwrap();
+        let lost = |dialect| codec(dialect).encode_request(&request, &Target::new("p", "m")).unwrap().lost;
+
+        let (responses, chat) = (lost(&OPENAI_RESPONSES), lost(&OPENAI_CHAT));
+
+        assert_eq!(responses, ["messages[].content[].is_error".into()] as [Box<str>; 1]);
+        let moved = ["messages[].content[].text", "messages[].content[].is_error"].map(Box::<str>::from);
+        assert_eq!(chat, moved);
+    }
+
+    #[test]
+    fn a_conversation_of_which_nothing_is_left_is_refused() {
+        let source =
+            json!({"model": "m", "input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}).to_string();
+        let request = codec(&OPENAI_RESPONSES).decode_request(source.as_bytes()).unwrap();
+
+        for dialect in [&OPENAI_CHAT as &dyn Dialect, &OPENAI_RESPONSES, &ANTHROPIC] {
+            let refused = codec(dialect).encode_request(&request, &Target::new("p", "m")).unwrap_err();
+
+            assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("messages")));
+        }
     }
 }

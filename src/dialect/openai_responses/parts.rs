@@ -109,9 +109,7 @@ fn opaque<'a>(kind: &Str<'a>, members: &Unknown<'a>) -> Option<Part<'a>> {
 /// A file that is stored elsewhere can't be read.
 pub(crate) fn write<'a>(part: &'a Part<'_>, lost: &mut Lost) -> Result<Option<wire::Part<'a>>, Error> {
     Ok(Some(match &part.content {
-        Content::Text(text) | Content::Refusal(text) | Content::Document { media: Media::Text(text), .. } => {
-            wire::Part::text("input_text", text)
-        }
+        Content::Text(text) | Content::Refusal(text) => wire::Part::text("input_text", text),
         Content::Image(media) => match picture(media)? {
             Some(picture) => wire::Part {
                 kind: Some("input_image".into()),
@@ -120,7 +118,11 @@ pub(crate) fn write<'a>(part: &'a Part<'_>, lost: &mut Lost) -> Result<Option<wi
             },
             None => return lose("image", lost),
         },
-        Content::Document { media, title } => document(media, title.as_deref())?,
+        Content::Document { media, title } => {
+            let has_place = matches!(media, Media::Base64 { .. });
+            lost.push_title(title.as_deref().filter(|_| !has_place));
+            document(media, title.as_deref())?
+        }
         Content::Reasoning { .. } | Content::RedactedReasoning(_) => return Ok(None),
         Content::Opaque { kind, .. } => return lose(kind, lost),
         Content::Audio { .. } => return lose("audio", lost),

@@ -7,12 +7,14 @@ use tokio_postgres::Row;
 
 use super::{
     connection::{Connection, Failure},
+    days::Sums,
     statements::{CHARGE, KEEP, RESUME},
 };
 use crate::ledger::{
-    Amounts, Hold, HoldId, Scope, Ticket, Window,
+    Amounts, Day, Hold, HoldId, Scope, Ticket, Window,
     account::Account,
     books::{Books, Place},
+    days,
     errand::{Deed, Errand, left_behind},
     refusal::Refusal,
 };
@@ -55,6 +57,11 @@ pub(super) fn id(place: &Place) -> Id {
     Sha256::digest(format!("{}\n{period}\n{account}", measure.as_str())).into()
 }
 
+/// A name that is for people only: no text has this character.
+pub(super) fn shown_to_people(name: &str) -> String {
+    name.replace('\0', "\u{fffd}")
+}
+
 pub(super) fn kept_as(name: &str) -> Vec<u8> {
     Sha256::digest(name).to_vec()
 }
@@ -65,11 +72,23 @@ pub(super) fn signed(number: u64) -> i64 {
 }
 
 /// What the database has of a hold.
+#[derive(Default)]
 struct Held {
     holds: Vec<Hold>,
     is_kept_as: Option<Vec<u8>>,
-    charged: Option<Vec<(Window, u64)>>,
+    charged: Option<Charged>,
     is_alive: bool,
+}
+
+/// What was charged for a hold without its settlement, by which that is known or corrected later.
+#[derive(Default, serde::Deserialize, serde::Serialize)]
+struct Charged {
+    /// In which window, and how much, for each hold.
+    holds: Vec<(Window, u64)>,
+    /// On which day.
+    on: Window,
+    /// What that day has: cost, input and output.
+    day: [u64; 3],
 }
 
 /// What is written when everything is decided.
@@ -78,7 +97,9 @@ struct Writes {
     ended: Vec<HoldId>,
     charged: Vec<(HoldId, String)>,
     kept: Vec<(usize, HoldId, Vec<u8>)>,
-    held: Vec<(HoldId, String)>,
+    /// New ones: what is held, and for what is charged already, what it was.
+    held: Vec<(HoldId, String, Option<String>)>,
+    days: Sums,
 }
 
 /// The accounts and holds that it is about, locked.
@@ -112,8 +133,7 @@ impl Group<'_> {
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (id, place) in &places {
             ids.push(id.as_slice());
-            // For people only: no text has this character.
-            accounts.push(place.account.replace('\0', "\u{fffd}"));
+            accounts.push(shown_to_people(&place.account));
             measures.push(place.measure.as_str());
             periods.push(place.period.to_string());
         }
@@ -146,7 +166,7 @@ impl Group<'_> {
         for (id, scopes, worst) in &self.reserves {
             let reserved = locked.books.reserve(*id, scopes, *worst, locked.now);
             if let Ok(ticket) = &reserved {
-                writes.held.push((*id, text(&ticket.holds)?));
+                writes.held.push((*id, text(&ticket.holds)?, None));
             }
             done.reserves.push(reserved);
         }
@@ -176,16 +196,22 @@ impl Group<'_> {
         }
         let saved = locked.saved()?;
         let (ended_nodes, ended_numbers) = columns(writes.ended.into_iter());
-        let (nodes, numbers) = columns(writes.held.iter().map(|(id, _)| *id));
-        let records: Vec<&str> = writes.held.iter().map(|(_, record)| record.as_str()).collect();
+        let (nodes, numbers) = columns(writes.held.iter().map(|(id, ..)| *id));
+        let (records, charged): (Vec<_>, Vec<_>) =
+            writes.held.iter().map(|(_, record, charged)| (record, charged)).unzip();
+        let days = writes.days.columns();
+        let [requests, cost, input, output] = &days.numbers;
         let Saved { ids, states, used, held, began, idle_from } = &saved;
         let ids: Vec<&[u8]> = ids.iter().map(Id::as_slice).collect();
         try_join5(
             client.execute(&statements.end, &[&ended_nodes, &ended_numbers]),
-            client.execute(&statements.hold, &[&nodes, &numbers, &records]),
+            client.execute(&statements.hold, &[&nodes, &numbers, &records, &charged]),
             client.execute(&statements.save, &[&ids, states, used, held, began, idle_from]),
+            client.execute(
+                &statements.add_days,
+                &[&days.days, &days.ids, &days.accounts, requests, cost, input, output],
+            ),
             client.batch_execute("COMMIT"),
-            std::future::ready(Ok(())),
         )
         .await?;
         Ok(())
@@ -196,53 +222,82 @@ impl Writes {
     /// What becomes of a hold. Each is settled once: whoever comes later doesn't find it.
     fn errand(&mut self, index: usize, errand: &Errand, locked: &mut Locked) -> Result<Fate, Failure> {
         let now = errand.at.map_or(locked.now, moment);
-        let Some(held) = locked.held.get(&errand.id) else { return Ok(Fate::Unknown) };
+        let Some(held) = locked.held.remove(&errand.id) else { return self.unheld(errand, locked, now) };
+        let today = Day::of(now).window;
         match (&errand.deed, &held.charged) {
-            (Deed::Settle { used }, Some(charged)) => {
-                for ((hold, (window, charged)), used) in held.holds.iter().zip(charged).zip(used) {
+            (Deed::Settle { used, day }, Some(charged)) => {
+                for ((hold, (window, charged)), used) in held.holds.iter().zip(&charged.holds).zip(used) {
                     if let Some(account) = locked.books.account(&hold.place()) {
                         account.correct(*window, *charged, *used, now);
                     }
                 }
-                self.end(errand.id, locked);
+                self.days.correct(&held.holds, charged.on, charged.day, *day);
+                self.ended.push(errand.id);
                 return Ok(Fate::Corrected);
             }
-            (_, Some(_)) => return Ok(Fate::Unknown),
-            (Deed::Keep { name }, None) => {
-                let name = kept_as(name);
-                if held.is_kept_as.as_ref() != Some(&name) {
-                    self.kept.push((index, errand.id, name));
-                }
-            }
-            (Deed::Abandon, None) if held.is_alive || held.is_kept_as.is_some() => return Ok(Fate::Unknown),
-            (Deed::Abandon, None) => {
-                let mut charged = Vec::with_capacity(held.holds.len());
-                for hold in &held.holds {
-                    let used = left_behind(hold);
-                    charged.push((locked.books.replace(hold, used, now), used));
-                }
-                self.charged.push((errand.id, text(&charged)?));
-                locked.held.remove(&errand.id);
-            }
-            (Deed::Settle { used }, None) => {
+            (Deed::Settle { used, day }, None) => {
                 for (index, hold) in held.holds.iter().enumerate() {
                     locked.books.replace(hold, used.get(index).copied().unwrap_or(0), now);
                 }
-                self.end(errand.id, locked);
+                self.days.add(&held.holds, today, *day);
+                self.ended.push(errand.id);
             }
             (Deed::Cancel, None) => {
                 for hold in &held.holds {
                     locked.books.replace(hold, 0, now);
                 }
-                self.end(errand.id, locked);
+                self.ended.push(errand.id);
+            }
+            (Deed::Abandon, None) if !held.is_alive && held.is_kept_as.is_none() => {
+                self.abandon(errand.id, &held.holds, locked, now)?;
+            }
+            (Deed::Keep { name }, None) => {
+                let name = kept_as(name);
+                if held.is_kept_as.as_ref() != Some(&name) {
+                    self.kept.push((index, errand.id, name));
+                }
+                locked.held.insert(errand.id, held);
+            }
+            _ => {
+                locked.held.insert(errand.id, held);
+                return Ok(Fate::Unknown);
             }
         }
         Ok(Fate::Done)
     }
 
-    fn end(&mut self, id: HoldId, locked: &mut Locked) {
-        locked.held.remove(&id);
-        self.ended.push(id);
+    /// Charges a hold as it was held. Of tokens nothing is charged.
+    fn abandon(
+        &mut self,
+        id: HoldId,
+        holds: &[Hold],
+        locked: &mut Locked,
+        now: SystemTime,
+    ) -> Result<(), Failure> {
+        let (on, day) = (Day::of(now).window, [days::held(holds).cost.0, 0, 0]);
+        let mut charged = Charged { on, day, ..Charged::default() };
+        for hold in holds {
+            let used = left_behind(hold);
+            charged.holds.push((locked.books.replace(hold, used, now), used));
+        }
+        self.days.add(holds, on, day);
+        self.charged.push((id, text(&charged)?));
+        Ok(())
+    }
+
+    /// What becomes of an errand without a hold. What was never held is charged, and its id is remembered.
+    fn unheld(&mut self, errand: &Errand, locked: &mut Locked, now: SystemTime) -> Result<Fate, Failure> {
+        let Deed::Charge { used, day } = &errand.deed else { return Ok(Fate::Unknown) };
+        for (hold, used) in errand.holds.iter().zip(used) {
+            if let Some(account) = locked.books.account(&hold.place()) {
+                account.charge(*used, now);
+            }
+        }
+        self.days.add(&errand.holds, Day::of(now).window, *day);
+        self.held.push((errand.id, text(&errand.holds)?, Some(text(&Charged::default())?)));
+        let held = Held { charged: Some(Charged::default()), ..Held::default() };
+        locked.held.insert(errand.id, held);
+        Ok(Fate::Done)
     }
 }
 

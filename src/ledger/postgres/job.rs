@@ -1,9 +1,11 @@
+use std::{ops::RangeInclusive, time::Duration};
+
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     Error,
     directory::{Change, Snapshot},
-    ledger::{Amounts, Balance, HoldId, Scope, Ticket, books::Place, errand::Errand},
+    ledger::{Amounts, Balance, Day, HoldId, Scope, Ticket, Window, books::Place, errand::Errand},
 };
 
 /// Something for the worker to do.
@@ -25,6 +27,8 @@ pub(super) enum What {
     Reserve { id: HoldId, scopes: Vec<Scope>, worst: Amounts, reply: Reply<Ticket> },
     Resume { id: HoldId, name: Box<str>, reply: Reply<Option<Ticket>> },
     Read { places: Vec<Place>, reply: Reply<Vec<Option<Balance>>> },
+    Days { account: Box<str>, days: RangeInclusive<Window>, reply: Reply<Vec<Day>> },
+    Mark { name: Box<str>, lasts: Duration, reply: Reply<bool> },
     Look { known: Option<u64>, reply: Reply<Option<Snapshot>> },
     Change { at: u64, change: Change, reply: Reply<Option<u64>> },
 }
@@ -36,6 +40,8 @@ impl Ask {
             What::Reserve { reply, .. } => reply.is_closed(),
             What::Resume { reply, .. } => reply.is_closed(),
             What::Read { reply, .. } => reply.is_closed(),
+            What::Days { reply, .. } => reply.is_closed(),
+            What::Mark { reply, .. } => reply.is_closed(),
             What::Look { reply, .. } => reply.is_closed(),
             What::Change { reply, .. } => reply.is_closed(),
         };
@@ -54,6 +60,8 @@ impl Ask {
             What::Reserve { reply, .. } => reply.send(Err(error)).is_ok(),
             What::Resume { reply, .. } => reply.send(Err(error)).is_ok(),
             What::Read { reply, .. } => reply.send(Err(error)).is_ok(),
+            What::Days { reply, .. } => reply.send(Err(error)).is_ok(),
+            What::Mark { reply, .. } => reply.send(Err(error)).is_ok(),
             What::Look { reply, .. } => reply.send(Err(error)).is_ok(),
             What::Change { reply, .. } => reply.send(Err(error)).is_ok(),
         };

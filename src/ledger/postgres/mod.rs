@@ -59,6 +59,8 @@
 //! |---|---|---|
 //! | `accounts` | what is used and held | it counts no more, for a day |
 //! | `holds` | what is held by nodes, what is kept, and what was charged for nodes that were gone | it is settled; a day |
+//! | `days` | what was settled on accounts, by day | 400 days |
+//! | `marks` | what was done once, such as that somebody was told of a threshold | it may be done again |
 //! | `nodes` | when leases end | a day later |
 //! | `documents`, `directory` | what a [`PostgresDirectory`](crate::directory::PostgresDirectory) keeps | |
 //!
@@ -74,6 +76,7 @@
 //! Needs Postgres 12 or newer, directly or through a pooler that leaves a session to its client.
 
 mod connection;
+mod days;
 mod documents;
 mod group;
 mod job;
@@ -86,11 +89,12 @@ mod worker;
 use std::{
     fmt,
     future::Future,
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -106,10 +110,10 @@ use self::{
     worker::Worker,
 };
 use super::{
-    Amounts, Balance, HoldId, Ledger, Measure, Period, Scope, Ticket,
+    Amounts, Balance, Day, Hold, HoldId, Later, Ledger, Measure, Period, Scope, Ticket, Window,
     backlog::Backlog,
     books::Place,
-    errand::{Deed, Errand, random},
+    errand::{Deed, Errand, of_day, random},
     journal::Journal,
 };
 use crate::{BoxError, BoxFuture, Error, Kind};
@@ -232,7 +236,7 @@ impl PostgresLedger {
 
 /// Those were looked at before.
 fn without_models(scope: &Scope) -> Scope {
-    Scope { account: scope.account.clone(), quota: scope.quota, models: None }
+    Scope { account: scope.account.clone(), quota: scope.quota, models: None, alert_at: None }
 }
 
 impl Place {
@@ -303,7 +307,7 @@ impl Ledger for PostgresLedger {
 
     fn settle(&self, ticket: Ticket, actual: Amounts) {
         let used = ticket.holds.iter().map(actual.on()).collect();
-        self.tell(ticket, Deed::Settle { used });
+        self.tell(ticket, Deed::Settle { used, day: of_day(actual) });
     }
 
     fn keep(&self, ticket: Ticket, name: &str) {
@@ -316,6 +320,25 @@ impl Ledger for PostgresLedger {
 
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
         Box::pin(self.standings(scopes))
+    }
+
+    fn days<'a>(
+        &'a self,
+        account: &'a str,
+        days: RangeInclusive<Window>,
+    ) -> BoxFuture<'a, Result<Vec<Day>, Error>> {
+        Box::pin(self.shared.ask(&self.queue, |reply| What::Days { account: account.into(), days, reply }))
+    }
+
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.shared.ask(&self.queue, move |reply| What::Mark { name: name.into(), lasts, reply }))
+    }
+}
+
+impl Later for PostgresLedger {
+    fn charge(&self, holds: Vec<Hold>, used: Amounts) {
+        let deed = Deed::Charge { used: holds.iter().map(used.on()).collect(), day: of_day(used) };
+        self.tell(Ticket { holds, ..Ticket::new(self.next(), 0) }, deed);
     }
 }
 

@@ -15,7 +15,7 @@ CREATE TABLE accounts (
 ) WITH (fillfactor = 70);
 
 -- What is held, until it is settled. `kept_as` is set while a hold belongs to no node, `charged` when its
--- node was gone.
+-- node was gone, or when nothing was held because this store was away.
 CREATE TABLE holds (
     node bigint NOT NULL,
     number bigint NOT NULL,
@@ -25,6 +25,21 @@ CREATE TABLE holds (
     changed timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (node, number)
 );
+
+-- What was settled on accounts on each day, in UTC; money is billionths of a dollar.
+CREATE TABLE days (
+    day date NOT NULL,
+    id bytea NOT NULL,
+    account text NOT NULL,
+    requests bigint NOT NULL,
+    usd bigint NOT NULL,
+    input bigint NOT NULL,
+    output bigint NOT NULL,
+    PRIMARY KEY (day, id)
+) WITH (fillfactor = 70);
+
+-- What was done once, and until when that is remembered, in microseconds since 1970.
+CREATE TABLE marks (id bytea PRIMARY KEY, name text NOT NULL, until bigint NOT NULL);
 
 CREATE TABLE nodes (node bigint PRIMARY KEY, until timestamptz NOT NULL);
 

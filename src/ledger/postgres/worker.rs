@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     Shared, away,
     connection::{Address, Connection, Failure},
-    documents,
+    days, documents,
     group::{self, Done, Fate, Group, hold_id, moment, record, signed},
     job::{Ask, Job, What},
     not_understood,
@@ -28,7 +28,8 @@ use crate::{
         Balance, HoldId, Ticket,
         backlog::Backlog,
         books::Place,
-        errand::{Deed, Errand, as_held},
+        days::held,
+        errand::{Deed, Errand, as_held, of_day},
     },
 };
 
@@ -335,13 +336,16 @@ impl Worker {
             (Deed::Settle { .. }, Fate::Corrected) => {
                 tracing::info!(?id, "a hold that was charged as it was held is corrected to what was used");
             }
-            (Deed::Settle { .. }, Fate::Unknown) => tracing::debug!(?id, "a hold was settled before"),
+            (Deed::Settle { .. } | Deed::Charge { .. }, Fate::Unknown) => {
+                tracing::debug!(?id, "a hold was settled before");
+            }
             (Deed::Keep { name }, Fate::Full) => {
                 tracing::warn!(name, "a hold can't be kept, and is charged as it was held");
                 // One of which nothing is known is charged when this node is gone.
                 if !holds.is_empty() {
                     let used = holds.iter().map(as_held).collect();
-                    self.backlog.push(Errand { id, deed: Deed::Settle { used }, holds, at });
+                    let day = of_day(held(&holds));
+                    self.backlog.push(Errand { id, deed: Deed::Settle { used, day }, holds, at });
                 }
             }
             (Deed::Abandon, Fate::Done) => {
@@ -358,6 +362,14 @@ impl Worker {
             match self.asks.pop_front().map(|ask| ask.what) {
                 Some(What::Read { places, reply }) => {
                     reply_to(reply, timeout(limit, self.read(connection, &places)).await)?;
+                }
+                Some(What::Days { account, days, reply }) => {
+                    let read = days::read(connection, &account, &days, self.now());
+                    reply_to(reply, timeout(limit, read).await)?;
+                }
+                Some(What::Mark { name, lasts, reply }) => {
+                    let mark = days::mark(connection, &name, lasts, self.shared.options.at());
+                    reply_to(reply, timeout(limit, mark).await)?;
                 }
                 Some(What::Look { known, reply }) => {
                     reply_to(reply, timeout(limit, documents::look(connection, known)).await)?;
@@ -380,13 +392,17 @@ impl Worker {
         let asked: Vec<&[u8]> = ids.iter().map(group::Id::as_slice).collect();
         let rows = client.query(&statements.read, &[&asked]).await?;
         let states = rows.iter().map(group::state).collect::<Result<Vec<_>, _>>()?;
-        let now = self.shared.options.at().map_or_else(SystemTime::now, moment);
+        let now = self.now();
         let balance = |(place, id): (&Place, &group::Id)| {
             let known = states.iter().find(|(other, state)| other == id && !state.is_empty());
             let Some((_, state)) = known else { return Ok(None) };
             Ok(Some(group::account(place, state, now)?.balance(now)))
         };
         places.iter().zip(&ids).map(balance).collect()
+    }
+
+    fn now(&self) -> SystemTime {
+        self.shared.options.at().map_or_else(SystemTime::now, moment)
     }
 
     /// Gets rid of what is left.

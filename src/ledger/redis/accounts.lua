@@ -182,3 +182,26 @@ local function windows_of(record)
     for window in string.gmatch(string.match(record, '^[^|]*'), '-?%d+') do windows[#windows + 1] = window end
     return windows
 end
+
+local REMEMBERED = 400
+
+-- The midnight with which the day of a moment began.
+local function day_of(now)
+    local seconds = math.floor(now / SECOND)
+    return seconds - seconds % 86400
+end
+
+-- Counts on a day of an account; those that are too old go when a new one begins.
+local function add_to_day(key, day, now, amounts)
+    for i, field in ipairs({'requests', 'cost', 'input', 'output'}) do
+        local amount = tonumber(amounts[i])
+        if amount ~= 0 then redis.call('HINCRBY', key, text(day) .. ':' .. field, text(amount)) end
+    end
+    local is_first = redis.call('HGET', key, text(day) .. ':requests') == '1'
+    if not is_first then return end
+    local oldest = day_of(now) - (REMEMBERED - 1) * 86400
+    for _, field in ipairs(redis.call('HKEYS', key)) do
+        if tonumber(string.match(field, '^%d+')) < oldest then redis.call('HDEL', key, field) end
+    end
+    redis.call('PEXPIRE', key, text(REMEMBERED * DAY))
+end

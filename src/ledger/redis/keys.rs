@@ -33,6 +33,11 @@ impl Keys {
         self.key(format_args!("mark:{}:{}", id.node, id.number)).to_string()
     }
 
+    /// Something that was done once.
+    pub(super) fn once(&self, name: &str) -> impl Display {
+        self.key(format_args!("once:{name}")).to_string()
+    }
+
     /// The holds that belong to no node, by name.
     pub(super) fn kept(&self) -> impl Display {
         self.key("kept")
@@ -41,6 +46,11 @@ impl Keys {
     /// What administrators have set, by section and name, and its revision.
     pub(super) fn documents(&self) -> impl Display {
         self.key("documents")
+    }
+
+    /// What was settled on an account, by day.
+    pub(super) fn days(&self, account: &str) -> impl Display {
+        self.key(format_args!("days:{account}")).to_string()
     }
 
     pub(super) fn account(&self, account: &str, measure: Measure, period: Period) -> impl Display {

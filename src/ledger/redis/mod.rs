@@ -65,8 +65,10 @@
 //! | `{bartizan}:account:‹name›:‹measure›:‹period›` | hash: what is used and held | its window is past for a day; all is given back; for `total`, nothing is on it |
 //! | `{bartizan}:holds:‹node›` | hash: the holds of a node | they are settled |
 //! | `{bartizan}:kept` | hash: kept holds, by name | they are taken up |
+//! | `{bartizan}:days:‹name›` | hash: what was settled on an account, by day | 400 days |
 //! | `{bartizan}:nodes` | sorted set: when leases end | |
 //! | `{bartizan}:documents` | hash: what a [`RedisDirectory`](crate::directory::RedisDirectory) keeps | |
+//! | `{bartizan}:once:‹name›` | what was done once, such as that somebody was told of a threshold | it may be done again |
 //! | `{bartizan}:mark:‹node›:‹number›` | a hold that was charged for a dead node, or cancelled | a day, a minute |
 //!
 //! Sums are integers of 64 bits. Scripts compare them as floating-point numbers, which is exact up to nine
@@ -98,6 +100,7 @@ mod worker;
 use std::{
     fmt,
     future::Future,
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -118,14 +121,14 @@ use self::{
     connection::{Connection, Failure},
     errand::At,
     keys::Keys,
-    script::{BALANCE, Call, RESUME},
+    script::{BALANCE, Call, DAYS, ONCE, RESUME},
     wire::Reserved,
     worker::Worker,
 };
 use super::{
-    Amounts, Balance, Hold, HoldId, Ledger, Measure, Period, Scope, Ticket, Window,
+    Amounts, Balance, Day, Hold, HoldId, Later, Ledger, Measure, Period, Scope, Ticket, Window,
     backlog::Backlog,
-    errand::{Deed, Errand, random},
+    errand::{Deed, Errand, of_day, random},
     journal::Journal,
 };
 use crate::{BoxError, BoxFuture, Error, Kind};
@@ -279,6 +282,17 @@ impl RedisLedger {
         Ok(Some(ticket))
     }
 
+    async fn once(&self, name: &str, lasts: Duration) -> Result<bool, Error> {
+        self.shared.is_there()?;
+        let HoldId { node, number } = self.next();
+        let call = Call::new(&ONCE)
+            .key(self.shared.keys.once(name))
+            .arg(format_args!("{node}:{number}"))
+            .arg(lasts.as_millis().max(1));
+        let answer = self.shared.ask(&call).await?;
+        from_redis_value(answer).map_err(not_understood)
+    }
+
     fn tell(&self, ticket: Ticket, deed: Deed) {
         let (_, at) = self.shared.options.now();
         let errand = Errand { id: ticket.id, deed, holds: ticket.holds, at };
@@ -352,7 +366,7 @@ impl Ledger for RedisLedger {
 
     fn settle(&self, ticket: Ticket, actual: Amounts) {
         let used = wire::used(&ticket.holds, actual);
-        self.tell(ticket, Deed::Settle { used });
+        self.tell(ticket, Deed::Settle { used, day: of_day(actual) });
     }
 
     fn keep(&self, ticket: Ticket, name: &str) {
@@ -365,6 +379,30 @@ impl Ledger for RedisLedger {
 
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
         Box::pin(self.standings(scopes))
+    }
+
+    fn days<'a>(
+        &'a self,
+        account: &'a str,
+        days: RangeInclusive<Window>,
+    ) -> BoxFuture<'a, Result<Vec<Day>, Error>> {
+        Box::pin(async move {
+            self.shared.is_there()?;
+            let answer = self.shared.ask(&Call::new(&DAYS).key(self.shared.keys.days(account))).await?;
+            wire::days(answer, &days).map_err(not_understood)
+        })
+    }
+
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.once(name, lasts))
+    }
+}
+
+impl Later for RedisLedger {
+    fn charge(&self, holds: Vec<Hold>, used: Amounts) {
+        let deed = Deed::Charge { used: wire::used(&holds, used), day: of_day(used) };
+        let ticket = Ticket { holds, ..Ticket::new(self.next(), 0) };
+        self.tell(ticket, deed);
     }
 }
 

@@ -23,8 +23,10 @@ script!(RESUME, "resume.lua");
 script!(BEAT, "beat.lua");
 script!(ORPHANS, "orphans.lua");
 script!(BALANCE, "balance.lua");
+script!(DAYS, "days.lua");
 script!(LOOK, "look.lua");
 script!(CHANGE, "change.lua");
+script!(ONCE, "once.lua");
 
 impl Script {
     fn new(code: &'static str) -> Self {

@@ -1,7 +1,9 @@
 //! What scripts are told and what they answer.
 
 use std::{
+    collections::BTreeMap,
     fmt,
+    ops::RangeInclusive,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,12 +14,16 @@ use super::{
     keys::Keys,
     script::{Call, RESERVE},
 };
-use crate::ledger::{
-    Amounts, Hold, HoldId, Measure, Period, Quota, Scope, Shape, Standing, Ticket, Window, refusal::Refusal,
+use crate::{
+    ledger::{
+        Amounts, Day, Hold, HoldId, Measure, Period, Quota, Scope, Shape, Standing, Ticket, Window,
+        refusal::Refusal,
+    },
+    price::NanoUsd,
 };
 
 /// The most that a single hold or settlement counts: sums of larger numbers are not exact in scripts.
-const MOST: u64 = (1 << 53) - 1;
+pub(super) const MOST: u64 = (1 << 53) - 1;
 
 /// What a script has to know of a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +186,27 @@ pub(super) fn record(text: &str) -> Option<Vec<Hold>> {
         hold.window = Window(window.parse().ok()?);
     }
     Some(holds)
+}
+
+/// The days of an account that are in a range, in order.
+pub(super) fn days(answer: Value, range: &RangeInclusive<Window>) -> Result<Vec<Day>, RedisError> {
+    let fields: Vec<(String, u64)> = from_redis_value(answer)?;
+    let mut days = BTreeMap::new();
+    for (field, amount) in fields {
+        let Some((window, what)) = field.split_once(':') else { continue };
+        let Some(window) = window.parse().ok().map(Window).filter(|window| range.contains(window)) else {
+            continue;
+        };
+        let day = days.entry(window).or_insert(Day { window, ..Day::default() });
+        match what {
+            "requests" => day.requests = amount,
+            "cost" => day.used.cost = NanoUsd(amount),
+            "input" => day.used.input = amount,
+            "output" => day.used.output = amount,
+            _ => {}
+        }
+    }
+    Ok(days.into_values().collect())
 }
 
 /// Whether this node had a lease, and which others have none any more.

@@ -20,7 +20,8 @@ use crate::{
     ledger::{
         HoldId,
         backlog::Backlog,
-        errand::{Deed, Errand, as_held},
+        days,
+        errand::{Deed, Errand, as_held, of_day},
     },
 };
 
@@ -159,13 +160,14 @@ impl Worker {
             (Deed::Settle { .. }, Ok("corrected")) => {
                 tracing::info!(?id, "a hold that was charged as it was held is corrected to what was used");
             }
-            (Deed::Settle { .. }, Ok("unknown")) => {
+            (Deed::Settle { .. } | Deed::Charge { .. }, Ok("unknown")) => {
                 tracing::debug!(?id, "a hold was settled before, or redis has lost it");
             }
             (Deed::Keep { name }, Ok("full")) => {
                 tracing::warn!(name, "a hold can't be kept, and is charged as it was held");
                 let used = errand.holds.iter().map(as_held).collect();
-                self.backlog.push(Errand::new(id, Deed::Settle { used }, errand.holds));
+                let day = of_day(days::held(&errand.holds));
+                self.backlog.push(Errand::new(id, Deed::Settle { used, day }, errand.holds));
             }
             (Deed::Keep { name }, Ok("unknown")) => {
                 tracing::warn!(?id, name, "a hold can't be kept: it is not there any more");

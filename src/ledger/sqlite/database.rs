@@ -14,7 +14,8 @@ use crate::{BoxError, Error, Kind};
 ///
 /// The window comes before the account, so that what is written is close together although the table
 /// keeps all windows that have passed.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 4] = [
+    "
     CREATE TABLE balances (
         period  TEXT NOT NULL,
         window  INTEGER NOT NULL,
@@ -44,7 +45,37 @@ const MIGRATIONS: [&str; 1] = ["
         charged INTEGER NOT NULL,
         PRIMARY KEY (run, number)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE documents (
+        section TEXT NOT NULL,
+        name    TEXT NOT NULL,
+        content TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        changed INTEGER NOT NULL,
+        PRIMARY KEY (section, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE revision (revision INTEGER NOT NULL) STRICT;
+    INSERT INTO revision VALUES (0);
+",
+    "
+    CREATE TABLE days (
+        day      INTEGER NOT NULL,
+        account  TEXT NOT NULL,
+        requests INTEGER NOT NULL,
+        usd      INTEGER NOT NULL,
+        input    INTEGER NOT NULL,
+        output   INTEGER NOT NULL,
+        PRIMARY KEY (day, account)
+    ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE marks (
+        name  TEXT PRIMARY KEY,
+        until INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// What says that a database is one of these.
 const APPLICATION_ID: i64 = 0x4261_7274;

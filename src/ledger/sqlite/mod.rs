@@ -25,10 +25,19 @@
 //! FROM balances WHERE period = 'month' AND measure = 'usd' ORDER BY window, account;
 //! ```
 //!
+//! The table `days` has what was settled on each account on each of the last 400 days:
+//!
+//! ```sql
+//! SELECT account, sum(requests), sum(input + output) AS tokens, sum(usd) / 1e9 AS usd
+//! FROM days WHERE day >= unixepoch('2026-11-01') GROUP BY account ORDER BY usd DESC;
+//! ```
+//!
 //! A window is named by the second in which it began; windows that have passed stay there. A rolling period
 //! has a row for each of its steps.
 
 mod database;
+mod days;
+mod errand;
 mod lock;
 mod queue;
 mod restore;
@@ -38,6 +47,7 @@ mod writer;
 
 use std::{
     fs,
+    ops::RangeInclusive,
     path::{self, Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -47,8 +57,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rusqlite::Transaction;
 use tokio::sync::oneshot;
 
+pub(crate) use self::errand::Shelf;
 pub use self::restore::Unfinished;
 use self::{
     database::{Database, failed},
@@ -58,8 +70,10 @@ use self::{
     writer::Writer,
 };
 use super::{
-    Amounts, Balance, Clock, Hold, HoldId, Ledger, Measure, Period, Scope, Shape, Ticket,
+    Amounts, Balance, Clock, Day, Hold, HoldId, Ledger, Measure, Period, Scope, Shape, Ticket, Window,
     books::{Books, Place},
+    days::held,
+    marks::Marks,
 };
 use crate::{BoxFuture, Error, Kind, lock as locked};
 
@@ -174,6 +188,10 @@ impl SqliteLedger {
         self.unfinished
     }
 
+    pub(crate) fn shelf(&self) -> Shelf {
+        Shelf::new(self.queue.clone())
+    }
+
     /// What stands on `account`; `None` if nothing of the measure was reserved on it for the period. An
     /// account without a quota counts [`Measure::Usd`] for [`Period::Total`].
     pub fn balance(&self, account: &str, measure: Measure, period: Period) -> Option<Balance> {
@@ -209,9 +227,26 @@ impl SqliteLedger {
         Ok(unwritten)
     }
 
-    fn settle_as(&self, ticket: &Ticket, actual: impl Fn(&Hold) -> u64) {
-        let posts = posts(&mut locked(&self.books), ticket, actual, self.clock.now());
-        self.queue.push(Job::Settle { id: ticket.id, posts });
+    /// Marks in memory, and waits until that is in the file; but not for a file that can't be written.
+    async fn mark(&self, name: &str, lasts: Duration) -> Result<bool, Error> {
+        let now = self.clock.now();
+        let until = Marks::end(now, lasts);
+        let is_new = locked(&self.books).marks.make(name, until, now);
+        if is_new {
+            self.queue.push(Job::Mark { name: name.into(), until: seconds(until) });
+            if tokio::time::timeout(PATIENCE, self.written()).await.is_err() {
+                tracing::warn!(name, "a mark is not written yet: after a kill it would be made again");
+            }
+        }
+        Ok(is_new)
+    }
+
+    /// `used` is counted on the day, unless it never came to a request.
+    fn settle_as(&self, ticket: Ticket, actual: impl Fn(&Hold) -> u64, used: Option<Amounts>) {
+        let now = self.clock.now();
+        let posts = posts(&mut locked(&self.books), &ticket, actual, now);
+        let day = used.map(|used| (ticket.holds, Day::one(used, now)));
+        self.queue.push(Job::Settle { id: ticket.id, posts, day });
     }
 }
 
@@ -221,7 +256,7 @@ impl Ledger for SqliteLedger {
     }
 
     fn settle(&self, ticket: Ticket, actual: Amounts) {
-        self.settle_as(&ticket, actual.on());
+        self.settle_as(ticket, actual.on(), Some(actual));
     }
 
     fn keep(&self, ticket: Ticket, name: &str) {
@@ -231,7 +266,8 @@ impl Ledger for SqliteLedger {
             Ok(()) => self.queue.push(Job::Keep { id, name: name.into() }),
             Err(ticket) => {
                 tracing::warn!(name, "a hold can't be kept, and is charged as it was held");
-                self.settle_as(&ticket, ticket.held());
+                let (held, used) = (ticket.held(), held(&ticket.holds));
+                self.settle_as(ticket, held, Some(used));
             }
         }
     }
@@ -245,6 +281,20 @@ impl Ledger for SqliteLedger {
     fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
         let balances = locked(&self.books).balances(scopes, self.clock.now());
         Box::pin(std::future::ready(Ok(balances)))
+    }
+
+    fn days<'a>(
+        &'a self,
+        account: &'a str,
+        days: RangeInclusive<Window>,
+    ) -> BoxFuture<'a, Result<Vec<Day>, Error>> {
+        let (account, now) = (account.to_owned(), self.clock.now());
+        let ask = move |transaction: &Transaction<'_>| days::read(transaction, &account, days.clone(), now);
+        Box::pin(async move { self.shelf().ask(ask).await })
+    }
+
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(self.mark(name, lasts))
     }
 }
 
@@ -291,7 +341,7 @@ impl Drop for Unwritten<'_> {
         if matches!(self.outcome.try_recv(), Ok(Err(_))) {
             self.give_back();
         } else if let Some(ticket) = self.ticket.take() {
-            self.ledger.settle_as(&ticket, |_| 0);
+            self.ledger.settle_as(ticket, |_| 0, None);
         }
     }
 }

@@ -5,7 +5,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::super::{HoldId, Window, books::Place};
+use super::{
+    super::{Day, Hold, HoldId, Window, books::Place},
+    errand::Errand,
+};
 use crate::lock;
 
 /// What is to be written.
@@ -13,12 +16,16 @@ use crate::lock;
 pub(super) enum Job {
     /// A hold, made at a second of the epoch; somebody waits until it is written, or hears why not.
     Hold { id: HoldId, made: i64, scopes: String, written: oneshot::Sender<Result<(), String>> },
-    /// The end of a hold, and what was used.
-    Settle { id: HoldId, posts: Vec<(Post, u64)> },
+    /// The end of a hold, and what was used; on which accounts, on that day.
+    Settle { id: HoldId, posts: Vec<(Post, u64)>, day: Option<(Vec<Hold>, Day)> },
     /// A hold got a name, under which it outlives the process.
     Keep { id: HoldId, name: Box<str> },
+    /// Something was done once, which is remembered until a second of the epoch.
+    Mark { name: Box<str>, until: i64 },
     /// Somebody wants to know when all that came before is written.
     Tell(oneshot::Sender<()>),
+    /// Something else.
+    Errand(Box<dyn Errand>),
     /// Changes the connection, to make it fail.
     #[cfg(test)]
     Sql(&'static str),

@@ -4,10 +4,12 @@ use rusqlite::Transaction;
 
 use super::{
     super::{
-        Hold, HoldId, Measure, Period, Ticket, Window,
+        Day, HoldId, Measure, Period, Ticket, Window,
         books::{Books, Place},
+        days::held,
     },
     database::{self, Database, signed},
+    days::Sums,
     posts,
     queue::Post,
     seconds,
@@ -41,6 +43,7 @@ pub(super) fn restore(database: &mut Database, now: SystemTime) -> Result<Restor
     )?;
     let mut books = Books::default();
     remember(&transaction, &mut books, now)?;
+    marks(&transaction, &mut books, now)?;
     let unfinished = holds(&transaction, &mut books, now)?;
     transaction.commit()?;
     Ok(Restored { books, run: u64::try_from(run)?, unfinished })
@@ -69,10 +72,23 @@ fn remember(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -
     Ok(())
 }
 
+/// What was done once, as long as that is to be remembered.
+fn marks(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -> Result<(), BoxError> {
+    transaction.execute("DELETE FROM marks WHERE until <= ?1", [seconds(now)])?;
+    let mut marks = transaction.prepare("SELECT name, until FROM marks")?;
+    let mut rows = marks.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        books.marks.make(&name, Window(row.get(1)?).began(), now);
+    }
+    Ok(())
+}
+
 /// Holds without an outcome: kept ones stay, others are charged and written down as such.
 fn holds(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -> Result<Unfinished, BoxError> {
     let mut unfinished = Unfinished::default();
     let mut sums: HashMap<Post, u64> = HashMap::new();
+    let mut days = Sums::default();
     let mut left = transaction.prepare("SELECT run, number, made, scopes, kept_as FROM holds")?;
     let mut mark = transaction.prepare(
         "INSERT INTO unfinished (run, number, made, scopes, usd, charged) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -94,11 +110,13 @@ fn holds(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -> R
             },
             None => ticket,
         };
+        days.add(&ticket.holds, &Day::one(held(&ticket.holds), now));
         for (post, amount) in posts(books, &ticket, ticket.held(), now) {
             let sum = sums.entry(post).or_default();
             *sum = sum.saturating_add(amount);
         }
-        let cost = cost(&ticket.holds);
+        // The same on every account that counts it.
+        let cost = held(&ticket.holds).cost.0;
         unfinished.requests += 1;
         unfinished.cost = NanoUsd(unfinished.cost.0.saturating_add(cost));
         mark.execute((node, number, row.get::<_, i64>(2)?, scopes, signed(cost), seconds(now)))?;
@@ -108,10 +126,6 @@ fn holds(transaction: &Transaction<'_>, books: &mut Books, now: SystemTime) -> R
         end.execute(id)?;
     }
     database::post(transaction, &sums)?;
+    days.write(transaction)?;
     Ok(unfinished)
-}
-
-/// What a request holds of money: the same on every account that counts it.
-fn cost(holds: &[Hold]) -> u64 {
-    holds.iter().filter(|hold| hold.measure == Measure::Usd).map(|hold| hold.amount).max().unwrap_or(0)
 }

@@ -89,7 +89,9 @@ fn balances(ledger: &SqliteLedger) -> [(u64, u64); 2] {
 async fn it_keeps_what_every_ledger_promises() {
     let place = Place::new();
 
-    conformance::all(Arc::new(place.open()), &place.clock).await;
+    let ledger = Arc::new(place.open());
+    conformance::all(ledger.clone(), &place.clock).await;
+    conformance::days(&*ledger, &place.clock).await;
 }
 
 #[tokio::test]
@@ -169,6 +171,32 @@ async fn a_hold_without_an_outcome_is_charged_once_as_it_was_held() {
 }
 
 #[tokio::test]
+async fn days_survive_the_process_agree_with_balances_and_are_forgotten_in_time() {
+    let place = Place::new();
+    let ledger = place.open();
+    spend(&ledger, 9, 7).await;
+    let _lost = hold(&ledger, 30).await.unwrap();
+    // What a client gave up before it was a request is none.
+    drop(poll_once(&mut Box::pin(hold(&ledger, 5))));
+    drop(ledger);
+
+    let ledger = place.open();
+    let today = Day::of(place.clock.now());
+    let told = ledger.days("gateway", today.window..=today.window).await.unwrap();
+
+    assert_eq!(told, [Day { requests: 2, used: NanoUsd(37).into(), ..today }]);
+    assert_eq!(on(&ledger, "gateway", Period::Total).0, 37);
+    place.pass(399 * 86_400);
+    assert_eq!(ledger.days("gateway", Window(0)..=Window(i64::MAX)).await.unwrap(), told);
+    place.pass(86_400);
+    spend(&ledger, 9, 1).await;
+    ledger.written().await.unwrap();
+    let rows = Connection::open(place.file()).unwrap();
+    let rows: i64 = rows.query_row("SELECT count(*) FROM days", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 2, "one for the key, one for the gateway");
+}
+
+#[tokio::test]
 async fn places_are_free_after_a_start() {
     let place = Place::new();
     let scopes = [Scope::new("a", Quota::concurrent(1))];
@@ -233,7 +261,7 @@ async fn an_outcome_that_is_written_twice_counts_once() {
     let post = Post { place: ticket.holds[0].place(), window: ticket.holds[0].window };
 
     for _ in 0..2 {
-        ledger.queue.push(Job::Settle { id: ticket.id, posts: vec![(post.clone(), 7)] });
+        ledger.queue.push(Job::Settle { id: ticket.id, posts: vec![(post.clone(), 7)], day: None });
     }
     drop(ledger);
 
@@ -493,4 +521,16 @@ proptest! {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_marked_is_marked_in_the_next_process_until_its_time_is_over() {
+    let place = Place::new();
+    let minute = Duration::from_secs(60);
+    let mark = async |name: &str| place.open().mark_once(name, minute).await.unwrap();
+
+    assert!(mark("a").await);
+    assert!(!mark("a").await);
+    place.pass(60);
+    assert!(mark("a").await);
 }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
+    super::Window,
     database::{self, Database, signed},
+    days::{self, Sums},
     lock::Lock,
     queue::{Job, Post, Queue},
 };
@@ -23,13 +25,25 @@ pub(super) struct Writer {
     queue: Arc<Queue>,
     batch: Vec<Job>,
     sums: HashMap<Post, u64>,
+    days: Sums,
+    /// The day on which days were last forgotten.
+    today: Window,
     /// Whether the last hold could not be written.
     is_failing: bool,
 }
 
 impl Writer {
     pub(super) fn new(database: Database, lock: Lock, queue: Arc<Queue>) -> Self {
-        Self { database, _lock: lock, queue, batch: Vec::new(), sums: HashMap::new(), is_failing: false }
+        Self {
+            database,
+            _lock: lock,
+            queue,
+            batch: Vec::new(),
+            sums: HashMap::new(),
+            days: Sums::default(),
+            today: Window::default(),
+            is_failing: false,
+        }
     }
 
     /// Writes until the queue is closed, and then what is left.
@@ -61,6 +75,8 @@ impl Writer {
     /// Writes the batch as a whole or not at all.
     fn commit(&mut self) -> Result<(), BoxError> {
         self.sums.clear();
+        self.days.clear();
+        let mut latest = None;
         let transaction = self.database.transaction()?;
         {
             let mut hold = transaction
@@ -68,19 +84,29 @@ impl Writer {
             let mut end = transaction.prepare_cached("DELETE FROM holds WHERE run = ?1 AND number = ?2")?;
             let mut keep =
                 transaction.prepare_cached("UPDATE holds SET kept_as = ?3 WHERE run = ?1 AND number = ?2")?;
-            for job in &self.batch {
+            let mut mark =
+                transaction.prepare_cached("INSERT OR REPLACE INTO marks (name, until) VALUES (?1, ?2)")?;
+            for job in &mut self.batch {
                 match job {
                     Job::Hold { id, made, scopes, .. } => {
-                        hold.execute((signed(id.node), signed(id.number), made, scopes))?;
+                        hold.execute((signed(id.node), signed(id.number), *made, &*scopes))?;
                     }
                     // Without its hold it has been written already, and only the answer of the disk was lost.
-                    Job::Settle { id, posts } => {
+                    Job::Settle { id, posts, day } => {
                         if end.execute((signed(id.node), signed(id.number)))? > 0 {
                             add(&mut self.sums, posts);
+                            if let Some((holds, day)) = day {
+                                self.days.add(holds, day);
+                                latest = Some(day.window);
+                            }
                         }
                     }
                     Job::Keep { id, name } => {
-                        keep.execute((signed(id.node), signed(id.number), name))?;
+                        keep.execute((signed(id.node), signed(id.number), &**name))?;
+                    }
+                    Job::Errand(errand) => errand.run(&transaction)?,
+                    Job::Mark { name, until } => {
+                        mark.execute((&**name, *until))?;
                     }
                     Job::Tell(_) => {}
                     #[cfg(test)]
@@ -89,6 +115,11 @@ impl Writer {
             }
         }
         database::post(&transaction, &self.sums)?;
+        self.days.write(&transaction)?;
+        if let Some(today) = latest.filter(|latest| *latest > self.today) {
+            days::forget(&transaction, today.began())?;
+            self.today = today;
+        }
         Ok(transaction.commit()?)
     }
 
@@ -101,6 +132,7 @@ impl Writer {
                     let _ = written.send(Ok(()));
                 }
                 Job::Tell(sender) => drop(sender.send(())),
+                Job::Errand(errand) => errand.tell(None),
                 _ => {}
             }
         }
@@ -123,6 +155,7 @@ impl Writer {
                     let _ = written.send(Err(error.to_owned()));
                 }
                 Job::Settle { id, .. } if refused.contains(&id) => {}
+                Job::Errand(errand) => errand.tell(Some(error)),
                 #[cfg(test)]
                 Job::Sql(_) => {}
                 job => self.batch.push(job),

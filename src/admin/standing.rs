@@ -1,0 +1,101 @@
+//! What stands on budgets and limits: `/admin/v1/budgets` and `/admin/v1/limits`.
+//!
+//! They are only read here. A budget is a field of its customer, team or key, and is set there: a second way
+//! to it would be another version of the same entry, and two administrators could each take back what the
+//! other has done, although both had said with `if-match` what they had seen.
+
+use serde_json::{Value, json};
+
+use super::{answer::Query, layer::Office, settings::InForce};
+use crate::{
+    Error, Kind,
+    config::Holder,
+    directory::Section,
+    ledger::{Scope, usage},
+    request_limit::Rate,
+};
+
+/// The most accounts of one answer.
+const MOST: usize = 1_000;
+
+/// Whose budgets and limits are listed.
+const SCOPES: [&str; 4] = ["customer", "gateway", "key", "team"];
+
+/// Which of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Budgets,
+    Limits,
+}
+
+/// What somebody is held to: what the ledger counts, and what each node counts by itself.
+type Held = (Vec<Scope>, Vec<Rate>);
+
+impl Standing {
+    fn of(self, holder: &Holder<'_>) -> Held {
+        match self {
+            Self::Budgets => (holder.budgets(), Vec::new()),
+            Self::Limits => holder.limits(),
+        }
+    }
+}
+
+impl Office {
+    /// What stands on the budgets or the limits of some accounts, sorted by the account.
+    pub(super) async fn standing(&self, of: Standing, query: &Query) -> Result<Value, Error> {
+        query.only(&["limit", "after", "scope", "name"])?;
+        if query.get("scope").is_some_and(|wanted| !SCOPES.contains(&wanted)) {
+            let message = "scope: expected one of customer, gateway, key, team";
+            return Err(Error::new(Kind::InvalidRequest, message).with_param("scope"));
+        }
+        let limit = query.number("limit", 100, MOST)?;
+        let now = self.settings.now();
+        let after = query.get("after").unwrap_or_default();
+        let holders = now.config.holders().filter(|holder| is_asked(holder, query));
+        let mut holders: Vec<_> = holders.map(|holder| (holder.account(), holder)).collect();
+        holders.retain(|(account, _)| **account > *after);
+        holders.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let held = holders.into_iter().map(|(account, holder)| (of.of(&holder), account, holder));
+        let held = held.filter(|((scopes, rates), ..)| !(scopes.is_empty() && rates.is_empty()));
+        let mut page: Vec<_> = held.take(limit + 1).collect();
+        let has_more = page.len() > limit;
+        page.truncate(limit);
+        let mut answer = json!({ "data": self.rows(&now, &page).await?, "has_more": has_more });
+        if let Some((_, account, _)) = page.last().filter(|_| has_more) {
+            answer["next"] = account.as_str().into();
+        }
+        Ok(answer)
+    }
+
+    async fn rows(&self, now: &InForce, page: &[(Held, String, Holder<'_>)]) -> Result<Vec<Value>, Error> {
+        let scopes: Vec<Scope> = page.iter().flat_map(|((scopes, _), ..)| scopes).cloned().collect();
+        let mut usage = usage(&*self.ledger, &scopes).await?.into_iter();
+        let mut rows = Vec::new();
+        for ((scopes, rates), account, holder) in page {
+            let counted = usage.by_ref().take(scopes.len()).map(|usage| json!(usage));
+            let rates = rates.iter().map(Rate::quota).map(|quota| {
+                // Each node keeps these for itself.
+                json!({ "account": account, "measure": quota.measure, "per": quota.period,
+                    "limit": quota.limit, "each_node": true })
+            });
+            rows.extend(counted.chain(rates).map(|mut row| {
+                row["scope"] = scope(holder).into();
+                if let Some(section) = holder.section {
+                    row["name"] = holder.name.into();
+                    row["source"] = now.source(section, holder.name).into();
+                }
+                row
+            }));
+        }
+        Ok(rows)
+    }
+}
+
+fn scope(holder: &Holder<'_>) -> &'static str {
+    holder.section.map_or("gateway", Section::singular)
+}
+
+fn is_asked(holder: &Holder<'_>, query: &Query) -> bool {
+    let is = |name, has: &str| query.get(name).is_none_or(|wanted| wanted == has);
+    is("scope", scope(holder)) && is("name", holder.name)
+}
