@@ -237,7 +237,7 @@ mod rate_limits;
 mod retry_after;
 mod schema;
 mod sibling;
-mod status;
+pub(crate) mod status;
 mod streamed;
 #[cfg(test)]
 mod testing;

@@ -142,8 +142,8 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Kind::BudgetExhausted`](crate::Kind::BudgetExhausted) for money and
-    /// [`Kind::RateLimited`](crate::Kind::RateLimited) for everything else name the account whose quota
+    /// [`Kind::BudgetExhausted`] for money and
+    /// [`Kind::RateLimited`] for everything else name the account whose quota
     /// is too small, and when it begins anew; anything else means that the store could not be asked.
     fn reserve<'a>(&'a self, scopes: &'a [Scope], worst: Amounts) -> BoxFuture<'a, Result<Ticket, Error>>;
 

@@ -3,11 +3,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use crate::{Dialect, Error, Kind, error::Reply, exchange::RequestId, headers};
+use crate::{Dialect, Error, Kind, dialect::status, error::Reply, exchange::RequestId, headers};
 
 /// The response by which a client of `dialect` learns of `error`.
 pub(super) fn render(dialect: &dyn Dialect, error: &Error, id: &RequestId) -> Response<Bytes> {
-    let (status, body, content_type) = match error.reply().filter(|reply| is_for(reply, dialect, error)) {
+    let own = |reply: &&Reply| is_for(reply, dialect, error) && is_telling(reply.status, dialect, error, id);
+    let (status, body, content_type) = match error.reply().filter(own) {
         Some(reply) => (reply.status, reply.body.clone(), reply.headers.get(header::CONTENT_TYPE).cloned()),
         None => {
             let (status, body) = dialect.render_error(error, id);
@@ -42,6 +43,15 @@ fn is_for(reply: &Reply, client: &dyn Dialect, error: &Error) -> bool {
         && reply.body.trim_ascii_start().starts_with(b"{")
 }
 
+/// Whether a provider's status tells a client what the class would. Servers that speak like OpenAI have more
+/// statuses than its clients know, and use some of OpenAI's for something else.
+fn is_telling(status: StatusCode, client: &dyn Dialect, error: &Error, id: &RequestId) -> bool {
+    let is_known = !matches!(status.as_u16(), 402 | 498 | 499 | 505..);
+    !client.id().starts_with("openai-")
+        || is_known && status::kind_of(status.as_u16()) == error.kind()
+        || status == client.render_error(error, id).0
+}
+
 /// The provider's limits, which its clients read.
 fn pass_on(from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
@@ -70,7 +80,10 @@ fn should_retry(error: &Error) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Exchange, dialect::ANTHROPIC};
+    use crate::{
+        Exchange,
+        dialect::{ANTHROPIC, OPENAI_CHAT},
+    };
 
     fn body(status: StatusCode, said: &'static str) -> Bytes {
         let reply =
@@ -78,6 +91,27 @@ mod tests {
         let error = Error::new(Kind::Upstream, "the provider failed").with_reply(reply);
 
         render(&ANTHROPIC, &error, Exchange::default().id()).into_body()
+    }
+
+    #[test]
+    fn a_status_that_clients_do_not_know_becomes_that_of_its_class() {
+        let answer = |status, said: &'static str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let reply =
+                Reply { status, headers: HeaderMap::new(), body: said.into(), dialect: "openai-chat" };
+            let res = render(&OPENAI_CHAT, &OPENAI_CHAT.read_error(reply), Exchange::default().id());
+            let body: serde_json::Value = serde_json::from_slice(res.body()).unwrap();
+            (res.status().as_u16(), body["error"]["message"].as_str().unwrap().to_owned())
+        };
+
+        let plain = r#"{"error":{"message":"their words","type":"x","code":null}}"#;
+        let statuses = [529, 498, 402, 400, 422, 500].map(|status| answer(status, plain));
+        assert_eq!(statuses.each_ref().map(|(status, _)| *status), [503, 429, 429, 400, 422, 500]);
+        assert!(statuses.iter().all(|(_, message)| message == "their words"));
+        let arrears = r#"{"error":{"message":"unpaid","type":"Arrearage","code":"Arrearage"}}"#;
+        assert_eq!(answer(400, arrears), (429, "unpaid".into()));
+        let groq = r#"{"error":{"message":"too much","type":"tokens","code":"rate_limit_exceeded"}}"#;
+        assert_eq!(answer(413, groq), (429, "too much".into()));
     }
 
     #[test]

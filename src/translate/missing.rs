@@ -36,7 +36,7 @@ fn compare(answer: &Value, written: Option<&Value>, path: &str, names: &mut Vec<
     }
 }
 
-fn says_something(value: &Value) -> bool {
+pub(super) fn says_something(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.is_empty(),

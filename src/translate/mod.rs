@@ -23,6 +23,7 @@ mod missing;
 mod pair;
 mod service;
 mod undo;
+mod unsaid;
 
 pub use self::{
     body::Translated,

@@ -6,7 +6,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 
-use super::{body::Translated, missing::missing, undo::UndoStream};
+use super::{body::Translated, missing::missing, undo::UndoStream, unsaid::Unsaid};
 use crate::{
     BoxError, Dialect, Error, Exchange, Kind, Target,
     body::{Framing, Splitter, sse::Event},
@@ -41,6 +41,7 @@ pub(super) enum Pair {
         framing: Framing,
         /// The dialect, if both have the same.
         same: Option<&'static str>,
+        unsaid: Unsaid,
     },
     Count {
         client: &'static dyn CountCodec,
@@ -58,7 +59,8 @@ impl Pair {
         match (asked.codec()?, provider.codec()?) {
             (Codec::Chat(client), Codec::Chat(answers)) => {
                 let same = (asked.id() == provider.id()).then_some(asked.id());
-                Some(Self::Chat { client, provider: answers, framing: provider.framing(), same })
+                let unsaid = if same.is_some() { Unsaid::NOTHING } else { Unsaid::by(provider) };
+                Some(Self::Chat { client, provider: answers, framing: provider.framing(), same, unsaid })
             }
             (Codec::Count(client), Codec::Count(provider)) => Some(Self::Count { client, provider }),
             (Codec::Embeddings(client), Codec::Embeddings(provider)) => {
@@ -77,7 +79,7 @@ impl Pair {
         Beside { assembles, assumed, betas }: Beside,
     ) -> Result<(Encoded, Back), Error> {
         match self {
-            Self::Chat { client, provider, framing, same } => {
+            Self::Chat { client, provider, framing, same, unsaid } => {
                 let mut request = client.decode_request(source)?;
                 if let Some(value) = betas {
                     request.extras.insert(0, Extra { field: BETAS.into(), value: Cow::Owned(value) });
@@ -90,7 +92,7 @@ impl Pair {
                 let mut encoded = provider.encode_request(&request, to)?;
                 let undo = std::mem::take(&mut encoded.undo);
                 let joined = same.filter(|_| assembles).and_then(Joined::of);
-                Ok((encoded, Back::Chat { client, provider, framing, undo, head, assembles, joined }))
+                Ok((encoded, Back::Chat { client, provider, framing, undo, head, assembles, joined, unsaid }))
             }
             Self::Count { client, provider } => {
                 let encoded = provider.encode_request(&client.decode_request(source)?, to)?;
@@ -117,6 +119,7 @@ pub(super) enum Back {
         assembles: bool,
         /// What puts the stream together where both have the same dialect.
         joined: Option<Joined>,
+        unsaid: Unsaid,
     },
     Count {
         client: &'static dyn CountCodec,
@@ -135,7 +138,8 @@ impl Back {
         let codec = dialect.codec().and_then(Codec::chat)?;
         let (framing, undo) = (dialect.framing(), Undo::default());
         let joined = Joined::of(dialect.id());
-        Some(Self::Chat { client: codec, provider: codec, framing, undo, head, assembles: true, joined })
+        let (client, provider, unsaid) = (codec, codec, Unsaid::NOTHING);
+        Some(Self::Chat { client, provider, framing, undo, head, assembles: true, joined, unsaid })
     }
 
     pub(super) async fn answer<F, R, E>(
@@ -165,11 +169,12 @@ impl Back {
             parts.headers.insert(header::CONTENT_TYPE, JSON);
             return Ok(Response::from_parts(parts, Translated::whole(body)));
         }
-        if let Self::Chat { client, provider, framing, undo, head, assembles, .. } = &self
+        if let Self::Chat { client, provider, framing, undo, head, assembles, unsaid, .. } = &self
             && (head.stream || *assembles && !is_whole)
         {
             let encoder = if *assembles { Box::new(Assembler::new(*client)) } else { client.encoder(head) };
-            let stream = UndoStream::new(provider.decoder(), encoder, undo.clone(), target.model().into());
+            let stream = UndoStream::new(provider.decoder(), encoder, undo.clone(), target.model().into())
+                .noting(*unsaid, exchange.clone());
             let stream = Translated::stream(inner, *framing, stream);
             if !assembles {
                 return Ok(Response::from_parts(parts, stream));
@@ -179,6 +184,9 @@ impl Back {
         }
         let whole = collected(inner).await?;
         let body = self.whole(&whole, &exchange, &target)?;
+        if let Self::Chat { unsaid, .. } = &self {
+            unsaid.note(&whole, &exchange);
+        }
         if matches!(self, Self::Embeddings { .. }) && is_estimated(&exchange) {
             parts.headers.insert(headers::ESTIMATED, HeaderValue::from_static("true"));
         }

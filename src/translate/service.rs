@@ -696,6 +696,27 @@ mod tests {
         assert!(lost.contains("answer.container"), "{lost}");
     }
 
+    #[tokio::test]
+    async fn what_the_client_can_not_be_told_of_an_answer_is_noted() {
+        const WHOLE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[{"type":"text","text":"Hi","citations":[{"type":"web_search_result_location","url":"https://x"}]}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#;
+        const EVENTS: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"citations_delta\",\"citation\":{\"url\":\"https://x\"}}}\n\n";
+        for (streams, answer, content_type) in
+            [(false, WHOLE, "application/json"), (true, EVENTS, "text/event-stream")]
+        {
+            let req = chat(streams);
+            let exchange = req.body().exchange().clone();
+            let service = layer(&[&ANTHROPIC]).layer(MustBeReady::new(move |_: Request<Payload>| {
+                let mut res = Response::new(Script::new([Step::Data(answer)]));
+                res.headers_mut().insert("content-type", content_type.try_into().unwrap());
+                std::future::ready(Ok::<_, Error>(res))
+            }));
+
+            text(service.oneshot(req).await.unwrap().into_body()).await;
+
+            assert_eq!(exchange.learn(|learnt| learnt.lost.join(" ")), "answer.citations");
+        }
+    }
+
     /// C132
     #[tokio::test]
     async fn features_of_anthropics_are_asked_for_in_the_body_at_bedrock() {

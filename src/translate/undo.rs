@@ -2,8 +2,9 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use bytes::BytesMut;
 
+use super::unsaid::Unsaid;
 use crate::{
-    Error,
+    Error, Exchange,
     body::sse,
     dialect::{
         Decode, Encode, Undo, arguments,
@@ -52,6 +53,8 @@ impl Undo {
 pub(super) struct UndoStream {
     decode: Box<dyn Decode>,
     put_right: PutRight,
+    /// What the client isn't told, and where that is noted.
+    unsaid: Option<(Unsaid, Exchange)>,
 }
 
 struct PutRight {
@@ -79,10 +82,18 @@ impl UndoStream {
             buffered: Buffered::default(),
             failure: None,
         };
-        Self { decode, put_right }
+        Self { decode, put_right, unsaid: None }
+    }
+
+    /// Notes in the exchange what the client can't be told.
+    pub(super) fn noting(self, unsaid: Unsaid, exchange: Exchange) -> Self {
+        Self { unsaid: Some((unsaid, exchange)), ..self }
     }
 
     pub(super) fn event(&mut self, event: &sse::Event, out: &mut BytesMut) -> Result<(), Error> {
+        if let Some((unsaid, exchange)) = &self.unsaid {
+            unsaid.note(&event.data, exchange);
+        }
         let put_right = &mut self.put_right;
         self.decode.event(event, &mut |event| put_right.event(event, out))?;
         put_right.failure.take().map_or(Ok(()), Err)

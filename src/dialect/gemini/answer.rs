@@ -109,6 +109,7 @@ fn written<'a>(choice: &'a Choice<'_>) -> write::Candidate<'a> {
         finish_reason: Some(if refused { "SAFETY" } else { finish::word(finish) }),
         finish_message: explanation(finish),
         index: choice.index,
+        logprobs_result: choice.logprobs.as_deref().and_then(logprobs::write),
     }
 }
 

@@ -7,24 +7,24 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::dialect::text::Str;
 
-#[derive(Deserialize)]
+/// A `logprobsResult`.
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct Result<'a> {
+pub(crate) struct Likelihoods<'a> {
     #[serde(borrow)]
     chosen_candidates: Vec<Token<'a>>,
     #[serde(borrow)]
     top_candidates: Vec<Top<'a>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 struct Top<'a> {
     #[serde(borrow)]
     candidates: Vec<Token<'a>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Token<'a> {
     #[serde(borrow)]
@@ -49,7 +49,7 @@ struct RenderedToken<'a> {
 
 /// A `logprobsResult` as `logprobs`; `None` if it can't be understood.
 pub(super) fn read(raw: &RawValue) -> Option<Cow<'static, RawValue>> {
-    let result: Result<'_> = serde_json::from_str(raw.get()).ok()?;
+    let result: Likelihoods<'_> = serde_json::from_str(raw.get()).ok()?;
     let tops = result.top_candidates.iter().map(|top| &top.candidates[..]).chain(std::iter::repeat(&[][..]));
     let content = result.chosen_candidates.iter().zip(tops);
     let content = content.map(|(chosen, top)| {
@@ -57,6 +57,34 @@ pub(super) fn read(raw: &RawValue) -> Option<Cow<'static, RawValue>> {
         rendered(chosen, Some(top))
     });
     to_raw_value(&Rendered { content: content.collect(), refusal: None }).ok().map(Cow::Owned)
+}
+
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(borrow)]
+    content: Option<Vec<SaidToken<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct SaidToken<'a> {
+    #[serde(borrow)]
+    token: Str<'a>,
+    logprob: f64,
+    #[serde(borrow)]
+    top_logprobs: Option<Vec<SaidToken<'a>>>,
+}
+
+/// `logprobs` as a `logprobsResult`; `None` if there are none.
+pub(super) fn write(raw: &RawValue) -> Option<Likelihoods<'_>> {
+    let content = serde_json::from_str::<Said<'_>>(raw.get()).ok()?.content?;
+    let mut written = Likelihoods::default();
+    for SaidToken { token, logprob, top_logprobs } in content {
+        let candidates = top_logprobs.into_iter().flatten();
+        let candidates = candidates.map(|top| Token { token: top.token, log_probability: top.logprob });
+        written.top_candidates.push(Top { candidates: candidates.collect() });
+        written.chosen_candidates.push(Token { token, log_probability: logprob });
+    }
+    (!written.chosen_candidates.is_empty()).then_some(written)
 }
 
 fn rendered<'a>(token: &'a Token<'_>, top_logprobs: Option<Vec<RenderedToken<'a>>>) -> RenderedToken<'a> {
@@ -84,5 +112,18 @@ mod tests {
             read.get(),
             r#"{"content":[{"token":"é","logprob":-0.5,"bytes":[195,169],"top_logprobs":[{"token":"é","logprob":-0.5,"bytes":[195,169]}]},{"token":"!","logprob":0.0,"bytes":[33],"top_logprobs":[]}],"refusal":null}"#
         );
+    }
+
+    #[test]
+    fn likelihoods_are_written_with_what_else_was_likely() {
+        let raw = r#"{"content":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[{"token":"b","logprob":-1.5}]}],"refusal":null}"#;
+
+        let written = write(serde_json::from_str(raw).unwrap()).unwrap();
+
+        assert_eq!(
+            serde_json::to_string(&written).unwrap(),
+            r#"{"chosenCandidates":[{"token":"a","logProbability":-0.5}],"topCandidates":[{"candidates":[{"token":"b","logProbability":-1.5}]}]}"#
+        );
+        assert!(write(serde_json::from_str(r#"{"content":null}"#).unwrap()).is_none());
     }
 }

@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
+use serde_json::value::RawValue;
 
 use super::{
     answer::explanation,
-    error, finish, proof, usage,
+    error, finish, logprobs, proof, usage,
     wire::write::{Answer, Candidate, Content, Data, FunctionCall, Part, Usage},
 };
 use crate::{
@@ -81,11 +82,12 @@ impl Encode for Encoder {
                 state.calls.push(Call { number: call, id, name, arguments, is_free_text, signature });
             }
             Event::Arguments { choice, call, fragment } => self.arguments(choice, call, &fragment, out),
+            Event::Logprobs { choice, raw } => self.likelihoods(choice, &raw, out),
             Event::Usage(tokens) => self.tokens = tokens,
             Event::Finish { choice, finish } => self.finish(choice, finish, out),
             Event::End => self.end(out),
-            // Clients of this dialect take what is not data for an error, and know no likelihoods.
-            _ => {}
+            // Clients of this dialect take what is not data for an error.
+            Event::Ping => {}
         }
     }
 }
@@ -130,8 +132,14 @@ impl Encoder {
     }
 
     fn parts(&self, index: u32, parts: Vec<Part<'_>>, out: &mut BytesMut) {
-        let content = Content { role: "model", parts };
-        self.send(vec![Candidate { content, finish_reason: None, finish_message: None, index }], None, out);
+        self.send(vec![candidate(index, parts)], None, out);
+    }
+
+    fn likelihoods(&self, index: u32, raw: &RawValue, out: &mut BytesMut) {
+        if let Some(result) = logprobs::write(raw) {
+            let piece = Candidate { logprobs_result: Some(result), ..candidate(index, Vec::new()) };
+            self.send(vec![piece], None, out);
+        }
     }
 
     /// Writes what is said, after a signature that belongs to nothing else.
@@ -198,14 +206,18 @@ impl Encoder {
                 (None, _) => &Finish::Stop,
             };
             Candidate {
-                content: Content { role: "model", parts: Vec::new() },
                 finish_reason: Some(if choice.refused { "SAFETY" } else { finish::word(finish) }),
                 finish_message: explanation(finish),
-                index: choice.index,
+                ..candidate(choice.index, Vec::new())
             }
         });
         self.send(candidates.collect(), Some(usage::write(&self.tokens, None)), out);
     }
+}
+
+fn candidate(index: u32, parts: Vec<Part<'_>>) -> Candidate<'_> {
+    let content = Content { role: "model", parts };
+    Candidate { content, finish_reason: None, finish_message: None, index, logprobs_result: None }
 }
 
 fn part(call: &Call) -> Part<'_> {
@@ -367,5 +379,16 @@ mod tests {
             .map(|one| (&one["index"], &one["finishReason"]))
             .collect();
         assert_eq!(ends, [(&json!(1), &json!("MAX_TOKENS")), (&json!(0), &json!("STOP"))]);
+    }
+
+    #[test]
+    fn likelihoods_are_a_chunk_of_their_own() {
+        let raw = r#"{"content":[{"token":"a","logprob":-0.5}]}"#.to_owned();
+        let raw = Cow::Owned(RawValue::from_string(raw).unwrap());
+
+        let chunks = streamed(vec![start(), Event::Logprobs { choice: 0, raw }]);
+
+        let result = &chunks[0]["candidates"][0]["logprobsResult"];
+        assert_eq!(result["chosenCandidates"], json!([{"token": "a", "logProbability": -0.5}]));
     }
 }

@@ -123,8 +123,9 @@ struct RenderedMessage<'a> {
 
 /// Writes an answer.
 pub(crate) fn encode(answer: &Answer<'_>) -> Bytes {
+    let id = if answer.id.is_empty() { ids::new("chatcmpl-").into() } else { Cow::Borrowed(&*answer.id) };
     let completion = Completion {
-        id: &answer.id,
+        id: &id,
         object: "chat.completion",
         created: answer.created.unwrap_or_else(now),
         model: &answer.model,
@@ -313,6 +314,13 @@ mod tests {
             [r#"ToolCall(ToolCall { id: "c", name: "f", arguments: "{\"a\":1}", is_free_text: false })"#]
         );
         assert_eq!(finish, "ToolCalls");
+    }
+
+    #[test]
+    fn an_answer_without_an_id_gets_one() {
+        let written: Value = serde_json::from_slice(&encode(&Answer::default())).unwrap();
+
+        assert!(written["id"].as_str().unwrap().starts_with("chatcmpl-"));
     }
 
     #[test]

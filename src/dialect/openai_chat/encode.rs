@@ -40,7 +40,7 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
             lost.push(&extra.field);
         }
     }
-    let messages = history::messages(request, &names, facts, &mut lost);
+    let messages = history::messages(request, &names, to, &mut lost);
     if messages.is_empty() && !request.turns.is_empty() {
         let message = "messages: nothing is left of the conversation that this model could read";
         return Err(Error::new(Kind::InvalidRequest, message).with_param("messages"));
@@ -312,7 +312,7 @@ mod tests {
 
     use super::*;
     use crate::dialect::canonical::{
-        Content, Effort, Extra, Media, Part, Reasoning, Role, Text, ToolCall, Turn,
+        Cache, Content, Effort, Extra, Media, Part, Reasoning, Role, Text, ToolCall, Turn,
     };
 
     fn target() -> Target {
@@ -810,5 +810,63 @@ mod tests {
         assert!(encoded.undo.free_text.contains("run"));
         let lost = ["tools[].function.strict", "parallel_tool_calls", "safety_identifier", "service_tier"];
         assert_eq!(encoded.lost, lost.map(Box::<str>::from));
+    }
+
+    fn at(preset: &str, model: &str, turns: Vec<Turn<'_>>) -> Value {
+        let preset = crate::preset::Preset::named(preset).unwrap();
+        let to = Target::new("p", model).facts(preset.facts(ModelFacts::default()));
+        let system = vec![Part { cache: Some(Cache::Hour), ..text("S").into() }];
+        sent(&Request { system, turns, ..Request::default() }, &to).0["messages"].take()
+    }
+
+    #[test]
+    fn marks_for_the_cache_stay_where_the_server_reads_them() {
+        // C17, C123
+        let marked = |content| Part { cache: Some(Cache::Default), ..Part::from(content) };
+        let turns = || {
+            vec![
+                Turn { role: Role::User, parts: vec![marked(text("q"))] },
+                assistant([call("c", "f", "{}")]),
+                Turn { role: Role::User, parts: vec![marked(result("c", [text("r")]))] },
+            ]
+        };
+        let part = |text: &str, mark: Value| json!([{"type": "text", "text": text, "cache_control": mark}]);
+
+        for preset in ["openrouter", "qwen"] {
+            let messages = at(preset, "anthropic/claude-sonnet-4.5", turns());
+            assert_eq!(messages[0]["content"], part("S", json!({"type": "ephemeral", "ttl": "1h"})));
+            assert_eq!(messages[1]["content"], part("q", json!({"type": "ephemeral"})));
+            assert_eq!(messages[3]["content"], part("r", json!({"type": "ephemeral"})));
+        }
+        let messages = at("groq", "m", turns());
+        assert_eq!((&messages[0]["content"], &messages[3]["content"]), (&json!("S"), &json!("r")));
+    }
+
+    #[test]
+    fn thoughts_go_back_as_the_server_reads_them() {
+        let turns = || {
+            let signature = Some("SIG".into());
+            let thoughts = [
+                Content::Reasoning { text: "th".into(), signature },
+                Content::RedactedReasoning("RED".into()),
+                Content::Reasoning { text: "of another".into(), signature: Some("gemini:U0lH".into()) },
+            ];
+            let [proven, redacted, foreign] = thoughts;
+            vec![user([text("q")]), assistant([proven, redacted, foreign, text("a")]), user([text("r")])]
+        };
+
+        let proven = at("openrouter", "anthropic/claude-sonnet-4.5", turns());
+        let other = at("openrouter", "openai/gpt-5", turns());
+        let plain = at("vllm", "m", turns());
+
+        assert_eq!(
+            proven[2]["reasoning_details"],
+            json!([
+                {"type": "reasoning.text", "text": "th", "signature": "SIG", "format": "anthropic-claude-v1"},
+                {"type": "reasoning.encrypted", "data": "RED", "format": "anthropic-claude-v1"},
+            ])
+        );
+        assert_eq!(other[2], json!({"role": "assistant", "content": "a"}));
+        assert_eq!(plain[2], json!({"role": "assistant", "content": "a", "reasoning": "thof another"}));
     }
 }

@@ -8,18 +8,19 @@ use std::{borrow::Cow, collections::HashMap};
 
 use super::{
     answer::tool_call,
-    wire::{self, ContentPart, Message, MessageContent},
+    wire::{self, ContentPart, Message, MessageContent, ReasoningDetail},
 };
+use crate::Target;
 use crate::dialect::{
     arguments,
-    canonical::{Content, Media, Part, Request, Role, ToolCall, Turn},
+    canonical::{Cache, Content, Media, Part, Request, Role, ToolCall, Turn},
     lost::Lost,
     media::data_url,
     names::Names,
+    proof,
     text::Str,
     text_or::TextOr,
 };
-use crate::target::ModelFacts;
 
 /// What a call is answered with if the user went on without its result.
 const NO_RESULT: &str = "[no result: interrupted]";
@@ -28,13 +29,15 @@ const NO_RESULT: &str = "[no result: interrupted]";
 pub(crate) fn messages<'a>(
     request: &'a Request<'_>,
     names: &'a Names<'a>,
-    facts: &ModelFacts,
+    to: &Target,
     lost: &mut Lost,
 ) -> Vec<Message<'a>> {
+    let facts = to.known_facts();
     let messages = Vec::with_capacity(request.turns.len() + 1);
     let takes_free_text = !facts.lacks("custom_tools");
-    let thoughts = facts.supports("reasoning_history");
-    let mut history = History { names, thoughts, takes_free_text, lost, messages };
+    let thoughts = Thoughts::of(to);
+    let takes_marks = facts.supports("cache_marks");
+    let mut history = History { names, thoughts, takes_marks, takes_free_text, lost, messages };
     history.operator(request.system.iter());
     let mut turns = &request.turns[..];
     while let Some(turn) = turns.first() {
@@ -61,10 +64,37 @@ fn calls(turn: &Turn<'_>) -> bool {
     turn.parts.iter().any(|part| matches!(part.content, Content::ToolCall(_)))
 }
 
+/// How a server wants to read again what its model thought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Thoughts {
+    /// Not at all.
+    Unread,
+    /// As `reasoning_content`.
+    Content,
+    /// As `reasoning`.
+    Text,
+    /// As `reasoning_details`, with the proofs of Anthropic's models.
+    Details,
+}
+
+impl Thoughts {
+    fn of(to: &Target) -> Self {
+        let facts = to.known_facts();
+        let is_claude = to.model().contains("claude");
+        match () {
+            () if facts.supports("reasoning_history") => Self::Content,
+            () if facts.supports("reasoning_text_history") => Self::Text,
+            () if facts.supports("reasoning_details") && is_claude => Self::Details,
+            () => Self::Unread,
+        }
+    }
+}
+
 struct History<'l, 'a> {
     names: &'a Names<'a>,
-    /// Whether the server wants to read again what its model thought.
-    thoughts: bool,
+    thoughts: Thoughts,
+    /// Whether the server reads up to where a prompt is to be cached.
+    takes_marks: bool,
     /// Whether its tools may take free text.
     takes_free_text: bool,
     lost: &'l mut Lost,
@@ -85,8 +115,16 @@ impl<'a> History<'_, 'a> {
     }
 
     fn operator(&mut self, parts: impl IntoIterator<Item = &'a Part<'a>>) {
-        let texts: Vec<&str> = parts.into_iter().filter_map(|part| self.text(part)).collect();
-        if let Some(text) = joined(&texts, "\n\n") {
+        let mut texts = Vec::new();
+        let mut content = Vec::new();
+        for part in parts {
+            let Some(text) = self.text(part) else { continue };
+            texts.push(text);
+            content.push(self.written(text, part.cache));
+        }
+        if has_marks(&content) {
+            self.push("system", TextOr::Other(content));
+        } else if let Some(text) = joined(&texts, "\n\n") {
             self.push("system", TextOr::Text(text));
         }
     }
@@ -101,7 +139,7 @@ impl<'a> History<'_, 'a> {
             return;
         }
         // Many servers take an array only where there is something in it that is not text.
-        if content.iter().all(is_text) {
+        if content.iter().all(is_text) && !has_marks(&content) {
             let texts: Vec<&str> = content.iter().filter_map(|part| part.text.as_deref()).collect();
             let text = match content.len() {
                 1 => content.pop().and_then(|part| part.text).unwrap_or_default(),
@@ -115,10 +153,17 @@ impl<'a> History<'_, 'a> {
 
     fn assistant(&mut self, parts: impl IntoIterator<Item = &'a Part<'a>>) {
         let (mut texts, mut refusals, mut calls) = (Vec::new(), Vec::new(), Vec::new());
-        let mut thoughts = Vec::new();
+        let (mut thoughts, mut details) = (Vec::new(), Vec::new());
         for part in parts {
             match &part.content {
-                Content::Reasoning { text, .. } if self.thoughts => thoughts.push(&**text),
+                Content::Reasoning { .. } | Content::RedactedReasoning(_)
+                    if self.thoughts == Thoughts::Details =>
+                {
+                    details.extend(detail(&part.content));
+                }
+                Content::Reasoning { text, .. } if self.thoughts != Thoughts::Unread => {
+                    thoughts.push(&**text)
+                }
                 Content::Refusal(text) => refusals.push(&**text),
                 Content::ToolCall(call) => calls.push(self.call(call)),
                 _ => {
@@ -133,12 +178,19 @@ impl<'a> History<'_, 'a> {
         if text.is_none() && refusal.is_none() && calls.is_empty() {
             return;
         }
+        let thoughts = joined(&thoughts, "");
+        let (reasoning_content, reasoning) = match self.thoughts {
+            Thoughts::Text => (None, thoughts),
+            _ => (thoughts, None),
+        };
         self.messages.push(Message {
             role: Some("assistant".into()),
             content: Some(text.map_or(TextOr::Null, TextOr::Text)),
             refusal,
             tool_calls: (!calls.is_empty()).then_some(calls),
-            reasoning_content: joined(&thoughts, ""),
+            reasoning_content,
+            reasoning,
+            reasoning_details: (!details.is_empty()).then_some(details),
             ..Default::default()
         });
     }
@@ -178,7 +230,7 @@ impl<'a> History<'_, 'a> {
             for part in &turn.parts {
                 match &part.content {
                     Content::ToolResult { id, parts, is_error } if open.close(id) => {
-                        self.result(id, parts, *is_error, &mut attached);
+                        self.result(id, (parts, part.cache), *is_error, &mut attached);
                     }
                     _ => rest.push(part),
                 }
@@ -186,7 +238,7 @@ impl<'a> History<'_, 'a> {
             said.push((turn.role, rest));
         }
         for id in calls.filter(|id| open.close(id)) {
-            self.answer(id, NO_RESULT.into());
+            self.answer(id, NO_RESULT.into(), None);
         }
         if !matches!(said.first(), Some((Role::User, _))) {
             said.insert(0, (Role::User, Vec::new()));
@@ -203,7 +255,7 @@ impl<'a> History<'_, 'a> {
     fn result(
         &mut self,
         id: &'a str,
-        parts: &'a [Part<'a>],
+        (parts, cache): (&'a [Part<'a>], Option<Cache>),
         is_error: bool,
         attached: &mut Vec<&'a Part<'a>>,
     ) {
@@ -227,14 +279,37 @@ impl<'a> History<'_, 'a> {
             texts.push(sign);
         }
         let text = joined(&texts, "\n").unwrap_or_default();
-        self.answer(id, if is_error { format!("Error: {}", &*text).into() } else { text });
+        let cache = cache.or(parts.iter().rev().find_map(|part| part.cache));
+        self.answer(id, if is_error { format!("Error: {}", &*text).into() } else { text }, cache);
     }
 
-    fn answer(&mut self, id: &'a str, text: Str<'a>) {
-        self.push("tool", TextOr::Text(text));
+    fn answer(&mut self, id: &'a str, text: Str<'a>, cache: Option<Cache>) {
+        let content = match cache.filter(|_| self.takes_marks) {
+            Some(_) => TextOr::Other(vec![self.written(text, cache)]),
+            None => TextOr::Text(text),
+        };
+        self.push("tool", content);
         if let Some(message) = self.messages.last_mut() {
             message.tool_call_id = Some(id.into());
         }
+    }
+
+    /// A part of text.
+    fn written(&self, text: impl Into<Str<'a>>, cache: Option<Cache>) -> ContentPart<'a> {
+        let cache_control = self.mark(cache);
+        ContentPart {
+            kind: Some("text".into()),
+            text: Some(text.into()),
+            cache_control,
+            ..Default::default()
+        }
+    }
+
+    /// Up to where the prompt is to be cached, where servers don't find that out themselves.
+    fn mark(&self, cache: Option<Cache>) -> Option<wire::CacheControl<'a>> {
+        let cache = cache.filter(|_| self.takes_marks)?;
+        let ttl = (cache == Cache::Hour).then(|| "1h".into());
+        Some(wire::CacheControl { kind: Some("ephemeral".into()), ttl })
     }
 
     /// The text of a part where nothing but text can be said.
@@ -283,14 +358,39 @@ impl<'a> History<'_, 'a> {
                 return;
             }
             _ => match self.text(part) {
-                Some(text) => {
-                    ContentPart { kind: Some("text".into()), text: Some(text.into()), ..Default::default() }
-                }
+                Some(text) => self.written(text, part.cache),
                 None => return,
             },
         };
-        content.push(written);
+        let cache_control = self.mark(part.cache);
+        content.push(ContentPart { cache_control, ..written });
     }
+}
+
+fn has_marks(content: &[ContentPart<'_>]) -> bool {
+    content.iter().any(|part| part.cache_control.is_some())
+}
+
+/// Thoughts with a proof of Anthropic's, as OpenRouter has them; without one they would be refused.
+fn detail<'a>(thoughts: &'a Content<'_>) -> Option<ReasoningDetail<'a>> {
+    let (kind, text, proof) = match thoughts {
+        Content::Reasoning { text, signature } => ("reasoning.text", Some(&**text), &**signature.as_ref()?),
+        Content::RedactedReasoning(data) => ("reasoning.encrypted", None, &**data),
+        _ => return None,
+    };
+    if proof.is_empty() || !proof::is_anthropic(proof) {
+        return None;
+    }
+    let proof = Some(Str::from(proof));
+    let (signature, data) = if text.is_some() { (proof, None) } else { (None, proof) };
+    Some(ReasoningDetail {
+        kind: Some(kind.into()),
+        text: text.map(Str::from),
+        signature,
+        data,
+        format: Some("anthropic-claude-v1".into()),
+        ..Default::default()
+    })
 }
 
 /// How many calls of each id are not answered.

@@ -1,6 +1,6 @@
 //! A stream for a client, written chunk by chunk.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::{
         Encode,
         buffer::MAX_BYTES,
         canonical::{Event, Finish},
-        proof,
+        ids, proof,
     },
 };
 
@@ -126,7 +126,9 @@ impl Encoder {
     }
 
     fn start(&mut self, id: &str, model: &str, created: Option<u64>, out: &mut BytesMut) {
-        let head = Head { id, object: "chat.completion.chunk", created: created.unwrap_or_else(now), model };
+        let id = if id.is_empty() { ids::new("chatcmpl-").into() } else { Cow::Borrowed(id) };
+        let head =
+            Head { id: &id, object: "chat.completion.chunk", created: created.unwrap_or_else(now), model };
         self.head = b"data: ".to_vec();
         write(&mut self.head, &head);
         // The closing brace.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -18,7 +19,9 @@ use crate::{
     dialect::{
         canonical::{Answer, Choice, Content, Finish, Part, Text, ToolCall},
         extras::Extras,
-        ids, json, openai_error,
+        ids,
+        json::{self, Member},
+        openai_error,
         text::Str,
         text_or::TextOr,
     },
@@ -62,8 +65,10 @@ pub(crate) fn said<'a>(raw: &'a RawValue, path: &dyn Fn() -> String) -> Result<V
 
 /// The likelihoods in an item, in the form of chat completions.
 fn logprobs(item: &RawValue) -> Option<Box<RawValue>> {
+    static LOGPROB: Member = Member::new(|| Finder::new(b"\"logprob\""));
+
     // Most answers have none.
-    memchr::memmem::find(item.get().as_bytes(), b"\"logprobs\":[{")?;
+    LOGPROB.value(item.get().as_bytes())?;
     let item: wire::Item<'_> = serde_json::from_str(item.get()).ok()?;
     let Some(TextOr::Other(parts)) = item.content else { return None };
     let content: Vec<&RawValue> = parts.into_iter().filter_map(|part| part.logprobs).flatten().collect();
@@ -81,6 +86,16 @@ pub(crate) fn as_in_chat(content: &[&RawValue]) -> Option<Box<RawValue>> {
         return None;
     }
     serde_json::value::to_raw_value(&Logprobs { content, refusal: None }).ok()
+}
+
+/// The likelihoods of single tokens in those of chat completions.
+pub(super) fn from_chat(raw: &RawValue) -> Option<Vec<&RawValue>> {
+    #[derive(Deserialize)]
+    struct Logprobs<'a> {
+        #[serde(borrow)]
+        content: Option<Vec<&'a RawValue>>,
+    }
+    serde_json::from_str::<Logprobs<'_>>(raw.get()).ok()?.content
 }
 
 /// Writes an answer.
@@ -163,18 +178,12 @@ impl<'a> Output<'a> {
 
     /// Adds the likelihoods to the first text.
     fn attach(&mut self, logprobs: Option<&'a RawValue>) {
-        #[derive(Deserialize)]
-        struct Logprobs<'a> {
-            #[serde(borrow)]
-            content: Option<Vec<&'a RawValue>>,
-        }
-        let read = |raw: &'a RawValue| serde_json::from_str::<Logprobs<'a>>(raw.get()).ok()?.content;
         let mut parts = self.items.iter_mut().filter_map(|item| match &mut item.content {
             Some(TextOr::Other(parts)) => parts.iter_mut().find(|part| part.text.is_some()),
             _ => None,
         });
         if let Some(part) = parts.next() {
-            part.logprobs = logprobs.and_then(read);
+            part.logprobs = logprobs.and_then(from_chat);
         }
     }
 }
@@ -276,7 +285,7 @@ mod tests {
     fn likelihoods_are_read_in_the_form_of_chats() {
         let logprob = r#"{"token":"Hi","logprob":-0.1,"bytes":[72,105],"top_logprobs":[]}"#;
         let body = format!(
-            r#"{{"output":[{{"type":"message","role":"assistant","content":[{{"type":"output_text","text":"Hi","logprobs":[{logprob}]}}]}}]}}"#
+            r#"{{"output":[{{"type":"message","role":"assistant","content":[{{"type":"output_text","text":"Hi","logprobs": [ {logprob}]}}]}}]}}"#
         );
 
         let answer = decode(body.as_bytes()).unwrap();

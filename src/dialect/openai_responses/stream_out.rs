@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
 use super::{
-    answer::called,
+    answer::{called, from_chat},
     error,
     event::{Lifecycle, Written, send},
     finish, reasoning,
@@ -69,11 +69,25 @@ pub(super) struct Place {
 struct Said {
     text: String,
     is_refusal: bool,
+    logprobs: Vec<Box<RawValue>>,
 }
 
 impl Said {
-    fn part<'a>(&self, text: &'a str) -> wire::Part<'a> {
-        if self.is_refusal { wire::Part::refusal(text) } else { wire::Part::output(text) }
+    fn new(is_refusal: bool) -> Self {
+        Self { text: String::new(), is_refusal, logprobs: Vec::new() }
+    }
+
+    /// The part as it begins.
+    fn begun(&self) -> wire::Part<'static> {
+        if self.is_refusal { wire::Part::refusal("") } else { wire::Part::output("") }
+    }
+
+    fn whole(&self) -> wire::Part<'_> {
+        if self.is_refusal {
+            return wire::Part::refusal(&self.text);
+        }
+        let logprobs = (!self.logprobs.is_empty()).then(|| self.logprobs.iter().map(|one| &**one).collect());
+        wire::Part { logprobs, ..wire::Part::output(&self.text) }
     }
 }
 
@@ -117,6 +131,7 @@ impl Encode for Encoder {
                 self.call(call, [&id, &name], is_free_text, out);
             }
             Event::Arguments { choice: 0, call, fragment } => self.arguments(call, &fragment, out),
+            Event::Logprobs { choice: 0, raw } => self.likelihoods(&raw, out),
             Event::Usage(tokens) => self.tokens = tokens,
             Event::Finish { choice: 0, finish } => self.finished(finish, out),
             Event::Ping => out.put_slice(b": ping\n\n"),
@@ -294,18 +309,28 @@ impl Encoder {
             sequence_number: self.sequence,
             content_index: Some(before.len()),
             delta: Some(text),
-            logprobs: (!is_refusal).then_some([]),
+            logprobs: (!is_refusal).then_some(&[][..]),
             ..Written::of(kind, place)
         };
         self.sequence += 1;
         send(kind, &event, out);
     }
 
+    /// Keeps likelihoods for the end of their text: they come after the piece that they are about.
+    fn likelihoods(&mut self, raw: &RawValue, out: &mut BytesMut) {
+        if !self.keep(raw.get(), out) {
+            return;
+        }
+        if let Open::Message { now, .. } = &mut self.open {
+            now.logprobs.extend(from_chat(raw).into_iter().flatten().map(ToOwned::to_owned));
+        }
+    }
+
     fn begin_message(&mut self, is_refusal: bool, out: &mut BytesMut) {
         self.close(out);
         let place = self.place("msg");
         self.added(&place, &message(&place, "in_progress", &[]), out);
-        let now = Said { text: String::new(), is_refusal };
+        let now = Said::new(is_refusal);
         self.begin_part(&place, 0, &now, out);
         self.open = Open::Message { place, before: Vec::new(), now };
     }
@@ -317,14 +342,14 @@ impl Encoder {
         };
         self.end_part(&place, before.len(), &now, out);
         before.push(now);
-        let now = Said { text: String::new(), is_refusal };
+        let now = Said::new(is_refusal);
         self.begin_part(&place, before.len(), &now, out);
         self.open = Open::Message { place, before, now };
     }
 
     fn begin_part(&mut self, place: &Place, index: usize, said: &Said, out: &mut BytesMut) {
         let event = Written::of("response.content_part.added", place);
-        self.send(Written { content_index: Some(index), part: Some(said.part("")), ..event }, out);
+        self.send(Written { content_index: Some(index), part: Some(said.begun()), ..event }, out);
     }
 
     fn end_part(&mut self, place: &Place, index: usize, said: &Said, out: &mut BytesMut) {
@@ -333,13 +358,13 @@ impl Encoder {
             true => Written { refusal: Some(&said.text), ..Written::of("response.refusal.done", place) },
             false => Written {
                 text: Some(&said.text),
-                logprobs: Some([]),
+                logprobs: Some(&said.logprobs),
                 ..Written::of("response.output_text.done", place)
             },
         };
         self.send(Written { content_index, ..event }, out);
         let event = Written::of("response.content_part.done", place);
-        self.send(Written { content_index, part: Some(said.part(&said.text)), ..event }, out);
+        self.send(Written { content_index, part: Some(said.whole()), ..event }, out);
     }
 
     fn call(&mut self, number: u32, [id, name]: [&str; 2], is_free_text: bool, out: &mut BytesMut) {
@@ -447,7 +472,7 @@ fn message<'a>(place: &'a Place, status: &'static str, said: &'a [Said]) -> Item
         id: Some((&*place.id).into()),
         status: Some(status.into()),
         role: Some("assistant".into()),
-        content: Some(TextOr::Other(said.iter().map(|said| said.part(&said.text)).collect())),
+        content: Some(TextOr::Other(said.iter().map(|said| said.whole()).collect())),
         ..Default::default()
     }
 }
@@ -509,6 +534,20 @@ mod tests {
             format!("{kind} {}", numbers.join("."))
         };
         events.iter().map(one).collect()
+    }
+
+    #[test]
+    fn likelihoods_stand_at_the_end_of_their_text() {
+        let raw = r#"{"content":[{"token":"Hi","logprob":-0.1}],"refusal":null}"#.to_owned();
+        let raw = std::borrow::Cow::Owned(RawValue::from_string(raw).unwrap());
+
+        let likely = Event::Logprobs { choice: 0, raw };
+        let events = written([start(), text("Hi"), likely, finish(Finish::Stop), Event::End]);
+
+        let done = events.iter().find(|event| event["type"] == "response.output_text.done").unwrap();
+        assert_eq!(done["logprobs"], json!([{"token": "Hi", "logprob": -0.1}]));
+        let whole = &events.last().unwrap()["response"]["output"][0]["content"][0];
+        assert_eq!(whole["logprobs"], done["logprobs"]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
+use super::super::logprobs::Likelihoods;
+
 /// The body of `:generateContent`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -277,6 +279,8 @@ pub(crate) struct Candidate<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) finish_message: Option<Cow<'a, str>>,
     pub(crate) index: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) logprobs_result: Option<Likelihoods<'a>>,
 }
 
 /// Counts of tokens.
