@@ -163,9 +163,10 @@
 //! | `bedrock` | signatures of AWS, in [`sign`] |
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
 //! | `redis` | `ledger::RedisLedger` and `directory::RedisDirectory`, in which many gateways share budgets, limits and keys |
+//! | `postgres` | `ledger::PostgresLedger` and `directory::PostgresDirectory`, for the same |
 //! | `reload` | watches that file, and SIGHUP |
 //! | `sqlite` | a ledger in a file, so that budgets survive the process: SQLite, bundled |
-//! | `proxy` | what the example `proxy` needs: `config`, `reload`, `redis` and `sqlite` |
+//! | `proxy` | what the example `proxy` needs: `config`, `reload`, `redis`, `postgres` and `sqlite` |
 //! | `full` | everything above |
 //! | `test-util` | the suites that stores have to pass |
 //!

@@ -36,6 +36,9 @@ pub fn greeting(
     let _ = match &config.store {
         Store::Sqlite(file) => writeln!(text, "  budgets        {}", file.display()),
         Store::Redis(redis) => writeln!(text, "  budgets        in redis, under {{{}}}", redis.prefix),
+        Store::Postgres(postgres) => {
+            writeln!(text, "  budgets        in postgres, under {}", postgres.schema)
+        }
         _ => writeln!(text, "  budgets        in memory, they begin anew with this process"),
     };
     let key = match (config.auth, made) {

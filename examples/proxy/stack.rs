@@ -171,12 +171,9 @@ impl Gateway {
 
     fn health(&self, config: &Config) -> HealthLayer {
         let health = HealthLayer::new(self.ready.clone());
-        match (&self.budgets, config.store_away.budgets) {
+        match (self.budgets.away(), config.store_away.budgets) {
             // Other nodes may still reach it.
-            (Budgets::Redis(redis, ..), Away::Refuse) => {
-                let redis = redis.clone();
-                health.needs("store_away", move || !redis.is_away())
-            }
+            (Some(is_away), Away::Refuse) => health.needs("store_away", move || !is_away()),
             _ => health,
         }
     }
@@ -205,8 +202,8 @@ impl Gateway {
 /// What is set while the gateway runs, beside the budgets.
 async fn settings(config: &Config, budgets: &Budgets, keys: &Arc<MemoryKeys>) -> Result<Settings, BoxError> {
     let (config, directory, keys) = (config.clone(), budgets.directory(), keys.clone());
-    Ok(match budgets {
-        Budgets::Redis(redis, ..) if redis.is_away() => Settings::without(config, directory, keys)?,
+    Ok(match budgets.away() {
+        Some(is_away) if is_away() => Settings::without(config, directory, keys)?,
         _ => Settings::open(config, directory, keys).await?,
     })
 }

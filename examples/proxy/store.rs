@@ -2,9 +2,12 @@ use std::{sync::Arc, time::Duration};
 
 use bartizan::{
     BoxError,
-    config::{Away, Config, Redis, Store},
-    directory::{Directory, MemoryDirectory, RedisDirectory, SqliteDirectory},
-    ledger::{Autonomous, Ledger, MemoryLedger, RedisLedger, RedisOptions, Scope, SqliteLedger},
+    config::{Away, Config, Postgres, Redis, Store},
+    directory::{Directory, MemoryDirectory, PostgresDirectory, RedisDirectory, SqliteDirectory},
+    ledger::{
+        Autonomous, Later, Ledger, MemoryLedger, PostgresLedger, PostgresOptions, RedisLedger, RedisOptions,
+        Scope, SqliteLedger,
+    },
 };
 use tokio::task::JoinHandle;
 
@@ -12,8 +15,57 @@ use tokio::task::JoinHandle;
 pub enum Budgets {
     Memory(Arc<MemoryLedger>),
     File(Arc<SqliteLedger>),
-    /// With what goes on while it is away, and who writes there.
-    Redis(Arc<RedisLedger>, Option<Arc<Autonomous<RedisLedger>>>, JoinHandle<()>),
+    Redis(Shared<RedisLedger>),
+    Postgres(Shared<PostgresLedger>),
+}
+
+/// A store that others use too.
+pub struct Shared<L> {
+    ledger: Arc<L>,
+    /// What goes on while it is away.
+    alone: Option<Arc<Autonomous<L>>>,
+    /// Who writes there.
+    worker: JoinHandle<()>,
+}
+
+impl<L: Later + 'static> Shared<L> {
+    fn new(ledger: Arc<L>, worker: JoinHandle<()>, config: &Config) -> Self {
+        let goes_on = config.store_away.budgets == Away::Allow;
+        let alone = goes_on.then(|| Arc::new(Autonomous::new(ledger.clone())));
+        Self { ledger, alone, worker }
+    }
+
+    /// Asks once, so that a gateway without its store says so from the beginning.
+    async fn look_for(&self, name: &str) {
+        if self.ledger.balances(&[Scope::counted("gateway")]).await.is_ok() {
+            return;
+        }
+        match self.alone {
+            None => tracing::warn!("{name} is away: until it answers, requests that it counts are refused"),
+            Some(_) => tracing::warn!("{name} is away: until it answers, each gateway counts by itself"),
+        }
+    }
+
+    fn ledger(&self) -> Arc<dyn Ledger> {
+        match &self.alone {
+            Some(alone) => alone.clone(),
+            None => self.ledger.clone(),
+        }
+    }
+
+    /// Asks the ledger as long as it is there.
+    fn asks(&self, is_away: fn(&L) -> bool) -> Box<dyn Fn() -> bool + Send + Sync> {
+        let ledger = Arc::downgrade(&self.ledger);
+        Box::new(move || ledger.upgrade().is_some_and(|ledger| is_away(&ledger)))
+    }
+
+    /// Whether all is written in time.
+    async fn close(self, patience: Duration) -> bool {
+        let Self { ledger, alone, worker } = self;
+        // The worker ends when the last ledger is gone.
+        drop((ledger, alone));
+        matches!(tokio::time::timeout(patience, worker).await, Ok(Ok(())))
+    }
 }
 
 impl Budgets {
@@ -25,10 +77,16 @@ impl Budgets {
             }
             Store::Redis(redis) => {
                 let (ledger, worker) = connect(redis).map_err(|error| format!("store.redis: {error}"))?;
-                look_for(&ledger, config.store_away.budgets).await;
-                let goes_on = config.store_away.budgets == Away::Allow;
-                let alone = goes_on.then(|| Arc::new(Autonomous::new(ledger.clone())));
-                Self::Redis(ledger, alone, worker)
+                let shared = Shared::new(ledger, worker, config);
+                shared.look_for("redis").await;
+                Self::Redis(shared)
+            }
+            Store::Postgres(postgres) => {
+                let (ledger, worker) =
+                    connect_postgres(postgres).map_err(|error| format!("store.postgres: {error}"))?;
+                let shared = Shared::new(ledger, worker, config);
+                shared.look_for("postgres").await;
+                Self::Postgres(shared)
             }
             _ => Self::Memory(Arc::default()),
         })
@@ -38,8 +96,8 @@ impl Budgets {
         match self {
             Self::Memory(ledger) => ledger.clone(),
             Self::File(ledger) => ledger.clone(),
-            Self::Redis(_, Some(alone), _) => alone.clone(),
-            Self::Redis(ledger, None, _) => ledger.clone(),
+            Self::Redis(shared) => shared.ledger(),
+            Self::Postgres(shared) => shared.ledger(),
         }
     }
 
@@ -48,7 +106,17 @@ impl Budgets {
         match self {
             Self::Memory(_) => Arc::new(MemoryDirectory::default()),
             Self::File(ledger) => Arc::new(SqliteDirectory::new(ledger)),
-            Self::Redis(ledger, ..) => Arc::new(RedisDirectory::new(ledger)),
+            Self::Redis(shared) => Arc::new(RedisDirectory::new(&shared.ledger)),
+            Self::Postgres(shared) => Arc::new(PostgresDirectory::new(&shared.ledger)),
+        }
+    }
+
+    /// What tells whether a store that others can reach too does not answer.
+    pub fn away(&self) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
+        match self {
+            Self::Memory(_) | Self::File(_) => None,
+            Self::Redis(shared) => Some(shared.asks(RedisLedger::is_away)),
+            Self::Postgres(shared) => Some(shared.asks(PostgresLedger::is_away)),
         }
     }
 
@@ -57,11 +125,8 @@ impl Budgets {
         let is_written = match self {
             Self::Memory(_) => true,
             Self::File(file) => matches!(tokio::time::timeout(patience, file.written()).await, Ok(Ok(()))),
-            Self::Redis(ledger, alone, worker) => {
-                // The worker ends when the last ledger is gone.
-                drop((ledger, alone));
-                matches!(tokio::time::timeout(patience, worker).await, Ok(Ok(())))
-            }
+            Self::Redis(shared) => shared.close(patience).await,
+            Self::Postgres(shared) => shared.close(patience).await,
         };
         if !is_written {
             tracing::error!("what was spent last is charged as it was held, at the next start or by others");
@@ -70,25 +135,24 @@ impl Budgets {
 }
 
 fn connect(redis: &Redis) -> Result<(Arc<RedisLedger>, JoinHandle<()>), BoxError> {
-    let options =
-        RedisOptions::from_config(redis).map_err(|error| format!("the authority can't be read: {error}"))?;
-    let (ledger, worker) =
-        RedisLedger::connect(options).map_err(|error| match std::error::Error::source(&error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        })?;
+    let options = RedisOptions::from_config(redis).map_err(unreadable)?;
+    let (ledger, worker) = RedisLedger::connect(options).map_err(with_source)?;
     Ok((Arc::new(ledger), tokio::spawn(worker)))
 }
 
-/// Asks once, so that a gateway without its store says so from the beginning.
-async fn look_for(ledger: &RedisLedger, policy: Away) {
-    if ledger.balances(&[Scope::counted("gateway")]).await.is_ok() {
-        return;
-    }
-    match policy {
-        Away::Refuse => {
-            tracing::warn!("redis is away: until it answers, requests that it counts are refused")
-        }
-        Away::Allow => tracing::warn!("redis is away: until it answers, each gateway counts by itself"),
+fn connect_postgres(postgres: &Postgres) -> Result<(Arc<PostgresLedger>, JoinHandle<()>), BoxError> {
+    let options = PostgresOptions::from_config(postgres).map_err(unreadable)?;
+    let (ledger, worker) = PostgresLedger::connect(options).map_err(with_source)?;
+    Ok((Arc::new(ledger), tokio::spawn(worker)))
+}
+
+fn unreadable(error: std::io::Error) -> String {
+    format!("the authority can't be read: {error}")
+}
+
+fn with_source(error: bartizan::Error) -> String {
+    match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }

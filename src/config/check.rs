@@ -35,8 +35,10 @@ impl Config {
             problems.push(Problem::at(format!("prices.{}", step(pattern)), message));
         }
         check_prices("prices", &self.prices, &mut problems);
-        if let Store::Redis(redis) = &self.store {
-            redis.check(&mut problems);
+        match &self.store {
+            Store::Redis(redis) => redis.check(&mut problems),
+            Store::Postgres(postgres) => postgres.check(&mut problems),
+            Store::Memory | Store::Sqlite(_) => {}
         }
         problems
     }

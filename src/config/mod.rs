@@ -66,6 +66,7 @@ mod model;
 mod money;
 mod per_request;
 mod place;
+mod postgres;
 mod price;
 mod prices;
 mod problem;
@@ -103,6 +104,7 @@ pub use self::{
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
     per_request::{OnExcess, PerRequest},
+    postgres::Postgres,
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
     problem::{ConfigError, Place, Problem},
     provider::{Provider, Streaming},

@@ -9,7 +9,7 @@ use serde::{
     },
 };
 
-use super::{Problem, Secret, units::Written};
+use super::{Postgres, Problem, Secret, units::Written};
 
 /// Where budgets and what was spent of them are kept. Takes a restart to change.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -22,6 +22,8 @@ pub enum Store {
     Sqlite(PathBuf),
     /// In Redis, for all gateways that have the same server and prefix: its address, or more about it.
     Redis(Redis),
+    /// In Postgres, for all gateways that have the same database and schema: its address, or more about it.
+    Postgres(Postgres),
 }
 
 impl Default for Store {
@@ -33,7 +35,7 @@ impl Default for Store {
 impl Store {
     /// Whether other gateways count on the same accounts.
     pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Redis(_))
+        matches!(self, Self::Redis(_) | Self::Postgres(_))
     }
 }
 

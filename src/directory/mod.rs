@@ -8,8 +8,9 @@
 //! the same has every change soon.
 //!
 //! [`MemoryDirectory`] forgets all of it with the process; a `SqliteDirectory`, of the feature `sqlite`, is in
-//! the file of a ledger, and survives it; a `RedisDirectory`, of the feature `redis`, is shared by many. Whoever
-//! writes another store runs the `conformance` suite over it, which comes with the feature `test-util`.
+//! the file of a ledger, and survives it; a `RedisDirectory`, of the feature `redis`, and a `PostgresDirectory`,
+//! of the feature `postgres`, are shared by many. Whoever writes another store runs the `conformance` suite over
+//! it, which comes with the feature `test-util`.
 //!
 //! ```
 //! use bartizan::directory::{Change, Directory, MemoryDirectory, Section};
@@ -30,6 +31,8 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "sqlite")]
@@ -38,6 +41,9 @@ mod sqlite;
 use std::{fmt, sync::Arc, time::SystemTime};
 
 pub use self::memory::MemoryDirectory;
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use self::postgres::PostgresDirectory;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::RedisDirectory;

@@ -7,12 +7,14 @@ use super::{Balance, Period, Quota, Shape, Window};
 
 /// What was used of one measure, and what is held of it.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "postgres", derive(serde::Deserialize, serde::Serialize))]
 pub(super) struct Account {
     used: Used,
     held: u64,
 }
 
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "postgres", derive(serde::Deserialize, serde::Serialize))]
 enum Used {
     /// What was used since the window began; the next one begins at `next`.
     Calendar { period: Period, window: Window, next: Option<SystemTime>, sum: u64 },
@@ -182,6 +184,48 @@ impl Account {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Counts what was used and never held, in the window that is the current one.
+    #[cfg(feature = "postgres")]
+    pub(super) fn charge(&mut self, used: u64, now: SystemTime) {
+        self.turn(now);
+        self.settle(self.window(), 0, used, now);
+    }
+
+    /// Counts `used` in place of what was charged in `window` before.
+    #[cfg(feature = "postgres")]
+    pub(super) fn correct(&mut self, in_window: Window, charged: u64, used: u64, now: SystemTime) {
+        self.turn(now);
+        let corrected = |sum: u64| sum.saturating_sub(charged).saturating_add(used);
+        match &mut self.used {
+            Used::Calendar { window, sum, .. } if *window == in_window => *sum = corrected(*sum),
+            Used::Calendar { .. } => {}
+            Used::Bucket { parts, .. } => {
+                let less = parts.saturating_sub(u128::from(charged) * PARTS);
+                *parts = less.saturating_add(u128::from(used) * PARTS);
+            }
+            Used::Rolling { step, sums, .. } => {
+                let at = in_window.0 / *step;
+                match sums.iter_mut().find(|(other, _)| *other == at) {
+                    Some((_, sum)) => *sum = corrected(*sum),
+                    None => self.post(in_window, used),
+                }
+            }
+        }
+    }
+
+    /// From when on forgetting it changes nothing, if nothing else happens; `None` is never.
+    #[cfg(feature = "postgres")]
+    pub(super) fn idle_from(&self, now: SystemTime) -> Option<SystemTime> {
+        match &self.used {
+            Used::Calendar { next: Some(next), .. } => Some(*next),
+            _ if self.held > 0 => None,
+            _ if self.used() == 0 => Some(now),
+            Used::Calendar { .. } => None,
+            Used::Bucket { limit, .. } => self.resets(*limit),
+            Used::Rolling { .. } => self.resets(0),
         }
     }
 

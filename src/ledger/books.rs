@@ -82,12 +82,28 @@ impl Books {
     ) {
         for hold in &ticket.holds {
             let used = actual(hold);
-            let window = match self.accounts.get_mut(&hold.place()) {
-                Some(account) => account.settle(hold.window, hold.amount, used, now),
-                None => hold.window,
-            };
+            let window = self.replace(hold, used, now);
             post(hold, window, used);
         }
+    }
+
+    /// Replaces one hold by what was used, and says in which window that counts.
+    pub(super) fn replace(&mut self, hold: &Hold, used: u64, now: SystemTime) -> Window {
+        match self.accounts.get_mut(&hold.place()) {
+            Some(account) => account.settle(hold.window, hold.amount, used, now),
+            None => hold.window,
+        }
+    }
+
+    /// Those of a store that decides over some of its accounts at a time.
+    #[cfg(feature = "postgres")]
+    pub(super) fn of(accounts: HashMap<Place, Account>) -> Self {
+        Self { accounts, sweep_at: usize::MAX, ..Self::default() }
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(super) fn account(&mut self, place: &Place) -> Option<&mut Account> {
+        self.accounts.get_mut(place)
     }
 
     /// Puts a hold aside; gives it back if there is no room.

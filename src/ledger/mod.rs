@@ -9,7 +9,8 @@
 //! and whoever learns the outcome takes it up again with [`Ledger::resume`].
 //!
 //! [`MemoryLedger`] keeps the balances in this process; a `SqliteLedger`, of the feature `sqlite`, also in a
-//! file, so that they survive it; a `RedisLedger`, of the feature `redis`, keeps those of many processes.
+//! file, so that they survive it; a `RedisLedger`, of the feature `redis`, and a `PostgresLedger`, of the feature `postgres`,
+//! keep those of many processes.
 //! Whoever writes another store runs the `conformance` suite over it, which comes with the feature
 //! `test-util`.
 //!
@@ -36,15 +37,24 @@
 
 mod account;
 mod autonomous;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod backlog;
 mod books;
 mod clock;
 #[cfg(any(test, feature = "test-util"))]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
 mod days;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod errand;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod journal;
 mod marks;
 mod memory;
 mod period;
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub mod postgres;
 mod quota;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
@@ -60,6 +70,9 @@ mod zone;
 
 use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use self::postgres::{PostgresLedger, PostgresOptions};
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::{RedisLedger, RedisOptions};

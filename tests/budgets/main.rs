@@ -4,6 +4,9 @@
 
 mod clients;
 mod nodes;
+#[path = "../postgres/server.rs"]
+#[allow(dead_code, reason = "it is used in part")]
+mod postgres;
 #[path = "../support/process.rs"]
 #[allow(dead_code, reason = "it is used in part")]
 mod process;
@@ -158,13 +161,23 @@ fn a_budget_lets_through_what_it_can_bear_and_nothing_more_on_every_store() {
             row("redis", &format!("{{ redis: {{ url: \"{}\", timeout: 10s }} }}", server.url()), proxies);
         }
     }
+    if postgres::is_installed() {
+        for proxies in [1, 2] {
+            let server = postgres::Server::start();
+            row(
+                "postgres",
+                &format!("{{ postgres: {{ url: \"{}\", timeout: 10s }} }}", server.url()),
+                proxies,
+            );
+        }
+    }
 
     println!("a budget of ${budget} for {enough} requests, {} sent, {AT_ONCE} at once", 50 * enough);
-    println!("store   proxies  read to the end  left  refused  spent         took");
+    println!("store    proxies  read to the end  left  refused  spent         took");
     for Row { store, proxies, seen, spent, took } in &rows {
         let (whole, left, refused) = (Seen::of(&seen.whole), Seen::of(&seen.left), Seen::of(&seen.refused));
         let spent = format!("${spent}");
-        println!("{store:7} {proxies:7} {whole:16} {left:5} {refused:8}  {spent:13} {took:.1?}");
+        println!("{store:8} {proxies:7} {whole:16} {left:5} {refused:8}  {spent:13} {took:.1?}");
     }
     for Row { store, proxies, seen, spent, .. } in &rows {
         assert!(*spent <= budget, "{store} {proxies}: {spent}");

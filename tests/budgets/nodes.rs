@@ -1,4 +1,4 @@
-//! Two proxies that share one Redis, and what becomes of the books when one of the three dies.
+//! Two proxies that share one Redis or Postgres, and what becomes of the books when one of the three dies.
 
 use std::{
     sync::{
@@ -14,13 +14,48 @@ use bartizan::price::NanoUsd;
 use crate::{
     Way, alone, are_recorded, block_on,
     clients::{Seen, load, mixed},
-    config, cost, get,
+    config, cost, get, postgres,
     process::{KEY, Proxy, chat, command, eventually, exchange, file},
     server::{self, Server},
     spent,
 };
 
 const BUDGET: &str = "budget: { usd: 1000000, per: month }";
+
+/// A server that proxies share.
+trait Shared {
+    fn store(&self, options: &str) -> String;
+    fn kill(&mut self);
+    fn run(&mut self);
+}
+
+impl Shared for Server {
+    fn store(&self, options: &str) -> String {
+        store(self, options)
+    }
+
+    fn kill(&mut self) {
+        self.kill();
+    }
+
+    fn run(&mut self) {
+        self.run();
+    }
+}
+
+impl Shared for postgres::Server {
+    fn store(&self, options: &str) -> String {
+        format!("{{ postgres: {{ url: \"{}\"{options} }} }}", self.url())
+    }
+
+    fn kill(&mut self) {
+        postgres::Server::kill(self);
+    }
+
+    fn run(&mut self) {
+        postgres::Server::run(self);
+    }
+}
 
 fn store(server: &Server, options: &str) -> String {
     format!("{{ redis: {{ url: \"{}\"{options} }} }}", server.url())
@@ -64,12 +99,18 @@ fn a_limit_per_minute_is_one_limit_for_two_proxies() {
 
 #[test]
 fn whatever_was_answered_before_a_kill_is_in_the_spend_of_all() {
-    if !server::is_installed() {
-        return;
+    if server::is_installed() {
+        a_proxy_is_killed(&Server::start());
     }
+    if postgres::is_installed() {
+        a_proxy_is_killed(&postgres::Server::start());
+    }
+}
+
+fn a_proxy_is_killed(server: &dyn Shared) {
     let _alone = alone();
-    let (server, (cost, worst)) = (Server::start(), cost());
-    let config = config(&store(&server, ", lease: 2s"), BUDGET);
+    let (cost, worst) = cost();
+    let config = config(&server.store(", lease: 2s"), BUDGET);
     let [mut killed, other] = [(); 2].map(|()| Proxy::at(file(&config)));
     let stream_or_whole = |number| if number % 2 == 0 { Way::Whole } else { Way::Stream };
     let (stop, clients) = begin(&[&killed, &other], stream_or_whole);
@@ -103,13 +144,18 @@ fn whatever_was_answered_before_a_kill_is_in_the_spend_of_all() {
 }
 
 #[test]
-fn the_books_are_right_after_redis_died_under_load() {
-    if !server::is_installed() {
-        return;
+fn the_books_are_right_after_the_store_died_under_load() {
+    if server::is_installed() {
+        the_store_dies("redis", &mut Server::start_durable());
     }
+    if postgres::is_installed() {
+        the_store_dies("postgres", &mut postgres::Server::start());
+    }
+}
+
+fn the_store_dies(name: &str, server: &mut dyn Shared) {
     let _alone = alone();
-    let mut server = Server::start_durable();
-    let config = config(&store(&server, ", lease: 30s"), BUDGET);
+    let config = config(&server.store(", lease: 30s"), BUDGET);
     let proxies = [(); 2].map(|()| Proxy::at(file(&config)));
     let (stop, clients) = begin(&proxies.each_ref(), mixed);
 
@@ -127,7 +173,7 @@ fn the_books_are_right_after_redis_died_under_load() {
     let spent = spent(&proxies[0]);
     are_recorded(&proxies, spent);
     println!(
-        "redis died under load: {} requests were granted, {} refused while it was away, ${spent} is spent and recorded; \
+        "{name} died under load: {} requests were granted, {} refused while it was away, ${spent} is spent and recorded; \
          ready again after {:.1?}",
         seen.granted(),
         Seen::of(&seen.away),

@@ -88,7 +88,6 @@
 
 mod connection;
 mod errand;
-mod journal;
 mod keys;
 mod options;
 mod script;
@@ -106,7 +105,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use futures_util::future::try_join_all;
@@ -120,14 +119,18 @@ pub use self::options::RedisOptions;
 pub(crate) use self::shelf::Shelf;
 use self::{
     connection::{Connection, Failure},
-    errand::{At, Deed, Errand, of_day},
-    journal::Journal,
+    errand::At,
     keys::Keys,
     script::{BALANCE, Call, DAYS, ONCE, RESUME},
     wire::Reserved,
     worker::Worker,
 };
-use super::{Amounts, Balance, Day, Hold, HoldId, Later, Ledger, Measure, Period, Scope, Ticket, Window};
+use super::{
+    Amounts, Balance, Day, Hold, HoldId, Later, Ledger, Measure, Period, Scope, Ticket, Window,
+    backlog::Backlog,
+    errand::{Deed, Errand, of_day, random},
+    journal::Journal,
+};
 use crate::{BoxError, BoxFuture, Error, Kind};
 
 /// Balances in Redis, shared by all gateways that use the same server and prefix. Give it to a
@@ -180,7 +183,7 @@ impl RedisLedger {
         let keys = Keys::new(&options.prefix);
         let shared = Arc::new(Shared { connection, keys, options, node, away: AtomicBool::new(false) });
         let (queue, errands) = mpsc::unbounded_channel();
-        let worker = Worker::new(shared.clone(), errands, journal, backlog);
+        let worker = Worker::new(shared.clone(), errands, Backlog::new(journal, backlog));
         Ok((Self { shared, queue, numbers: AtomicU64::default() }, worker.run()))
     }
 
@@ -409,14 +412,4 @@ fn away(source: impl Into<BoxError>) -> Error {
 
 fn not_understood(source: impl Into<BoxError>) -> Error {
     Error::new(Kind::Internal, "the ledger does not understand redis").with_source(source)
-}
-
-fn random() -> Result<u64, BoxError> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
-fn micros(at: SystemTime) -> u64 {
-    u64::try_from(at.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
 }

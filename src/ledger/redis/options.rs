@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::micros;
+use crate::ledger::errand::micros;
 
 /// Where a [`RedisLedger`](super::RedisLedger) is kept, and how it is asked.
 #[derive(Clone)]

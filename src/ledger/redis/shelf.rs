@@ -3,10 +3,10 @@ use std::sync::Arc;
 use redis::from_redis_value;
 
 use super::{
-    Shared, not_understood, random,
+    Shared, not_understood,
     script::{CHANGE, Call, LOOK},
 };
-use crate::Error;
+use crate::{Error, ledger::errand::random};
 
 /// Documents that stand beside the balances: texts under names, with one revision for all of them.
 #[derive(Clone)]

@@ -1,6 +1,4 @@
 use std::{
-    collections::VecDeque,
-    io,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -14,14 +12,17 @@ use tokio::{
 use super::{
     Shared,
     connection::Failure,
-    errand::{Deed, Errand, as_held, of_day},
-    journal::Journal,
     script::{BEAT, Call, ORPHANS},
     wire,
 };
 use crate::{
     BoxError,
-    ledger::{HoldId, days},
+    ledger::{
+        HoldId,
+        backlog::Backlog,
+        days,
+        errand::{Deed, Errand, as_held, of_day},
+    },
 };
 
 /// How many errands are sent at once.
@@ -39,11 +40,7 @@ const LAST_TRIES: u32 = 50;
 pub(super) struct Worker {
     shared: Arc<Shared>,
     queue: UnboundedReceiver<Errand>,
-    /// What is not done yet, in order.
-    backlog: VecDeque<Errand>,
-    /// Where it is written when it has to wait; the first so many of it are.
-    journal: Option<Journal>,
-    journaled: usize,
+    backlog: Backlog,
     /// Nodes that have left holds behind.
     dead: Vec<u64>,
     next_beat: Instant,
@@ -52,29 +49,9 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        queue: UnboundedReceiver<Errand>,
-        journal: Option<Journal>,
-        backlog: Vec<Errand>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, queue: UnboundedReceiver<Errand>, backlog: Backlog) -> Self {
         let now = Instant::now();
-        if !backlog.is_empty() {
-            tracing::info!(
-                settlements = backlog.len(),
-                "the journal has what an earlier process could not send"
-            );
-        }
-        Self {
-            journaled: backlog.len(),
-            backlog: backlog.into(),
-            shared,
-            queue,
-            journal,
-            dead: Vec::new(),
-            next_beat: now,
-            reap_from: now,
-        }
+        Self { shared, queue, backlog, dead: Vec::new(), next_beat: now, reap_from: now }
     }
 
     pub(super) async fn run(mut self) {
@@ -149,14 +126,12 @@ impl Worker {
                 self.lose(error);
             }
         }
-        self.write_down().await;
+        self.backlog.write_down(self.is_away()).await;
     }
 
     /// Runs the first errands.
     async fn send(&mut self) -> Result<(), BoxError> {
-        let count = self.backlog.len().min(BATCH);
-        let calls: Vec<_> =
-            self.backlog.iter().take(count).map(|errand| errand.call(&self.shared.keys)).collect();
+        let calls: Vec<_> = self.backlog.first(BATCH).map(|errand| errand.call(&self.shared.keys)).collect();
         let mut connection = self.shared.connection.clone();
         let answers = timeout(self.shared.options.timeout, connection.batch(&calls)).await??;
         for answer in answers {
@@ -166,8 +141,7 @@ impl Worker {
             {
                 return Err(error.to_string().into());
             }
-            let Some(errand) = self.backlog.pop_front() else { break };
-            self.journaled = self.journaled.saturating_sub(1);
+            let Some(errand) = self.backlog.pop() else { break };
             self.finished(errand, answer);
         }
         Ok(())
@@ -193,7 +167,7 @@ impl Worker {
                 tracing::warn!(name, "a hold can't be kept, and is charged as it was held");
                 let used = errand.holds.iter().map(as_held).collect();
                 let day = of_day(days::held(&errand.holds));
-                self.backlog.push_back(Errand::new(id, Deed::Settle { used, day }, errand.holds));
+                self.backlog.push(Errand::new(id, Deed::Settle { used, day }, errand.holds));
             }
             (Deed::Keep { name }, Ok("unknown")) => {
                 tracing::warn!(?id, name, "a hold can't be kept: it is not there any more");
@@ -203,33 +177,6 @@ impl Worker {
                 tracing::warn!(?id, ?holds, "the node of a hold is gone; it is charged as it was held");
             }
             _ => {}
-        }
-    }
-
-    /// Writes what is not written yet, or forgets what is written where nothing waits.
-    async fn write_down(&mut self) {
-        let Some(mut journal) = self.journal.take() else { return };
-        let is_done = self.backlog.is_empty() && !journal.is_empty();
-        if !is_done && (self.backlog.len() == self.journaled || !self.is_away()) {
-            self.journal = Some(journal);
-            return;
-        }
-        let new: Vec<_> = self.backlog.iter().skip(self.journaled).cloned().collect();
-        let write = move || {
-            let written = if is_done { journal.clear() } else { journal.append(new.iter()) };
-            (journal, written)
-        };
-        let (journal, written) = match tokio::task::spawn_blocking(write).await {
-            Ok((journal, written)) => (Some(journal), written),
-            Err(error) => (None, Err(io::Error::other(error))),
-        };
-        self.journal = journal;
-        match written {
-            Ok(()) => self.journaled = self.backlog.len(),
-            Err(error) => {
-                let path = self.journal.as_ref().map(|journal| journal.path().display());
-                tracing::error!(?path, %error, "the journal can't be written; settlements wait in memory");
-            }
         }
     }
 
@@ -258,7 +205,7 @@ impl Worker {
             match wire::record(&record) {
                 Some(holds) => {
                     let id = HoldId { node, number };
-                    self.backlog.push_back(Errand::new(id, Deed::Abandon, holds));
+                    self.backlog.push(Errand::new(id, Deed::Abandon, holds));
                 }
                 None => tracing::error!(node, number, "the record of a hold can't be read"),
             }
@@ -277,20 +224,11 @@ impl Worker {
                 self.beat().await;
             }
             self.work_off().await;
-            let written = self.journal.is_some() && self.journaled == self.backlog.len();
-            if self.backlog.is_empty() || written {
+            if self.backlog.is_safe() {
                 break;
             }
             tokio::time::sleep(LOOK).await;
         }
-        match self.backlog.len() {
-            0 => {}
-            waiting if self.journaled == waiting && self.journal.is_some() => {
-                tracing::warn!(waiting, "settlements are left in the journal for the next process");
-            }
-            lost => {
-                tracing::error!(lost, "settlements are lost; other nodes will charge them as they were held")
-            }
-        }
+        self.backlog.report();
     }
 }

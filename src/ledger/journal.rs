@@ -112,7 +112,7 @@ fn read(text: &[u8], path: &Path) -> (Vec<Errand>, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Hold, HoldId, Measure, Period, Window, redis::errand::Deed};
+    use crate::ledger::{Hold, HoldId, Measure, Period, Window, errand::Deed};
 
     struct Directory(PathBuf);
 
