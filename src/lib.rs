@@ -216,6 +216,7 @@ pub mod alerts;
 pub mod auth;
 pub mod batch;
 pub mod body;
+pub mod breaker;
 pub mod budget;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
