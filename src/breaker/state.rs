@@ -98,6 +98,11 @@ impl Breaker {
         &self.0.rules
     }
 
+    /// Whether the other one is a clone of this one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// How the target stands at the moment.
     pub fn standing(&self) -> Standing {
         let state = lock(&self.0.state);
