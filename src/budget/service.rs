@@ -463,7 +463,8 @@ mod tests {
         assert_eq!((refused.kind(), refused.param()), (Kind::Forbidden, Some("model")));
         assert_eq!(
             refused.message(),
-            "the price of the model `m`, or of a tool that is asked for, is not known, and the key `a` has a budget \
+            "the price of the model `m`, of a tool that is asked for or of a batch whose lines have no cap on their \
+             output is not known, and the key `a` has a budget \
              to keep"
         );
 

@@ -105,8 +105,8 @@ impl<'a> Reckoning<'a> {
             None if *unknown_price == UnknownPrice::Refuse && self.keeps_budget => Err(Error::new(
                 Kind::Forbidden,
                 format!(
-                    "the price of the model `{}`, or of a tool that is asked for, is not known, and the key `{}` has a \
-                     budget to keep",
+                    "the price of the model `{}`, of a tool that is asked for or of a batch whose lines have no cap on \
+                     their output is not known, and the key `{}` has a budget to keep",
                     payload.model(),
                     self.caller.name
                 ),

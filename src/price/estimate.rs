@@ -37,7 +37,7 @@ pub fn worst_case(head: &Head, input: &Input, facts: &ModelFacts, assume_output:
         ..Tokens::default()
     };
     let units = Units {
-        media_input: input.media(),
+        media_input: if head.reads_media { tokens.input } else { input.media() },
         web_searches: head.searches,
         map_searches: head.map_searches,
         code_sessions: head.code_sessions,

@@ -96,24 +96,22 @@ impl ProviderBudgetLayer {
     /// The most that the attempt may use.
     fn worst(&self, payload: &Payload, assumed: u64) -> Result<Amounts, Error> {
         let is_free = payload.dialect().is_free();
-        let cost = if is_free {
-            Some(AttemptCost::default())
-        } else {
-            AttemptCost::of(&self.target, payload, assumed)
-        };
+        let cost =
+            if is_free { Some(AttemptCost::FREE) } else { AttemptCost::of(&self.target, payload, assumed) };
         let is_budget = || {
             let mut quotas = self.scopes.iter().filter_map(|scope| scope.quota);
             quotas.any(|quota| quota.measure == Measure::Usd && !quota.shadow)
         };
-        if cost.is_none() && self.unknown_price == UnknownPrice::Refuse && is_budget() {
+        let is_bounded = cost.is_some_and(|cost| cost.is_bounded);
+        if !is_bounded && self.unknown_price == UnknownPrice::Refuse && is_budget() {
             let message = format!(
-                "the price of `{}` is not known, and its provider has a budget to keep",
+                "what this may cost at `{}` is not known, and its provider has a budget to keep",
                 self.target.name()
             );
             return Err(Error::new(Kind::Billing, message).with_param("model"));
         }
         let tokens = AttemptCost::tokens(&self.target, payload, assumed);
-        Ok(Amounts::new(cost.unwrap_or_default().answered, &tokens))
+        Ok(Amounts::new(cost.unwrap_or(AttemptCost::FREE).answered, &tokens))
     }
 
     /// Whether the ledger's answer lets the attempt be made. What refuses it is the provider's, and another one

@@ -23,7 +23,6 @@ use crate::{
     exchange::{AssumeOutput, TakesWhole},
     headers,
     payload::Head,
-    preset::adapted,
 };
 
 /// Middleware of [`TranslateLayer`].
@@ -162,7 +161,7 @@ impl TranslateLayer {
         client: Option<&dyn Dialect>,
     ) -> Result<Request<Payload>, Error> {
         let (parts, payload) = req.into_parts();
-        let (payload, more) = adapted(payload, &parts.headers, &self.deviations, &self.target);
+        let (payload, more) = self.adapter.adapted(payload, &parts.headers, &self.target);
         lost.extend(more.into_iter().filter(|field| !lost.contains(field)).collect::<Vec<_>>());
         if let Some(client) = client {
             let mut named = Lost::default();
@@ -715,6 +714,33 @@ mod tests {
 
             assert_eq!(exchange.learn(|learnt| learnt.lost.join(" ")), "answer.citations");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_model_refuses_is_taken_out_also_where_nothing_is_translated() {
+        // C61, C131
+        let source = r#"{"top_k": 5, "model": "m", "max_tokens": 9, "messages": []}"#;
+        let to = |lacks: &[&'static str]| {
+            let facts = ModelFacts::new([], lacks.iter().copied());
+            TranslateLayer::new(Arc::new(Target::new("p", "m").facts(facts)), [&ANTHROPIC as &dyn Dialect])
+        };
+        let sees = |expected: &'static str| {
+            MustBeReady::new(move |req: Request<Payload>| {
+                assert_eq!(req.body().to_bytes(), expected);
+                Ending::Refused.answer()
+            })
+        };
+        let req = request(&ANTHROPIC, source);
+        let exchange = req.body().exchange().clone();
+
+        let rest = r#"{"model": "m", "max_tokens": 9, "messages": []}"#;
+        to(&["sampling_params"]).layer(sees(rest)).oneshot(req).await.unwrap_err();
+        to(&[]).layer(sees(source)).oneshot(request(&ANTHROPIC, source)).await.unwrap_err();
+
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["top_k"].map(Box::<str>::from));
+        let strict = to(&["sampling_params"]).strict(true).layer(sees(""));
+        let refused = strict.oneshot(request(&ANTHROPIC, source)).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("top_k")));
     }
 
     /// C132

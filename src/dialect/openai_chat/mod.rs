@@ -80,6 +80,8 @@ struct Shallow<'a> {
     metadata: Option<&'a RawValue>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
+    /// Its settings with a name, a model among them.
+    preset: Option<IgnoredAny>,
     /// OpenRouter's, some of which ask models.
     #[serde(borrow)]
     plugins: Option<&'a RawValue>,
@@ -134,7 +136,7 @@ impl Dialect for OpenAiChat {
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = exact::read(body)?;
-        other_models::check(shallow.models, shallow.plugins)?;
+        other_models::check(shallow.models, shallow.preset, shallow.plugins)?;
         let options = shallow.stream_options.map(RawValue::get);
         let include_usage = match options {
             Some(raw) => {
@@ -415,6 +417,7 @@ mod tests {
         );
         assert!(refused(r#"{"model":"cheap","model":"dear"}"#).contains("duplicate field `model`"));
         assert!(refused(r#"{"model":"cheap","models":["dear"]}"#).starts_with("models: only `model`"));
+        assert!(refused(r#"{"model":"cheap","preset":"dear"}"#).starts_with("preset: only `model`"));
         let plugin =
             r#"{"model":"m","plugins":[{"id":"web","model":null},{"id":"fusion","judge_model":"dear"}]}"#;
         assert!(refused(plugin).starts_with("plugins[1].judge_model: only `model`"));

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
@@ -31,6 +31,24 @@ struct Shallow<'a> {
     model: &'a RawValue,
     #[serde(borrow)]
     user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    images: Option<IgnoredAny>,
+    inputs: Option<IgnoredAny>,
+    messages: Option<IgnoredAny>,
+}
+
+impl Shallow<'_> {
+    /// Whether there is anything but texts and tokens, which OpenAI itself doesn't take.
+    fn has_media(&self) -> bool {
+        let begins_with_object = |raw: &RawValue| {
+            raw.get()
+                .trim_start_matches(|char: char| char == '[' || char.is_ascii_whitespace())
+                .starts_with('{')
+        };
+        [self.images, self.inputs, self.messages].iter().any(Option::is_some)
+            || self.input.is_some_and(begins_with_object)
+    }
 }
 
 impl Dialect for OpenAiEmbeddings {
@@ -50,6 +68,7 @@ impl Dialect for OpenAiEmbeddings {
         let shallow: Shallow<'_> = exact::read(body)?;
         Ok(Head {
             model: json::model(shallow.model)?,
+            reads_media: shallow.has_media(),
             // Vectors are not tokens: nothing is charged for the output.
             max_output: Some(0),
             model_at: Some(span(body, shallow.model.get())),
