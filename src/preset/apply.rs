@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aho_corasick::packed::Searcher;
 use http::HeaderMap;
 
 use super::{
@@ -22,6 +23,8 @@ struct Adaptation {
     dialect: &'static str,
     rules: Vec<&'static Rule>,
     quirk: Option<Quirk>,
+    /// Looks in one go for the words of which a request has to have one; `None` if it need not.
+    signs: Option<Searcher>,
 }
 
 impl Adapter {
@@ -35,8 +38,12 @@ impl Adapter {
             }
             let (rules, quirk) = deviations.of(dialect);
             let rules = rules.iter().chain(facts::of(dialect)).filter(|rule| rule.concerns(to));
-            let adaptation = Adaptation { dialect, rules: rules.collect(), quirk };
-            adaptations.extend((quirk.is_some() || !adaptation.rules.is_empty()).then_some(adaptation));
+            let rules: Vec<_> = rules.collect();
+            if quirk.is_some() || !rules.is_empty() {
+                let signs: Option<Vec<_>> = rules.iter().map(|rule| sign(rule)).collect();
+                let signs = signs.filter(|_| quirk.is_none()).and_then(Searcher::new);
+                adaptations.push(Adaptation { dialect, rules, quirk, signs });
+            }
         }
         Self(adaptations.into())
     }
@@ -59,7 +66,7 @@ impl Adapter {
 impl Adaptation {
     fn adapted(&self, payload: Payload, headers: &HeaderMap, to: &Target) -> (Payload, Vec<Box<str>>) {
         let source = payload.source().clone();
-        if self.quirk.is_none() && !self.rules.iter().any(|rule| has_sign(rule, &source)) {
+        if self.signs.as_ref().is_some_and(|signs| signs.find(&source).is_none()) {
             return (payload, Vec::new());
         }
         let Some((text, request)) =
@@ -91,11 +98,15 @@ fn may_concern(rule: &Rule, request: &Object<'_>, text: &str) -> bool {
 
 /// Whether a rule may find something, by a word that the request has to have.
 fn has_sign(rule: &Rule, text: &[u8]) -> bool {
-    let sign = match rule.action {
+    sign(rule).is_none_or(|sign| memchr::memmem::find(text, sign.as_bytes()).is_some())
+}
+
+/// A word without which there is nothing to do for a rule.
+fn sign(rule: &Rule) -> Option<&'static str> {
+    match rule.action {
         Action::OmitBeside(other) => Some(other),
         _ => rule.sign(),
-    };
-    sign.is_none_or(|sign| memchr::memmem::find(text, sign.as_bytes()).is_some())
+    }
 }
 
 /// The first name of a path, and what comes after it.

@@ -12,8 +12,8 @@ pub struct Rule {
     /// A request without this text has nothing to change; empty if that can't be said.
     pub(super) sign: &'static str,
     pub(super) action: Action,
-    models: Option<Test<fn(&Target) -> bool>>,
-    requests: Option<Test<fn(&Object<'_>, &Target) -> bool>>,
+    models: Option<Test<OfModel>>,
+    requests: Option<Test<OfRequest>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,26 +52,29 @@ impl PartialEq for Action {
 
 impl Eq for Action {}
 
+type OfModel = fn(&Target) -> bool;
+type OfRequest = fn(&Object<'_>, &Target) -> bool;
+
 /// A question that is asked before a rule is applied.
 #[derive(Clone, Copy)]
 struct Test<F>(F);
 
 // A place in the program is the only thing that such a function can be compared by.
-impl PartialEq for Test<fn(&Target) -> bool> {
+impl PartialEq for Test<OfModel> {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::fn_addr_eq(self.0, other.0)
     }
 }
 
-impl PartialEq for Test<fn(&Object<'_>, &Target) -> bool> {
+impl PartialEq for Test<OfRequest> {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::fn_addr_eq(self.0, other.0)
     }
 }
 
-impl Eq for Test<fn(&Target) -> bool> {}
+impl Eq for Test<OfModel> {}
 
-impl Eq for Test<fn(&Object<'_>, &Target) -> bool> {}
+impl Eq for Test<OfRequest> {}
 
 impl<F> fmt::Debug for Test<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

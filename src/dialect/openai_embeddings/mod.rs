@@ -109,3 +109,24 @@ impl Dialect for OpenAiEmbeddings {
         Some(Codec::Embeddings(&codec::OpenAiEmbeddingsCodec))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_servers_embed_beside_texts_is_seen() {
+        let reads_media = |rest: &str| {
+            let (parts, ()) = http::Request::new(()).into_parts();
+            let body = format!(r#"{{"model":"m",{rest}}}"#);
+            OPENAI_EMBEDDINGS.peek(&parts, &body).unwrap().reads_media
+        };
+
+        for text in [r#""input":"{a}""#, r#""input":["a","{"]"#, r#""input":[[1,2]]"#, r#""input":[]"#] {
+            assert!(!reads_media(text), "{text}");
+        }
+        for other in [r#""input":[ {"image":"data:"}]"#, r#""images":["data:"]"#, r#""messages":[]"#] {
+            assert!(reads_media(other), "{other}");
+        }
+    }
+}
