@@ -1,7 +1,10 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::operation::{Action, LiteLlm, OPERATIONS, Operation};
+use super::{
+    litellm,
+    operation::{Action, LiteLlm, OPERATIONS, Operation},
+};
 use crate::{
     config::{Customer, Key, Team, UsdPrice},
     directory::Section,
@@ -94,7 +97,7 @@ fn parameters(one: &Operation) -> Value {
         Action::Standing(_) => &["limit", "after", "scope", "name"],
         Action::Prices => &["limit", "after", "prefix", "model", "source", "set"],
         Action::LiteLlm(LiteLlm::Info) => &["key"],
-        Action::LiteLlm(LiteLlm::List) => &["page", "size", "team_id", "key_alias", "return_full_object"],
+        Action::LiteLlm(LiteLlm::List) => &litellm::LIST,
         _ => &[],
     };
     let headers: &[&str] = match one.action {

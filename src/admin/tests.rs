@@ -366,6 +366,35 @@ async fn the_tools_of_litellm_find_what_they_know() {
     assert_eq!(gateway.ask("GET /key/info?key=sk-nobody", Value::Null).await.0, 404);
 }
 
+/// As `KeysManagementClient` of LiteLLM's own client sends it.
+#[tokio::test]
+async fn the_client_of_litellm_is_understood() {
+    let gateway = Gateway::new(FILE).await;
+    let brought = "sk-that-the-client-brings";
+    let wanted = json!({ "api_key": brought, "models": ["gpt-a"], "aliases": {}, "spend": 0.0, "duration": "24h",
+        "key_alias": "app", "team_id": "filed", "user_id": "u-1", "budget_id": null, "config": {},
+        "key_type": "llm_api", "metadata": { "a": 1 } });
+
+    let (status, made) = gateway.ask("POST /key/generate", wanted).await;
+
+    assert_eq!((status, &made["key"], &made["user_id"]), (200, &json!(brought), &json!("u-1")), "{made}");
+    assert_eq!(made["metadata"], json!({ "a": 1, "user_id": "u-1" }));
+    assert!(gateway.finds(&json!(brought)).is_some());
+    let list = async |filter: &str| {
+        let line = format!("GET /key/list?page=1&size=5&include_team_keys=true&{filter}");
+        gateway.ask(&line, Value::Null).await.1["total_count"].clone()
+    };
+    assert_eq!(
+        [list("user_id=u-1").await, list("user_id=u-2").await, list("team_id=filed").await],
+        [1, 0, 2]
+    );
+    assert_eq!(gateway.refused("POST /key/generate", json!({ "key_type": "management" })).await.0, 400);
+    let gone = json!({ "keys": null, "key_aliases": ["app"] });
+    assert_eq!(gateway.ask("POST /key/delete", gone.clone()).await.0, 200);
+    assert!(gateway.finds(&json!(brought)).is_none());
+    assert_eq!(gateway.ask("POST /key/delete", gone).await.0, 404);
+}
+
 #[tokio::test]
 async fn every_path_is_described_and_what_is_described_is_there() {
     let gateway = Gateway::new(FILE).await;

@@ -44,14 +44,14 @@ impl BudgetLayer {
         worst: Amounts,
     ) -> Result<OnEnd<Settle>, Error> {
         let asked = self.ledger.reserve(&scopes, Amounts::default()).await;
-        let mut watch = self.watch(self.judge(asked)?, exchange);
+        let mut watch = self.watch(self.judge(asked, &exchange)?, exchange.clone());
         let held = match &name {
             Some(name) => self.ledger.resume(name).await,
             None => self.ledger.reserve(&lasting(scopes), worst).await.map(Some),
         };
         let ticket = match held {
             Ok(ticket) => ticket,
-            Err(error) => self.judge(Err(error))?,
+            Err(error) => self.judge(Err(error), &exchange)?,
         };
         if let (Some(ticket), Some(settle)) = (ticket, watch.get_mut()) {
             settle.hold(ticket, name);

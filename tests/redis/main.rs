@@ -594,7 +594,7 @@ fn told(answer: &Result<Ticket, Error>) -> String {
     let millis = |time: Duration| (time.as_micros() + 500) / 1_000;
     match answer {
         Ok(Ticket { holds, standings, shadowed, .. }) => {
-            let standing = |s: &Standing| (s.measure, s.limit, s.left, millis(s.resets_in));
+            let standing = |s: &Standing| (s.measure, s.limit, s.left, s.resets_in.map(millis));
             let standings: Vec<_> = standings.iter().map(standing).collect();
             format!("{holds:?} {standings:?} {:?}", shadowed.iter().map(refused).collect::<Vec<_>>())
         }
