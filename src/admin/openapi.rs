@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::{
     litellm,
     operation::{Action, LiteLlm, OPERATIONS, Operation},
+    standing::SCOPES,
 };
 use crate::{
     config::{Customer, Key, Team, UsdPrice},
@@ -89,8 +90,21 @@ fn body(action: Action) -> Option<Value> {
     }
 }
 
+const DAYS: &str =
+    "a day in UTC, whatever time zone budgets have, such as 2026-11-01, or how many back such as 30d";
+
 fn parameters(one: &Operation) -> Value {
-    let named = |place: &str, name: &str, required: bool| json!({ "in": place, "name": name, "required": required, "schema": { "type": "string" } });
+    let named = |place: &str, name: &str, required: bool| {
+        let mut schema = json!({ "type": "string" });
+        if name == "scope" {
+            schema["enum"] = json!(SCOPES);
+        }
+        let mut named = json!({ "in": place, "name": name, "required": required, "schema": schema });
+        if matches!((place, name), ("query", "since" | "until")) {
+            named["description"] = DAYS.into();
+        }
+        named
+    };
     let query: &[&str] = match one.action {
         Action::List(_) => &["limit", "after", "prefix", "team", "customer"],
         Action::Usage => &["key", "team", "customer", "user", "session", "tag", "provider", "since", "until"],

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     dialect::Dialects,
     directory::{Directory, MemoryDirectory},
-    ledger::{Amounts, Ledger, MemoryLedger},
+    ledger::{Amounts, Ledger, MemoryLedger, Period, Quota, Scope},
     price::NanoUsd,
     render_errors::RenderErrorsLayer,
     testing::{MustBeReady, Script, Step, is_shared},
@@ -504,6 +504,49 @@ async fn what_stands_on_budgets_and_limits_is_shown_of_all_or_some() {
     let row = &page["data"][0];
     assert_eq!([&row["scope"], &row["name"], &row["source"], &row["held"]], ["key", "app", "api", "0"]);
     assert_eq!(gateway.refused("GET /admin/v1/limits?scope=keys", Value::Null).await.0, 400);
+}
+
+#[tokio::test]
+async fn what_each_user_session_tag_and_provider_is_held_to_is_shown_too() {
+    let gateway = Gateway::new(
+        "admin: { key: the-key-of-the-administrators }\n\
+         users: { budget: { usd: 1, per: day }, limits: { models: { \"a*\": { requests: 3/minute } } } }\n\
+         tags: { feature: { budget: { usd: 5, per: day } }, \"feature=big\": { limits: { requests: 7/hour } } }\n\
+         providers: { demo: { kind: demo, budget: { tokens: 9, per: day }, limits: { requests: 2/minute } } }\n",
+    )
+    .await;
+    let bob = [Scope::new("user:bob", Quota::usd(NanoUsd::from_usd(1), Period::Day))];
+    let ticket = gateway.ledger.reserve(&bob, NanoUsd::default().into()).await.unwrap();
+    gateway.ledger.settle(ticket, NanoUsd(250_000_000).into());
+    let rows = async |line: &str| {
+        let (_, page) = gateway.ask(&format!("GET /admin/v1/{line}"), Value::Null).await;
+        let text = |row: &Value, field: &str| row[field].to_string().replace('"', "");
+        let fields = ["account", "measure", "per", "limit", "left", "each"];
+        let shown = |row: &Value| fields.map(|field| text(row, field)).join(" ");
+        page["data"].as_array().unwrap().iter().map(shown).collect::<Vec<_>>()
+    };
+
+    assert_eq!(
+        rows("budgets").await,
+        [
+            "provider:demo tokens day 9 9 null",
+            "tag:feature=* usd day 5 null true",
+            "user:* usd day 1 null true"
+        ]
+    );
+    assert_eq!(
+        rows("limits").await,
+        [
+            "provider:demo requests minute 2 2 null",
+            "tag:feature=big requests hour 7 7 null",
+            "user:* a* requests minute 3 null true"
+        ]
+    );
+    assert_eq!(rows("budgets?scope=user&name=bob").await, ["user:bob usd day 1 0.75 null"]);
+    assert_eq!(rows("budgets?scope=tag&name=feature=small").await, ["tag:feature=small usd day 5 5 null"]);
+    assert_eq!(rows("limits?scope=tag&name=feature=big").await, ["tag:feature=big requests hour 7 7 null"]);
+    assert_eq!(rows("budgets?scope=tag&limit=1").await, ["tag:feature=* usd day 5 null true"]);
+    assert!(rows("budgets?scope=session").await.is_empty());
 }
 
 #[tokio::test]

@@ -171,7 +171,7 @@ impl Quotas {
         Self { is_shared: config.store.is_shared(), ..Self::in_zone(config.zone()) }
     }
 
-    fn in_zone(zone: Option<Zone>) -> Self {
+    pub(super) fn in_zone(zone: Option<Zone>) -> Self {
         Self { zone, ..Self::default() }
     }
 
