@@ -70,6 +70,14 @@ impl Batch {
     pub fn is_job(&self) -> bool {
         self.stage != Stage::Stored
     }
+
+    /// The name under which its cost is held, if it was begun before.
+    pub(crate) fn hold(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Followed { hold } => Some(hold),
+            _ => None,
+        }
+    }
 }
 
 /// What the requests of one batch use, all together.

@@ -118,6 +118,52 @@ fn a_cap_that_is_lowered_reaches_the_provider_in_any_dialect_and_is_told() {
 }
 
 #[test]
+fn a_request_that_never_fits_a_limit_is_told_so_in_every_api() {
+    let proxy = with_key(DEMO, "limits: { tokens: 1k/minute, requests: 9/minute }");
+    let hi = r#"[{"role":"user","content":"hi"}]"#;
+    let post = |path: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             authorization: Bearer {KEY}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+
+    for (path, body, kind) in [
+        ("/v1/chat/completions", &*format!(r#"{{"model":"chat","messages":{hi}}}"#), "rate_limit_exceeded"),
+        ("/v1/responses", r#"{"model":"chat","input":"hi","max_output_tokens":2000}"#, "rate_limit_exceeded"),
+        (
+            "/v1/messages",
+            &*format!(r#"{{"model":"chat","max_tokens":2000,"messages":{hi}}}"#),
+            "rate_limit_error",
+        ),
+        (
+            "/v1beta/models/chat:generateContent",
+            r#"{"contents":[{"parts":[{"text":"hi"}]}]}"#,
+            "RESOURCE_EXHAUSTED",
+        ),
+    ] {
+        let (head, said) = ask(&proxy, &post(path, body));
+
+        assert!(head.starts_with("HTTP/1.1 429") && said.contains(kind), "{head}{said}");
+        // Official clients would ask twice more.
+        assert!(head.contains("x-should-retry: false\r\n") && !head.contains("retry-after"), "{head}");
+        for part in [
+            "the request is too large for the limit of key:app: it may use ",
+            " tokens, and the limit is 1000 tokens per minute; set a cap on its output, or a lower one, or send less",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        let remaining = match kind {
+            "rate_limit_exceeded" => "x-ratelimit-remaining-tokens: 1000\r\n",
+            "rate_limit_error" => "anthropic-ratelimit-tokens-remaining: 1000\r\n",
+            _ => "\r\n",
+        };
+        assert!(head.contains(remaining), "{head}");
+    }
+}
+
+#[test]
 fn a_provider_whose_limit_is_reached_is_passed_over() {
     let top = "providers: { first: { kind: demo, limits: { requests: 1/day } }, second: { kind: demo } }\n\
                models: { chat: { targets: [ { use: first/echo }, { use: second/echo } ] } }\n";

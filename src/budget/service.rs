@@ -18,7 +18,7 @@ use crate::{
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Amounts, Measure, Scope, Ticket, is_refusal},
+    ledger::{Amounts, Measure, Refused, Scope, Ticket, is_refusal},
 };
 
 /// Reserves before the call and settles after the answer; see the [module](super).
@@ -87,7 +87,8 @@ where
         let caller = Caller::of(&req)?.clone();
         settings.ledger.reserve(&charged(&caller, req.body().payload()), worst).await
     };
-    let watch = settings.watch(settings.judge(answer)?, req.body().payload().exchange().clone());
+    let exchange = req.body().payload().exchange();
+    let watch = settings.watch(settings.judge(answer, exchange)?, exchange.clone());
     Watched::called(ready.call(req), watch).await
 }
 
@@ -105,20 +106,29 @@ impl BudgetLayer {
         }
         payload.exchange().learn(|learnt| learnt.reserved = (!learnt.own_key).then_some(worst.cost));
         match self.ledger.try_reserve(&scopes, worst) {
-            Some(answer) => self.judge(answer).map(Reserved::Now),
+            Some(answer) => self.judge(answer, payload.exchange()).map(Reserved::Now),
             None => Ok(Reserved::Later(worst)),
         }
     }
 
     /// Whether the ledger's answer lets the request in.
-    pub(super) fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
+    pub(super) fn judge(
+        &self,
+        answer: Result<Ticket, Error>,
+        exchange: &Exchange,
+    ) -> Result<Option<Ticket>, Error> {
         match answer {
             Ok(ticket) => Ok(Some(ticket)),
             Err(error) if self.store_away == StoreAway::Allow && !is_refusal(&error) => {
                 tracing::warn!(?error, "the ledger can't be asked, a request goes on uncounted");
                 Ok(None)
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                if let Some(standing) = Refused::of(&error).and_then(|refused| refused.standing) {
+                    exchange.learn(|learnt| learnt.standings.note(standing));
+                }
+                Err(error)
+            }
         }
     }
 
@@ -435,7 +445,10 @@ mod tests {
             // The output that is assumed, and a little for the input.
             assert_eq!(standing.map(|standing| (standing.limit, standing.left)), Some((10_000, 5_900)));
             assert_eq!(shadowed.len(), 1);
-            assert!(shadowed[0].starts_with("the budget of team:b is used up"), "{shadowed:?}");
+            assert!(
+                shadowed[0].starts_with("the request is too large for the budget of team:b"),
+                "{shadowed:?}"
+            );
         }
     }
 

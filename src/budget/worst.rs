@@ -52,7 +52,7 @@ impl BudgetLayer {
 }
 
 /// Whether nothing is paid for the request, such as a look at what was paid for before.
-pub(super) fn is_free(payload: &Payload) -> bool {
+pub(crate) fn is_free(payload: &Payload) -> bool {
     payload.dialect().is_free() || payload.head().work == Some(Work::default())
 }
 

@@ -7,14 +7,14 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
-use super::{ProviderBudgetLayer, SettleAttempt};
+use super::{ProviderBudgetLayer, SettleAttempt, job::JobAttempt};
 use crate::{
     Error, Kind, Payload,
     body::{Followed, OnEnd},
-    budget::{StoreAway, UnknownPrice},
+    budget::{StoreAway, UnknownPrice, is_free, is_job},
     exchange::AssumeOutput,
     future::Watched,
-    ledger::{Amounts, Measure, Ticket},
+    ledger::{Amounts, Measure, Scope, Ticket},
     price::{ASSUMED_OUTPUT, AttemptCost},
 };
 
@@ -46,10 +46,10 @@ where
                 let watch = self.settings.watch(ticket, req.body());
                 Watched::called(self.inner.call(req), watch)
             }
-            Ok(Held::Later(worst)) => {
+            Ok(later) => {
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
-                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), worst, req)))
+                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), later, req)))
             }
             Err(error) => Watched::refused(error),
         }
@@ -60,13 +60,15 @@ enum Held {
     /// The ledger has answered, or need not be asked.
     Now(Option<Ticket>),
     /// The ledger wants to be waited for.
-    Later(Amounts),
+    Later(Vec<Scope>, Amounts),
+    /// It is about a batch.
+    Job(JobAttempt, Amounts),
 }
 
 async fn admit<S, R>(
     mut ready: S,
     settings: ProviderBudgetLayer,
-    worst: Amounts,
+    held: Held,
     req: Request<Payload>,
 ) -> Result<Response<Followed<R, SettleAttempt>>, Error>
 where
@@ -74,8 +76,14 @@ where
     S::Error: Into<Error>,
     R: Body,
 {
-    let answer = settings.ledger.reserve(&settings.scopes, worst).await;
-    let watch = settings.watch(settings.judge(answer)?, req.body());
+    let watch = match held {
+        Held::Now(ticket) => settings.watch(ticket, req.body()),
+        Held::Later(scopes, worst) => {
+            let answer = settings.ledger.reserve(&scopes, worst).await;
+            settings.watch(settings.judge(answer)?, req.body())
+        }
+        Held::Job(attempt, worst) => settings.watch_job(attempt, worst).await?,
+    };
     Watched::called(ready.call(req), watch).await
 }
 
@@ -86,10 +94,26 @@ impl ProviderBudgetLayer {
             return Ok(Held::Now(None));
         }
         let assumed = req.extensions().get::<AssumeOutput>().map_or(ASSUMED_OUTPUT, |assumed| assumed.tokens);
-        let worst = self.worst(req.body(), assumed)?;
-        match self.ledger.try_reserve(&self.scopes, worst) {
+        // What was paid for before, or by whom it is asked first, is looked at for nothing.
+        let is_free = is_free(req.body()) || is_job(req.body());
+        let job = self.job(req.body());
+        if job.is_none() && is_free {
+            return self.ask(&self.of_requests(), Amounts::default());
+        }
+        match job {
+            Some(job) if job.is_followed() => Ok(Held::Job(job, Amounts::default())),
+            Some(job) => Ok(Held::Job(job, self.worst(req.body(), assumed)?)),
+            None => self.ask(&self.scopes, self.worst(req.body(), assumed)?),
+        }
+    }
+
+    fn ask(&self, scopes: &[Scope], worst: Amounts) -> Result<Held, Error> {
+        if scopes.is_empty() {
+            return Ok(Held::Now(None));
+        }
+        match self.ledger.try_reserve(scopes, worst) {
             Some(answer) => self.judge(answer).map(Held::Now),
-            None => Ok(Held::Later(worst)),
+            None => Ok(Held::Later(scopes.to_vec(), worst)),
         }
     }
 
@@ -116,7 +140,7 @@ impl ProviderBudgetLayer {
 
     /// Whether the ledger's answer lets the attempt be made. What refuses it is the provider's, and another one
     /// may have more.
-    fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
+    pub(super) fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
         let error = match answer {
             Ok(ticket) => return Ok(Some(ticket)),
             Err(error) => error,
@@ -135,7 +159,7 @@ impl ProviderBudgetLayer {
         }
     }
 
-    fn watch(&self, ticket: Option<Ticket>, payload: &Payload) -> OnEnd<SettleAttempt> {
+    pub(super) fn watch(&self, ticket: Option<Ticket>, payload: &Payload) -> OnEnd<SettleAttempt> {
         let exchange = payload.exchange().clone();
         if ticket.is_some() {
             exchange.learn(|learnt| learnt.provider_scopes.push(self.scopes.clone()));
@@ -145,7 +169,8 @@ impl ProviderBudgetLayer {
             learnt.shadowed.extend(shadowed.map(|error| error.message().into()));
             learnt.attempts.len()
         });
-        OnEnd::new(SettleAttempt { ticket, ledger: self.ledger.clone(), exchange, index })
+        let (ledger, scopes) = (self.ledger.clone(), self.scopes.clone());
+        OnEnd::new(SettleAttempt { ticket, job: None, scopes, ledger, exchange, index })
     }
 }
 
@@ -153,13 +178,18 @@ impl ProviderBudgetLayer {
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
     use tower::{Layer, ServiceExt, service_fn};
 
     use super::*;
     use crate::{
-        Target, Tokens,
+        Exchange, Target, Tokens,
+        batch::{Batch, Requests, Stage},
+        dialect::OPENAI_BATCHES,
         dispatch::{Candidate, Dispatch, Retry, Route, Table},
-        ledger::{MemoryLedger, Period, Quota, Scope},
+        exchange::Job,
+        ledger::{MemoryLedger, Period, Quota},
+        payload::Head,
         price::{NanoUsd, Rates},
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared},
     };
@@ -295,5 +325,70 @@ mod tests {
         let answer = layer.layer(service_fn(|_: Request<Payload>| Ending::KnownLength.answer()));
 
         assert!(answer.oneshot(ask("m", None)).await.is_ok());
+    }
+    /// An attempt about a batch, of whose cost the exchange is told.
+    fn about(stage: Stage) -> Request<Payload> {
+        let requests = Requests { lines: 1, open: 1, ..Requests::default() };
+        let batch = Batch { requests, stage, proof: None };
+        let head = Head { model: "m".into(), batch: Some(Box::new(batch)), ..Head::default() };
+        let exchange = Exchange::default();
+        exchange.hold_job();
+        Request::new(Payload::new(&OPENAI_BATCHES, head, Bytes::new(), exchange))
+    }
+
+    #[tokio::test]
+    async fn what_a_batch_may_cost_is_held_until_it_is_over() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let layer = layer(&ledger, usd(3_000));
+        let attempt = async |stage: Stage, next: Option<Job>| {
+            let (to, inner) = (target("demo"), next.clone());
+            let service = layer.layer(service_fn(move |req: Request<Payload>| {
+                let (to, next) = (to.clone(), inner.clone());
+                async move {
+                    let is_over = next == Some(Job::Over);
+                    if let Some(next) = next {
+                        req.body().exchange().advance_job(next);
+                    }
+                    if is_over {
+                        answer(&to, req, Ending::Complete).await
+                    } else {
+                        Ending::Complete.answer().await
+                    }
+                }
+            }));
+            let answered = service.oneshot(about(stage)).await;
+            answered.map(|answer| drop(answer.into_body())).map_err(|error| error.kind())
+        };
+        let begun = || Stage::Begun { file_at: 0..0, file: "f".into() };
+        let followed = || Stage::Followed { hold: "b".into() };
+        let running = || Some(Job::Running("b".into()));
+
+        attempt(begun(), running()).await.unwrap();
+        // Half of the 4,096 tokens' price, as it is a batch.
+        let held = 2_048;
+        assert_eq!(balance(&ledger), (0, held));
+        assert_eq!(attempt(begun(), running()).await, Err(Kind::Billing));
+        for next in [running(), None] {
+            attempt(followed(), next).await.unwrap();
+            assert_eq!(balance(&ledger), (0, held));
+        }
+        attempt(followed(), Some(Job::Over)).await.unwrap();
+        assert_eq!(balance(&ledger), (7, 0));
+
+        // A batch that was not begun holds nothing.
+        attempt(begun(), None).await.unwrap();
+        assert_eq!(balance(&ledger), (7, 0));
+    }
+
+    #[tokio::test]
+    async fn who_only_looks_at_a_batch_leaves_the_hold_to_others() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let layer = layer(&ledger, usd(0));
+        let req = about(Stage::Followed { hold: "b".into() });
+        req.body().exchange().learn(|learnt| learnt.job = Job::None);
+
+        let service = layer.layer(service_fn(|_: Request<Payload>| Ending::KnownLength.answer()));
+
+        assert!(service.oneshot(req).await.is_ok());
     }
 }
