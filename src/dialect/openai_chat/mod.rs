@@ -12,6 +12,7 @@ mod encode;
 pub(super) mod error_kind;
 mod failure;
 pub(super) mod finish;
+mod functions;
 mod history;
 mod message;
 mod stream_in;
@@ -19,7 +20,7 @@ mod stream_out;
 pub(super) mod usage;
 mod wire;
 
-use std::{borrow::Cow, fmt, sync::LazyLock};
+use std::{borrow::Cow, fmt};
 
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, request::Parts};
@@ -287,18 +288,17 @@ pub(super) fn error_in_answer(body: &Bytes) -> Option<Error> {
 fn has_no_choices(data: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Choices {
-        choices: Vec<IgnoredAny>,
+        choices: Option<Vec<IgnoredAny>>,
     }
-    serde_json::from_slice::<Choices>(data).is_ok_and(|chunk| chunk.choices.is_empty())
+    json::parse::<Choices>(data).is_ok_and(|chunk| chunk.choices.is_none_or(|choices| choices.is_empty()))
 }
 
 /// Cuts the member that says nothing, and which the client did not ask for.
 fn without_null_usage(raw: &Bytes) -> Bytes {
-    static MEMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b",\"usage\":null"));
-    let Some(at) = MEMBER.find(raw) else { return raw.clone() };
+    let Some(at) = USAGE.null(raw) else { return raw.clone() };
     let mut without = BytesMut::with_capacity(raw.len());
-    without.extend_from_slice(&raw[..at]);
-    without.extend_from_slice(&raw[at + MEMBER.needle().len()..]);
+    without.extend_from_slice(&raw[..at.start]);
+    without.extend_from_slice(&raw[at.end..]);
     without.freeze()
 }
 
