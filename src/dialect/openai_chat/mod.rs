@@ -437,6 +437,7 @@ mod tests {
 
     #[test]
     fn a_client_that_has_not_asked_sees_no_usage() {
+        // C107
         let chunk = event(r#"{"id":"c","choices":[{"index":0,"delta":{"content":"usage"}}],"usage":null}"#);
         let usage = event(r#"{"id":"c","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#);
 
@@ -447,6 +448,12 @@ mod tests {
             "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"usage\"}}]}\n\n"
         );
         assert_eq!(OPENAI_CHAT.without_usage(&usage), None);
+        // As other servers write it.
+        let spaced = event(r#"{"usage": null, "choices": [{"index": 0}]}"#);
+        assert_eq!(OPENAI_CHAT.without_usage(&spaced).unwrap(), "data: { \"choices\": [{\"index\": 0}]}\n\n");
+        assert_eq!(OPENAI_CHAT.without_usage(&event(r#"{"id":"c","usage":{"prompt_tokens":1}}"#)), None);
+        let both = event(r#"{"choices":[{"index":0}],"usage":{"prompt_tokens":1}}"#);
+        assert_eq!(OPENAI_CHAT.without_usage(&both), Some(both.raw));
     }
 
     #[test]

@@ -34,6 +34,6 @@ impl ChatCodec for OpenAiResponsesCodec {
     }
 
     fn encoder(&self, asked: &Payload) -> Box<dyn Encode> {
-        Box::new(Encoder::new(asked.model(), asked.source()))
+        Box::new(Encoder::new(&asked.head().model, asked.source()))
     }
 }
