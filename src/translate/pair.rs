@@ -91,6 +91,7 @@ impl Pair {
                 let undo = std::mem::take(&mut encoded.undo);
                 let joined = same.filter(|_| assembles).and_then(Joined::of);
                 drop(request);
+                let asked = Box::new(asked);
                 Ok((
                     encoded,
                     Back::Chat { client, provider, framing, undo, asked, assembles, joined, unsaid },
@@ -117,7 +118,7 @@ pub(super) enum Back {
         framing: Framing,
         undo: Undo,
         /// What the client wants.
-        asked: Payload,
+        asked: Box<Payload>,
         /// The provider streams what the client wants whole.
         assembles: bool,
         /// What puts the stream together where both have the same dialect.
@@ -143,6 +144,7 @@ impl Back {
         let (framing, undo) = (dialect.framing(), Undo::default());
         let joined = Joined::of(dialect.id());
         let (client, provider, unsaid) = (codec, codec, Unsaid::NOTHING);
+        let asked = Box::new(asked);
         Some(Self::Chat { client, provider, framing, undo, asked, assembles: true, joined, unsaid })
     }
 
@@ -177,7 +179,7 @@ impl Back {
             && (asked.head().stream || *assembles && !is_whole)
         {
             let encoder = match assembles {
-                true => Box::new(Assembler::new(*client, asked.clone())),
+                true => Box::new(Assembler::new(*client, Payload::clone(asked))),
                 false => client.encoder(asked),
             };
             let stream = UndoStream::new(provider.decoder(), encoder, undo.clone(), target.model().into())
