@@ -7,7 +7,7 @@ mod rules;
 use std::collections::BTreeMap;
 
 use bartizan::{
-    Kind, Target, Tokens,
+    Exchange, Kind, Payload, Target, Tokens,
     body::sse::Event as Sse,
     dialect::{
         ANTHROPIC, BEDROCK, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES,
@@ -27,6 +27,11 @@ const ALL: [&dyn Dialect; 4] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &ANTHROPIC, &GE
 
 fn codec(dialect: &'static dyn Dialect) -> &'static dyn ChatCodec {
     dialect.codec().and_then(Codec::chat).unwrap()
+}
+
+/// A request of which only the head is known.
+fn asked(head: Head) -> Payload {
+    Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default())
 }
 
 fn random_request(dialect: &dyn Dialect, tape: &mut Tape<'_>) -> Value {
@@ -124,7 +129,7 @@ impl Heard {
 
 fn written(dialect: &'static dyn Dialect, events: Vec<Event<'static>>) -> Bytes {
     let head = Head { model: "m".into(), stream: true, include_usage: true, ..Head::default() };
-    let (mut encoder, mut out) = (codec(dialect).encoder(&head), BytesMut::new());
+    let (mut encoder, mut out) = (codec(dialect).encoder(&asked(head)), BytesMut::new());
     events.into_iter().for_each(|event| encoder.event(event, &mut out));
     out.freeze()
 }
@@ -385,7 +390,7 @@ proptest! {
             let _ = from.error_in_answer(&body);
             match codec(from).decode_answer(&body) {
                 Ok(answer) => for to in ALL {
-                    let written = codec(to).encode_answer(&answer);
+                    let written = codec(to).encode_answer(&answer, &asked(Head::default()));
                     prop_assert!(codec(to).decode_answer(&written).is_ok(), "{:?}", written);
                 },
                 Err(error) => prop_assert_eq!(error.kind(), Kind::Upstream),
@@ -401,7 +406,7 @@ proptest! {
             let at = text.floor_char_boundary(at.index(text.len()));
             text.insert_str(at, &with);
             for client in ALL {
-                let (mut decoder, mut encoder) = (codec(dialect).decoder(), codec(client).encoder(&Head::default()));
+                let (mut decoder, mut encoder) = (codec(dialect).decoder(), codec(client).encoder(&asked(Head::default())));
                 let mut out = BytesMut::new();
                 for event in events(text.clone().into()) {
                     passed_on(dialect, &event);

@@ -86,7 +86,7 @@ fn one_request_is_refused_in_the_clients_words_before_anything_is_sent() {
 
     let why = "a request of team:search may use 100 output tokens at the most, and this one may use";
     assert!(openai.starts_with("HTTP/1.1 400") && said.contains("request_too_expensive"), "{openai}{said}");
-    assert!(said.contains(&format!("{why} 4096 output tokens")), "{said}");
+    assert!(said.contains(&format!("{why} 16384 output tokens")), "{said}");
     assert!(anthropic.starts_with("HTTP/1.1 400") && words.contains("invalid_request_error"), "{words}");
     assert!(words.contains(&format!("{why} 101 output tokens")), "{words}");
     assert!(told.try_recv().is_err());

@@ -415,7 +415,7 @@ mod tests {
     #[tokio::test]
     async fn limits_on_tokens_hold_what_a_request_probably_uses() {
         for (_, layer) in layers() {
-            let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 5_000, Period::Minute));
+            let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 20_000, Period::Minute));
             let key = || Some(VirtualKey::new("a").scope(limit.clone()));
             let service = layer.layer(service_fn(|req| spend(req, Ending::Complete)));
 
@@ -424,14 +424,14 @@ mod tests {
             drop(streaming);
 
             assert_eq!(refused.kind(), Kind::RateLimited);
-            assert!(refused.message().contains("5000 tokens per minute"), "{refused}");
+            assert!(refused.message().contains("20000 tokens per minute"), "{refused}");
             assert!(service.oneshot(ask("m", key())).await.is_ok());
         }
     }
 
     #[tokio::test]
     async fn what_the_ledger_says_beside_yes_is_written_down() {
-        let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 10_000, Period::Minute));
+        let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 20_000, Period::Minute));
         let watched = Scope::new("team:b", Quota::usd(NanoUsd(1), Period::Day).shadow(true));
         for (_, layer) in layers() {
             let key = VirtualKey::new("a").scope(limit.clone()).scope(watched.clone());
@@ -443,7 +443,7 @@ mod tests {
             let (standing, shadowed) = exchange
                 .learn(|learnt| (learnt.standings.of(Measure::Tokens).copied(), learnt.shadowed.clone()));
             // The output that is assumed, and a little for the input.
-            assert_eq!(standing.map(|standing| (standing.limit, standing.left)), Some((10_000, 5_900)));
+            assert_eq!(standing.map(|standing| (standing.limit, standing.left)), Some((20_000, 3_612)));
             assert_eq!(shadowed.len(), 1);
             assert!(
                 shadowed[0].starts_with("the request is too large for the budget of team:b"),

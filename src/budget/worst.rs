@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn without_a_cap_what_a_model_might_write_is_reckoned_with() {
-        let roomy = usd(100 + 3 * 5_000, OnExcess::Lower);
+        let roomy = usd(100 + 3 * 20_000, OnExcess::Lower);
 
         let lowered = outcome(case(None, [roomy.clone()])).unwrap();
         let refusing = outcome(case(None, [Ceiling::on_excess(roomy, OnExcess::Refuse)])).unwrap();

@@ -35,6 +35,7 @@ pub(crate) fn asked(payload: Payload) -> Option<Payload> {
 /// is not written.
 pub(crate) struct Assembler {
     client: &'static dyn ChatCodec,
+    asked: Payload,
     answer: Answer<'static>,
     /// Where the parts of calls stand, by choice and number.
     calls: HashMap<(u32, u32), usize>,
@@ -54,10 +55,11 @@ struct Likelihoods<T> {
 }
 
 impl Assembler {
-    /// For a client of this dialect.
-    pub(crate) fn new(client: &'static dyn ChatCodec) -> Self {
+    /// For a client of this dialect that has `asked`.
+    pub(crate) fn new(client: &'static dyn ChatCodec, asked: Payload) -> Self {
         Self {
             client,
+            asked,
             answer: Answer::default(),
             calls: HashMap::new(),
             likelihoods: HashMap::new(),
@@ -155,7 +157,7 @@ impl Assembler {
         for (index, likelihoods) in std::mem::take(&mut self.likelihoods) {
             self.choice(index).logprobs = serde_json::value::to_raw_value(&likelihoods).ok().map(Cow::Owned);
         }
-        out.extend_from_slice(&self.client.encode_answer(&self.answer));
+        out.extend_from_slice(&self.client.encode_answer(&self.answer, &self.asked));
     }
 }
 
@@ -205,10 +207,14 @@ fn finish_owned(finish: Finish<'_>) -> Finish<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::{Codec, Dialect, OPENAI_CHAT, buffer::MAX_BYTES};
+    use crate::{
+        dialect::{Codec, Dialect, OPENAI_CHAT, buffer::MAX_BYTES, testing::payload},
+        payload::Head,
+    };
 
     fn assembled(events: Vec<Event<'_>>) -> serde_json::Value {
-        let mut assembler = Assembler::new(OPENAI_CHAT.codec().and_then(Codec::chat).unwrap());
+        let mut assembler =
+            Assembler::new(OPENAI_CHAT.codec().and_then(Codec::chat).unwrap(), payload(Head::default()));
         let mut out = BytesMut::new();
         for event in events {
             assert!(out.is_empty());

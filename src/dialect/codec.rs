@@ -8,7 +8,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use super::{canonical, embeddings};
-use crate::{Error, Target, body::sse, payload::Head};
+use crate::{Error, Payload, Target, body::sse};
 
 /// Translates one dialect: to and from all others of the same task, and no others.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,10 @@ impl Codec {
 }
 
 /// Translates chats of one dialect to and from the [`canonical`] form.
+///
+/// Answers are written with a view to what was asked: to the [head](Payload::head), and to the
+/// [bytes](Payload::source) where that is needed, which are shared and not copied. Those are the client's, in
+/// this dialect.
 pub trait ChatCodec: fmt::Debug + Send + Sync + 'static {
     /// Reads a client's request.
     fn decode_request<'a>(&self, body: &'a [u8]) -> Result<canonical::Request<'a>, Error>;
@@ -53,14 +57,14 @@ pub trait ChatCodec: fmt::Debug + Send + Sync + 'static {
     /// Reads a provider's whole answer.
     fn decode_answer<'a>(&self, body: &'a [u8]) -> Result<canonical::Answer<'a>, Error>;
 
-    /// Writes a whole answer for a client.
-    fn encode_answer(&self, answer: &canonical::Answer<'_>) -> Bytes;
+    /// Writes a whole answer for the client that has `asked`.
+    fn encode_answer(&self, answer: &canonical::Answer<'_>, asked: &Payload) -> Bytes;
 
     /// Reads a provider's stream.
     fn decoder(&self) -> Box<dyn Decode>;
 
-    /// Writes a stream for a client.
-    fn encoder(&self, head: &Head) -> Box<dyn Encode>;
+    /// Writes a stream for the client that has `asked`.
+    fn encoder(&self, asked: &Payload) -> Box<dyn Encode>;
 }
 
 /// A request for a provider, and what became of it on the way.

@@ -133,7 +133,7 @@
 //!         Ok(Answer { choices: vec![choice], ..Answer::default() })
 //!     }
 //!
-//!     fn encode_answer(&self, answer: &Answer<'_>) -> Bytes {
+//!     fn encode_answer(&self, answer: &Answer<'_>, _: &Payload) -> Bytes {
 //!         let parts = answer.choices.iter().flat_map(|choice| &choice.parts);
 //!         let texts = parts.filter_map(|part| match &part.content {
 //!             Content::Text(text) => Some(&**text),
@@ -146,7 +146,7 @@
 //!         Box::new(Stream)
 //!     }
 //!
-//!     fn encoder(&self, _: &Head) -> Box<dyn Encode> {
+//!     fn encoder(&self, _: &Payload) -> Box<dyn Encode> {
 //!         Box::new(Stream)
 //!     }
 //! }
@@ -240,7 +240,7 @@ mod sibling;
 pub(crate) mod status;
 mod streamed;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod text;
 mod text_or;
 mod tier;

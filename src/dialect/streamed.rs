@@ -8,13 +8,16 @@ use super::{
     ChatCodec, Encode,
     canonical::{Answer, Choice, Content, Event, Part},
 };
-use crate::{Error, payload::Head};
+use crate::{Error, Payload, payload::Head};
 
-/// The events of a provider's whole `answer`, in the provider's own dialect.
-pub(crate) fn streamed(codec: &dyn ChatCodec, answer: &[u8]) -> Result<Bytes, Error> {
+/// The events of a provider's whole `answer` to whoever `asked`, in the provider's own dialect.
+pub(crate) fn streamed(codec: &dyn ChatCodec, answer: &[u8], asked: Payload) -> Result<Bytes, Error> {
     let Answer { id, model, created, choices, tokens, .. } = codec.decode_answer(answer)?;
-    let head = Head { stream: true, include_usage: true, ..Head::default() };
-    let mut writer = Writer { encoder: codec.encoder(&head), out: BytesMut::with_capacity(answer.len()) };
+    // Whoever counts wants the counts; those that the client doesn't want are taken out further out.
+    let head = Head { stream: true, include_usage: true, ..asked.head().clone() };
+    let source = asked.source().clone();
+    let asked = asked.rewritten(head, source);
+    let mut writer = Writer { encoder: codec.encoder(&asked), out: BytesMut::with_capacity(answer.len()) };
     writer.event(Event::Start { id, model, created });
     for Choice { index, parts, logprobs, .. } in &choices {
         let mut calls = 0;

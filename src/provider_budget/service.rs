@@ -229,7 +229,7 @@ mod tests {
         for ending in ENDINGS {
             let ledger = Arc::new(MemoryLedger::default());
             let target = target("demo");
-            let service = layer(&ledger, usd(5_000)).layer(MustBeReady::new(move |req| {
+            let service = layer(&ledger, usd(20_000)).layer(MustBeReady::new(move |req| {
                 let target = target.clone();
                 async move { answer(&target, req, ending).await }
             }));
@@ -241,7 +241,7 @@ mod tests {
                 .begin(&self::target("other"))
                 .report(Tokens { output: 99, ..Tokens::default() });
 
-            let during = || assert_eq!(balance(&ledger), (0, 4_096), "{ending:?}");
+            let during = || assert_eq!(balance(&ledger), (0, ASSUMED_OUTPUT), "{ending:?}");
             let after = || assert_eq!(balance(&ledger), (7, 0), "{ending:?}");
             ending.play(service.oneshot(req), during, after).await;
         }
@@ -256,7 +256,7 @@ mod tests {
                 let to = to.clone();
                 async move { answer(&to, req, Ending::KnownLength).await }
             });
-            let quota = if provider == "demo" { usd(5_000) } else { usd(0) };
+            let quota = if provider == "demo" { usd(20_000) } else { usd(0) };
             let scope = Scope::new(format!("provider:{provider}"), quota);
             let layer = ProviderBudgetLayer::new(ledger.clone(), target(provider), [scope]);
             (provider, layer, inner)

@@ -136,7 +136,7 @@ impl TranslateLayer {
         if !self.assembles(payload) {
             return None;
         }
-        let back = Back::assembling(payload.dialect(), payload.shared_head())?;
+        let back = Back::assembling(payload.clone())?;
         Some((payload.dialect().ask_for_stream(payload.clone())?, back))
     }
 
@@ -206,7 +206,6 @@ impl TranslateLayer {
             }
             return Err(Error::new(Kind::InvalidRequest, message).with_param("model"));
         };
-        let source = req.body().source().clone();
         let assembles = self.assembles(req.body());
         let assumed = req.extensions().get::<AssumeOutput>().copied();
         let is_told = |assumed: &AssumeOutput| assumed.is_cap || native.id() == ANTHROPIC.id();
@@ -215,8 +214,7 @@ impl TranslateLayer {
         let takes_betas = from.id() == ANTHROPIC.id() && native.id() == BEDROCK.id();
         let betas = takes_betas.then(|| betas(req.headers())).flatten();
         let beside = Beside { assembles, assumed, betas };
-        let (Encoded { body, lost, .. }, back) =
-            pair.request(&source, req.body().shared_head(), &self.target, beside)?;
+        let (Encoded { body, lost, .. }, back) = pair.request(req.body().clone(), &self.target, beside)?;
         let stays = |name: &http::HeaderName| native.id() == from.id() || !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {

@@ -172,7 +172,7 @@ impl fmt::Debug for UndoStream {
 mod tests {
     use super::*;
     use crate::{
-        dialect::{ChatCodec, Codec, Dialect, OPENAI_CHAT},
+        dialect::{ChatCodec, Codec, Dialect, OPENAI_CHAT, testing::payload},
         payload::Head,
     };
 
@@ -203,8 +203,8 @@ mod tests {
         let all = [first].into_iter().chain(pieces).chain([stop, "[DONE]".into()]);
         let text: String = all.map(|data| format!("data: {data}\n\n")).collect();
 
-        let head = Head { stream: true, ..Head::default() };
-        let mut stream = UndoStream::new(codec().decoder(), codec().encoder(&head), undo(), "m".into());
+        let asked = payload(Head { stream: true, ..Head::default() });
+        let mut stream = UndoStream::new(codec().decoder(), codec().encoder(&asked), undo(), "m".into());
         let (mut splitter, mut out) = (sse::Splitter::default(), BytesMut::new());
         splitter.push(text.into()).unwrap();
         while let Some(event) = splitter.next_event() {
@@ -223,7 +223,8 @@ mod tests {
 
         undo().answer(&mut answer);
 
-        let written: serde_json::Value = serde_json::from_slice(&codec().encode_answer(&answer)).unwrap();
+        let written = codec().encode_answer(&answer, &payload(Head::default()));
+        let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
         written["choices"][0].clone()
     }
 

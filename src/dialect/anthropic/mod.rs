@@ -340,6 +340,7 @@ mod tests {
             cache_write_1h: 12,
             output: 300,
             reasoning: 120,
+            ..Tokens::default()
         };
         assert_eq!(tokens, expected);
         assert_eq!(tokens.fresh(), 100);

@@ -231,7 +231,7 @@ mod tests {
         )
     }
 
-    const USAGE: &str = "Usage(Tokens { input: 150, cached: 0, cache_write: 0, cache_write_1h: 0, output: 45, reasoning: 0 })";
+    const USAGE: &str = "Usage(Tokens { input: 150, cached: 0, cache_write: 0, cache_write_1h: 0, output: 45, reasoning: 0, audio_input: 0, audio_output: 0 })";
 
     /// C113 and §4, recorded
     #[test]

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{
     finish::{self, Contained},
+    functions::Functions,
     message, usage,
     wire::{self, Arguments},
 };
@@ -119,17 +120,24 @@ struct RenderedMessage<'a> {
     thinking_blocks: Vec<wire::ThinkingBlock<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<wire::ToolCall<'a>>,
+    /// The older form of the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<wire::CalledFunction<'a>>,
 }
 
-/// Writes an answer.
-pub(crate) fn encode(answer: &Answer<'_>) -> Bytes {
+/// Writes an answer, with calls in the form that the client knows.
+pub(crate) fn encode(answer: &Answer<'_>, functions: Option<&Functions>) -> Bytes {
     let id = if answer.id.is_empty() { ids::new("chatcmpl-").into() } else { Cow::Borrowed(&*answer.id) };
+    let mut choices: Vec<_> = answer.choices.iter().map(rendered_choice).collect();
+    if let Some(functions) = functions {
+        choices.iter_mut().for_each(|choice| choice.call_functions(functions));
+    }
     let completion = Completion {
         id: &id,
         object: "chat.completion",
         created: answer.created.unwrap_or_else(now),
         model: &answer.model,
-        choices: answer.choices.iter().map(rendered_choice).collect(),
+        choices,
         usage: (&answer.tokens).into(),
         service_tier: answer.service_tier.as_deref(),
     };
@@ -158,6 +166,20 @@ fn rendered_choice<'a>(choice: &'a Choice<'_>) -> RenderedChoice<'a> {
         message,
         logprobs: choice.logprobs.as_deref(),
         finish_reason: finish::word(&choice.finish),
+    }
+}
+
+impl RenderedChoice<'_> {
+    /// Tells of the first call in the older form, which has room for one.
+    fn call_functions(&mut self, functions: &Functions) {
+        let mut calls = std::mem::take(&mut self.message.tool_calls).into_iter();
+        self.message.function_call = calls.next().and_then(|call| call.function);
+        if calls.next().is_some() {
+            functions.lose_calls();
+        }
+        if self.finish_reason == finish::TOOL_CALLS {
+            self.finish_reason = finish::FUNCTION_CALL;
+        }
     }
 }
 
@@ -245,7 +267,7 @@ pub(crate) fn tool_call<'a>(call: &'a ToolCall<'_>) -> wire::ToolCall<'a> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::functions::tests::client, *};
     use crate::{Tokens, dialect::canonical::Content};
 
     fn read(message: &str, finish: &str) -> (Vec<String>, String) {
@@ -269,7 +291,7 @@ mod tests {
     }
 
     fn message(answer: &Answer<'_>) -> Value {
-        let body: Value = serde_json::from_slice(&encode(answer)).unwrap();
+        let body: Value = serde_json::from_slice(&encode(answer, None)).unwrap();
         body["choices"][0]["message"].clone()
     }
 
@@ -318,7 +340,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_an_id_gets_one() {
-        let written: Value = serde_json::from_slice(&encode(&Answer::default())).unwrap();
+        let written: Value = serde_json::from_slice(&encode(&Answer::default(), None)).unwrap();
 
         assert!(written["id"].as_str().unwrap().starts_with("chatcmpl-"));
     }
@@ -440,6 +462,7 @@ mod tests {
             cache_write_1h: 12,
             output: 300,
             reasoning: 120,
+            ..Tokens::default()
         };
         let call = ToolCall {
             id: "toolu_1".into(),
@@ -456,7 +479,7 @@ mod tests {
         ];
         let answer = Answer { tokens, ..answer(parts, Finish::ToolCalls) };
 
-        let body: Value = serde_json::from_slice(&encode(&answer)).unwrap();
+        let body: Value = serde_json::from_slice(&encode(&answer, None)).unwrap();
 
         assert_eq!(
             body,
@@ -521,5 +544,38 @@ mod tests {
 
         assert_eq!(message["reasoning_content"], "hm");
         assert_eq!(message.get("thinking_blocks"), None);
+    }
+
+    #[test]
+    fn a_client_of_functions_is_told_of_one_call_in_its_own_form() {
+        let call = |name: &'static str| {
+            let arguments = if name == "f" { r#"{"a":1}"# } else { "" };
+            let (name, arguments) = (name.into(), arguments.into());
+            Content::ToolCall(ToolCall { id: "c".into(), name, arguments, is_free_text: false })
+        };
+        let ((one, lost_of_one), (two, lost_of_two)) = (client(), client());
+        let written = |answer: &Answer<'_>, functions| -> Value {
+            let body: Value = serde_json::from_slice(&encode(answer, Some(functions))).unwrap();
+            body["choices"][0].clone()
+        };
+
+        let single = written(&answer([call("f")], Finish::ToolCalls), &one);
+        let several =
+            written(&answer([Content::Text("x".into()), call("g"), call("f")], Finish::ToolCalls), &two);
+        let none = written(&answer([Content::Text("x".into())], Finish::Stop), &one);
+
+        assert_eq!(
+            single,
+            json!({"index": 0, "finish_reason": "function_call", "logprobs": null, "message": {
+                "role": "assistant", "content": null, "refusal": null,
+                "function_call": {"name": "f", "arguments": "{\"a\":1}"}}})
+        );
+        assert_eq!(several["message"]["function_call"], json!({"name": "g", "arguments": "{}"}));
+        assert_eq!(
+            (&several["message"]["content"], several["message"].get("tool_calls")),
+            (&json!("x"), None)
+        );
+        assert_eq!((&none["finish_reason"], none["message"].get("function_call")), (&json!("stop"), None));
+        assert_eq!((lost_of_one().len(), lost_of_two()), (0, vec!["answer.tool_calls".into()]));
     }
 }

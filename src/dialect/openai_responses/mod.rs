@@ -11,6 +11,7 @@ mod codec;
 mod conversation;
 mod count;
 mod decode;
+mod echo;
 mod encode;
 mod error;
 mod event;

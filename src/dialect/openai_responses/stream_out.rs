@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     answer::{called, from_chat},
+    echo::Echo,
     error,
     event::{Lifecycle, Written, send},
     finish, reasoning,
@@ -33,6 +34,8 @@ pub(crate) struct Encoder {
     id: String,
     model: String,
     created: u64,
+    /// What is repeated of the request, written.
+    echo: String,
     begun: bool,
     /// The client was told of an error; nothing may follow.
     broken: bool,
@@ -143,12 +146,13 @@ impl Encode for Encoder {
 }
 
 impl Encoder {
-    /// For a client that asked for `model`.
-    pub(crate) fn new(model: &str) -> Self {
+    /// For a client that asked for `model` with the request `asked`.
+    pub(crate) fn new(model: &str, asked: &[u8]) -> Self {
         Self {
             id: String::new(),
             model: model.to_owned(),
             created: 0,
+            echo: serde_json::to_string(&Echo::of(asked)).unwrap_or_default(),
             begun: false,
             broken: false,
             sequence: 0,
@@ -173,9 +177,14 @@ impl Encoder {
         self.created = created.unwrap_or_else(now);
         for kind in ["response.created", "response.in_progress"] {
             let sequence_number = self.number();
-            let response = Response::begun(&self.id, &self.model, self.created);
+            let response = self.response();
             send(kind, &Lifecycle { r#type: kind, sequence_number, response }, out);
         }
+    }
+
+    /// The response as it has begun.
+    fn response(&self) -> Response<'_, Vec<&RawValue>> {
+        Response::begun(&self.id, &self.model, self.created, Echo::of(self.echo.as_bytes()))
     }
 
     fn number(&mut self) -> u64 {
@@ -193,7 +202,7 @@ impl Encoder {
         let Err(error) = self.buffered.keep(more.len()) else { return true };
         self.broken = true;
         let sequence_number = self.number();
-        let mut response = Response::<Vec<&RawValue>>::begun(&self.id, &self.model, self.created);
+        let mut response = self.response();
         response.status = "failed";
         response.error = Some(Failure { code: "server_error", message: error.message() });
         out.extend_from_slice(&error::written(&Lifecycle {
@@ -451,7 +460,7 @@ impl Encoder {
         let open = std::mem::take(&mut self.calls);
         self.end_calls(open, status, out);
         let sequence_number = self.number();
-        let mut response = Response::<Vec<&RawValue>>::begun(&self.id, &self.model, self.created);
+        let mut response = self.response();
         response.status = status;
         response.incomplete_details = reason.map(|reason| Incomplete { reason });
         response.output = self.output.iter().flatten().map(|item| &**item).collect();
@@ -510,7 +519,7 @@ mod tests {
 
     /// The events that are written, whose numbers and names are in order.
     fn written(events: impl IntoIterator<Item = Event<'static>>) -> Vec<Value> {
-        let (mut encoder, mut out) = (Encoder::new("asked"), BytesMut::new());
+        let (mut encoder, mut out) = (Encoder::new("asked", b"{}"), BytesMut::new());
         events.into_iter().for_each(|event| encoder.event(event, &mut out));
         let mut splitter = Splitter::default();
         splitter.push(out.freeze()).unwrap();

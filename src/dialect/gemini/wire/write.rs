@@ -294,8 +294,22 @@ pub(crate) struct Usage {
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) thoughts_token_count: u64,
     pub(crate) total_token_count: u64,
+    /// Only what is sound, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_tokens_details: Option<[Modality; 1]>,
+    /// The same of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) candidates_tokens_details: Option<[Modality; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) traffic_type: Option<&'static str>,
+}
+
+/// How many of the tokens are of one kind.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Modality {
+    pub(crate) modality: &'static str,
+    pub(crate) token_count: u64,
 }
 
 fn is_zero(count: &u64) -> bool {
