@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{answer, decode, encode, stream_in::Decoder, stream_out::Encoder};
 use crate::{
     Error, Target,
-    dialect::{ChatCodec, Decode, Encode, Encoded, canonical},
+    dialect::{ChatCodec, Decode, Encode, Encoded, canonical, openai_annotations},
     payload::Head,
 };
 
@@ -28,6 +28,10 @@ impl ChatCodec for OpenAiChatCodec {
 
     fn encode_answer(&self, answer: &canonical::Answer<'_>) -> Bytes {
         answer::encode(answer)
+    }
+
+    fn cites(&self, citation: &canonical::Citation<'_>) -> bool {
+        openai_annotations::is_said_in_chat(citation)
     }
 
     fn decoder(&self) -> Box<dyn Decode> {
