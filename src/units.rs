@@ -49,6 +49,12 @@ impl Units {
     pub fn is_zero(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether nothing was used but tokens.
+    pub(crate) fn is_tokens_only(&self) -> bool {
+        let counted = self.images | self.searches | self.web_searches | self.map_searches;
+        counted | self.code_sessions | self.characters == 0 && self.audio.is_zero() && self.video.is_zero()
+    }
 }
 
 impl Add for Units {

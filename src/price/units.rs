@@ -93,6 +93,9 @@ impl UnitRates {
 
     /// Whether everything in `units` has a price, of its own or as the tokens that it also comes to.
     pub(super) fn pay_for(&self, units: &Units, rates: &Rates) -> bool {
+        if units.is_tokens_only() {
+            return true;
+        }
         let read = rates.input.max(rates.media_input.unwrap_or_default());
         let made = rates.output.max(rates.media_output.unwrap_or_default());
         let is_film = !units.video.is_zero();
@@ -117,6 +120,9 @@ impl UnitRates {
 
     /// What `units` cost, in thousandths of millionths of a nano-dollar.
     pub(super) fn cost(&self, units: &Units) -> u128 {
+        if units.is_tokens_only() {
+            return 0;
+        }
         let counted = [
             (units.images, self.image),
             (units.searches, self.search),
