@@ -4,14 +4,14 @@ mod gateway;
 mod random;
 mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bartizan::{
     Exchange, Kind, Payload, Target, Tokens,
     body::sse::Event as Sse,
     dialect::{
         ANTHROPIC, BEDROCK, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES,
-        canonical::{Content, Event, Finish, Request},
+        canonical::{Content, Event, Finish, Request, Source},
     },
     payload::Head,
 };
@@ -79,6 +79,8 @@ struct Heard {
 #[derive(Debug, Default, PartialEq)]
 struct Choice {
     text: String,
+    /// Addresses and titles; how exactly they say what cites them is the dialect's.
+    cited: BTreeSet<(String, Option<String>)>,
     reasoning: String,
     proofs: Vec<String>,
     /// Id, name and arguments.
@@ -101,6 +103,13 @@ impl Heard {
         match event {
             Event::Start { id, .. } => self.id = id.into_owned(),
             Event::Text { choice, text } => self.choice(choice).text += &text,
+            Event::Citation { choice, citation } => {
+                let said = self.choice(choice).text.chars().count();
+                assert!(citation.span.as_ref().is_none_or(|span| span.start < span.end && span.end <= said));
+                let Source::Url { url, .. } = citation.source else { panic!("{citation:?}") };
+                let title = citation.title.map(|title| title.into_owned());
+                self.choice(choice).cited.insert((url.into_owned(), title));
+            }
             Event::Reasoning { choice, text } => self.choice(choice).reasoning += &text,
             Event::Signature { choice, signature } => self.choice(choice).proofs.push(signature.into_owned()),
             Event::RedactedReasoning { choice, data } => self.choice(choice).proofs.push(data.into_owned()),
@@ -416,6 +425,40 @@ proptest! {
             }
         }
     }
+}
+
+/// A hundred thousand characters, each of which is cited, and a page that all of it cites.
+#[test]
+fn what_cites_is_written_in_the_time_that_it_takes_to_read_it() {
+    use serde_json::json;
+
+    let (count, text) = (100_000usize, "ä".repeat(100_000));
+    let url = |at: usize| format!("https://e.x/{}", at % 7);
+    let inner = |at: usize| json!({"url": url(at), "title": "T", "start_index": at, "end_index": count + at});
+    let chat: Vec<_> =
+        (0..count).map(|at| json!({"type": "url_citation", "url_citation": inner(at)})).collect();
+    let chat =
+        json!({"choices": [{"message": {"content": text, "annotations": chat}, "finish_reason": "stop"}]});
+    let long = "t".repeat(100_000);
+    let support =
+        |at: usize| json!({"segment": {"startIndex": at, "endIndex": at + 9}, "groundingChunkIndices": [0]});
+    let gemini = json!({"candidates": [{"content": {"parts": [{"text": text}]}, "finishReason": "STOP",
+        "groundingMetadata": {"groundingChunks": [{"web": {"uri": "https://e.x", "title": long}}],
+            "groundingSupports": (0..count).map(support).collect::<Vec<_>>()}}]});
+    let begun = std::time::Instant::now();
+
+    for (from, body) in [(&OPENAI_CHAT as &dyn Dialect, chat.to_string()), (&GEMINI, gemini.to_string())] {
+        let codec_of = |dialect: &dyn Dialect| dialect.codec().and_then(Codec::chat).unwrap();
+        let answer = codec_of(from).decode_answer(body.as_bytes()).unwrap();
+        for to in ALL {
+            let written = codec(to).encode_answer(&answer, &asked(Head::default()));
+
+            assert!(codec(to).decode_answer(&written).is_ok());
+            assert!(written.len() < 32 << 20, "{} bytes for {}", written.len(), to.id());
+        }
+    }
+
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
 }
 
 /// All that is asked of an event that is not translated.

@@ -7,7 +7,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{canonical, embeddings};
+use super::{
+    canonical::{self, Citation},
+    embeddings,
+};
 use crate::{Error, Payload, Target, body::sse};
 
 /// Translates one dialect: to and from all others of the same task, and no others.
@@ -59,6 +62,11 @@ pub trait ChatCodec: fmt::Debug + Send + Sync + 'static {
 
     /// Writes a whole answer for the client that has `asked`.
     fn encode_answer(&self, answer: &canonical::Answer<'_>, asked: &Payload) -> Bytes;
+
+    /// Whether a whole answer can tell a client of this citation; otherwise it is reported as lost.
+    fn cites(&self, _: &Citation<'_>) -> bool {
+        false
+    }
 
     /// Reads a provider's stream.
     fn decoder(&self) -> Box<dyn Decode>;
@@ -117,6 +125,12 @@ pub type Emit<'e> = &'e mut dyn FnMut(canonical::Event<'_>);
 pub trait Encode: Send {
     /// Writes what `event` means, if anything, to `out`.
     fn event(&mut self, event: canonical::Event<'_>, out: &mut BytesMut);
+
+    /// Whether a client can be told now of this citation in the answer of this number; otherwise it is reported as
+    /// lost, and not written.
+    fn cites(&self, _choice: u32, _: &Citation<'_>) -> bool {
+        false
+    }
 }
 
 /// Translates questions for a number of tokens. What is to be counted is a chat without the settings

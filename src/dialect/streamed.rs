@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     ChatCodec, Encode,
-    canonical::{Answer, Choice, Content, Event, Part},
+    canonical::{Answer, Choice, Citation, Content, Event, Part},
+    citation::characters,
 };
 use crate::{Error, Payload, payload::Head};
 
@@ -17,10 +18,12 @@ pub(crate) fn streamed(codec: &dyn ChatCodec, answer: &[u8], asked: Payload) -> 
     let head = Head { stream: true, include_usage: true, ..asked.head().clone() };
     let source = asked.source().clone();
     let asked = asked.rewritten(head, source);
-    let mut writer = Writer { encoder: codec.encoder(&asked), out: BytesMut::with_capacity(answer.len()) };
+    let mut writer =
+        Writer { encoder: codec.encoder(&asked), out: BytesMut::with_capacity(answer.len()), said: 0 };
     writer.event(Event::Start { id, model, created });
     for Choice { index, parts, logprobs, .. } in &choices {
         let mut calls = 0;
+        writer.said = 0;
         for part in parts {
             writer.part(*index, part, &mut calls);
         }
@@ -39,6 +42,8 @@ pub(crate) fn streamed(codec: &dyn ChatCodec, answer: &[u8], asked: Payload) -> 
 struct Writer {
     encoder: Box<dyn Encode>,
     out: BytesMut,
+    /// How much text a choice has so far, in characters.
+    said: usize,
 }
 
 impl Writer {
@@ -46,9 +51,22 @@ impl Writer {
         self.encoder.event(event, &mut self.out);
     }
 
+    fn cite(&mut self, choice: u32, text: &str, citations: &[Citation<'_>]) {
+        let (before, length) = (self.said, characters(text));
+        self.said += length;
+        for citation in citations {
+            let mut citation = citation.clone();
+            citation.span.get_or_insert(0..length);
+            self.event(Event::Citation { choice, citation: citation.later(before) });
+        }
+    }
+
     fn part(&mut self, choice: u32, part: &Part<'_>, calls: &mut u32) {
         match &part.content {
-            Content::Text(text) => self.event(Event::Text { choice, text: (**text).into() }),
+            Content::Text(text) => {
+                self.event(Event::Text { choice, text: (**text).into() });
+                self.cite(choice, text, &part.citations);
+            }
             Content::Refusal(text) => self.event(Event::Refusal { choice, text: (**text).into() }),
             Content::Reasoning { text, signature } => {
                 if !text.is_empty() {

@@ -6,7 +6,12 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 
-use super::{body::Translated, missing::missing, undo::UndoStream, unsaid::Unsaid};
+use super::{
+    body::Translated,
+    missing::missing,
+    undo::UndoStream,
+    unsaid::{Unsaid, note_citations},
+};
 use crate::{
     BoxError, Dialect, Error, Exchange, Kind, Payload, Target,
     body::{Framing, Splitter, sse::Event},
@@ -222,6 +227,7 @@ impl Back {
                     answer.model = target.model().into();
                 }
                 undo.answer(&mut answer);
+                note_citations(&answer, *client, exchange);
                 Ok(client.encode_answer(&answer, asked))
             }
             Self::Count { client, provider } => Ok(client.encode_answer(provider.decode_answer(whole)?)),

@@ -695,8 +695,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_client_can_not_be_told_of_an_answer_is_noted() {
-        const WHOLE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[{"type":"text","text":"Hi","citations":[{"type":"web_search_result_location","url":"https://x"}]}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#;
-        const EVENTS: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"citations_delta\",\"citation\":{\"url\":\"https://x\"}}}\n\n";
+        const WHOLE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[{"type":"text","text":"Hi","citations":[{"type":"char_location","cited_text":"q","document_index":0,"start_char_index":0,"end_char_index":1}]}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#;
+        const EVENTS: &str = "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"Hi\"}}\n\n\
+            data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"citations_delta\",\"citation\":{\"type\":\"char_location\",\"document_index\":0}}}\n\n\
+            data: {\"type\":\"content_block_stop\",\"index\":0}\n\n";
         for (streams, answer, content_type) in
             [(false, WHOLE, "application/json"), (true, EVENTS, "text/event-stream")]
         {

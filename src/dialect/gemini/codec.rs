@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{answer, decode, encode, stream_in::Decoder, stream_out::Encoder};
+use super::{answer, decode, encode, grounding, stream_in::Decoder, stream_out::Encoder};
 use crate::{
     Error, Payload, Target,
     dialect::{ChatCodec, Decode, Encode, Encoded, canonical},
@@ -30,6 +30,10 @@ impl ChatCodec for GeminiCodec {
 
     fn encode_answer(&self, answer: &canonical::Answer<'_>, _: &Payload) -> Bytes {
         answer::encode(answer)
+    }
+
+    fn cites(&self, citation: &canonical::Citation<'_>) -> bool {
+        grounding::is_said(citation)
     }
 
     fn decoder(&self) -> Box<dyn Decode> {

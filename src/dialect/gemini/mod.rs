@@ -12,6 +12,7 @@ pub(super) mod embed;
 mod encode;
 mod error;
 mod finish;
+mod grounding;
 mod logprobs;
 mod model;
 mod openapi;

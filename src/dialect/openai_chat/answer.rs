@@ -18,9 +18,12 @@ use super::{
 use crate::{
     Error, Kind,
     dialect::{
-        canonical::{Answer, Choice, Content, Finish, Part, Text, ToolCall},
+        canonical::{Answer, Choice, Citation, Content, Finish, Part, Text, ToolCall},
+        citation::{self, characters},
         extras::Extras,
-        ids, json, openai_error, proof,
+        ids, json,
+        openai_annotations::{self, InChat},
+        openai_error, proof,
         text::Str,
     },
 };
@@ -41,6 +44,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<Answer<'_>, Error> {
         .enumerate()
         .map(|(position, choice)| decode_choice(position, choice))
         .collect::<Result<Vec<_>, _>>()?;
+    if let (Some(first), true) = (choices.first_mut(), wire.citations.or(wire.search_results).is_some()) {
+        find(wire.citations, wire.search_results, &mut first.parts);
+    }
     if choices.is_empty() {
         // Some proxies filter by leaving everything out.
         choices.push(Choice { index: 0, parts: Vec::new(), finish: Finish::Refused(None), logprobs: None });
@@ -53,6 +59,13 @@ pub(crate) fn decode(body: &[u8]) -> Result<Answer<'_>, Error> {
         tokens: counted.unwrap_or_default(),
         service_tier: wire.service_tier.map(Text::from),
     })
+}
+
+/// Adds the pages that stand beside an answer to what its parts cite.
+fn find<'a>(citations: Option<&'a RawValue>, results: Option<&'a RawValue>, parts: &mut [Part<'a>]) {
+    let cited = parts.iter().flat_map(|part| &part.citations);
+    let mut known = cited.filter_map(Citation::url).map(|url| Cow::Owned(url.to_owned())).collect();
+    citation::attach(openai_annotations::found(citations, results, &mut known), parts);
 }
 
 fn decode_choice(position: usize, choice: wire::Choice<'_>) -> Result<Choice<'_>, Error> {
@@ -123,6 +136,8 @@ struct RenderedMessage<'a> {
     /// The older form of the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     function_call: Option<wire::CalledFunction<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    annotations: Vec<InChat<'a>>,
 }
 
 /// Writes an answer, with calls in the form that the client knows.
@@ -151,6 +166,7 @@ fn rendered_choice<'a>(choice: &'a Choice<'_>) -> RenderedChoice<'a> {
     for part in &choice.parts {
         message.add(part, before.replace(part));
     }
+    message.annotations = annotations(&choice.parts);
     if message.tool_calls.is_empty() && message.refusal.is_none() {
         message.content.get_or_insert_default();
     }
@@ -181,6 +197,24 @@ impl RenderedChoice<'_> {
             self.finish_reason = finish::FUNCTION_CALL;
         }
     }
+}
+
+/// What the texts cite, which are one in the message.
+fn annotations<'a>(parts: &'a [Part<'_>]) -> Vec<InChat<'a>> {
+    let mut annotations = Vec::new();
+    if parts.iter().all(|part| part.citations.is_empty()) {
+        return annotations;
+    }
+    let mut before = 0;
+    for part in parts {
+        let Content::Text(text) = &part.content else { continue };
+        let length = characters(text);
+        let said =
+            part.citations.iter().filter_map(|citation| openai_annotations::in_chat(citation, 0..length));
+        annotations.extend(said.map(|annotation| annotation.later(before)));
+        before += length;
+    }
+    annotations
 }
 
 impl<'a> RenderedMessage<'a> {

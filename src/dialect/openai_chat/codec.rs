@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{answer, decode, encode, functions::Functions, stream_in::Decoder, stream_out::Encoder};
 use crate::{
     Error, Payload, Target,
-    dialect::{ChatCodec, Decode, Encode, Encoded, canonical},
+    dialect::{ChatCodec, Decode, Encode, Encoded, canonical, openai_annotations},
 };
 
 /// Translates chat completions.
@@ -27,6 +27,10 @@ impl ChatCodec for OpenAiChatCodec {
 
     fn encode_answer(&self, answer: &canonical::Answer<'_>, asked: &Payload) -> Bytes {
         answer::encode(answer, Functions::of(asked).as_ref())
+    }
+
+    fn cites(&self, citation: &canonical::Citation<'_>) -> bool {
+        openai_annotations::is_said_in_chat(citation)
     }
 
     fn decoder(&self) -> Box<dyn Decode> {

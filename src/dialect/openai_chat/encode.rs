@@ -10,7 +10,7 @@ use crate::{
     dialect::{
         Encoded, Undo, arguments,
         canonical::{Extra, Format, Request, Tool, ToolChoice, ToolInput},
-        json,
+        citation, json,
         lost::Lost,
         names::{Names, Rule},
         text::Str,
@@ -30,6 +30,7 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     let facts = to.known_facts();
     let names = Names::of(request, &NAMES);
     let mut lost = Lost::default();
+    lost.push_if(citation::any_lost_of(request, |_, _| false), citation::LOST);
     let plan = effort::plan(request.reasoning, facts);
     lost.push_if(plan.is_lost, "thinking");
     let takes_top_k = facts.supports("top_k");

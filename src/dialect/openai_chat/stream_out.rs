@@ -16,8 +16,9 @@ use crate::{
     dialect::{
         Encode,
         buffer::MAX_BYTES,
-        canonical::{Event, Finish},
-        ids, proof,
+        canonical::{Citation, Event, Finish},
+        citation::characters,
+        ids, openai_annotations, proof,
     },
 };
 
@@ -42,6 +43,9 @@ struct Choice {
     /// How many blocks of thoughts have been written: OpenAI's SDK wants the pieces of every list numbered.
     blocks: u32,
     has_refusal: bool,
+    /// The length of its text.
+    characters: usize,
+    annotations: usize,
     /// The calls that take free text.
     free_text: BTreeSet<u32>,
     /// Google's proof of the thoughts before a call, with which it is written.
@@ -66,7 +70,11 @@ impl Encode for Encoder {
         }
         match event {
             Event::Start { id, model, created } => self.start(&id, &model, created, out),
-            Event::Text { choice, text } => self.text(choice, "content", &text, out),
+            Event::Text { choice, text } => {
+                self.choice(choice, out).characters += characters(&text);
+                self.text(choice, "content", &text, out);
+            }
+            Event::Citation { choice, citation } => self.cite(choice, citation, out),
             Event::Reasoning { choice, text } => {
                 self.choice(choice, out).think(&text);
                 self.text(choice, "reasoning_content", &text, out);
@@ -107,6 +115,10 @@ impl Encode for Encoder {
             Event::Ping => out.put_slice(b": ping\n\n"),
             Event::End => self.end(out),
         }
+    }
+
+    fn cites(&self, _: u32, citation: &Citation<'_>) -> bool {
+        openai_annotations::is_said_in_chat(citation)
     }
 }
 
@@ -158,6 +170,8 @@ impl Encoder {
                 thoughts: Some(String::new()),
                 blocks: 0,
                 has_refusal: false,
+                characters: 0,
+                annotations: 0,
                 free_text: BTreeSet::new(),
                 signature: None,
                 function: None,
@@ -201,6 +215,21 @@ impl Encoder {
         out.put_slice(b"\":");
         write(out.writer(), text);
         out.put_u8(b'}');
+        self.close(None, out);
+    }
+
+    fn cite(&mut self, choice: u32, citation: Citation<'_>, out: &mut BytesMut) {
+        let state = self.choice(choice, out);
+        let citation = citation.within(state.characters);
+        let Some(mut annotation) = openai_annotations::in_chat(&citation, 0..state.characters) else {
+            return;
+        };
+        annotation.index = Some(state.annotations);
+        state.annotations += 1;
+        self.open(choice, out);
+        out.put_slice(b"\"annotations\":[");
+        write(out.writer(), &annotation);
+        out.put_slice(b"]}");
         self.close(None, out);
     }
 

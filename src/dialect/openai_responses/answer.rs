@@ -22,7 +22,7 @@ use crate::{
         extras::Extras,
         ids,
         json::{self, Member},
-        openai_error,
+        openai_annotations, openai_error,
         text::Str,
         text_or::TextOr,
     },
@@ -142,7 +142,9 @@ impl<'a> Output<'a> {
 
     fn part(&mut self, part: &'a Part<'_>) {
         match &part.content {
-            Content::Text(text) => self.say(wire::Part::output(text)),
+            Content::Text(text) => {
+                self.say(wire::Part::cited(text, openai_annotations::all(&part.citations, text)));
+            }
             Content::Refusal(text) => self.say(wire::Part::refusal(text)),
             Content::Reasoning { text, .. } => self.think(text, &part.content),
             Content::RedactedReasoning(_) => self.think("", &part.content),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{answer, decode, encode, stream_in::Decoder, stream_out::Encoder};
 use crate::{
     Error, Payload, Target,
-    dialect::{ChatCodec, Decode, Encode, Encoded, canonical},
+    dialect::{ChatCodec, Decode, Encode, Encoded, canonical, openai_annotations},
 };
 
 /// Translates responses.
@@ -27,6 +27,10 @@ impl ChatCodec for OpenAiResponsesCodec {
 
     fn encode_answer(&self, answer: &canonical::Answer<'_>, asked: &Payload) -> Bytes {
         answer::encode(answer, asked.source())
+    }
+
+    fn cites(&self, citation: &canonical::Citation<'_>) -> bool {
+        openai_annotations::is_said(citation)
     }
 
     fn decoder(&self) -> Box<dyn Decode> {
