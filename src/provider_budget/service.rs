@@ -339,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_batch_may_cost_is_held_until_it_is_over() {
         let ledger = Arc::new(MemoryLedger::default());
-        let layer = layer(&ledger, usd(3_000));
+        let layer = layer(&ledger, usd(12_000));
         let attempt = async |stage: Stage, next: Option<Job>| {
             let (to, inner) = (target("demo"), next.clone());
             let service = layer.layer(service_fn(move |req: Request<Payload>| {
@@ -364,8 +364,8 @@ mod tests {
         let running = || Some(Job::Running("b".into()));
 
         attempt(begun(), running()).await.unwrap();
-        // Half of the 4,096 tokens' price, as it is a batch.
-        let held = 2_048;
+        // Half of the 16,384 tokens' price, as it is a batch.
+        let held = 8_192;
         assert_eq!(balance(&ledger), (0, held));
         assert_eq!(attempt(begun(), running()).await, Err(Kind::Billing));
         for next in [running(), None] {
