@@ -10,8 +10,9 @@
 //! that was wrong, a client that left and a refusal of the gateway itself don't count.
 //!
 //! The refusal is an error that [`Dispatch`](crate::dispatch::Dispatch) goes on from without a pause, with the
-//! time that is left as its `retry-after`. The layer looks at neither headers nor extensions, and works for
-//! any request and body.
+//! time that is left as its `retry-after`. A request with a key of the caller's own
+//! ([`ProviderKey`](crate::auth::ProviderKey)) passes by and doesn't count: it is another account's. The layer looks
+//! at nothing else, and works for any body.
 //!
 //! ```
 //! use bartizan::{
@@ -19,7 +20,7 @@
 //!     breaker::{Breaker, BreakerLayer, Rules},
 //! };
 //! use bytes::Bytes;
-//! use http::Response;
+//! use http::{Request, Response};
 //! use http_body_util::Full;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!
@@ -27,13 +28,13 @@
 //! # async fn main() {
 //! let breaker = Breaker::new("openai/gpt-4o", Rules { in_a_row: 2, ..Rules::default() });
 //! let service = ServiceBuilder::new().layer(BreakerLayer::new(breaker.clone())).service(service_fn(
-//!     async |(): ()| Err::<Response<Full<Bytes>>, _>(Error::new(Kind::Unreachable, "no connection")),
+//!     async |_: Request<()>| Err::<Response<Full<Bytes>>, _>(Error::new(Kind::Unreachable, "no connection")),
 //! ));
 //!
 //! for _ in 0..2 {
-//!     assert_eq!(service.clone().oneshot(()).await.unwrap_err().kind(), Kind::Unreachable);
+//!     assert_eq!(service.clone().oneshot(Request::new(())).await.unwrap_err().kind(), Kind::Unreachable);
 //! }
-//! let refused = service.oneshot(()).await.unwrap_err();
+//! let refused = service.oneshot(Request::new(())).await.unwrap_err();
 //! assert_eq!(refused.kind(), Kind::Overloaded);
 //! assert!(refused.message().starts_with("`openai/gpt-4o` is passed over"));
 //! assert!(breaker.standing().open_for.is_some());

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use http::Response;
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Error, Kind,
+    auth::ProviderKey,
     body::{End, Followed, Observe, OnEnd},
 };
 
@@ -27,9 +28,9 @@ pub struct Guarded<S> {
     pub(super) breaker: Breaker,
 }
 
-impl<S, Q, R> Service<Q> for Guarded<S>
+impl<S, B, R> Service<Request<B>> for Guarded<S>
 where
-    S: Service<Q, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>>,
     S::Error: Into<Error>,
     R: Body,
 {
@@ -41,11 +42,14 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, req: Q) -> Self::Future {
-        let state = match self.breaker.admit() {
+    fn call(&mut self, req: Request<B>) -> Self::Future {
+        // Whoever brings a key has an account of its own, which says nothing of that of all others.
+        let is_own = req.extensions().get::<ProviderKey>().is_some();
+        let counted = if is_own { Ok(None) } else { self.breaker.admit().map(Some) };
+        let state = match counted {
             Ok(pass) => {
-                let watch = Watch::new(self.breaker.clone(), pass);
-                State::Called { inner: self.inner.call(req), watch: Some(OnEnd::new(watch)) }
+                let counted = pass.map(|pass| Counted::new(self.breaker.clone(), pass));
+                State::Called { inner: self.inner.call(req), watch: Some(OnEnd::new(Watch(counted))) }
             }
             Err(error) => State::Refused { error: Some(error) },
         };
@@ -87,8 +91,8 @@ where
             StateProj::Called { inner, watch } => {
                 let answer = ready!(inner.poll(cx)).map_err(Into::into);
                 let mut watch = watch.take().expect(DONE);
-                if let Some(watch) = watch.get_mut() {
-                    watch.head(answer.as_ref().err());
+                if let Some(Watch(Some(counted))) = watch.get_mut() {
+                    counted.head(answer.as_ref().err());
                 }
                 match answer {
                     Ok(answer) => Ok(answer.map(|body| watch.follow(body))),
@@ -102,9 +106,12 @@ where
     }
 }
 
-/// Tells the breaker what becomes of one request.
+/// Tells the breaker what becomes of one request, if that counts.
 #[derive(Debug)]
-pub struct Watch {
+pub struct Watch(Option<Counted>);
+
+#[derive(Debug)]
+struct Counted {
     breaker: Breaker,
     pass: Pass,
     begun: Instant,
@@ -122,7 +129,7 @@ enum Head {
     Refused(Option<Outcome>),
 }
 
-impl Watch {
+impl Counted {
     fn new(breaker: Breaker, pass: Pass) -> Self {
         Self { breaker, pass, begun: Instant::now(), head: Head::NotYet }
     }
@@ -140,6 +147,14 @@ impl Watch {
 }
 
 impl Observe for Watch {
+    fn end(self, end: End) {
+        if let Some(counted) = self.0 {
+            counted.end(end);
+        }
+    }
+}
+
+impl Counted {
     fn end(self, end: End) {
         let outcome = match (self.head, end) {
             (Head::Refused(Some(fault)), _) => fault,
@@ -172,6 +187,7 @@ mod tests {
     use crate::{
         breaker::{BreakerLayer, Rules},
         error::Reply,
+        secret::Secret,
         testing::{ENDINGS, Ending, MustBeReady, Script, is_shared},
     };
 
@@ -187,12 +203,12 @@ mod tests {
     async fn an_answer_passes_and_its_end_is_told() {
         for ending in ENDINGS {
             let breaker = breaker();
-            let service =
-                BreakerLayer::new(breaker.clone()).layer(MustBeReady::new(move |()| ending.answer()));
+            let service = BreakerLayer::new(breaker.clone())
+                .layer(MustBeReady::new(move |_: Request<()>| ending.answer()));
             is_shared(&service);
 
             let during = || assert_eq!(failures(&breaker), 0, "{ending:?}");
-            ending.play(service.oneshot(()), during, || {}).await;
+            ending.play(service.oneshot(Request::new(())), during, || {}).await;
 
             let expected = u32::from(matches!(ending, Ending::Broken | Ending::Refused));
             assert_eq!(failures(&breaker), expected, "{ending:?}");
@@ -201,11 +217,11 @@ mod tests {
 
     async fn refused(error: impl Fn() -> Error + Clone + Send + Sync + 'static) -> Breaker {
         let breaker = breaker();
-        let service = BreakerLayer::new(breaker.clone()).layer(MustBeReady::new(move |()| {
+        let service = BreakerLayer::new(breaker.clone()).layer(MustBeReady::new(move |_: Request<()>| {
             let error = error();
             async move { Err::<Response<Script>, _>(error) }
         }));
-        assert!(service.oneshot(()).await.is_err());
+        assert!(service.oneshot(Request::new(())).await.is_err());
         breaker
     }
 
@@ -231,35 +247,51 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_open_one_calls_nobody_until_its_probe_is_answered() {
         let breaker = breaker();
-        let failing =
-            BreakerLayer::new(breaker.clone()).layer(MustBeReady::new(|()| Ending::Refused.answer()));
-        let answering =
-            BreakerLayer::new(breaker.clone()).layer(MustBeReady::new(|()| Ending::KnownLength.answer()));
-        assert!(failing.oneshot(()).await.is_err());
+        let failing = BreakerLayer::new(breaker.clone())
+            .layer(MustBeReady::new(|_: Request<()>| Ending::Refused.answer()));
+        let answering = BreakerLayer::new(breaker.clone())
+            .layer(MustBeReady::new(|_: Request<()>| Ending::KnownLength.answer()));
+        assert!(failing.oneshot(Request::new(())).await.is_err());
 
-        assert_eq!(answering.clone().oneshot(()).await.unwrap_err().kind(), Kind::Overloaded);
+        assert_eq!(answering.clone().oneshot(Request::new(())).await.unwrap_err().kind(), Kind::Overloaded);
         tokio::time::advance(Duration::from_secs(2)).await;
 
-        assert!(answering.clone().oneshot(()).await.is_ok());
+        assert!(answering.clone().oneshot(Request::new(())).await.is_ok());
         assert_eq!(breaker.standing().open_for, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_the_gateway_refuses_lets_the_next_one_through() {
         let breaker = breaker();
-        let failing =
-            BreakerLayer::new(breaker.clone()).layer(MustBeReady::new(|()| Ending::Refused.answer()));
-        let full = BreakerLayer::new(breaker.clone()).layer(MustBeReady::new(|()| async {
+        let failing = BreakerLayer::new(breaker.clone())
+            .layer(MustBeReady::new(|_: Request<()>| Ending::Refused.answer()));
+        let full = BreakerLayer::new(breaker.clone()).layer(MustBeReady::new(|_: Request<()>| async {
             Err::<Response<Script>, _>(Error::new(Kind::Overloaded, "too many requests are in flight"))
         }));
-        assert!(failing.oneshot(()).await.is_err());
+        assert!(failing.oneshot(Request::new(())).await.is_err());
         tokio::time::advance(Duration::from_secs(2)).await;
 
         for _ in 0..2 {
             assert_eq!(
-                full.clone().oneshot(()).await.unwrap_err().message(),
+                full.clone().oneshot(Request::new(())).await.unwrap_err().message(),
                 "too many requests are in flight"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn failures_with_a_key_of_the_callers_own_are_nobody_elses() {
+        let breaker = breaker();
+        let service = BreakerLayer::new(breaker.clone())
+            .layer(MustBeReady::new(|_: Request<()>| Ending::Refused.answer()));
+        let mut own = Request::new(());
+        own.extensions_mut().insert(ProviderKey(Secret::new("sk-of-its-own")));
+
+        assert!(service.clone().oneshot(own.clone()).await.is_err());
+        assert_eq!(failures(&breaker), 0);
+
+        assert!(service.clone().oneshot(Request::new(())).await.is_err());
+        // Nor is it held up by what others have seen.
+        assert_eq!(service.oneshot(own).await.unwrap_err().kind(), Kind::Upstream);
     }
 }
