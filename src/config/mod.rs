@@ -55,6 +55,7 @@ mod admin;
 mod alerts;
 mod build;
 mod check;
+mod choice;
 mod credentials;
 mod documents;
 mod environment;
@@ -97,6 +98,7 @@ pub use self::{
     admin::Admin,
     alerts::{Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
     build::Builder,
+    choice::{GoOnAfter, RetryBudget, Strategy},
     credentials::Credentials,
     documents::LeftOut,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
