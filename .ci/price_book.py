@@ -97,7 +97,12 @@ def with_media(model):
     names = {read: "media_input", kept: "media_cached", made: "media_output"}
 
     def named(price):
-        return {**price, **{name: price[source] for source, name in names.items() if source in price}}
+        price = {**price, **{name: price[source] for source, name in names.items() if source in price}}
+        if mode == "embedding":
+            # No answer tells apart of what the tokens were, so that they cost what the dearest do.
+            seen = [price[kind] for kind in ("input_audio", "input_image_token", "input_video_token") if kind in price]
+            price.update({"media_input": max(seen, key=Decimal)} if seen else {})
+        return price
 
     return {key: named(value) if key.startswith("price") else value for key, value in model.items()}
 

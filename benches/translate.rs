@@ -4,7 +4,7 @@
 use std::{fmt::Write, hint::black_box};
 
 use bartizan::{
-    Target, Tokens,
+    Exchange, Payload, Target, Tokens,
     body::sse::{Event, Splitter},
     dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
     payload::Head,
@@ -52,6 +52,11 @@ fn codec(dialect: &'static dyn Dialect) -> &'static dyn ChatCodec {
     dialect.codec().and_then(Codec::chat).expect("all four are translated")
 }
 
+/// What a client has asked, with a body as long as usual.
+fn asked(head: Head) -> Payload {
+    Payload::new(&OPENAI_CHAT, head, chat_request().into(), Exchange::default())
+}
+
 fn request(criterion: &mut Criterion, name: &str, from: &dyn ChatCodec, to: &dyn ChatCodec, body: &[u8]) {
     let target = target();
     criterion.bench_function(&format!("request/{name}/{}B", body.len()), |bench| {
@@ -79,19 +84,24 @@ fn requests(criterion: &mut Criterion) {
 
 fn answers(criterion: &mut Criterion) {
     let (chat, anthropic) = (codec(&OPENAI_CHAT), codec(&ANTHROPIC));
+    let asked = asked(Head::default());
     let text = "An answer of some length. ".repeat(40);
     let chat_body = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt", "choices": [
         {"index": 0, "message": {"role": "assistant", "content": text, "tool_calls": [
             {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]},
         "finish_reason": "tool_calls"}], "usage": {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}});
     let chat_body = chat_body.to_string();
-    let anthropic_body = anthropic.encode_answer(&chat.decode_answer(chat_body.as_bytes()).unwrap());
+    let anthropic_body = anthropic.encode_answer(&chat.decode_answer(chat_body.as_bytes()).unwrap(), &asked);
 
     criterion.bench_function("answer/chat-to-anthropic", |bench| {
-        bench.iter(|| anthropic.encode_answer(&chat.decode_answer(black_box(chat_body.as_bytes())).unwrap()));
+        bench.iter(|| {
+            anthropic.encode_answer(&chat.decode_answer(black_box(chat_body.as_bytes())).unwrap(), &asked)
+        });
     });
     criterion.bench_function("answer/anthropic-to-chat", |bench| {
-        bench.iter(|| chat.encode_answer(&anthropic.decode_answer(black_box(&anthropic_body)).unwrap()));
+        bench.iter(|| {
+            chat.encode_answer(&anthropic.decode_answer(black_box(&anthropic_body)).unwrap(), &asked)
+        });
     });
 }
 
@@ -132,7 +142,7 @@ fn one_event(
 ) {
     let head = Head { model: "m".into(), stream: true, include_usage: true, ..Head::default() };
     let mut out = BytesMut::with_capacity(1 << 16);
-    let (mut decoder, mut encoder) = (from.decoder(), to.encoder(&head));
+    let (mut decoder, mut encoder) = (from.decoder(), to.encoder(&asked(head)));
     decoder.event(&first, &mut |event| encoder.event(event, &mut out)).unwrap();
     criterion.bench_function(&format!("event/{name}"), |bench| {
         bench.iter(|| {

@@ -159,18 +159,19 @@ fn question(codec: &dyn ChatCodec, body: &[u8]) -> Result<String, Error> {
 
 fn whole(codec: &dyn ChatCodec, payload: &Payload, text: &str, tokens: Tokens) -> Bytes {
     let parts = vec![Content::Text(text.into()).into()];
-    codec.encode_answer(&Answer {
+    let answer = Answer {
         id: payload.exchange().id().as_str().into(),
         model: payload.model().into(),
         choices: vec![Choice { index: 0, parts, finish: Finish::Stop, logprobs: None }],
         tokens,
         ..Answer::default()
-    })
+    };
+    codec.encode_answer(&answer, payload)
 }
 
 /// A model that writes word by word would send an event for each.
 fn stream(codec: &dyn ChatCodec, payload: &Payload, text: &str, tokens: Tokens) -> Bytes {
-    let (mut encoder, mut out) = (codec.encoder(payload.head()), BytesMut::new());
+    let (mut encoder, mut out) = (codec.encoder(payload), BytesMut::new());
     let id = payload.exchange().id().as_str().into();
     for event in [
         Event::Start { id, model: payload.model().into(), created: None },

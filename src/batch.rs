@@ -70,6 +70,14 @@ impl Batch {
     pub fn is_job(&self) -> bool {
         self.stage != Stage::Stored
     }
+
+    /// The name under which its cost is held, if it was begun before.
+    pub(crate) fn hold(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Followed { hold } => Some(hold),
+            _ => None,
+        }
+    }
 }
 
 /// What the requests of one batch use, all together.
@@ -85,7 +93,7 @@ pub struct Requests {
     pub longest: u64,
     /// The tokens of the outputs that have a cap.
     pub output: u64,
-    /// How many outputs have none.
+    /// How many outputs have none: each may be as long as the model can make it.
     pub open: u64,
     /// The most searches of the web.
     #[serde(default, skip_serializing_if = "is_none")]
@@ -121,12 +129,18 @@ impl Requests {
         }
     }
 
-    /// The most that they use, each as if it were [asked alone](worst_case).
+    /// The most that they use. Nobody caps a line that has no cap of its own, so it writes as much as the model
+    /// can; `assume_output` stands for that where it is [not known](Self::is_bounded).
     pub fn worst_case(&self, facts: &ModelFacts, assume_output: u64) -> Work {
-        let open = self.open.saturating_mul(assume_output.min(facts.max_output.unwrap_or(u64::MAX)));
+        let open = self.open.saturating_mul(facts.max_output.unwrap_or(assume_output));
         let tokens =
             Tokens { input: self.input, output: self.output.saturating_add(open), ..Tokens::default() };
         Work { tokens, units: Units { media_input: self.media, ..self.tools() } }
+    }
+
+    /// Whether there is an end to what they may write.
+    pub(crate) fn is_bounded(&self, facts: &ModelFacts) -> bool {
+        self.open == 0 || facts.max_output.is_some()
     }
 
     /// What the provider may do for them beside answering. No count of a batch tells what it did.
@@ -182,11 +196,13 @@ mod tests {
         let mut facts = ModelFacts::default();
 
         let tokens = requests.worst_case(&facts, 1_000).tokens;
-        facts.max_output = Some(500);
+        assert!(!requests.is_bounded(&facts));
+        facts.max_output = Some(5_000);
         let known = requests.worst_case(&facts, 1_000).tokens;
 
         assert_eq!((requests.lines, requests.longest, tokens.input), (2, 100, 2_440));
-        assert_eq!((tokens.output, known.output), (200 + 3_000, 200 + 1_500));
+        assert_eq!((tokens.output, known.output), (200 + 3_000, 200 + 15_000));
+        assert!(requests.is_bounded(&facts));
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Demo {
         };
         Ok(respond(
             "application/json",
-            Full::new(codec.encode_answer(&answer)).map_err(Into::into).boxed_unsync(),
+            Full::new(codec.encode_answer(&answer, payload)).map_err(Into::into).boxed_unsync(),
         ))
     }
 
@@ -90,7 +90,7 @@ impl Demo {
         text: &str,
         tokens: Tokens,
     ) -> Response<BoxBody> {
-        let mut encoder = codec.encoder(payload.head());
+        let mut encoder = codec.encoder(payload);
         let mut write = |event: Event<'_>| {
             let mut out = BytesMut::new();
             encoder.event(event, &mut out);

@@ -163,10 +163,11 @@
 //! | `bedrock` | signatures of AWS, in [`sign`] |
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
 //! | `redis` | `ledger::RedisLedger` and `directory::RedisDirectory`, in which many gateways share budgets, limits and keys |
+//! | `metrics` | what the gateway measures, for a recorder of the facade `metrics`: see [`metrics`] |
 //! | `postgres` | `ledger::PostgresLedger` and `directory::PostgresDirectory`, for the same |
 //! | `reload` | watches that file, and SIGHUP |
 //! | `sqlite` | a ledger in a file, so that budgets survive the process: SQLite, bundled |
-//! | `proxy` | what the example `proxy` needs: `config`, `reload`, `redis`, `postgres` and `sqlite` |
+//! | `proxy` | what the example `proxy` needs: `config`, `metrics`, `reload`, `redis`, `postgres` and `sqlite` |
 //! | `full` | everything above |
 //! | `test-util` | the suites that stores have to pass |
 //!
@@ -237,6 +238,7 @@ pub mod labels;
 pub mod ledger;
 pub mod loops;
 pub mod meter;
+pub mod metrics;
 pub mod models;
 pub mod own_ids;
 pub mod payload;

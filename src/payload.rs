@@ -60,6 +60,9 @@ pub struct Head {
     /// Whether the provider reads more for the model than what stands in the request: the web, files,
     /// earlier answers.
     pub reads_more: bool,
+    /// Whether images, sound or film are read, and no count tells how many tokens of the input they are: all of
+    /// it is charged as such then.
+    pub reads_media: bool,
     /// Whether what is written to a cache stays there for longer than usual, where counts don't say so.
     pub keeps_long: bool,
     /// The type of the body with its boundary, if it isn't JSON.

@@ -6,7 +6,8 @@ use std::ops::{Add, AddAssign};
 ///
 /// Providers count differently (Anthropic leaves cached tokens out of `input_tokens`, Gemini leaves
 /// thoughts out of `candidatesTokenCount`); a dialect converts to this when it reads, and back when
-/// it writes. `cached` and the two cache writes are parts of `input`, `reasoning` is a part of `output`.
+/// it writes. `cached` and the two cache writes are parts of `input`, `reasoning` is a part of `output`. Sound is
+/// counted here for those who want to know; its price goes by what is in [`Units`](crate::Units).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Tokens {
     /// All tokens of the prompt, cached ones included.
@@ -22,6 +23,16 @@ pub struct Tokens {
     pub output: u64,
     /// The part of `output` that was spent on reasoning.
     pub reasoning: u64,
+    /// The part of `input` that is sound, as far as the provider tells it apart.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub audio_input: u64,
+    /// The part of `output` that is sound, likewise.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub audio_output: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Tokens {
@@ -55,6 +66,8 @@ impl Add for Tokens {
             cache_write_1h: self.cache_write_1h.saturating_add(other.cache_write_1h),
             output: self.output.saturating_add(other.output),
             reasoning: self.reasoning.saturating_add(other.reasoning),
+            audio_input: self.audio_input.saturating_add(other.audio_input),
+            audio_output: self.audio_output.saturating_add(other.audio_output),
         }
     }
 }

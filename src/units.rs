@@ -103,7 +103,7 @@ impl Work {
     pub(crate) fn unanswered(self) -> Self {
         let Self { tokens, units } = self;
         Self {
-            tokens: Tokens { output: 0, reasoning: 0, ..tokens },
+            tokens: Tokens { output: 0, reasoning: 0, audio_output: 0, ..tokens },
             units: Units { media_output: 0, images: 0, video: Duration::ZERO, code_sessions: 0, ..units },
         }
     }

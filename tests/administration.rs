@@ -99,6 +99,31 @@ fn usage_and_the_owners_view_agree() {
 }
 
 #[test]
+fn usage_of_sessions_tags_and_providers_is_told_and_a_key_may_allow_that_content_is_kept() {
+    let rules =
+        "sessions: { budget: { usd: 1, per: day } }\ntags: { feature: { budget: { usd: 1, per: day } } }\n";
+    let proxy = Proxy::start(&format!("{CONFIG}\n{rules}"));
+    made(&proxy, &["keys", "create", "--name", "kept", "--log-content"]);
+    made(&proxy, &["keys", "create", "--name", "other"]);
+
+    let keys: Value = serde_json::from_str(&run(&proxy, &["keys", "list", "--json"]).1).unwrap();
+    let log_content = |name: &str| {
+        let key = keys.as_array().unwrap().iter().find(|key| key["name"] == name).unwrap();
+        key["log_content"].clone()
+    };
+    assert_eq!([log_content("kept"), log_content("other")], [true, false]);
+    for (flag, name, account) in
+        [("--session", "s1", "session:s1"), ("--tag", "feature=search", "tag:feature=search")]
+    {
+        let (code, table) = run(&proxy, &["usage", flag, name]);
+        assert!(code == 0 && table.contains(account), "{table}");
+    }
+    assert_ne!(run(&proxy, &["usage", "--provider", "nobody"]).0, 0);
+    let (_, help) = run(&proxy, &["usage", "--help"]);
+    assert!(help.contains("--session") && help.contains("Days are those of UTC"), "{help}");
+}
+
+#[test]
 fn what_was_set_survives_a_reload_and_a_file_that_contradicts_it_is_refused() {
     let proxy = Proxy::start(CONFIG);
     let key = made(&proxy, &["keys", "create", "--name", "app", "--team", "search"]);

@@ -478,6 +478,29 @@ async fn a_film_of_another_key_does_not_exist() {
 }
 
 #[tokio::test]
+async fn what_a_provider_has_stored_of_a_conversation_is_nobodys_to_ask_for() {
+    let gateway = Gateway::new(price("video=100000"));
+    let paths = ["/v1/responses/resp_1", "/v1/chat/completions/chatcmpl-1", "/v1/conversations/conv_1"];
+    for path in paths {
+        for what in ["", "/input_items", "/messages", "/cancel"] {
+            for method in [Method::GET, Method::POST, Method::DELETE] {
+                let asked = json(r#"{"model":"m"}"#);
+
+                let answer = gateway.ask(KEY, method.clone(), &format!("{path}{what}"), asked).await;
+
+                assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path}{what}");
+            }
+        }
+    }
+    for path in ["/v1/responses", "/v1/files", "/v1/batches", "/v1/videos"] {
+        let answer = gateway.ask(KEY, Method::GET, path, nothing()).await;
+
+        assert!(answer.status.is_client_error(), "{path}: {answer:?}");
+    }
+    assert!(gateway.first.sent().is_empty() && gateway.second.sent().is_empty());
+}
+
+#[tokio::test]
 async fn a_remix_is_paid_for_like_a_film() {
     let (gateway, id) = with_film().await;
     let remix = FILM.replace(r#""error""#, r#""remixed_from_video_id":"video_of_provider","error""#);

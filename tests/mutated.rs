@@ -9,7 +9,7 @@ mod random;
 use std::sync::LazyLock;
 
 use bartizan::{
-    Kind, Target, Tokens,
+    Exchange, Kind, Payload, Target, Tokens,
     body::sse::{Event, Splitter},
     dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
     payload::Head,
@@ -23,6 +23,11 @@ const ALL: [&dyn Dialect; 4] = [&OPENAI_CHAT, &OPENAI_RESPONSES, &ANTHROPIC, &GE
 
 fn codec(dialect: &'static dyn Dialect) -> &'static dyn ChatCodec {
     dialect.codec().and_then(Codec::chat).unwrap()
+}
+
+/// A request of which only the head is known.
+fn asked(head: Head) -> Payload {
+    Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default())
 }
 
 /// The inputs and the expected outputs of the translation cases of one kind.
@@ -49,7 +54,7 @@ static STREAMS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let mut streams = of_kind("stream");
     for (dialect, seed) in ALL.into_iter().flat_map(|dialect| (0..4).map(move |seed| (dialect, seed))) {
         let bytes: Vec<u8> = (0..120u8).map(|at| at.wrapping_mul(31).wrapping_add(seed * 57)).collect();
-        let (mut encoder, mut out) = (codec(dialect).encoder(&Head::default()), BytesMut::new());
+        let (mut encoder, mut out) = (codec(dialect).encoder(&asked(Head::default())), BytesMut::new());
         for event in Tape::new(&bytes, 0).stream(false) {
             encoder.event(event, &mut out);
         }
@@ -167,7 +172,7 @@ fn answer(body: &Bytes) {
         let _ = from.read_usage(body, &mut Tokens::default());
         let Ok(answer) = codec(from).decode_answer(body) else { continue };
         for to in ALL {
-            let written = codec(to).encode_answer(&answer);
+            let written = codec(to).encode_answer(&answer, &asked(Head::default()));
             assert!(codec(to).decode_answer(&written).is_ok(), "{written:?}");
         }
     }
@@ -178,7 +183,7 @@ fn stream(pieces: &[&[u8]]) {
     for from in ALL {
         for to in ALL {
             let head = Head { stream: true, include_usage: true, ..Head::default() };
-            let (mut decoder, mut encoder) = (codec(from).decoder(), codec(to).encoder(&head));
+            let (mut decoder, mut encoder) = (codec(from).decoder(), codec(to).encoder(&asked(head)));
             let (mut splitter, mut out) = (Splitter::default(), BytesMut::new());
             let mut read = |event: &Event| {
                 look(from, event);

@@ -86,7 +86,7 @@ fn one_request_is_refused_in_the_clients_words_before_anything_is_sent() {
 
     let why = "a request of team:search may use 100 output tokens at the most, and this one may use";
     assert!(openai.starts_with("HTTP/1.1 400") && said.contains("request_too_expensive"), "{openai}{said}");
-    assert!(said.contains(&format!("{why} 4096 output tokens")), "{said}");
+    assert!(said.contains(&format!("{why} 16384 output tokens")), "{said}");
     assert!(anthropic.starts_with("HTTP/1.1 400") && words.contains("invalid_request_error"), "{words}");
     assert!(words.contains(&format!("{why} 101 output tokens")), "{words}");
     assert!(told.try_recv().is_err());
@@ -115,6 +115,52 @@ fn a_cap_that_is_lowered_reaches_the_provider_in_any_dialect_and_is_told() {
     assert!(anthropic.contains("x-bartizan-max-output: 100\r\n"), "{anthropic}");
     assert!(translated.contains(r#"tokens":100"#) && !translated.contains("5000"), "{translated}");
     assert!(untouched.starts_with("HTTP/1.1 200") && !untouched.contains("x-bartizan-lost"), "{untouched}");
+}
+
+#[test]
+fn a_request_that_never_fits_a_limit_is_told_so_in_every_api() {
+    let proxy = with_key(DEMO, "limits: { tokens: 1k/minute, requests: 9/minute }");
+    let hi = r#"[{"role":"user","content":"hi"}]"#;
+    let post = |path: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             authorization: Bearer {KEY}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+
+    for (path, body, kind) in [
+        ("/v1/chat/completions", &*format!(r#"{{"model":"chat","messages":{hi}}}"#), "rate_limit_exceeded"),
+        ("/v1/responses", r#"{"model":"chat","input":"hi","max_output_tokens":2000}"#, "rate_limit_exceeded"),
+        (
+            "/v1/messages",
+            &*format!(r#"{{"model":"chat","max_tokens":2000,"messages":{hi}}}"#),
+            "rate_limit_error",
+        ),
+        (
+            "/v1beta/models/chat:generateContent",
+            r#"{"contents":[{"parts":[{"text":"hi"}]}]}"#,
+            "RESOURCE_EXHAUSTED",
+        ),
+    ] {
+        let (head, said) = ask(&proxy, &post(path, body));
+
+        assert!(head.starts_with("HTTP/1.1 429") && said.contains(kind), "{head}{said}");
+        // Official clients would ask twice more.
+        assert!(head.contains("x-should-retry: false\r\n") && !head.contains("retry-after"), "{head}");
+        for part in [
+            "the request is too large for the limit of key:app: it may use ",
+            " tokens, and the limit is 1000 tokens per minute; set a cap on its output, or a lower one, or send less",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        let remaining = match kind {
+            "rate_limit_exceeded" => "x-ratelimit-remaining-tokens: 1000\r\n",
+            "rate_limit_error" => "anthropic-ratelimit-tokens-remaining: 1000\r\n",
+            _ => "\r\n",
+        };
+        assert!(head.contains(remaining), "{head}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bartizan::{
-    Error, Kind, Target,
+    Error, Exchange, Kind, Payload, Target,
     body::sse::{self, Splitter},
     dialect::{ANTHROPIC, ChatCodec, Codec, Dialect, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
     payload::Head,
@@ -34,6 +34,11 @@ fn responses() -> &'static dyn ChatCodec {
 
 fn gemini() -> &'static dyn ChatCodec {
     GEMINI.codec().and_then(Codec::chat).unwrap()
+}
+
+/// A request of which only the head is known.
+fn asked(head: Head) -> Payload {
+    Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default())
 }
 
 fn all() -> [(&'static str, &'static dyn ChatCodec); 4] {
@@ -330,7 +335,7 @@ fn calls_and_results_of_gemini_with_and_without_ids() {
 fn answer(from: &dyn ChatCodec, body: &str) {
     let answer = timed("decoding", || from.decode_answer(body.as_bytes())).unwrap();
     for (name, to) in all() {
-        timed(name, || to.encode_answer(&answer));
+        timed(name, || to.encode_answer(&answer, &asked(Head::default())));
     }
 }
 
@@ -385,9 +390,9 @@ fn whole_answers_of_responses_and_gemini() {
 /// Reads a stream of these data and writes it for clients of all dialects.
 #[track_caller]
 fn stream(from: &dyn ChatCodec, data: impl Iterator<Item = String> + Clone) -> Vec<Result<(), Error>> {
-    let head = Head { stream: true, choices: 1, ..Head::default() };
+    let asked = asked(Head { stream: true, choices: 1, ..Head::default() });
     let through = |to: &dyn ChatCodec| {
-        let (mut decoder, mut encoder, mut out) = (from.decoder(), to.encoder(&head), BytesMut::new());
+        let (mut decoder, mut encoder, mut out) = (from.decoder(), to.encoder(&asked), BytesMut::new());
         for data in data.clone() {
             let event = sse::Event { raw: Bytes::new(), name: Bytes::new(), data: data.into() };
             decoder.event(&event, &mut |event| encoder.event(event, &mut out))?;
@@ -519,7 +524,7 @@ fn a_client_is_told_when_calls_that_take_turns_are_too_long_to_keep() {
     let megabyte = "x".repeat(1 << 20);
     let begin = chunk(&format!(r#""tool_calls":[{},{}]"#, call_delta(0, "["), call_delta(1, "[")));
     let more = chunk(&format!(r#""tool_calls":[{{"index":1,"function":{{"arguments":"{megabyte}"}}}}]"#));
-    let (mut decoder, mut encoder) = (chat().decoder(), anthropic().encoder(&Head::default()));
+    let (mut decoder, mut encoder) = (chat().decoder(), anthropic().encoder(&asked(Head::default())));
     let mut out = BytesMut::new();
 
     for data in [begin].into_iter().chain(vec![more; 64]) {
@@ -599,7 +604,7 @@ fn read_everywhere(body: &str) {
         let _ = codec.decode_request(&body);
         if let Ok(answer) = codec.decode_answer(&body) {
             for (_, to) in all() {
-                to.encode_answer(&answer);
+                to.encode_answer(&answer, &asked(Head::default()));
             }
         }
         let _ = codec.decoder().event(&event, &mut |_| {});

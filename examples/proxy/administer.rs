@@ -85,6 +85,7 @@ fn wish(wanted: &Create) -> Result<Value, String> {
         "limits": { "requests": wanted.requests },
         "allow": Some(&wanted.allow).filter(|models| !models.is_empty()),
         "deny": wanted.deny,
+        "log_content": wanted.log_content,
         "expires": wanted.expires,
     }))
 }
@@ -131,6 +132,9 @@ async fn usage(asked: &Usage) -> Result<String, String> {
         ("team", &asked.team),
         ("customer", &asked.customer),
         ("user", &asked.user),
+        ("session", &asked.session),
+        ("tag", &asked.tag),
+        ("provider", &asked.provider),
         ("since", &asked.since),
         ("until", &asked.until),
     ];

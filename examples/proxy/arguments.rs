@@ -60,7 +60,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Keys,
     },
-    /// Show what a key, a team, a customer, an end user or the whole gateway has used.
+    /// Show what the gateway has used, or a key, a team, a customer, an end user, a session, a tag or a provider.
     Usage(Usage),
 }
 
@@ -118,6 +118,9 @@ pub struct Create {
     /// The models that it may not ask for; may be given several times.
     #[arg(long, value_name = "MODEL")]
     pub deny: Vec<String>,
+    /// Allow that what its requests and answers say is kept, by what keeps records.
+    #[arg(long)]
+    pub log_content: bool,
     /// When it stops being accepted, such as 2027-01-31T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub expires: Option<String>,
@@ -134,7 +137,7 @@ pub struct Named {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "account", multiple = false, args = ["key", "team", "customer", "user"])]
+#[group(id = "account", multiple = false, args = ["key", "team", "customer", "user", "session", "tag", "provider"])]
 pub struct Usage {
     /// Of this key.
     #[arg(long)]
@@ -148,7 +151,17 @@ pub struct Usage {
     /// Of this end user.
     #[arg(long)]
     pub user: Option<String>,
-    /// Day by day from this one on, such as 2026-11-01, or as many days ago as in 30d.
+    /// Of this session.
+    #[arg(long)]
+    pub session: Option<String>,
+    /// Of all requests with this tag, such as feature=search.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub tag: Option<String>,
+    /// Of this provider.
+    #[arg(long)]
+    pub provider: Option<String>,
+    /// Day by day from this one on, such as 2026-11-01, or as many days ago as in 30d. Days are those of UTC,
+    /// whatever time zone budgets have.
     #[arg(long, value_name = "DAY")]
     pub since: Option<String>,
     /// Day by day until this one, in the same form.

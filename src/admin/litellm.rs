@@ -21,10 +21,27 @@ use crate::{
 };
 
 /// The fields of LiteLLM that have a meaning here.
-const KNOWN: &str = "key, key_alias, team_id, models, max_budget, budget_duration, duration, rpm_limit, tpm_limit, \
-                     max_parallel_requests, metadata, blocked";
+const KNOWN: &str = "key, key_alias, team_id, user_id, models, max_budget, budget_duration, duration, rpm_limit, \
+                     tpm_limit, max_parallel_requests, metadata, blocked, key_type";
+/// The kinds of keys that may do what all keys may do here.
+const KEY_TYPES: [&str; 2] = ["default", "llm_api"];
 /// That it names all models.
 const ALL_MODELS: [&str; 2] = ["all-proxy-models", "all-team-models"];
+
+/// Where whose key it is stands in the metadata.
+const USER: &str = "user_id";
+/// What a list may be narrowed by. The keys of teams are among the others in any case.
+pub(super) const LIST: [&str; 9] = [
+    "page",
+    "size",
+    "team_id",
+    "organization_id",
+    USER,
+    "key_hash",
+    "key_alias",
+    "return_full_object",
+    "include_team_keys",
+];
 
 pub(super) async fn answer(
     office: &Office,
@@ -61,7 +78,9 @@ pub(super) async fn answer(
 }
 
 async fn generate(office: &Office, mut body: Fields, id: &RequestId) -> Result<Value, Error> {
-    let brought = body.remove("key").filter(|key| !key.is_null());
+    // LiteLLM's own client has another name for it.
+    let brought =
+        [body.remove("key"), body.remove("api_key")].into_iter().flatten().find(|key| !key.is_null());
     let name = match body.remove("key_alias") {
         Some(Value::String(name)) => name,
         None | Some(Value::Null) => format!("key-{}", id.as_str()),
@@ -87,8 +106,11 @@ async fn generate(office: &Office, mut body: Fields, id: &RequestId) -> Result<V
 }
 
 async fn delete(office: &Office, body: &Fields, id: &RequestId) -> Result<Value, Error> {
-    let wanted = body.get("keys").or_else(|| body.get("key_aliases")).and_then(Value::as_array);
-    let wanted = wanted.ok_or_else(|| missing("keys"))?;
+    let lists = ["keys", "key_aliases"].into_iter().filter_map(|name| body.get(name)?.as_array());
+    let wanted: Vec<&Value> = lists.flatten().collect();
+    if wanted.is_empty() {
+        return Err(missing("keys"));
+    }
     let now = office.settings.now();
     // All of them have to be there before one is deleted.
     let names = wanted
@@ -103,13 +125,17 @@ async fn delete(office: &Office, body: &Fields, id: &RequestId) -> Result<Value,
 }
 
 async fn list(office: &Office, query: &Query) -> Result<Value, Error> {
-    query.only(&["page", "size", "team_id", "key_alias", "return_full_object"])?;
+    query.only(&LIST)?;
     let (page, size) = (query.number("page", 1, usize::MAX)?, query.number("size", 10, 100)?);
     let now = office.settings.now();
     let is = |wanted: Option<&str>, has: Option<&str>| wanted.is_none() || wanted == has;
     let mut keys: Vec<&Key> = now.config.keys.iter().collect();
     keys.retain(|key| {
-        is(query.get("team_id"), key.team.as_deref()) && is(query.get("key_alias"), Some(&key.name))
+        is(query.get("team_id"), key.team.as_deref())
+            && is(query.get("organization_id"), key.customer(&now.config))
+            && is(query.get("user_id"), user(key).as_str())
+            && is(query.get("key_hash"), token(key).as_str())
+            && is(query.get("key_alias"), Some(&key.name))
     });
     keys.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     let total = keys.len();
@@ -120,6 +146,11 @@ async fn list(office: &Office, query: &Query) -> Result<Value, Error> {
     }
     let pages = total.div_ceil(size);
     Ok(json!({ "keys": shown, "total_count": total, "current_page": page, "total_pages": pages }))
+}
+
+/// Whose key it is; a name that nothing goes by.
+fn user(key: &Key) -> &Value {
+    key.metadata.get(USER).unwrap_or(&Value::Null)
 }
 
 /// A key by itself, by its hash or by its name.
@@ -145,6 +176,7 @@ fn token(key: &Key) -> Value {
 fn settings(body: Fields, old: Option<&Key>) -> Result<Fields, Error> {
     let mut ours = json!({});
     let mut budget = (None, None);
+    let (mut metadata, mut user) = (Value::Null, None);
     for (name, value) in body {
         if old.is_none() && value.is_null() {
             continue;
@@ -153,7 +185,9 @@ fn settings(body: Fields, old: Option<&Key>) -> Result<Fields, Error> {
         match name.as_str() {
             "team_id" => ours["team"] = value,
             "models" => ours["allow"] = models(value),
-            "metadata" => ours["metadata"] = value,
+            "metadata" => metadata = value,
+            USER => user = Some(value),
+            "key_type" if KEY_TYPES.iter().any(|known| value == *known) => {}
             "blocked" => ours["disabled"] = if value.is_null() { json!(false) } else { value },
             "rpm_limit" => ours["limits"]["requests"] = some(&name, &value, per_minute)?,
             "tpm_limit" => ours["limits"]["tokens"] = some(&name, &value, per_minute)?,
@@ -166,6 +200,16 @@ fn settings(body: Fields, old: Option<&Key>) -> Result<Fields, Error> {
             _ if is_empty(&value) => {}
             _ => return Err(refused(&format!("{name}: can't be held to here; known are {KNOWN}"))),
         }
+    }
+    if let Some(user) = user {
+        if metadata.is_null() {
+            metadata = json!({});
+        }
+        let fields = metadata.as_object_mut().ok_or_else(|| refused("metadata: is not an object"))?;
+        fields.insert(USER.to_owned(), user);
+    }
+    if !metadata.is_null() {
+        ours["metadata"] = metadata;
     }
     match budget {
         (None, None) => {}
@@ -219,7 +263,9 @@ fn period(value: &Value) -> Result<String, Error> {
 }
 
 fn is_empty(value: &Value) -> bool {
-    tidy(json!({ "value": value })).as_object().is_none_or(Fields::is_empty) || *value == false
+    tidy(json!({ "value": value })).as_object().is_none_or(Fields::is_empty)
+        || *value == false
+        || value.as_f64() == Some(0.0)
 }
 
 /// What LiteLLM tells of a key.
@@ -235,6 +281,7 @@ async fn info(office: &Office, key: &Key) -> Result<Value, Error> {
         "key_alias": key.name,
         "key_name": key.prefix.as_ref().map(|prefix| format!("{prefix}...")),
         "team_id": key.team,
+        "user_id": user(key),
         "models": key.allow.clone().unwrap_or_default(),
         "spend": spend,
         "max_budget": budget.map(|(usd, _)| dollars(usd.0)),

@@ -12,10 +12,10 @@
 //! | `GET`, `PATCH`, `DELETE /admin/v1/keys/{name}` | a `PATCH` is merged (RFC 7396): `null` takes a field away |
 //! | `POST /admin/v1/keys/{name}/rotate` | another key in its place; with `{"grace": "1h"}` both work so long |
 //! | the same of `teams` and `customers` | |
-//! | `GET /admin/v1/budgets`, `/admin/v1/limits` | what stands on them, sorted by account; `limit`, `after`, `scope`, `name` |
+//! | `GET /admin/v1/budgets`, `/admin/v1/limits` | what stands on them, sorted by account; `limit`, `after`, `scope`, `name`; those of each user, session and tag with `each` |
 //! | `GET /admin/v1/prices` | what models cost, sorted by name; `limit`, `after`, `prefix`, `model`, `source`; with `set=true` what was set |
 //! | `GET`, `PUT`, `DELETE /admin/v1/prices/{provider/model}` | what one model costs, or with `*` several |
-//! | `GET /admin/v1/usage?key=…` | what an account has used; or of a `team`, a `customer`, a `user`, a `session`, a `tag`, or the gateway; with `since` and `until` day by day |
+//! | `GET /admin/v1/usage?key=…` | what an account has used; or of a `team`, a `customer`, a `user`, a `session`, a `tag`, a `provider`, or the gateway; with `since` and `until` day by day, in UTC |
 //!
 //! An entry has the fields that it has in a configuration. It says whether it is of the configuration's
 //! `file`, which wins and can't be changed here, or of the `api`, and which `version` it is; with `if-match` a

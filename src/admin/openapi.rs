@@ -1,7 +1,11 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::operation::{Action, LiteLlm, OPERATIONS, Operation};
+use super::{
+    litellm,
+    operation::{Action, LiteLlm, OPERATIONS, Operation},
+    standing::SCOPES,
+};
 use crate::{
     config::{Customer, Key, Team, UsdPrice},
     directory::Section,
@@ -86,15 +90,28 @@ fn body(action: Action) -> Option<Value> {
     }
 }
 
+const DAYS: &str =
+    "a day in UTC, whatever time zone budgets have, such as 2026-11-01, or how many back such as 30d";
+
 fn parameters(one: &Operation) -> Value {
-    let named = |place: &str, name: &str, required: bool| json!({ "in": place, "name": name, "required": required, "schema": { "type": "string" } });
+    let named = |place: &str, name: &str, required: bool| {
+        let mut schema = json!({ "type": "string" });
+        if name == "scope" {
+            schema["enum"] = json!(SCOPES);
+        }
+        let mut named = json!({ "in": place, "name": name, "required": required, "schema": schema });
+        if matches!((place, name), ("query", "since" | "until")) {
+            named["description"] = DAYS.into();
+        }
+        named
+    };
     let query: &[&str] = match one.action {
         Action::List(_) => &["limit", "after", "prefix", "team", "customer"],
         Action::Usage => &["key", "team", "customer", "user", "session", "tag", "provider", "since", "until"],
         Action::Standing(_) => &["limit", "after", "scope", "name"],
         Action::Prices => &["limit", "after", "prefix", "model", "source", "set"],
         Action::LiteLlm(LiteLlm::Info) => &["key"],
-        Action::LiteLlm(LiteLlm::List) => &["page", "size", "team_id", "key_alias", "return_full_object"],
+        Action::LiteLlm(LiteLlm::List) => &litellm::LIST,
         _ => &[],
     };
     let headers: &[&str] = match one.action {

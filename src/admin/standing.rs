@@ -1,5 +1,8 @@
 //! What stands on budgets and limits: `/admin/v1/budgets` and `/admin/v1/limits`.
 //!
+//! Those of end users, sessions and tags are shown as they are for each (`"each": true`); with `scope` and `name`, one
+//! of them is shown with what it has used.
+//!
 //! They are only read here. A budget is a field of its customer, team or key, and is set there: a second way
 //! to it would be another version of the same entry, and two administrators could each take back what the
 //! other has done, although both had said with `if-match` what they had seen.
@@ -9,9 +12,8 @@ use serde_json::{Value, json};
 use super::{answer::Query, layer::Office, settings::InForce};
 use crate::{
     Error, Kind,
-    config::Holder,
-    directory::Section,
-    ledger::{Scope, usage},
+    config::{Holder, tidy},
+    ledger::{Amount, Scope, usage},
     request_limit::Rate,
 };
 
@@ -19,7 +21,8 @@ use crate::{
 const MOST: usize = 1_000;
 
 /// Whose budgets and limits are listed.
-const SCOPES: [&str; 4] = ["customer", "gateway", "key", "team"];
+pub(super) const SCOPES: [&str; 8] =
+    ["customer", "gateway", "key", "provider", "session", "tag", "team", "user"];
 
 /// Which of both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +48,19 @@ impl Office {
     pub(super) async fn standing(&self, of: Standing, query: &Query) -> Result<Value, Error> {
         query.only(&["limit", "after", "scope", "name"])?;
         if query.get("scope").is_some_and(|wanted| !SCOPES.contains(&wanted)) {
-            let message = "scope: expected one of customer, gateway, key, team";
+            let message = format!("scope: expected one of {}", SCOPES.join(", "));
             return Err(Error::new(Kind::InvalidRequest, message).with_param("scope"));
         }
         let limit = query.number("limit", 100, MOST)?;
         let now = self.settings.now();
         let after = query.get("after").unwrap_or_default();
-        let holders = now.config.holders().filter(|holder| is_asked(holder, query));
+        let one = query.get("scope").zip(query.get("name"));
+        // Nobody has a list of all that clients have ever named; of one it is known what it has used.
+        let one = one
+            .and_then(|(kind, name)| now.config.labelled(kind, name))
+            .filter(|one| !one.name.ends_with('*'));
+        let holders = now.config.holders().filter(|holder| one.is_none() && is_asked(holder, query));
+        let holders = holders.chain(one.clone());
         let mut holders: Vec<_> = holders.map(|holder| (holder.account(), holder)).collect();
         holders.retain(|(account, _)| **account > *after);
         holders.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
@@ -68,21 +77,34 @@ impl Office {
     }
 
     async fn rows(&self, now: &InForce, page: &[(Held, String, Holder<'_>)]) -> Result<Vec<Value>, Error> {
-        let scopes: Vec<Scope> = page.iter().flat_map(|((scopes, _), ..)| scopes).cloned().collect();
+        let one = page.iter().filter(|(_, _, holder)| !holder.is_each);
+        let scopes: Vec<Scope> = one.flat_map(|((scopes, _), ..)| scopes).cloned().collect();
         let mut usage = usage(&*self.ledger, &scopes).await?.into_iter();
         let mut rows = Vec::new();
         for ((scopes, rates), account, holder) in page {
-            let counted = usage.by_ref().take(scopes.len()).map(|usage| json!(usage));
+            let of_all =
+                scopes.iter().filter(|_| holder.is_each).filter_map(|scope| {
+                    let quota = scope.quota?;
+                    let models = scope.models.as_ref().map(ToString::to_string);
+                    let limit = Amount(quota.measure, quota.limit);
+                    Some(tidy(
+                        json!({ "account": scope.account, "measure": quota.measure, "per": quota.period,
+                    "models": models, "limit": limit, "shadow": quota.shadow.then_some(true), "each": true }),
+                    ))
+                });
+            let own = if holder.is_each { 0 } else { scopes.len() };
+            let counted = usage.by_ref().take(own).map(|usage| json!(usage));
             let rates = rates.iter().map(Rate::quota).map(|quota| {
                 // Each node keeps these for itself.
                 json!({ "account": account, "measure": quota.measure, "per": quota.period,
                     "limit": quota.limit, "each_node": true })
             });
-            rows.extend(counted.chain(rates).map(|mut row| {
-                row["scope"] = scope(holder).into();
-                if let Some(section) = holder.section {
-                    row["name"] = holder.name.into();
-                    row["source"] = now.source(section, holder.name).into();
+            rows.extend(counted.chain(of_all).chain(rates).map(|mut row| {
+                row["scope"] = holder.kind.into();
+                if !holder.name.is_empty() {
+                    row["name"] = (*holder.name).into();
+                    let source = holder.section.map(|section| now.source(section, &holder.name));
+                    row["source"] = source.unwrap_or("file").into();
                 }
                 row
             }));
@@ -91,11 +113,7 @@ impl Office {
     }
 }
 
-fn scope(holder: &Holder<'_>) -> &'static str {
-    holder.section.map_or("gateway", Section::singular)
-}
-
 fn is_asked(holder: &Holder<'_>, query: &Query) -> bool {
     let is = |name, has: &str| query.get(name).is_none_or(|wanted| wanted == has);
-    is("scope", scope(holder)) && is("name", holder.name)
+    is("scope", holder.kind) && is("name", &holder.name)
 }

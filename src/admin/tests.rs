@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     dialect::Dialects,
     directory::{Directory, MemoryDirectory},
-    ledger::{Amounts, Ledger, MemoryLedger},
+    ledger::{Amounts, Ledger, MemoryLedger, Period, Quota, Scope},
     price::NanoUsd,
     render_errors::RenderErrorsLayer,
     testing::{MustBeReady, Script, Step, is_shared},
@@ -366,6 +366,35 @@ async fn the_tools_of_litellm_find_what_they_know() {
     assert_eq!(gateway.ask("GET /key/info?key=sk-nobody", Value::Null).await.0, 404);
 }
 
+/// As `KeysManagementClient` of LiteLLM's own client sends it.
+#[tokio::test]
+async fn the_client_of_litellm_is_understood() {
+    let gateway = Gateway::new(FILE).await;
+    let brought = "sk-that-the-client-brings";
+    let wanted = json!({ "api_key": brought, "models": ["gpt-a"], "aliases": {}, "spend": 0.0, "duration": "24h",
+        "key_alias": "app", "team_id": "filed", "user_id": "u-1", "budget_id": null, "config": {},
+        "key_type": "llm_api", "metadata": { "a": 1 } });
+
+    let (status, made) = gateway.ask("POST /key/generate", wanted).await;
+
+    assert_eq!((status, &made["key"], &made["user_id"]), (200, &json!(brought), &json!("u-1")), "{made}");
+    assert_eq!(made["metadata"], json!({ "a": 1, "user_id": "u-1" }));
+    assert!(gateway.finds(&json!(brought)).is_some());
+    let list = async |filter: &str| {
+        let line = format!("GET /key/list?page=1&size=5&include_team_keys=true&{filter}");
+        gateway.ask(&line, Value::Null).await.1["total_count"].clone()
+    };
+    assert_eq!(
+        [list("user_id=u-1").await, list("user_id=u-2").await, list("team_id=filed").await],
+        [1, 0, 2]
+    );
+    assert_eq!(gateway.refused("POST /key/generate", json!({ "key_type": "management" })).await.0, 400);
+    let gone = json!({ "keys": null, "key_aliases": ["app"] });
+    assert_eq!(gateway.ask("POST /key/delete", gone.clone()).await.0, 200);
+    assert!(gateway.finds(&json!(brought)).is_none());
+    assert_eq!(gateway.ask("POST /key/delete", gone).await.0, 404);
+}
+
 #[tokio::test]
 async fn every_path_is_described_and_what_is_described_is_there() {
     let gateway = Gateway::new(FILE).await;
@@ -475,6 +504,49 @@ async fn what_stands_on_budgets_and_limits_is_shown_of_all_or_some() {
     let row = &page["data"][0];
     assert_eq!([&row["scope"], &row["name"], &row["source"], &row["held"]], ["key", "app", "api", "0"]);
     assert_eq!(gateway.refused("GET /admin/v1/limits?scope=keys", Value::Null).await.0, 400);
+}
+
+#[tokio::test]
+async fn what_each_user_session_tag_and_provider_is_held_to_is_shown_too() {
+    let gateway = Gateway::new(
+        "admin: { key: the-key-of-the-administrators }\n\
+         users: { budget: { usd: 1, per: day }, limits: { models: { \"a*\": { requests: 3/minute } } } }\n\
+         tags: { feature: { budget: { usd: 5, per: day } }, \"feature=big\": { limits: { requests: 7/hour } } }\n\
+         providers: { demo: { kind: demo, budget: { tokens: 9, per: day }, limits: { requests: 2/minute } } }\n",
+    )
+    .await;
+    let bob = [Scope::new("user:bob", Quota::usd(NanoUsd::from_usd(1), Period::Day))];
+    let ticket = gateway.ledger.reserve(&bob, NanoUsd::default().into()).await.unwrap();
+    gateway.ledger.settle(ticket, NanoUsd(250_000_000).into());
+    let rows = async |line: &str| {
+        let (_, page) = gateway.ask(&format!("GET /admin/v1/{line}"), Value::Null).await;
+        let text = |row: &Value, field: &str| row[field].to_string().replace('"', "");
+        let fields = ["account", "measure", "per", "limit", "left", "each"];
+        let shown = |row: &Value| fields.map(|field| text(row, field)).join(" ");
+        page["data"].as_array().unwrap().iter().map(shown).collect::<Vec<_>>()
+    };
+
+    assert_eq!(
+        rows("budgets").await,
+        [
+            "provider:demo tokens day 9 9 null",
+            "tag:feature=* usd day 5 null true",
+            "user:* usd day 1 null true"
+        ]
+    );
+    assert_eq!(
+        rows("limits").await,
+        [
+            "provider:demo requests minute 2 2 null",
+            "tag:feature=big requests hour 7 7 null",
+            "user:* a* requests minute 3 null true"
+        ]
+    );
+    assert_eq!(rows("budgets?scope=user&name=bob").await, ["user:bob usd day 1 0.75 null"]);
+    assert_eq!(rows("budgets?scope=tag&name=feature=small").await, ["tag:feature=small usd day 5 5 null"]);
+    assert_eq!(rows("limits?scope=tag&name=feature=big").await, ["tag:feature=big requests hour 7 7 null"]);
+    assert_eq!(rows("budgets?scope=tag&limit=1").await, ["tag:feature=* usd day 5 null true"]);
+    assert!(rows("budgets?scope=session").await.is_empty());
 }
 
 #[tokio::test]

@@ -1,5 +1,4 @@
 use std::{
-    error::Error as _,
     future::Future,
     mem,
     pin::Pin,
@@ -48,7 +47,7 @@ where
             Err(error) => {
                 let error = error.into();
                 if let Some(touch) = watch.get_mut().and_then(|touch| touch.0.as_mut()) {
-                    touch.refused = error.source().and_then(|source| source.downcast_ref()).cloned();
+                    touch.refused = Refused::of(&error).cloned();
                 }
                 watch.finish(End::Failed);
                 Err(error)

@@ -40,6 +40,8 @@ pub struct VirtualKey {
     pub required_tags: Vec<Box<str>>,
     /// Whether its requests may bring a provider's key of their own, in `x-bartizan-provider-key`.
     pub own_provider_key: bool,
+    /// Whether a sink of [records](crate::record) may keep what its requests and answers say.
+    pub log_content: bool,
     /// What is a loop of its requests; `None` leaves that to the gateway.
     pub loops: Option<Arc<Loops>>,
     /// When it stops being accepted.
@@ -64,6 +66,7 @@ impl VirtualKey {
             ceilings: Vec::new(),
             required_tags: Vec::new(),
             own_provider_key: false,
+            log_content: false,
             loops: None,
             expires: None,
             disabled: false,
@@ -142,6 +145,12 @@ impl VirtualKey {
     #[must_use]
     pub fn own_provider_key(self, may_bring: bool) -> Self {
         Self { own_provider_key: may_bring, ..self }
+    }
+
+    /// Sets whether what its requests and answers say may be kept.
+    #[must_use]
+    pub fn log_content(self, may_be_kept: bool) -> Self {
+        Self { log_content: may_be_kept, ..self }
     }
 
     /// Sets what is a loop of its requests.

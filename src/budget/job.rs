@@ -6,13 +6,12 @@ use super::{BudgetLayer, Settle, service::charged};
 use crate::{
     Error, Exchange, Ingested, Payload,
     auth::Caller,
-    batch::Stage,
     body::OnEnd,
     ledger::{Amounts, Measure, Scope},
 };
 
 /// Whether a request begins such work or asks for it.
-pub(super) fn is_job(payload: &Payload) -> bool {
+pub(crate) fn is_job(payload: &Payload) -> bool {
     payload.head().batch.as_ref().is_some_and(|batch| batch.is_job())
 }
 
@@ -27,10 +26,7 @@ pub(super) struct JobRequest {
 impl JobRequest {
     pub(super) fn of<B: Ingested>(req: &Request<B>) -> Result<Self, Error> {
         let payload = req.body().payload();
-        let name = payload.head().batch.as_ref().and_then(|batch| match &batch.stage {
-            Stage::Followed { hold } => Some(hold.clone()),
-            _ => None,
-        });
+        let name = payload.head().batch.as_ref().and_then(|batch| batch.hold()).map(Into::into);
         let scopes = charged(Caller::of(req)?, payload).into_owned();
         Ok(Self { scopes, name, exchange: payload.exchange().clone() })
     }
@@ -44,14 +40,14 @@ impl BudgetLayer {
         worst: Amounts,
     ) -> Result<OnEnd<Settle>, Error> {
         let asked = self.ledger.reserve(&scopes, Amounts::default()).await;
-        let mut watch = self.watch(self.judge(asked)?, exchange);
+        let mut watch = self.watch(self.judge(asked, &exchange)?, exchange.clone());
         let held = match &name {
             Some(name) => self.ledger.resume(name).await,
             None => self.ledger.reserve(&lasting(scopes), worst).await.map(Some),
         };
         let ticket = match held {
             Ok(ticket) => ticket,
-            Err(error) => self.judge(Err(error))?,
+            Err(error) => self.judge(Err(error), &exchange)?,
         };
         if let (Some(ticket), Some(settle)) = (ticket, watch.get_mut()) {
             settle.hold(ticket, name);
@@ -62,7 +58,7 @@ impl BudgetLayer {
 
 /// The accounts on which a job is held for as long as it goes on. There may be none: somebody has to report
 /// what it has cost all the same, and only one.
-fn lasting(mut scopes: Vec<Scope>) -> Vec<Scope> {
+pub(crate) fn lasting(mut scopes: Vec<Scope>) -> Vec<Scope> {
     let of_requests = [Measure::Requests, Measure::Concurrent];
     scopes.retain(|scope| scope.quota.is_none_or(|quota| !of_requests.contains(&quota.measure)));
     scopes

@@ -51,6 +51,10 @@ pub use self::{
     service::Budget,
     settle::Settle,
 };
+pub(crate) use self::{
+    job::{is_job, lasting},
+    worst::is_free,
+};
 use crate::{
     Payload, Tokens,
     price::{ASSUMED_OUTPUT, NanoUsd, likely_tokens},

@@ -18,7 +18,7 @@ use crate::{
     auth::Caller,
     body::{Followed, OnEnd},
     future::Watched,
-    ledger::{Amounts, Measure, Scope, Ticket, is_refusal},
+    ledger::{Amounts, Measure, Refused, Scope, Ticket, is_refusal},
 };
 
 /// Reserves before the call and settles after the answer; see the [module](super).
@@ -87,7 +87,8 @@ where
         let caller = Caller::of(&req)?.clone();
         settings.ledger.reserve(&charged(&caller, req.body().payload()), worst).await
     };
-    let watch = settings.watch(settings.judge(answer)?, req.body().payload().exchange().clone());
+    let exchange = req.body().payload().exchange();
+    let watch = settings.watch(settings.judge(answer, exchange)?, exchange.clone());
     Watched::called(ready.call(req), watch).await
 }
 
@@ -105,20 +106,29 @@ impl BudgetLayer {
         }
         payload.exchange().learn(|learnt| learnt.reserved = (!learnt.own_key).then_some(worst.cost));
         match self.ledger.try_reserve(&scopes, worst) {
-            Some(answer) => self.judge(answer).map(Reserved::Now),
+            Some(answer) => self.judge(answer, payload.exchange()).map(Reserved::Now),
             None => Ok(Reserved::Later(worst)),
         }
     }
 
     /// Whether the ledger's answer lets the request in.
-    pub(super) fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
+    pub(super) fn judge(
+        &self,
+        answer: Result<Ticket, Error>,
+        exchange: &Exchange,
+    ) -> Result<Option<Ticket>, Error> {
         match answer {
             Ok(ticket) => Ok(Some(ticket)),
             Err(error) if self.store_away == StoreAway::Allow && !is_refusal(&error) => {
                 tracing::warn!(?error, "the ledger can't be asked, a request goes on uncounted");
                 Ok(None)
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                if let Some(standing) = Refused::of(&error).and_then(|refused| refused.standing) {
+                    exchange.learn(|learnt| learnt.standings.note(standing));
+                }
+                Err(error)
+            }
         }
     }
 
@@ -405,7 +415,7 @@ mod tests {
     #[tokio::test]
     async fn limits_on_tokens_hold_what_a_request_probably_uses() {
         for (_, layer) in layers() {
-            let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 5_000, Period::Minute));
+            let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 20_000, Period::Minute));
             let key = || Some(VirtualKey::new("a").scope(limit.clone()));
             let service = layer.layer(service_fn(|req| spend(req, Ending::Complete)));
 
@@ -414,14 +424,14 @@ mod tests {
             drop(streaming);
 
             assert_eq!(refused.kind(), Kind::RateLimited);
-            assert!(refused.message().contains("5000 tokens per minute"), "{refused}");
+            assert!(refused.message().contains("20000 tokens per minute"), "{refused}");
             assert!(service.oneshot(ask("m", key())).await.is_ok());
         }
     }
 
     #[tokio::test]
     async fn what_the_ledger_says_beside_yes_is_written_down() {
-        let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 10_000, Period::Minute));
+        let limit = Scope::new("key:a", Quota::new(Measure::Tokens, 20_000, Period::Minute));
         let watched = Scope::new("team:b", Quota::usd(NanoUsd(1), Period::Day).shadow(true));
         for (_, layer) in layers() {
             let key = VirtualKey::new("a").scope(limit.clone()).scope(watched.clone());
@@ -433,9 +443,12 @@ mod tests {
             let (standing, shadowed) = exchange
                 .learn(|learnt| (learnt.standings.of(Measure::Tokens).copied(), learnt.shadowed.clone()));
             // The output that is assumed, and a little for the input.
-            assert_eq!(standing.map(|standing| (standing.limit, standing.left)), Some((10_000, 5_900)));
+            assert_eq!(standing.map(|standing| (standing.limit, standing.left)), Some((20_000, 3_612)));
             assert_eq!(shadowed.len(), 1);
-            assert!(shadowed[0].starts_with("the budget of team:b is used up"), "{shadowed:?}");
+            assert!(
+                shadowed[0].starts_with("the request is too large for the budget of team:b"),
+                "{shadowed:?}"
+            );
         }
     }
 
@@ -463,7 +476,8 @@ mod tests {
         assert_eq!((refused.kind(), refused.param()), (Kind::Forbidden, Some("model")));
         assert_eq!(
             refused.message(),
-            "the price of the model `m`, or of a tool that is asked for, is not known, and the key `a` has a budget \
+            "the price of the model `m`, of a tool that is asked for or of a batch whose lines have no cap on their \
+             output is not known, and the key `a` has a budget \
              to keep"
         );
 

@@ -52,7 +52,7 @@ impl BudgetLayer {
 }
 
 /// Whether nothing is paid for the request, such as a look at what was paid for before.
-pub(super) fn is_free(payload: &Payload) -> bool {
+pub(crate) fn is_free(payload: &Payload) -> bool {
     payload.dialect().is_free() || payload.head().work == Some(Work::default())
 }
 
@@ -105,8 +105,8 @@ impl<'a> Reckoning<'a> {
             None if *unknown_price == UnknownPrice::Refuse && self.keeps_budget => Err(Error::new(
                 Kind::Forbidden,
                 format!(
-                    "the price of the model `{}`, or of a tool that is asked for, is not known, and the key `{}` has a \
-                     budget to keep",
+                    "the price of the model `{}`, of a tool that is asked for or of a batch whose lines have no cap on \
+                     their output is not known, and the key `{}` has a budget to keep",
                     payload.model(),
                     self.caller.name
                 ),
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn without_a_cap_what_a_model_might_write_is_reckoned_with() {
-        let roomy = usd(100 + 3 * 5_000, OnExcess::Lower);
+        let roomy = usd(100 + 3 * 20_000, OnExcess::Lower);
 
         let lowered = outcome(case(None, [roomy.clone()])).unwrap();
         let refusing = outcome(case(None, [Ceiling::on_excess(roomy, OnExcess::Refuse)])).unwrap();

@@ -337,7 +337,11 @@ impl Stack {
             // Until there is content, or the whole answer, another target can still be tried.
             .layer(FirstEventLayer::new(timeouts.first_event()))
             // Sees what the provider really sent, and all of it.
-            .layer(MeterLayer::new(target.clone()).cost(reported_cost(&self.provider)));
+            .layer(
+                MeterLayer::new(target.clone())
+                    .cost(reported_cost(&self.provider))
+                    .cached_in(cached_in(self.kind)),
+            );
         let load = self.loads.get(&**target.name()).cloned().unwrap_or_default();
         let Some(address) = place.address else {
             return Ok(Candidate::new(target, stack.service(Demo::default())).load(load));
@@ -372,6 +376,14 @@ impl Stack {
 fn reported_cost(provider: &Provider) -> Option<ReportedCost> {
     match provider.kind {
         ProviderKind::Preset(preset) if base_url(provider) == preset.base_url => preset.cost,
+        _ => None,
+    }
+}
+
+/// The header in which answers tell what came out of a cache.
+fn cached_in(kind: ProviderKind) -> Option<&'static str> {
+    match kind {
+        ProviderKind::Preset(preset) => preset.cached_in,
         _ => None,
     }
 }

@@ -72,6 +72,10 @@ pub struct Key {
     /// in place of the gateway's and not charged to budgets in dollars.
     #[serde(default)]
     pub own_provider_key: bool,
+    /// Whether what its requests and answers say may be kept by what keeps records. The proxy's own records never
+    /// hold it.
+    #[serde(default)]
+    pub log_content: bool,
     /// When it stops being accepted.
     #[serde(default)]
     pub expires: Option<Written<SystemTime>>,
@@ -186,6 +190,7 @@ impl Key {
             per_request: None,
             required_tags: Vec::new(),
             own_provider_key: false,
+            log_content: false,
             expires: None,
             disabled: false,
             previous: Several::default(),
@@ -256,6 +261,7 @@ impl Key {
             deny: patterns(&self.deny_providers),
         };
         key.own_provider_key = self.own_provider_key;
+        key.log_content = self.log_content;
         key.regions = self.regions.as_deref().map(patterns);
         let Quotas { rates, scopes, ceilings, .. } = self.quotas(config);
         (key.rates, key.scopes, key.ceilings) = (rates, scopes, ceilings);
@@ -318,6 +324,19 @@ mod tests {
 
     fn read(text: &str) -> Config {
         Config::read(text, "f", &|_| None).unwrap()
+    }
+
+    #[test]
+    fn what_is_said_may_be_kept_of_a_key_that_says_so_only() {
+        let config = read(
+            "keys:\n  \
+             - { name: a, key: 0123456789abcdef, log_content: true }\n  \
+             - { name: b, key: 0123456789abcdeg }\n",
+        );
+
+        let kept: Vec<_> = config.virtual_keys().iter().map(|(_, key)| key.log_content).collect();
+
+        assert_eq!(kept, [true, false]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     BoxError, Dialect,
     dialect::{ANTHROPIC, ANTHROPIC_COUNT, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, VERTEX_EMBEDDINGS},
-    preset::{CLAUDE_AT_VERTEX, Deviations, GEMINI_AT_VERTEX, Preset},
+    preset::{CLAUDE_AT_VERTEX, Deviations, GEMINI_AT_VERTEX, OPENAI, Preset},
     upstream::Address,
 };
 
@@ -104,7 +104,7 @@ fn vertex<'a>(location: &Address, model: &'a str) -> Result<Place<'a>, BoxError>
         }
         "ai21" => place(chat, below("/publishers/ai21")?.predict(), NONE, name),
         "openai" if !name.ends_with("-maas") => {
-            place(vec![&OPENAI_CHAT, &OPENAI_RESPONSES], below("/publishers/openai/v1")?, NONE, name)
+            place(vec![&OPENAI_CHAT, &OPENAI_RESPONSES], below("/publishers/openai/v1")?, OPENAI, name)
         }
         // A model that someone has deployed, by the number of its endpoint.
         "endpoints" => place(chat, below(&format!("/endpoints/{name}"))?, NONE, model),

@@ -171,7 +171,7 @@ impl Quotas {
         Self { is_shared: config.store.is_shared(), ..Self::in_zone(config.zone()) }
     }
 
-    fn in_zone(zone: Option<Zone>) -> Self {
+    pub(super) fn in_zone(zone: Option<Zone>) -> Self {
         Self { zone, ..Self::default() }
     }
 
@@ -299,6 +299,7 @@ pub(super) fn check(path: &str, budgets: &[Budget], limits: &Limits, problems: &
     if budgets.iter().enumerate().any(is_double) {
         problems.push(Problem::at(format!("{path}.budget"), "has two budgets of one kind and one period"));
     }
+    check_doubles(&format!("{path}.limits"), limits, budgets, problems);
     let at = format!("{path}.limits.alert_at");
     check_thresholds(&at, limits.alert_at.as_deref().unwrap_or_default(), problems);
     for (name, _) in limits.models.iter().filter(|(_, limits)| !limits.models.is_empty()) {
@@ -307,9 +308,60 @@ pub(super) fn check(path: &str, budgets: &[Budget], limits: &Limits, problems: &
     }
 }
 
+/// Two quotas of one kind and one period would be one account, on which everything counts twice.
+fn check_doubles(path: &str, limits: &Limits, budgets: &[Budget], problems: &mut Vec<Problem>) {
+    let measures = [
+        ("requests", &limits.requests),
+        ("tokens", &limits.tokens),
+        ("input_tokens", &limits.input_tokens),
+        ("output_tokens", &limits.output_tokens),
+    ];
+    for (name, allowances) in measures {
+        let periods: Vec<_> = allowances.iter().map(|allowance| allowance.period).collect();
+        if (1..periods.len()).any(|index| periods[..index].contains(&periods[index])) {
+            problems.push(Problem::at(format!("{path}.{name}"), "has two limits of one period"));
+        }
+        let is_double = |budget: &Budget| budget.tokens.is_some() && periods.contains(&budget.per);
+        if name == "tokens" && budgets.iter().any(is_double) {
+            let message = "has a limit of the period that a budget of tokens has; the smaller one is enough";
+            problems.push(Problem::at(format!("{path}.{name}"), message));
+        }
+    }
+    for (models, limits) in &limits.models {
+        check_doubles(&format!("{path}.models.\"{models}\""), limits, &[], problems);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn quotas_that_would_count_twice_are_refused() {
+        let problem = |of_key: &str| {
+            let text = format!("keys: [ {{ name: a, key: 0123456789abcdef, {of_key} }} ]");
+            Config::read(&text, "f", &|_| None).err().map(|error| error.to_string())
+        };
+
+        for (of_key, wrong) in [
+            ("limits: { requests: [ 5/minute, 6/minute ] }", "limits.requests: has two limits of one period"),
+            ("limits: { models: { m: { tokens: [ 5/24h, 6/1d ] } } }", "has two limits of one period"),
+            (
+                "limits: { tokens: 5/day }, budget: { tokens: 4, per: day }",
+                "limits.tokens: has a limit of the period",
+            ),
+        ] {
+            assert!(problem(of_key).is_some_and(|problem| problem.contains(wrong)), "{of_key}");
+        }
+        for of_key in [
+            "limits: { requests: [ 5/minute, 6/hour ] }",
+            "limits: { tokens: 5/day, models: { m: { tokens: 5/day } } }, budget: { tokens: 4, per: 24h }",
+            "limits: { input_tokens: 5/day, output_tokens: 5/day }, budget: { tokens: 4, per: day }",
+        ] {
+            assert_eq!(problem(of_key), None, "{of_key}");
+        }
+    }
 
     #[test]
     fn amounts_are_read_as_they_are_written() {

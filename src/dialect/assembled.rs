@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use super::{
     ChatCodec, Encode,
     buffer::Buffered,
-    canonical::{Answer, Choice, Content, Event, Finish, Part, Text, ToolCall},
-    json,
+    canonical::{Answer, Choice, Citation, Content, Event, Finish, Part, Text, ToolCall},
+    citation, json,
     schema::Members,
 };
 use crate::Payload;
@@ -35,11 +35,14 @@ pub(crate) fn asked(payload: Payload) -> Option<Payload> {
 /// is not written.
 pub(crate) struct Assembler {
     client: &'static dyn ChatCodec,
+    asked: Payload,
     answer: Answer<'static>,
     /// Where the parts of calls stand, by choice and number.
     calls: HashMap<(u32, u32), usize>,
     /// What choices say of their likelihoods.
     likelihoods: HashMap<u32, Likelihoods<Box<RawValue>>>,
+    /// What choices cite.
+    citations: HashMap<u32, Vec<Citation<'static>>>,
     parts: usize,
     kept: Buffered,
     is_too_long: bool,
@@ -54,13 +57,15 @@ struct Likelihoods<T> {
 }
 
 impl Assembler {
-    /// For a client of this dialect.
-    pub(crate) fn new(client: &'static dyn ChatCodec) -> Self {
+    /// For a client of this dialect that has `asked`.
+    pub(crate) fn new(client: &'static dyn ChatCodec, asked: Payload) -> Self {
         Self {
             client,
+            asked,
             answer: Answer::default(),
             calls: HashMap::new(),
             likelihoods: HashMap::new(),
+            citations: HashMap::new(),
             parts: 0,
             kept: Buffered::default(),
             is_too_long: false,
@@ -144,6 +149,9 @@ impl Assembler {
                 self.part(choice, Content::ToolCall(call));
             }
             Event::Arguments { choice, call, fragment } => self.arguments(choice, call, &fragment),
+            Event::Citation { choice, citation } => {
+                self.citations.entry(choice).or_default().push(citation.into_owned());
+            }
             Event::Logprobs { choice, raw } => self.likelihoods(choice, &raw),
             Event::Usage(tokens) => self.answer.tokens = tokens,
             Event::Finish { choice, finish } => self.choice(choice).finish = finish_owned(finish),
@@ -155,7 +163,10 @@ impl Assembler {
         for (index, likelihoods) in std::mem::take(&mut self.likelihoods) {
             self.choice(index).logprobs = serde_json::value::to_raw_value(&likelihoods).ok().map(Cow::Owned);
         }
-        out.extend_from_slice(&self.client.encode_answer(&self.answer));
+        for (index, citations) in std::mem::take(&mut self.citations) {
+            citation::attach(citations, &mut self.choice(index).parts);
+        }
+        out.extend_from_slice(&self.client.encode_answer(&self.answer, &self.asked));
     }
 }
 
@@ -172,6 +183,10 @@ impl Encode for Assembler {
         let parts = (self.parts - parts) * size_of::<Part<'_>>();
         self.is_too_long = self.kept.keep(size + parts).is_err();
     }
+
+    fn cites(&self, _: u32, citation: &Citation<'_>) -> bool {
+        self.client.cites(citation)
+    }
 }
 
 fn size(event: &Event<'_>) -> usize {
@@ -183,6 +198,7 @@ fn size(event: &Event<'_>) -> usize {
         | Event::RedactedReasoning { data: text, .. }
         | Event::Arguments { fragment: text, .. } => text.len(),
         Event::ToolCall { id, name, .. } => id.len() + name.len(),
+        Event::Citation { citation, .. } => citation.size(),
         Event::Logprobs { raw, .. } => raw.get().len(),
         _ => 0,
     }
@@ -205,10 +221,14 @@ fn finish_owned(finish: Finish<'_>) -> Finish<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::{Codec, Dialect, OPENAI_CHAT, buffer::MAX_BYTES};
+    use crate::{
+        dialect::{Codec, Dialect, OPENAI_CHAT, buffer::MAX_BYTES, testing::payload},
+        payload::Head,
+    };
 
     fn assembled(events: Vec<Event<'_>>) -> serde_json::Value {
-        let mut assembler = Assembler::new(OPENAI_CHAT.codec().and_then(Codec::chat).unwrap());
+        let mut assembler =
+            Assembler::new(OPENAI_CHAT.codec().and_then(Codec::chat).unwrap(), payload(Head::default()));
         let mut out = BytesMut::new();
         for event in events {
             assert!(out.is_empty());

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+pub use super::citation::{Citation, Place, Source};
 use crate::Tokens;
 
 /// Text, borrowed if the JSON string had no escapes.
@@ -99,11 +100,13 @@ pub struct Part<'a> {
     pub cache: Option<Cache>,
     /// How closely a picture is to be looked at, in the words of OpenAI: `low`, `high`, `auto`.
     pub detail: Option<Text<'a>>,
+    /// Where a text comes from.
+    pub citations: Vec<Citation<'a>>,
 }
 
 impl<'a> From<Content<'a>> for Part<'a> {
     fn from(content: Content<'a>) -> Self {
-        Self { content, cache: None, detail: None }
+        Self { content, cache: None, detail: None, citations: Vec::new() }
     }
 }
 
@@ -415,6 +418,13 @@ pub enum Event<'a> {
         call: u32,
         /// The piece of JSON or of free text.
         fragment: Text<'a>,
+    },
+    /// Some of the text comes from somewhere; the text has come before.
+    Citation {
+        /// Which of several answers.
+        choice: u32,
+        /// Where from.
+        citation: Citation<'a>,
     },
     /// The likelihoods of some tokens, in the form of OpenAI.
     Logprobs {

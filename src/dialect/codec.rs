@@ -7,8 +7,11 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{canonical, embeddings};
-use crate::{Error, Target, body::sse, payload::Head};
+use super::{
+    canonical::{self, Citation},
+    embeddings,
+};
+use crate::{Error, Payload, Target, body::sse};
 
 /// Translates one dialect: to and from all others of the same task, and no others.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +46,10 @@ impl Codec {
 }
 
 /// Translates chats of one dialect to and from the [`canonical`] form.
+///
+/// Answers are written with a view to what was asked: to the [head](Payload::head), and to the
+/// [bytes](Payload::source) where that is needed, which are shared and not copied. Those are the client's, in
+/// this dialect.
 pub trait ChatCodec: fmt::Debug + Send + Sync + 'static {
     /// Reads a client's request.
     fn decode_request<'a>(&self, body: &'a [u8]) -> Result<canonical::Request<'a>, Error>;
@@ -53,14 +60,19 @@ pub trait ChatCodec: fmt::Debug + Send + Sync + 'static {
     /// Reads a provider's whole answer.
     fn decode_answer<'a>(&self, body: &'a [u8]) -> Result<canonical::Answer<'a>, Error>;
 
-    /// Writes a whole answer for a client.
-    fn encode_answer(&self, answer: &canonical::Answer<'_>) -> Bytes;
+    /// Writes a whole answer for the client that has `asked`.
+    fn encode_answer(&self, answer: &canonical::Answer<'_>, asked: &Payload) -> Bytes;
+
+    /// Whether a whole answer can tell a client of this citation; otherwise it is reported as lost.
+    fn cites(&self, _: &Citation<'_>) -> bool {
+        false
+    }
 
     /// Reads a provider's stream.
     fn decoder(&self) -> Box<dyn Decode>;
 
-    /// Writes a stream for a client.
-    fn encoder(&self, head: &Head) -> Box<dyn Encode>;
+    /// Writes a stream for the client that has `asked`.
+    fn encoder(&self, asked: &Payload) -> Box<dyn Encode>;
 }
 
 /// A request for a provider, and what became of it on the way.
@@ -113,6 +125,12 @@ pub type Emit<'e> = &'e mut dyn FnMut(canonical::Event<'_>);
 pub trait Encode: Send {
     /// Writes what `event` means, if anything, to `out`.
     fn event(&mut self, event: canonical::Event<'_>, out: &mut BytesMut);
+
+    /// Whether a client can be told now of this citation in the answer of this number; otherwise it is reported as
+    /// lost, and not written.
+    fn cites(&self, _choice: u32, _: &Citation<'_>) -> bool {
+        false
+    }
 }
 
 /// Translates questions for a number of tokens. What is to be counted is a chat without the settings

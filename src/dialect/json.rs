@@ -152,6 +152,20 @@ impl Member {
         (ends_one_object(after) && self.rest(after).is_none()).then_some(value)
     }
 
+    /// Where the first such member stands, with one of the commas around it, if its value is null.
+    pub(crate) fn null(&self, json: &[u8]) -> Option<Range<usize>> {
+        let rest = self.rest(json)?.strip_prefix(b"null")?;
+        let end = json.len() - rest.len();
+        // Before the value there is nothing but white space and a colon.
+        let start = self.0.find_iter(&json[..end]).last()?;
+        let before = json[..start].trim_ascii_end();
+        if let Some(before) = before.strip_suffix(b",") {
+            return Some(before.len()..end);
+        }
+        let comma = rest.trim_ascii_start().strip_prefix(b",");
+        Some(start..comma.map_or(end, |after| json.len() - after.len()))
+    }
+
     /// What stands from the value of the first such member on.
     fn rest<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
         let mut rest = json;
@@ -361,5 +375,21 @@ mod tests {
             prop_assert_eq!(is_too_deep(json.as_bytes()), is_deep);
             prop_assert!(is_deep || levels.len() <= MAX_DEPTH);
         }
+    }
+
+    #[test]
+    fn a_member_that_is_null_is_found_with_one_of_its_commas() {
+        static USAGE: Member = Member::new(|| Finder::new(b"\"usage\""));
+        let cut =
+            |json: &str| USAGE.null(json.as_bytes()).map(|at| [&json[..at.start], &json[at.end..]].concat());
+
+        assert_eq!(cut(r#"{"a":1,"usage":null}"#).as_deref(), Some(r#"{"a":1}"#));
+        assert_eq!(
+            cut(r#"{"a":"usage" , "usage" : null, "b":2}"#).as_deref(),
+            Some(r#"{"a":"usage" , "b":2}"#)
+        );
+        assert_eq!(cut(r#"{"usage": null , "a":1}"#).as_deref(), Some(r#"{ "a":1}"#));
+        assert_eq!(cut(r#"{"usage":null}"#).as_deref(), Some("{}"));
+        assert_eq!((cut(r#"{"usage":{"a":null}}"#), cut(r#"{"text":"\"usage\":null"}"#)), (None, None));
     }
 }

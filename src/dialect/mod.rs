@@ -133,7 +133,7 @@
 //!         Ok(Answer { choices: vec![choice], ..Answer::default() })
 //!     }
 //!
-//!     fn encode_answer(&self, answer: &Answer<'_>) -> Bytes {
+//!     fn encode_answer(&self, answer: &Answer<'_>, _: &Payload) -> Bytes {
 //!         let parts = answer.choices.iter().flat_map(|choice| &choice.parts);
 //!         let texts = parts.filter_map(|part| match &part.content {
 //!             Content::Text(text) => Some(&**text),
@@ -146,7 +146,7 @@
 //!         Box::new(Stream)
 //!     }
 //!
-//!     fn encoder(&self, _: &Head) -> Box<dyn Encode> {
+//!     fn encoder(&self, _: &Payload) -> Box<dyn Encode> {
 //!         Box::new(Stream)
 //!     }
 //! }
@@ -210,6 +210,8 @@ mod bedrock;
 mod bedrock_embeddings;
 pub(crate) mod buffer;
 mod cap;
+pub(crate) mod citation;
+mod cited;
 mod codec;
 mod count;
 mod dialects;
@@ -221,9 +223,11 @@ mod ids;
 pub(crate) mod joined;
 pub(crate) mod json;
 pub(crate) mod lost;
+mod measure;
 mod media;
 mod names;
 mod object;
+mod openai_annotations;
 mod openai_chat;
 mod openai_completions;
 mod openai_embeddings;
@@ -240,7 +244,7 @@ mod sibling;
 pub(crate) mod status;
 mod streamed;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod text;
 mod text_or;
 mod tier;

@@ -8,10 +8,18 @@ use crate::{Error, Kind};
 
 const ONLY_MODEL: &str = "only `model` can be asked for; the gateway's own routes have several targets";
 
-/// Refuses the places in which OpenRouter takes other models: a list of them, and its plugins.
-pub(crate) fn check(models: Option<IgnoredAny>, plugins: Option<&RawValue>) -> Result<(), Error> {
+/// Refuses the places in which OpenRouter takes other models: a list of them, settings that are stored there
+/// under a name, and its plugins.
+pub(crate) fn check(
+    models: Option<IgnoredAny>,
+    preset: Option<IgnoredAny>,
+    plugins: Option<&RawValue>,
+) -> Result<(), Error> {
     if models.is_some() {
         return Err(refused("models"));
+    }
+    if preset.is_some() {
+        return Err(refused("preset"));
     }
     let plugins = plugins.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
     for (index, plugin) in plugins.into_iter().flatten().enumerate() {

@@ -130,7 +130,7 @@ impl LimitHeaders {
             let Some(standing) = standings.of(*measure) else { continue };
             headers.insert(HeaderName::from_static(limit), standing.limit.into());
             headers.insert(HeaderName::from_static(remaining), standing.left.into());
-            if let Some(value) = self.reset(standing.resets_in) {
+            if let Some(value) = standing.resets_in.and_then(|after| self.reset(after)) {
                 headers.insert(HeaderName::from_static(reset), value);
             }
         }
@@ -216,8 +216,8 @@ mod tests {
     #[test]
     fn the_gateways_own_limits_go_before_those_of_a_provider() {
         let mut standings = Standings::default();
-        let seconds = Duration::from_secs(6);
-        let standing = |measure, limit, left| Standing { measure, limit, left, resets_in: seconds };
+        let resets_in = Some(Duration::from_secs(6));
+        let standing = |measure, limit, left| Standing { measure, limit, left, resets_in };
         standings.note(standing(Measure::Tokens, 100, 40));
         standings.note(standing(Measure::Tokens, 1_000, 30));
         standings.note(standing(Measure::Tokens, 10, 50));

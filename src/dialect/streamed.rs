@@ -6,18 +6,24 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     ChatCodec, Encode,
-    canonical::{Answer, Choice, Content, Event, Part},
+    canonical::{Answer, Choice, Citation, Content, Event, Part},
+    citation::characters,
 };
-use crate::{Error, payload::Head};
+use crate::{Error, Payload, payload::Head};
 
-/// The events of a provider's whole `answer`, in the provider's own dialect.
-pub(crate) fn streamed(codec: &dyn ChatCodec, answer: &[u8]) -> Result<Bytes, Error> {
+/// The events of a provider's whole `answer` to whoever `asked`, in the provider's own dialect.
+pub(crate) fn streamed(codec: &dyn ChatCodec, answer: &[u8], asked: Payload) -> Result<Bytes, Error> {
     let Answer { id, model, created, choices, tokens, .. } = codec.decode_answer(answer)?;
-    let head = Head { stream: true, include_usage: true, ..Head::default() };
-    let mut writer = Writer { encoder: codec.encoder(&head), out: BytesMut::with_capacity(answer.len()) };
+    // Whoever counts wants the counts; those that the client doesn't want are taken out further out.
+    let head = Head { stream: true, include_usage: true, ..asked.head().clone() };
+    let source = asked.source().clone();
+    let asked = asked.rewritten(head, source);
+    let mut writer =
+        Writer { encoder: codec.encoder(&asked), out: BytesMut::with_capacity(answer.len()), said: 0 };
     writer.event(Event::Start { id, model, created });
     for Choice { index, parts, logprobs, .. } in &choices {
         let mut calls = 0;
+        writer.said = 0;
         for part in parts {
             writer.part(*index, part, &mut calls);
         }
@@ -36,6 +42,8 @@ pub(crate) fn streamed(codec: &dyn ChatCodec, answer: &[u8]) -> Result<Bytes, Er
 struct Writer {
     encoder: Box<dyn Encode>,
     out: BytesMut,
+    /// How much text a choice has so far, in characters.
+    said: usize,
 }
 
 impl Writer {
@@ -43,9 +51,22 @@ impl Writer {
         self.encoder.event(event, &mut self.out);
     }
 
+    fn cite(&mut self, choice: u32, text: &str, citations: &[Citation<'_>]) {
+        let (before, length) = (self.said, characters(text));
+        self.said += length;
+        for citation in citations {
+            let mut citation = citation.clone();
+            citation.span.get_or_insert(0..length);
+            self.event(Event::Citation { choice, citation: citation.later(before) });
+        }
+    }
+
     fn part(&mut self, choice: u32, part: &Part<'_>, calls: &mut u32) {
         match &part.content {
-            Content::Text(text) => self.event(Event::Text { choice, text: (**text).into() }),
+            Content::Text(text) => {
+                self.event(Event::Text { choice, text: (**text).into() });
+                self.cite(choice, text, &part.citations);
+            }
             Content::Refusal(text) => self.event(Event::Refusal { choice, text: (**text).into() }),
             Content::Reasoning { text, signature } => {
                 if !text.is_empty() {

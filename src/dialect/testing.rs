@@ -2,9 +2,14 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::canonical::{Content, Part, Request, Role, Tool, ToolCall, ToolInput, Turn};
+use super::{
+    OPENAI_CHAT,
+    canonical::{Content, Part, Request, Role, Tool, ToolCall, ToolInput, Turn},
+};
+use crate::{Exchange, Payload, payload::Head};
 
 pub(crate) fn text(text: &str) -> Part<'_> {
     Content::Text(text.into()).into()
@@ -51,4 +56,9 @@ pub(crate) fn hi() -> Request<'static> {
 
 pub(crate) fn asking(turns: Vec<Turn<'_>>) -> Request<'_> {
     Request { turns, ..Request::default() }
+}
+
+/// A client's request of which only the head is known.
+pub(crate) fn payload(head: Head) -> Payload {
+    Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default())
 }

@@ -2,10 +2,11 @@
 
 /// The name of a canonical field, and what OpenAI's responses, Anthropic's messages and Gemini call it;
 /// empty where they have none of their own. Chats of OpenAI use the canonical name.
-const WORDS: [(&str, [&str; 3]); 19] = [
+const WORDS: [(&str, [&str; 3]); 20] = [
     ("frequency_penalty", ["", "", "generationConfig.frequencyPenalty"]),
     ("logprobs", ["", "", "generationConfig.responseLogprobs"]),
     ("max_tokens", ["max_output_tokens", "", "generationConfig.maxOutputTokens"]),
+    ("messages[].annotations", ["input[].content[].annotations", "messages[].content[].citations", ""]),
     ("messages[].content[].file.filename", ["input[].content[].filename", "messages[].content[].title", ""]),
     ("messages[].content[].image_url.detail", ["input[].content[].detail", "", ""]),
     ("n", ["", "", "generationConfig.candidateCount"]),

@@ -45,7 +45,7 @@ impl Prices for Dispatch {
 }
 
 impl Dispatch {
-    /// The worst case of the targets that have a price, and whether all have one.
+    /// The worst case of the targets that have a price, and whether all have one and none can cost more.
     fn bound(&self, payload: &Payload) -> (NanoUsd, bool) {
         let is_free = payload.dialect().is_free() || payload.head().work == Some(Work::default());
         // What has no route will be refused, which costs nothing.
@@ -58,6 +58,7 @@ impl Dispatch {
                 is_complete = false;
                 continue;
             };
+            is_complete &= cost.is_bounded;
             let once = if attempts == 0 { NanoUsd(0) } else { cost.lost };
             answer = answer.max(cost.answered.saturating_sub(once));
             lost = lost + NanoUsd(once.0.saturating_mul(attempts));

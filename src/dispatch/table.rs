@@ -1,7 +1,7 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use super::{Candidate, Retry, RetryBudget, Sticky, Strategy, needs::Differences};
-use crate::{Error, Kind, budget::Ceiling, payload::Head};
+use crate::{Error, Kind, budget::Ceiling, payload::Head, price::ASSUMED_OUTPUT};
 
 /// Which route serves a model's name.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +85,7 @@ impl Route {
             retry_budget: RetryBudget::default(),
             total: None,
             drain: false,
-            assume_output: 4096,
+            assume_output: ASSUMED_OUTPUT,
             caps_output: false,
             ceiling: None,
         }

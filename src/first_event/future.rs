@@ -18,7 +18,7 @@ use super::{
     guard::Guard,
 };
 use crate::{
-    BoxError, Dialect, Error, Kind,
+    BoxError, Dialect, Error, Kind, Payload,
     body::Framing,
     dialect::{Codec, streamed},
     headers,
@@ -32,13 +32,21 @@ pin_project! {
         answer: F,
         // Once the head is here.
         proof: Option<Proof<R>>,
-        dialect: &'static dyn Dialect,
+        asked: Asked,
         limit: usize,
         is_opaque: bool,
         takes_whole: bool,
         // For streams only: a whole answer may take as long as what is further out allows.
         until: Option<Until>,
     }
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) dialect: &'static dyn Dialect,
+    /// The request, if it is one for a stream: a whole answer is made one.
+    pub(super) stream: Option<Payload>,
 }
 
 /// When a stream has to have brought content.
@@ -73,14 +81,15 @@ enum Kinds {
 impl<F, R> ResponseFuture<F, R> {
     pub(super) fn new(
         answer: F,
-        dialect: &'static dyn Dialect,
-        (stream, takes_whole): (bool, bool),
+        asked: Asked,
+        takes_whole: bool,
         is_opaque: bool,
         layer: &FirstEventLayer,
     ) -> Self {
         let FirstEventLayer { within, limit } = *layer;
-        let until = stream.then(|| Until { within, at: Instant::now() + within, alarm: None });
-        Self { answer, proof: None, dialect, limit, is_opaque, takes_whole, until }
+        let until =
+            asked.stream.is_some().then(|| Until { within, at: Instant::now() + within, alarm: None });
+        Self { answer, proof: None, asked, limit, is_opaque, takes_whole, until }
     }
 }
 
@@ -110,7 +119,7 @@ where
                         Kinds::NotAStream
                     }
                 }
-                Some(_) => Kinds::Stream(Guard::new(*this.dialect)),
+                Some(_) => Kinds::Stream(Guard::new(this.asked.dialect)),
             };
             *this.proof = Some(Proof { parts, body: Box::pin(body), kind, held: Held::default() });
             until = this.until.as_mut();
@@ -121,7 +130,7 @@ where
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) => {
                 let proof = this.proof.take().expect("it was there a moment ago");
-                Poll::Ready(proof.judge(*this.dialect))
+                Poll::Ready(proof.judge(this.asked))
             }
         }
     }
@@ -192,7 +201,8 @@ where
         }
     }
 
-    fn judge(self, dialect: &'static dyn Dialect) -> Result<Response<Proven<R>>, Error> {
+    fn judge(self, asked: &mut Asked) -> Result<Response<Proven<R>>, Error> {
+        let dialect = asked.dialect;
         let Self { mut parts, body, kind, held } = self;
         let held = held.into_bytes();
         // Layers further out, and clients, go by the type, which not every provider says.
@@ -215,16 +225,16 @@ where
                 if let Some(error) = dialect.error_in_answer(&held) {
                     return Err(error);
                 }
-                match dialect.codec() {
-                    Some(Codec::Chat(codec)) if dialect.framing() == Framing::Sse => {
+                match (dialect.codec(), asked.stream.take()) {
+                    (Some(Codec::Chat(codec)), Some(asked)) if dialect.framing() == Framing::Sse => {
                         parts.headers.remove(header::CONTENT_LENGTH);
                         let events = HeaderValue::from_static("text/event-stream");
                         parts.headers.insert(header::CONTENT_TYPE, events);
-                        State::Whole { body: Full::new(streamed(codec, &held)?) }
+                        State::Whole { body: Full::new(streamed(codec, &held, asked)?) }
                     }
                     // Some models take no notice of the wish, and clients of such endpoints know them.
-                    None => State::Whole { body: Full::new(held) },
-                    Some(_) => {
+                    (None, _) => State::Whole { body: Full::new(held) },
+                    (Some(_), _) => {
                         let message = "the provider answered a stream with a single body";
                         return Err(Error::new(Kind::Upstream, message));
                     }

@@ -5,7 +5,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
-use super::{FirstEventLayer, Proven, ResponseFuture};
+use super::{FirstEventLayer, Proven, ResponseFuture, future::Asked};
 use crate::{BoxError, Error, Payload, exchange::TakesWhole};
 
 /// Middleware of [`FirstEventLayer`].
@@ -40,8 +40,9 @@ where
         let (dialect, head) = (req.body().dialect(), req.body().head());
         let (stream, is_opaque) = (head.stream, head.is_opaque);
         let takes_whole = req.extensions().get::<TakesWhole>().is_some();
+        let asked = Asked { dialect, stream: stream.then(|| req.body().clone()) };
         let answer = self.inner.call(req);
-        ResponseFuture::new(answer, dialect, (stream, takes_whole), is_opaque, &self.config)
+        ResponseFuture::new(answer, asked, takes_whole, is_opaque, &self.config)
     }
 }
 

@@ -99,14 +99,22 @@ impl Rules {
     }
 }
 
+/// Quotas for some models are on an account of their own, so that nothing is counted twice where another quota
+/// of the same kind is for all of them.
 fn add(scopes: &mut Vec<Scope>, rules: &[Rule], account: impl FnOnce() -> String) {
     if rules.is_empty() {
         return;
     }
     let account: Arc<str> = account().into();
-    scopes.extend(rules.iter().map(|rule| Scope {
-        models: rule.models.clone(),
-        alert_at: rule.alert_at.clone(),
-        ..Scope::new(account.clone(), rule.quota)
+    scopes.extend(rules.iter().map(|rule| {
+        let account = match &rule.models {
+            Some(models) => format!("{account} {models}").into(),
+            None => account.clone(),
+        };
+        Scope {
+            models: rule.models.clone(),
+            alert_at: rule.alert_at.clone(),
+            ..Scope::new(account, rule.quota)
+        }
     }));
 }

@@ -84,10 +84,11 @@ mod tests {
     use super::*;
     use crate::{
         Exchange, Payload,
+        access::Pattern,
         auth::VirtualKey,
         batch::{Batch, Requests},
         dialect::OPENAI_BATCHES,
-        labels::LabelsLayer,
+        labels::{LabelsLayer, Rule},
         ledger::{Measure, Period, Quota, Scope},
         payload::Resource,
         testing::{MustBeReady, ask, is_shared},
@@ -118,6 +119,18 @@ mod tests {
         let limit = |scope: &Scope| scope.quota.map_or(0, |quota| quota.limit);
         let shown = |scope: &Scope| format!("{} {}", scope.account, limit(scope));
         Ok(caller.scopes_for("m").iter().skip(1).map(shown).collect())
+    }
+
+    #[test]
+    fn a_quota_for_some_models_counts_apart_from_one_for_all() {
+        let of_models = Rule::of_models(QUOTA, Pattern::new("*opus*"));
+        let rules = Rules::default().users([Rule::from(QUOTA), of_models]);
+        let labels = Labels { user: Some("u".into()), ..Labels::default() };
+
+        let scopes = rules.scopes(&labels);
+
+        let accounts: Vec<_> = scopes.iter().map(|scope| &*scope.account).collect();
+        assert_eq!(accounts, ["user:u", "user:u *opus*"]);
     }
 
     #[tokio::test]

@@ -187,13 +187,12 @@ fn note(ticket: &mut Ticket, scope: &Scope, quota: Quota, account: &Account, amo
             measure: quota.measure,
             limit: quota.limit,
             left,
-            resets_in: resets.unwrap_or_default(),
+            resets_in: resets,
         });
     }
 }
 
 fn refusal(scope: &Scope, short: Short, needed: u64, now: SystemTime) -> Refusal {
     let quota = scope.quota.unwrap_or(Quota::new(Measure::Usd, u64::MAX, Period::Total));
-    let again = short.again.map(|at| (at, at.duration_since(now).unwrap_or_default()));
-    Refusal { account: scope.account.clone(), quota, left: short.left, needed, again }
+    Refusal { account: scope.account.clone(), quota, left: short.left, needed, again: short.again, now }
 }

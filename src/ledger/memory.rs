@@ -245,8 +245,8 @@ mod tests {
         assert_eq!(
             refused(1_001),
             (
-                "the limit of key:a is used up: 1000 tokens per minute, 1000 left, 1001 needed, which is \
-                 more than it ever has"
+                "the request is too large for the limit of key:a: it may use 1001 tokens, and the limit is 1000 \
+                 tokens per minute; set a cap on its output, or a lower one, or send less"
                     .to_owned(),
                 None
             )

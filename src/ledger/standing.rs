@@ -11,8 +11,8 @@ pub struct Standing {
     pub limit: u64,
     /// What is left.
     pub left: u64,
-    /// In what time the limit is whole again if nothing else is asked for.
-    pub resets_in: Duration,
+    /// In what time the limit is whole again if nothing else is asked for; `None` is never.
+    pub resets_in: Option<Duration>,
 }
 
 /// How a caller stands with its limits: of each measure with the one that has least left. Money and

@@ -13,7 +13,9 @@
 //! no loop of it. So of many equal requests at the same time all are let in. What is asked for without
 //! making anything new, such as the state of a batch or a count of tokens, is not looked at.
 //!
-//! It is kept in each process, for the 10,000 requests and sessions that were used last. Requests are told apart
+//! It is kept in each process, for the 10,000 requests and sessions that were used last: several gateways let through
+//! as often as each of them may. To share it would make an account in the store of every different request. What
+//! sessions may spend holds over all gateways where it is a [quota of theirs](crate::labels::Rules::sessions). Requests are told apart
 //! by a keyed hash of 64 bits, with a key that is new in every process; where `same_request` is set, that is what it
 //! costs.
 //!

@@ -31,6 +31,8 @@ pub struct ReadUsage {
     /// What was asked for.
     head: Arc<Head>,
     work: Work,
+    /// The tokens of the input that were in the provider's cache, by a header.
+    cached: u64,
     reported: bool,
     answered: bool,
     /// Whether an answer in the provider's dialect has begun, and not just any bytes.
@@ -88,6 +90,7 @@ impl ReadUsage {
             // What the answer doesn't speak of stays as it was asked for.
             work: Work { units: Units { tier, ..head.work.unwrap_or_default().units }, ..Work::default() },
             head: payload.shared_head(),
+            cached: 0,
             reported: false,
             answered: false,
             begun: false,
@@ -99,7 +102,9 @@ impl ReadUsage {
     }
 
     /// An answer in JSON is a single body, whatever was asked for; where it was sound, it may hold an error.
-    pub(super) fn head(&mut self, headers: &HeaderMap) {
+    pub(super) fn head(&mut self, headers: &HeaderMap, cached_in: Option<&str>) {
+        let cached = cached_in.and_then(|name| headers.get(name)?.to_str().ok()?.parse().ok());
+        self.cached = cached.unwrap_or(0);
         if headers::is_json(headers) {
             self.answer = Answer::whole();
         }
@@ -123,6 +128,13 @@ impl ReadUsage {
             if self.head.keeps_long && self.dialect.id().starts_with("openai-") {
                 // OpenAI counts what it keeps for long with the rest.
                 self.work.tokens.cache_write_1h += mem::take(&mut self.work.tokens.cache_write);
+            }
+            let tokens = &mut self.work.tokens;
+            tokens.cached =
+                tokens.cached.max(self.cached.min(tokens.input.saturating_sub(tokens.cache_write)));
+            if self.head.reads_media {
+                // No count tells which tokens are of what, and those of a text are the cheapest.
+                self.work.units.media_input = self.work.tokens.input;
             }
             if !self.reported || self.work != known {
                 self.attempt.report(self.work);
@@ -216,7 +228,11 @@ impl ReadUsage {
         let written = if self.head.max_output == Some(0) { 0 } else { tokens(self.written) };
         let output = self.work.tokens.output.max(written);
         let tokens = Tokens { input, output, ..self.work.tokens };
-        self.attempt.estimate(Work { tokens, units: self.work.units });
+        let mut units = self.work.units;
+        if self.head.reads_media {
+            units.media_input = input;
+        }
+        self.attempt.estimate(Work { tokens, units });
     }
 }
 
@@ -270,9 +286,9 @@ mod tests {
     use super::*;
     use crate::{
         Exchange,
-        dialect::{ANTHROPIC, OPENAI_CHAT},
+        dialect::{ANTHROPIC, GEMINI_EMBED, OPENAI_CHAT},
         payload::Head,
-        price::{NanoUsd, PriceBook, Tier},
+        price::{AttemptCost, NanoUsd, PriceBook, Tier},
     };
 
     fn watch(dialect: &'static dyn Dialect, stream: bool) -> (Exchange, ReadUsage) {
@@ -357,6 +373,53 @@ mod tests {
 
         let attempt = attempt(&exchange);
         assert_eq!((attempt.cost(), attempt.estimated), (Some(NanoUsd(250)), false));
+    }
+
+    #[test]
+    fn what_a_header_says_of_the_cache_is_part_of_the_counts() {
+        let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3}}\n\ndata: [DONE]\n\n";
+        let cached = |said: &'static str, name: Option<&str>| {
+            let (exchange, mut read) = watch(&OPENAI_CHAT, true);
+            let mut headers = HeaderMap::new();
+            headers.insert("x-cached", said.parse().unwrap());
+            read.head(&headers, name);
+            read.data(&usage.into());
+            read.end(End::Complete);
+            attempt(&exchange).tokens.cached
+        };
+
+        assert_eq!([cached("5", Some("x-cached")), cached("9", Some("x-cached"))], [5, 7]);
+        assert_eq!([cached("5", None), cached("many", Some("x-cached"))], [0, 0]);
+    }
+
+    #[test]
+    fn what_is_embedded_beside_text_costs_what_the_dearest_of_it_does() {
+        let price = PriceBook::builtin().lookup("gemini", "gemini-embedding-2").unwrap().price;
+        let cost = |body: &'static str, answer: &'static str| {
+            let (parts, ()) = Request::post("/v1beta/models/m:embedContent").body(()).unwrap().into_parts();
+            let (exchange, head) = (Exchange::default(), GEMINI_EMBED.peek(&parts, body).unwrap());
+            let most = AttemptCost::of(
+                &Target::new("p", "m").price(price.clone()),
+                &Payload::new(&GEMINI_EMBED, head.clone(), body.into(), Exchange::default()),
+                0,
+            );
+            let payload = Payload::new(&GEMINI_EMBED, head, body.into(), exchange.clone());
+            let target = Arc::new(Target::new("p", "m").price(price.clone()));
+            let mut read = ReadUsage::new(&Request::new(payload), &target, None);
+            read.data(&answer.into());
+            read.end(End::Complete);
+            let cost = attempt(&exchange).cost().unwrap();
+            assert!(cost <= most.unwrap().answered, "{cost}");
+            cost.to_string()
+        };
+        let film =
+            r#"{"content":{"parts":[{"text":"q"},{"inlineData":{"mimeType":"video/mp4","data":"AAAA"}}]}}"#;
+        let text = r#"{"content":{"parts":[{"text":"q"}]}}"#;
+        let counted = r#"{"embedding":{"values":[1]},"usageMetadata":{"promptTokenCount":1000}}"#;
+        let silent = r#"{"embedding":{"values":[1]}}"#;
+
+        assert_eq!([cost(film, counted), cost(text, counted)], ["0.012", "0.0002"]);
+        assert_eq!([cost(film, silent), cost(text, silent)], ["0.000276", "0.0000018"]);
     }
 
     #[test]

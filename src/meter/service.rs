@@ -24,11 +24,17 @@ pub struct Meter<S> {
     inner: S,
     target: Arc<Target>,
     cost: Option<ReportedCost>,
+    cached_in: Option<&'static str>,
 }
 
 impl<S> Meter<S> {
-    pub(super) fn new(inner: S, target: Arc<Target>, cost: Option<ReportedCost>) -> Self {
-        Self { inner, target, cost }
+    pub(super) fn new(
+        inner: S,
+        target: Arc<Target>,
+        cost: Option<ReportedCost>,
+        cached_in: Option<&'static str>,
+    ) -> Self {
+        Self { inner, target, cost, cached_in }
     }
 }
 
@@ -48,7 +54,7 @@ where
 
     fn call(&mut self, req: Request<Payload>) -> Self::Future {
         let watch = OnEnd::new(ReadUsage::new(&req, &self.target, self.cost));
-        ResponseFuture { inner: self.inner.call(req), watch: Some(watch) }
+        ResponseFuture { inner: self.inner.call(req), watch: Some(watch), cached_in: self.cached_in }
     }
 }
 
@@ -60,6 +66,7 @@ pin_project! {
         #[pin]
         inner: F,
         watch: Option<OnEnd<ReadUsage>>,
+        cached_in: Option<&'static str>,
     }
 }
 
@@ -78,7 +85,7 @@ where
         Poll::Ready(match result {
             Ok(res) => {
                 if let Some(read) = watch.get_mut() {
-                    read.head(res.headers());
+                    read.head(res.headers(), *this.cached_in);
                 }
                 Ok(res.map(|body| watch.follow(body)))
             }

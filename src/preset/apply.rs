@@ -1,45 +1,94 @@
 //! Applies the rules of a preset to a request.
 
+use std::sync::Arc;
+
+use aho_corasick::packed::Searcher;
 use http::HeaderMap;
 
 use super::{
-    Deviations,
+    Deviations, Quirk, facts,
     object::{Member, Object, items},
     quirk::Changes,
     rule::{Action, Rule},
 };
 use crate::{Payload, Target};
 
-/// A request with these headers as the provider takes it, and the fields that are lost by that.
-pub(crate) fn adapted(
-    payload: Payload,
-    headers: &HeaderMap,
-    deviations: &Deviations,
-    to: &Target,
-) -> (Payload, Vec<Box<str>>) {
-    let source = payload.source().clone();
-    let (rules, quirk) = deviations.of(payload.dialect().id());
-    if quirk.is_none() && !rules.iter().any(|rule| has_sign(rule, &source)) {
-        return (payload, Vec::new());
+/// What is done to requests to one target: that of its provider and that of its model.
+#[derive(Clone, Debug)]
+pub(crate) struct Adapter(Arc<[Adaptation]>);
+
+/// What is done to requests in one dialect.
+#[derive(Debug)]
+struct Adaptation {
+    dialect: &'static str,
+    rules: Vec<&'static Rule>,
+    quirk: Option<Quirk>,
+    /// Looks in one go for the words of which a request has to have one; `None` if it need not.
+    signs: Option<Searcher>,
+}
+
+impl Adapter {
+    /// Looks up once what holds for all requests.
+    pub(crate) fn new(deviations: &Deviations, to: &Target) -> Self {
+        let dialects = deviations.dialects().chain(facts::dialects());
+        let mut adaptations: Vec<Adaptation> = Vec::new();
+        for dialect in dialects {
+            if adaptations.iter().any(|known| known.dialect == dialect) {
+                continue;
+            }
+            let (rules, quirk) = deviations.of(dialect);
+            let rules = rules.iter().chain(facts::of(dialect)).filter(|rule| rule.concerns(to));
+            let rules: Vec<_> = rules.collect();
+            if quirk.is_some() || !rules.is_empty() {
+                let signs: Option<Vec<_>> = rules.iter().map(|rule| sign(rule)).collect();
+                let signs = signs.filter(|_| quirk.is_none()).and_then(Searcher::new);
+                adaptations.push(Adaptation { dialect, rules, quirk, signs });
+            }
+        }
+        Self(adaptations.into())
     }
-    let Some((text, request)) =
-        std::str::from_utf8(&source).ok().and_then(|text| Some((text, Object::read(text.trim_ascii())?)))
-    else {
-        return (payload, Vec::new());
-    };
-    let mut changes = Changes::new(text, headers);
-    let rules: Vec<_> = rules
-        .iter()
-        .filter(|rule| rule.concerns(to) && may_concern(rule, &request, text))
-        .map(|rule| (rule.path, rule))
-        .collect();
-    object(&request, &rules, &mut changes);
-    if let Some(quirk) = quirk {
-        (quirk.0)(&request, &mut changes);
+
+    /// A request with these headers as `to` takes it, and the fields that are lost by that.
+    pub(crate) fn adapted(
+        &self,
+        payload: Payload,
+        headers: &HeaderMap,
+        to: &Target,
+    ) -> (Payload, Vec<Box<str>>) {
+        let dialect = payload.dialect().id();
+        let Some(adaptation) = self.0.iter().find(|adaptation| adaptation.dialect == dialect) else {
+            return (payload, Vec::new());
+        };
+        adaptation.adapted(payload, headers, to)
     }
-    let (edits, lost) = changes.finish();
-    let payload = edits.into_iter().fold(payload, |payload, (at, with)| payload.edited(at, with));
-    (payload, lost)
+}
+
+impl Adaptation {
+    fn adapted(&self, payload: Payload, headers: &HeaderMap, to: &Target) -> (Payload, Vec<Box<str>>) {
+        let source = payload.source().clone();
+        if self.signs.as_ref().is_some_and(|signs| signs.find(&source).is_none()) {
+            return (payload, Vec::new());
+        }
+        let Some((text, request)) =
+            std::str::from_utf8(&source).ok().and_then(|text| Some((text, Object::read(text.trim_ascii())?)))
+        else {
+            return (payload, Vec::new());
+        };
+        let mut changes = Changes::new(text, headers);
+        let rules: Vec<_> = self
+            .rules
+            .iter()
+            .filter(|rule| may_concern(rule, &request, text) && rule.applies(&request, to))
+            .map(|rule| (rule.path, *rule))
+            .collect();
+        object(&request, &rules, &mut changes);
+        if let Some(quirk) = self.quirk {
+            (quirk.0)(&request, &mut changes);
+        }
+        let (edits, lost) = changes.finish();
+        let payload = edits.into_iter().fold(payload, |payload, (at, with)| payload.edited(at, with));
+        (payload, lost)
+    }
 }
 
 /// Whether a rule may find something, by the members of the request and a word that it has to have.
@@ -47,12 +96,17 @@ fn may_concern(rule: &Rule, request: &Object<'_>, text: &str) -> bool {
     request.get(step(rule.path).0).is_some() && has_sign(rule, text.as_bytes())
 }
 
-/// Whether a rule for something further in may find it, by a word that the request has to have.
+/// Whether a rule may find something, by a word that the request has to have.
 fn has_sign(rule: &Rule, text: &[u8]) -> bool {
-    if let Action::OmitBeside(other) = rule.action {
-        return memchr::memmem::find(text, other.as_bytes()).is_some();
+    sign(rule).is_none_or(|sign| memchr::memmem::find(text, sign.as_bytes()).is_some())
+}
+
+/// A word without which there is nothing to do for a rule.
+fn sign(rule: &Rule) -> Option<&'static str> {
+    match rule.action {
+        Action::OmitBeside(other) => Some(other),
+        _ => rule.sign(),
     }
-    step(rule.path).1.is_none() || memchr::memmem::find(text, rule.sign().as_bytes()).is_some()
 }
 
 /// The first name of a path, and what comes after it.
@@ -102,12 +156,14 @@ fn object(object: &Object<'_>, rules: &[Active<'_>], changes: &mut Changes<'_>) 
         for (path, rule) in mine() {
             match step(path).1 {
                 Some(rest) => deeper.push((rest, *rule)),
-                None => fate = apply(member, rule, object, changes),
+                None => fate = apply(member, rule, object, changes).unwrap_or(fate),
             }
         }
         // A name that another member is about to get.
-        let is_taken = rules.iter().any(|(path, rule)| {
-            matches!(rule.action, Action::Rename(to) if *to == *member.name) && has(object, path)
+        let is_taken = rules.iter().any(|(path, rule)| match rule.action {
+            Action::Rename(to) => *to == *member.name && has(object, path),
+            Action::Succeed(by) => *by == *member.name && has(object, path) && !has(object, by),
+            _ => false,
         });
         removal.next(member, is_taken || matches!(fate, Fate::Goes), changes);
         match fate {
@@ -124,26 +180,28 @@ fn has(object: &Object<'_>, name: &str) -> bool {
     object.get(name).is_some_and(|value| value != "null")
 }
 
-fn apply<'m>(member: &Member<'m>, rule: &Rule, object: &Object<'_>, changes: &mut Changes<'_>) -> Fate<'m> {
+/// `None` if the rule has nothing to change.
+fn apply<'m>(
+    member: &Member<'m>,
+    rule: &Rule,
+    object: &Object<'_>,
+    changes: &mut Changes<'_>,
+) -> Option<Fate<'m>> {
     match rule.action {
-        Action::Rename(to) if member.value == "null" && has(object, to) => Fate::Goes,
-        Action::OmitBeside(other) if has(object, other) => Fate::Goes,
-        Action::OmitBeside(_) => Fate::Stays,
-        Action::Rename(to) => Fate::Changes(member.key, format!("\"{to}\"")),
-        Action::Omit => Fate::Goes,
-        Action::OmitNull if member.value == "null" => Fate::Goes,
-        Action::OmitNull => Fate::Stays,
+        Action::Rename(to) if member.value == "null" && has(object, to) => Some(Fate::Goes),
+        Action::Succeed(by) if member.value == "null" || has(object, by) => Some(Fate::Goes),
+        Action::Rename(to) | Action::Succeed(to) => Some(Fate::Changes(member.key, format!("\"{to}\""))),
+        Action::OmitBeside(other) => has(object, other).then_some(Fate::Goes),
+        Action::Omit => Some(Fate::Goes),
+        Action::OmitNull => (member.value == "null").then_some(Fate::Goes),
         Action::Refuse { unless } => {
             changes.lost.push_if(says_something(member.value, unless), rule.path);
-            Fate::Goes
+            Some(Fate::Goes)
         }
-        Action::Change { change, is_loss } => match change(member.value) {
-            Some(value) => {
-                changes.lost.push_if(is_loss, rule.path);
-                Fate::Changes(member.value, value)
-            }
-            None => Fate::Stays,
-        },
+        Action::Change { change, is_loss } => change(member.value).map(|value| {
+            changes.lost.push_if(is_loss, rule.path);
+            Fate::Changes(member.value, value)
+        }),
     }
 }
 
@@ -151,9 +209,15 @@ fn apply<'m>(member: &Member<'m>, rule: &Rule, object: &Object<'_>, changes: &mu
 fn says_something(value: &str, default: Option<&str>) -> bool {
     value != "null"
         && match default {
-            Some(default) => value != default,
+            Some(default) => value != default && !is_same_number(value, default),
             None => !matches!(value, "false" | "\"\"" | "[]" | "{}"),
         }
+}
+
+/// Whether both are the same number, however it is written.
+fn is_same_number(one: &str, other: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok();
+    number(one).is_some_and(|one| Some(one) == number(other))
 }
 
 /// Takes members out together with the commas that would be left over.
@@ -215,6 +279,16 @@ pub(super) mod tests {
         Rule::forced("temperature", |value| (value == "2").then(|| "1.5".to_owned())),
         Rule::refused("stop").of_thinking_models(),
     ];
+
+    /// A request as a target with these deviations takes it, and the fields that are lost by that.
+    pub(in crate::preset) fn adapted(
+        payload: Payload,
+        headers: &HeaderMap,
+        deviations: &Deviations,
+        to: &Target,
+    ) -> (Payload, Vec<Box<str>>) {
+        Adapter::new(deviations, to).adapted(payload, headers, to)
+    }
 
     /// A request as a provider with these deviations gets it, and what it has lost.
     pub(in crate::preset) fn sent(

@@ -33,6 +33,7 @@
 //!     lacks: &["stream_options"],
 //!     cost: None,
 //!     batches: false,
+//!     cached_in: None,
 //!     deviations: Deviations::new(CHAT, &[MAX_TOKENS, Rule::refused("logit_bias")]),
 //! },
 //! ```
@@ -99,25 +100,28 @@
 //! A provider that speaks no known dialect is a service of one's own: the example `own_provider`.
 
 mod apply;
+mod facts;
 mod object;
+mod openai;
 mod quirk;
 mod rule;
 mod table;
 mod vertex;
 
 use crate::{
-    dialect::{Dialect, OPENAI_EMBEDDINGS},
+    dialect::{Dialect, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
     price::ReportedCost,
     target::ModelFacts,
 };
 
-pub(crate) use self::apply::adapted;
+pub(crate) use self::apply::Adapter;
 use self::rule::Action;
 pub use self::{
     object::Object,
+    openai::OPENAI,
     quirk::Changes,
     rule::Rule,
-    table::{COMPATIBLE, OPENAI, PRESETS, UNKNOWN_LACKS},
+    table::{COMPATIBLE, PRESETS, UNKNOWN_LACKS},
     vertex::{CLAUDE_AT_VERTEX, GEMINI_AT_VERTEX},
 };
 
@@ -146,6 +150,8 @@ pub struct Preset {
     pub cost: Option<ReportedCost>,
     /// Whether it has batches and files for them as OpenAI does.
     pub batches: bool,
+    /// The header of its answers that says how many tokens it had in its cache, where their counts may not.
+    pub cached_in: Option<&'static str>,
     /// How its chat completions deviate.
     pub deviations: Deviations,
 }
@@ -180,12 +186,14 @@ pub struct Deviations {
     pub quirk: Option<Quirk>,
     /// What is done to the fields of a request for embeddings in OpenAI's dialect.
     pub embeddings: &'static [Rule],
+    /// What is done to those of a request in OpenAI's dialect of responses.
+    pub responses: &'static [Rule],
 }
 
 impl Deviations {
     /// Those from a dialect, by its id.
     pub const fn new(dialect: &'static str, rules: &'static [Rule]) -> Self {
-        Self { dialect, rules, quirk: None, embeddings: &[] }
+        Self { dialect, rules, quirk: None, embeddings: &[], responses: &[] }
     }
 
     /// The same with something that no rule can express.
@@ -200,6 +208,17 @@ impl Deviations {
         Self { embeddings: rules, ..self }
     }
 
+    /// The same with rules for responses, which are another dialect.
+    #[must_use]
+    pub const fn responses(self, rules: &'static [Rule]) -> Self {
+        Self { responses: rules, ..self }
+    }
+
+    /// The dialects of which something is known.
+    fn dialects(&self) -> impl Iterator<Item = &'static str> {
+        [self.dialect, OPENAI_EMBEDDINGS.id(), OPENAI_RESPONSES.id()].into_iter()
+    }
+
     /// Whether the provider has another name for a field of requests in a dialect.
     pub(crate) fn renames(&self, dialect: &str, field: &str) -> bool {
         let is_renamed = |rule: &Rule| rule.path == field && matches!(rule.action, Action::Rename(_));
@@ -211,6 +230,7 @@ impl Deviations {
         match dialect {
             dialect if dialect == self.dialect => (self.rules, self.quirk),
             dialect if dialect == OPENAI_EMBEDDINGS.id() => (self.embeddings, None),
+            dialect if dialect == OPENAI_RESPONSES.id() => (self.responses, None),
             _ => (&[], None),
         }
     }

@@ -1,3 +1,6 @@
+use std::fmt;
+
+use super::Object;
 use crate::Target;
 
 /// What is done to one field of a request.
@@ -9,13 +12,16 @@ pub struct Rule {
     /// A request without this text has nothing to change; empty if that can't be said.
     pub(super) sign: &'static str,
     pub(super) action: Action,
-    pub(super) models: Models,
+    models: Option<Test<OfModel>>,
+    requests: Option<Test<OfRequest>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Action {
     /// The provider has another name for it.
     Rename(&'static str),
+    /// The provider has a newer name for it, which goes first where both are there.
+    Succeed(&'static str),
     /// The provider refuses it; it is missed unless it has this value, which is the default anyway.
     Refuse { unless: Option<&'static str> },
     /// The provider refuses it, and nothing is lost.
@@ -31,7 +37,9 @@ pub(super) enum Action {
 impl PartialEq for Action {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Rename(a), Self::Rename(b)) | (Self::OmitBeside(a), Self::OmitBeside(b)) => a == b,
+            (Self::Rename(a), Self::Rename(b))
+            | (Self::Succeed(a), Self::Succeed(b))
+            | (Self::OmitBeside(a), Self::OmitBeside(b)) => a == b,
             (Self::Refuse { unless: a }, Self::Refuse { unless: b }) => a == b,
             (Self::Omit, Self::Omit) | (Self::OmitNull, Self::OmitNull) => true,
             (Self::Change { change: a, is_loss: x }, Self::Change { change: b, is_loss: y }) => {
@@ -44,17 +52,45 @@ impl PartialEq for Action {
 
 impl Eq for Action {}
 
-/// The models that a rule is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Models {
-    All,
-    Thinking,
+type OfModel = fn(&Target) -> bool;
+type OfRequest = fn(&Object<'_>, &Target) -> bool;
+
+/// A question that is asked before a rule is applied.
+#[derive(Clone, Copy)]
+struct Test<F>(F);
+
+// A place in the program is the only thing that such a function can be compared by.
+impl PartialEq for Test<OfModel> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::fn_addr_eq(self.0, other.0)
+    }
+}
+
+impl PartialEq for Test<OfRequest> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::fn_addr_eq(self.0, other.0)
+    }
+}
+
+impl Eq for Test<OfModel> {}
+
+impl Eq for Test<OfRequest> {}
+
+impl<F> fmt::Debug for Test<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Test")
+    }
 }
 
 impl Rule {
     /// The provider has another name for the field.
     pub const fn renamed(path: &'static str, to: &'static str) -> Self {
         Self::new(path, Action::Rename(to))
+    }
+
+    /// The provider has a newer name for the field, and what has that name goes first where both are there.
+    pub const fn succeeded(path: &'static str, by: &'static str) -> Self {
+        Self::new(path, Action::Succeed(by))
     }
 
     /// The provider refuses the field: it is taken out, and reported as lost if it says something.
@@ -96,7 +132,19 @@ impl Rule {
     /// The rule for models that think, as far as that is known.
     #[must_use]
     pub const fn of_thinking_models(self) -> Self {
-        Self { models: Models::Thinking, ..self }
+        self.of_models(|target| target.known_facts().supports("reasoning"))
+    }
+
+    /// The rule for those models only of which `test` is true.
+    #[must_use]
+    pub const fn of_models(self, test: fn(&Target) -> bool) -> Self {
+        Self { models: Some(Test(test)), ..self }
+    }
+
+    /// The rule for those requests only of which `test` is true.
+    #[must_use]
+    pub const fn of_requests(self, test: fn(&Object<'_>, &Target) -> bool) -> Self {
+        Self { requests: Some(Test(test)), ..self }
     }
 
     /// Says that a request without this text is right as it is, so that it need not be looked into.
@@ -106,22 +154,25 @@ impl Rule {
     }
 
     const fn new(path: &'static str, action: Action) -> Self {
-        Self { path, sign: "", action, models: Models::All }
+        Self { path, sign: "", action, models: None, requests: None }
     }
 
     /// Whether it is about this model.
     pub(super) fn concerns(&self, target: &Target) -> bool {
-        match self.models {
-            Models::All => true,
-            Models::Thinking => target.known_facts().supports("reasoning"),
-        }
+        self.models.is_none_or(|test| (test.0)(target))
     }
 
-    /// The text without which there is nothing to do.
-    pub(super) fn sign(&self) -> &'static str {
-        if self.sign.is_empty() {
-            return self.path.rsplit(['.', ']']).next().unwrap_or(self.path);
+    /// Whether it is about this request to it.
+    pub(super) fn applies(&self, request: &Object<'_>, target: &Target) -> bool {
+        self.requests.is_none_or(|test| (test.0)(request, target))
+    }
+
+    /// The text without which there is nothing to do, if there is one.
+    pub(super) fn sign(&self) -> Option<&'static str> {
+        let last = self.path.rsplit(['.', ']']).next().unwrap_or(self.path);
+        match self.sign {
+            "" => (last.len() < self.path.len()).then_some(last),
+            sign => Some(sign),
         }
-        self.sign
     }
 }

@@ -4,7 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{Changes, Deviations, Object, Preset, Rule};
-use crate::price::ReportedCost;
+use crate::{Target, price::ReportedCost};
 
 /// Servers that know the older name only.
 const MAX_TOKENS: Rule = Rule::renamed("max_completion_tokens", "max_tokens");
@@ -27,19 +27,7 @@ const NO_DEVELOPER: Rule =
     Rule::changed("messages[].role", |role| (role == "\"developer\"").then(|| "\"system\"".to_owned()))
         .where_there_is("\"developer\"");
 
-const CHAT: &str = "openai-chat";
-
-/// What clients of OpenAI's chat completions bring along from other providers of a conversation, and OpenAI
-/// itself refuses.
-pub const OPENAI: Deviations = Deviations::new(
-    CHAT,
-    &[
-        Rule::omitted("messages[].thinking_blocks"),
-        Rule::omitted("messages[].reasoning_content"),
-        Rule::omitted("messages[].reasoning_details"),
-        Rule::omitted("messages[].tool_calls[].extra_content"),
-    ],
-);
+pub(super) const CHAT: &str = "openai-chat";
 
 /// All presets.
 pub static PRESETS: &[Preset] = &[
@@ -54,6 +42,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: OPENAI_ONLY,
         cost: None,
         batches: false,
+        cached_in: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(remembers_reasoning),
     },
     Preset {
@@ -67,6 +56,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: OPENAI_ONLY,
         cost: None,
         batches: true,
+        cached_in: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]).quirk(thinks_or_must_call),
     },
     Preset {
@@ -80,6 +70,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: &["stream_options", "custom_tools", "safety_identifier"],
         cost: None,
         batches: false,
+        cached_in: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -123,6 +114,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: OPENAI_ONLY,
         cost: None,
         batches: true,
+        cached_in: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -149,15 +141,17 @@ pub static PRESETS: &[Preset] = &[
         lacks: OPENAI_ONLY,
         cost: Some(ReportedCost::usd(&["cost_in_usd_ticks"]).decimals(10)),
         batches: false,
+        cached_in: None,
         deviations: Deviations::new(
             CHAT,
             &[
                 ONE_CAP,
                 Rule::refused("messages[].name"),
                 Rule::refused("tools[].function.strict"),
-                Rule::refused("stop").of_thinking_models(),
-                Rule::refused_unless("presence_penalty", "0").of_thinking_models(),
-                Rule::refused_unless("frequency_penalty", "0").of_thinking_models(),
+                Rule::refused("stop").of_models(is_grok_that_thinks),
+                Rule::refused_unless("presence_penalty", "0").of_models(is_grok_that_thinks),
+                Rule::refused_unless("frequency_penalty", "0").of_models(is_grok_that_thinks),
+                Rule::refused("reasoning_effort").of_models(thinks_as_it_likes),
             ],
         ),
     },
@@ -174,6 +168,7 @@ pub static PRESETS: &[Preset] = &[
             ReportedCost::usd(&["cost"]).beside("is_byok", &["cost_details", "upstream_inference_cost"]),
         ),
         batches: false,
+        cached_in: None,
         deviations: Deviations::new(CHAT, &[ONE_CAP]),
     },
     Preset {
@@ -187,6 +182,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: OPENAI_ONLY,
         cost: None,
         batches: false,
+        cached_in: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER, Rule::omitted("top_logprobs")])
             .quirk(counts_log_probabilities),
     },
@@ -201,6 +197,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: OPENAI_ONLY,
         cost: None,
         batches: false,
+        cached_in: Some("fireworks-cached-prompt-tokens"),
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -214,6 +211,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: &["stream_options", "custom_tools", "safety_identifier"],
         cost: None,
         batches: false,
+        cached_in: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -248,6 +246,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: OPENAI_ONLY,
         cost: Some(ReportedCost::usd(&["cost", "total_cost"])),
         batches: false,
+        cached_in: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -261,6 +260,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: OPENAI_ONLY,
         cost: None,
         batches: false,
+        cached_in: None,
         deviations: Deviations::new(
             CHAT,
             &[
@@ -285,6 +285,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: OPENAI_ONLY,
         cost: None,
         batches: false,
+        cached_in: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS, NO_DEVELOPER]),
     },
     Preset {
@@ -298,6 +299,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: UNKNOWN_LACKS,
         cost: None,
         batches: false,
+        cached_in: None,
         deviations: COMPATIBLE,
     },
     Preset {
@@ -311,6 +313,7 @@ pub static PRESETS: &[Preset] = &[
         lacks: UNKNOWN_LACKS,
         cost: None,
         batches: false,
+        cached_in: None,
         deviations: Deviations::new(CHAT, &[MAX_TOKENS]),
     },
 ];
@@ -361,6 +364,22 @@ fn counts_log_probabilities(request: &Object<'_>, changes: &mut Changes<'_>) {
     }
 }
 
+/// Whether a model of xAI thinks: its older ones are not in the list of prices, and told by their names.
+fn is_grok_that_thinks(target: &Target) -> bool {
+    let (facts, model) = (target.known_facts(), target.model());
+    let is_named = || ["grok-4", "grok-code", "grok-3-mini"].iter().any(|name| model.starts_with(name));
+    facts.supports("reasoning") || !facts.is_known() && is_named() && !model.contains("non-reasoning")
+}
+
+/// Whether a model of xAI can't be told how hard to think: the first ones of the fourth generation.
+fn thinks_as_it_likes(target: &Target) -> bool {
+    let is_of = |name: &str| {
+        let rest = target.model().strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    ["grok-4", "grok-4.1", "grok-code"].into_iter().any(is_of)
+}
+
 /// A temperature as Mistral takes it.
 fn at_most_one_and_a_half(temperature: &str) -> Option<String> {
     temperature.parse::<f64>().is_ok_and(|temperature| temperature > 1.5).then(|| "1.5".to_owned())
@@ -386,10 +405,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        Exchange, Payload, Target,
-        dialect::OPENAI_EMBEDDINGS,
+        Exchange, Payload,
+        dialect::{OPENAI_CHAT, OPENAI_EMBEDDINGS},
         payload::Head,
-        preset::{adapted, apply::tests::sent},
+        preset::{
+            OPENAI,
+            apply::tests::{adapted, sent},
+        },
+        price::PriceBook,
         target::ModelFacts,
     };
 
@@ -592,6 +615,29 @@ mod tests {
         assert_eq!(thinking.1, ["stop", "frequency_penalty", "tools[].function.strict"]);
         assert!(plain.contains(r#""stop":["x"]"#) && plain.contains(strictless));
         assert_eq!(lost, ["tools[].function.strict"]);
+    }
+
+    #[test]
+    fn models_of_xai_that_are_not_in_the_list_are_known_by_their_names() {
+        let source = r#"{"stop":["x"],"presence_penalty":1,"reasoning_effort":"high"}"#;
+        let of = |model: &str| {
+            let listed = PriceBook::builtin().lookup("xai", model).map(|listing| listing.facts);
+            let preset = Preset::named("xai").unwrap();
+            let to = Target::new("xai", model).facts(preset.facts(listed.unwrap_or_default()));
+            let payload =
+                Payload::new(&OPENAI_CHAT, Head::default(), source.to_owned().into(), Exchange::default());
+            let (payload, _) = adapted(payload, &HeaderMap::new(), &preset.deviations, &to);
+            String::from_utf8(payload.to_bytes().into()).unwrap()
+        };
+
+        for model in ["grok-4", "grok-4-0709", "grok-4-fast-reasoning", "grok-code-fast-1"] {
+            assert_eq!(of(model), "{}", "{model}");
+        }
+        assert_eq!(of("grok-3-mini"), r#"{"reasoning_effort":"high"}"#);
+        assert_eq!(of("grok-4.5"), r#"{"reasoning_effort":"high"}"#);
+        assert_eq!(of("grok-4-fast-non-reasoning"), r#"{"stop":["x"],"presence_penalty":1}"#);
+        assert_eq!(of("grok-4.20-non-reasoning"), source);
+        assert_eq!(of("grok-3"), source);
     }
 
     #[test]

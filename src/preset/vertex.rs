@@ -46,7 +46,7 @@ mod tests {
         Dialect, Exchange, Payload, Target,
         dialect::{ANTHROPIC, GEMINI},
         payload::ModelName,
-        preset::adapted,
+        preset::apply::tests::adapted,
     };
 
     fn sent(source: &'static str, version: Option<&'static str>) -> String {

@@ -2,7 +2,10 @@ use super::Input;
 use crate::{Payload, Tokens, Units, Work, payload::Head, target::ModelFacts};
 
 /// The output to reckon with where neither the client nor the model has a smaller cap.
-pub const ASSUMED_OUTPUT: u64 = 4_096;
+///
+/// Claude has to be told a cap, and is told this one, so that it never writes more than is held. A larger one
+/// would have every such request hold more of budgets and limits; a smaller one cuts long answers off, and thoughts.
+pub const ASSUMED_OUTPUT: u64 = 16_384;
 
 /// All that one attempt at a request may use: what its dialect has read from it, or else
 ///
@@ -37,7 +40,7 @@ pub fn worst_case(head: &Head, input: &Input, facts: &ModelFacts, assume_output:
         ..Tokens::default()
     };
     let units = Units {
-        media_input: input.media(),
+        media_input: if head.reads_media { tokens.input } else { input.media() },
         web_searches: head.searches,
         map_searches: head.map_searches,
         code_sessions: head.code_sessions,

@@ -339,4 +339,25 @@ mod tests {
         let units = Units { tier: Tier::Batch, ..Units::default() };
         assert_eq!(price.batch().cost_of(&Work { units, ..work() }), Some(NanoUsd(300)));
     }
+
+    #[test]
+    fn sound_is_charged_once_wherever_it_is_counted() {
+        let rates = Rates {
+            media_input: Some(NanoUsd(3_000_000)),
+            media_output: Some(NanoUsd(30_000_000)),
+            ..Rates::flat(NanoUsd(1_000_000), NanoUsd(10_000_000))
+        };
+        let units = Units { media_input: 60, media_output: 4, ..Units::default() };
+        let Work { tokens, .. } = work();
+        let told = Tokens { audio_input: 60, audio_output: 4, ..tokens };
+
+        let price = Price::from(rates);
+
+        assert_eq!(
+            price.cost_of(&Work { tokens: told, units }),
+            Some(NanoUsd(40 + 60 * 3 + 6 * 10 + 4 * 30))
+        );
+        assert_eq!(price.cost_of(&Work { tokens: told, units }), price.cost_of(&Work { tokens, units }));
+        assert_eq!(price.cost(&told), price.cost(&tokens));
+    }
 }

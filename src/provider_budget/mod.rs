@@ -6,7 +6,7 @@
 //! the client if there is none.
 //!
 //! The accounts are in a [`Ledger`], as those of keys are, so what is held is exact however many ask at once.
-//! A [batch](crate::batch) is charged when it is known what it has cost; nothing is held while it goes on.
+//! What a [batch](crate::batch) may cost is held from when it is begun until it is known what it has cost.
 //!
 //! - reads the [`Payload`](crate::Payload), and the attempt that further layers note in its exchange
 //! - refuses with [`Billing`](crate::Kind::Billing) for money, with [`RateLimited`](crate::Kind::RateLimited) for
@@ -30,6 +30,7 @@
 //!
 //! [`Ledger`]: crate::ledger::Ledger
 
+mod job;
 mod layer;
 mod service;
 mod settle;

@@ -7,14 +7,14 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
-use super::{ProviderBudgetLayer, SettleAttempt};
+use super::{ProviderBudgetLayer, SettleAttempt, job::JobAttempt};
 use crate::{
     Error, Kind, Payload,
     body::{Followed, OnEnd},
-    budget::{StoreAway, UnknownPrice},
+    budget::{StoreAway, UnknownPrice, is_free, is_job},
     exchange::AssumeOutput,
     future::Watched,
-    ledger::{Amounts, Measure, Ticket},
+    ledger::{Amounts, Measure, Scope, Ticket},
     price::{ASSUMED_OUTPUT, AttemptCost},
 };
 
@@ -46,10 +46,10 @@ where
                 let watch = self.settings.watch(ticket, req.body());
                 Watched::called(self.inner.call(req), watch)
             }
-            Ok(Held::Later(worst)) => {
+            Ok(later) => {
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
-                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), worst, req)))
+                Watched::waiting(Box::pin(admit(ready, self.settings.clone(), later, req)))
             }
             Err(error) => Watched::refused(error),
         }
@@ -60,13 +60,15 @@ enum Held {
     /// The ledger has answered, or need not be asked.
     Now(Option<Ticket>),
     /// The ledger wants to be waited for.
-    Later(Amounts),
+    Later(Vec<Scope>, Amounts),
+    /// It is about a batch.
+    Job(JobAttempt, Amounts),
 }
 
 async fn admit<S, R>(
     mut ready: S,
     settings: ProviderBudgetLayer,
-    worst: Amounts,
+    held: Held,
     req: Request<Payload>,
 ) -> Result<Response<Followed<R, SettleAttempt>>, Error>
 where
@@ -74,8 +76,14 @@ where
     S::Error: Into<Error>,
     R: Body,
 {
-    let answer = settings.ledger.reserve(&settings.scopes, worst).await;
-    let watch = settings.watch(settings.judge(answer)?, req.body());
+    let watch = match held {
+        Held::Now(ticket) => settings.watch(ticket, req.body()),
+        Held::Later(scopes, worst) => {
+            let answer = settings.ledger.reserve(&scopes, worst).await;
+            settings.watch(settings.judge(answer)?, req.body())
+        }
+        Held::Job(attempt, worst) => settings.watch_job(attempt, worst).await?,
+    };
     Watched::called(ready.call(req), watch).await
 }
 
@@ -86,39 +94,53 @@ impl ProviderBudgetLayer {
             return Ok(Held::Now(None));
         }
         let assumed = req.extensions().get::<AssumeOutput>().map_or(ASSUMED_OUTPUT, |assumed| assumed.tokens);
-        let worst = self.worst(req.body(), assumed)?;
-        match self.ledger.try_reserve(&self.scopes, worst) {
+        // What was paid for before, or by whom it is asked first, is looked at for nothing.
+        let is_free = is_free(req.body()) || is_job(req.body());
+        let job = self.job(req.body());
+        if job.is_none() && is_free {
+            return self.ask(&self.of_requests(), Amounts::default());
+        }
+        match job {
+            Some(job) if job.is_followed() => Ok(Held::Job(job, Amounts::default())),
+            Some(job) => Ok(Held::Job(job, self.worst(req.body(), assumed)?)),
+            None => self.ask(&self.scopes, self.worst(req.body(), assumed)?),
+        }
+    }
+
+    fn ask(&self, scopes: &[Scope], worst: Amounts) -> Result<Held, Error> {
+        if scopes.is_empty() {
+            return Ok(Held::Now(None));
+        }
+        match self.ledger.try_reserve(scopes, worst) {
             Some(answer) => self.judge(answer).map(Held::Now),
-            None => Ok(Held::Later(worst)),
+            None => Ok(Held::Later(scopes.to_vec(), worst)),
         }
     }
 
     /// The most that the attempt may use.
     fn worst(&self, payload: &Payload, assumed: u64) -> Result<Amounts, Error> {
         let is_free = payload.dialect().is_free();
-        let cost = if is_free {
-            Some(AttemptCost::default())
-        } else {
-            AttemptCost::of(&self.target, payload, assumed)
-        };
+        let cost =
+            if is_free { Some(AttemptCost::FREE) } else { AttemptCost::of(&self.target, payload, assumed) };
         let is_budget = || {
             let mut quotas = self.scopes.iter().filter_map(|scope| scope.quota);
             quotas.any(|quota| quota.measure == Measure::Usd && !quota.shadow)
         };
-        if cost.is_none() && self.unknown_price == UnknownPrice::Refuse && is_budget() {
+        let is_bounded = cost.is_some_and(|cost| cost.is_bounded);
+        if !is_bounded && self.unknown_price == UnknownPrice::Refuse && is_budget() {
             let message = format!(
-                "the price of `{}` is not known, and its provider has a budget to keep",
+                "what this may cost at `{}` is not known, and its provider has a budget to keep",
                 self.target.name()
             );
             return Err(Error::new(Kind::Billing, message).with_param("model"));
         }
         let tokens = AttemptCost::tokens(&self.target, payload, assumed);
-        Ok(Amounts::new(cost.unwrap_or_default().answered, &tokens))
+        Ok(Amounts::new(cost.unwrap_or(AttemptCost::FREE).answered, &tokens))
     }
 
     /// Whether the ledger's answer lets the attempt be made. What refuses it is the provider's, and another one
     /// may have more.
-    fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
+    pub(super) fn judge(&self, answer: Result<Ticket, Error>) -> Result<Option<Ticket>, Error> {
         let error = match answer {
             Ok(ticket) => return Ok(Some(ticket)),
             Err(error) => error,
@@ -137,7 +159,7 @@ impl ProviderBudgetLayer {
         }
     }
 
-    fn watch(&self, ticket: Option<Ticket>, payload: &Payload) -> OnEnd<SettleAttempt> {
+    pub(super) fn watch(&self, ticket: Option<Ticket>, payload: &Payload) -> OnEnd<SettleAttempt> {
         let exchange = payload.exchange().clone();
         if ticket.is_some() {
             exchange.learn(|learnt| learnt.provider_scopes.push(self.scopes.clone()));
@@ -147,7 +169,8 @@ impl ProviderBudgetLayer {
             learnt.shadowed.extend(shadowed.map(|error| error.message().into()));
             learnt.attempts.len()
         });
-        OnEnd::new(SettleAttempt { ticket, ledger: self.ledger.clone(), exchange, index })
+        let (ledger, scopes) = (self.ledger.clone(), self.scopes.clone());
+        OnEnd::new(SettleAttempt { ticket, job: None, scopes, ledger, exchange, index })
     }
 }
 
@@ -155,13 +178,18 @@ impl ProviderBudgetLayer {
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
     use tower::{Layer, ServiceExt, service_fn};
 
     use super::*;
     use crate::{
-        Target, Tokens,
+        Exchange, Target, Tokens,
+        batch::{Batch, Requests, Stage},
+        dialect::OPENAI_BATCHES,
         dispatch::{Candidate, Dispatch, Retry, Route, Table},
-        ledger::{MemoryLedger, Period, Quota, Scope},
+        exchange::Job,
+        ledger::{MemoryLedger, Period, Quota},
+        payload::Head,
         price::{NanoUsd, Rates},
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared},
     };
@@ -201,7 +229,7 @@ mod tests {
         for ending in ENDINGS {
             let ledger = Arc::new(MemoryLedger::default());
             let target = target("demo");
-            let service = layer(&ledger, usd(5_000)).layer(MustBeReady::new(move |req| {
+            let service = layer(&ledger, usd(20_000)).layer(MustBeReady::new(move |req| {
                 let target = target.clone();
                 async move { answer(&target, req, ending).await }
             }));
@@ -213,7 +241,7 @@ mod tests {
                 .begin(&self::target("other"))
                 .report(Tokens { output: 99, ..Tokens::default() });
 
-            let during = || assert_eq!(balance(&ledger), (0, 4_096), "{ending:?}");
+            let during = || assert_eq!(balance(&ledger), (0, ASSUMED_OUTPUT), "{ending:?}");
             let after = || assert_eq!(balance(&ledger), (7, 0), "{ending:?}");
             ending.play(service.oneshot(req), during, after).await;
         }
@@ -228,7 +256,7 @@ mod tests {
                 let to = to.clone();
                 async move { answer(&to, req, Ending::KnownLength).await }
             });
-            let quota = if provider == "demo" { usd(5_000) } else { usd(0) };
+            let quota = if provider == "demo" { usd(20_000) } else { usd(0) };
             let scope = Scope::new(format!("provider:{provider}"), quota);
             let layer = ProviderBudgetLayer::new(ledger.clone(), target(provider), [scope]);
             (provider, layer, inner)
@@ -297,5 +325,70 @@ mod tests {
         let answer = layer.layer(service_fn(|_: Request<Payload>| Ending::KnownLength.answer()));
 
         assert!(answer.oneshot(ask("m", None)).await.is_ok());
+    }
+    /// An attempt about a batch, of whose cost the exchange is told.
+    fn about(stage: Stage) -> Request<Payload> {
+        let requests = Requests { lines: 1, open: 1, ..Requests::default() };
+        let batch = Batch { requests, stage, proof: None };
+        let head = Head { model: "m".into(), batch: Some(Box::new(batch)), ..Head::default() };
+        let exchange = Exchange::default();
+        exchange.hold_job();
+        Request::new(Payload::new(&OPENAI_BATCHES, head, Bytes::new(), exchange))
+    }
+
+    #[tokio::test]
+    async fn what_a_batch_may_cost_is_held_until_it_is_over() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let layer = layer(&ledger, usd(3_000));
+        let attempt = async |stage: Stage, next: Option<Job>| {
+            let (to, inner) = (target("demo"), next.clone());
+            let service = layer.layer(service_fn(move |req: Request<Payload>| {
+                let (to, next) = (to.clone(), inner.clone());
+                async move {
+                    let is_over = next == Some(Job::Over);
+                    if let Some(next) = next {
+                        req.body().exchange().advance_job(next);
+                    }
+                    if is_over {
+                        answer(&to, req, Ending::Complete).await
+                    } else {
+                        Ending::Complete.answer().await
+                    }
+                }
+            }));
+            let answered = service.oneshot(about(stage)).await;
+            answered.map(|answer| drop(answer.into_body())).map_err(|error| error.kind())
+        };
+        let begun = || Stage::Begun { file_at: 0..0, file: "f".into() };
+        let followed = || Stage::Followed { hold: "b".into() };
+        let running = || Some(Job::Running("b".into()));
+
+        attempt(begun(), running()).await.unwrap();
+        // Half of the 4,096 tokens' price, as it is a batch.
+        let held = 2_048;
+        assert_eq!(balance(&ledger), (0, held));
+        assert_eq!(attempt(begun(), running()).await, Err(Kind::Billing));
+        for next in [running(), None] {
+            attempt(followed(), next).await.unwrap();
+            assert_eq!(balance(&ledger), (0, held));
+        }
+        attempt(followed(), Some(Job::Over)).await.unwrap();
+        assert_eq!(balance(&ledger), (7, 0));
+
+        // A batch that was not begun holds nothing.
+        attempt(begun(), None).await.unwrap();
+        assert_eq!(balance(&ledger), (7, 0));
+    }
+
+    #[tokio::test]
+    async fn who_only_looks_at_a_batch_leaves_the_hold_to_others() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let layer = layer(&ledger, usd(0));
+        let req = about(Stage::Followed { hold: "b".into() });
+        req.body().exchange().learn(|learnt| learnt.job = Job::None);
+
+        let service = layer.layer(service_fn(|_: Request<Payload>| Ending::KnownLength.answer()));
+
+        assert!(service.oneshot(req).await.is_ok());
     }
 }

@@ -41,6 +41,10 @@ pub struct Record {
     pub message: Option<Box<str>>,
     /// The name of the key.
     pub key: Option<Arc<str>>,
+    /// Whether the key allows that what was asked and answered is kept, by a sink that has it; left out of the JSON
+    /// if not. The record itself never holds it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub log_content: bool,
     /// The name of the team.
     pub team: Option<Arc<str>>,
     /// The name of the customer.
@@ -141,6 +145,7 @@ impl Record {
             error,
             message,
             key: learnt.caller.as_ref().map(|caller| caller.name.clone()),
+            log_content: learnt.caller.as_ref().is_some_and(|caller| caller.log_content),
             team: learnt.caller.as_ref().and_then(|caller| caller.team.clone()),
             customer: learnt.caller.as_ref().and_then(|caller| caller.customer.clone()),
             labels: learnt.labels,

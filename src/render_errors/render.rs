@@ -3,7 +3,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use crate::{Dialect, Error, Kind, dialect::status, error::Reply, exchange::RequestId, headers};
+use crate::{
+    Dialect, Error, Kind, dialect::status, error::Reply, exchange::RequestId, headers, ledger::Refused,
+};
 
 /// The response by which a client of `dialect` learns of `error`.
 pub(super) fn render(dialect: &dyn Dialect, error: &Error, id: &RequestId) -> Response<Bytes> {
@@ -74,7 +76,8 @@ fn should_retry(error: &Error) -> Option<&'static str> {
         error.kind(),
         Kind::BudgetExhausted | Kind::RunawayLoop | Kind::Billing | Kind::UpstreamAuth
     );
-    is_final.then_some("false")
+    let never_fits = Refused::of(error).is_some_and(|refused| refused.is_final);
+    (is_final || never_fits).then_some("false")
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Lets `name` in, or says how long it has to wait.
-    pub(super) fn check(&self, name: &Arc<str>, rate: Rate) -> Result<Standing, Duration> {
+    /// Lets `name` in, or says how long it has to wait, and how it stands then.
+    pub(super) fn check(&self, name: &Arc<str>, rate: Rate) -> Result<Standing, (Duration, Standing)> {
         if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
             self.by_rate.load().values().for_each(|limiter| limiter.retain_recent());
         }
@@ -48,12 +48,15 @@ impl Limits {
                 measure: Measure::Requests,
                 limit: rate.requests.get().into(),
                 left: left.into(),
-                resets_in: each(rate).saturating_mul(used),
+                resets_in: Some(each(rate).saturating_mul(used)),
             }
         };
         checked.map(|state| standing(state.remaining_burst_capacity())).map_err(|until| {
             let wait = until.wait_time_from(clock::Clock::now(&self.clock));
-            Duration::from_millis(wait.as_nanos().div_ceil(1_000_000).max(1) as u64)
+            // The next one is given back then, and after it the others.
+            let resets_in = Some(wait.saturating_add(each(rate).saturating_mul(rate.requests.get() - 1)));
+            let wait = Duration::from_millis(wait.as_nanos().div_ceil(1_000_000).max(1) as u64);
+            (wait, Standing { resets_in, ..standing(0) })
         })
     }
 

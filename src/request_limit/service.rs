@@ -30,28 +30,30 @@ where
     }
 
     fn call(&mut self, req: Request<B>) -> Self::Future {
-        match Caller::of(&req).and_then(|caller| check(&self.limits, caller)) {
-            Ok(standings) => {
-                if standings != Standings::default() {
-                    Exchange::of(&req).learn(|learnt| learnt.standings.extend(&standings));
-                }
-                Admission::called(self.inner.call(req))
-            }
+        let mut standings = Standings::default();
+        let checked = Caller::of(&req).and_then(|caller| check(&self.limits, caller, &mut standings));
+        if standings != Standings::default() {
+            Exchange::of(&req).learn(|learnt| learnt.standings.extend(&standings));
+        }
+        match checked {
+            Ok(()) => Admission::called(self.inner.call(req)),
             Err(error) => Admission::refused(error),
         }
     }
 }
 
-fn check(limits: &Limits, caller: &Caller) -> Result<Standings, Error> {
-    let mut standings = Standings::default();
+fn check(limits: &Limits, caller: &Caller, standings: &mut Standings) -> Result<(), Error> {
     for (account, rate) in &caller.rates {
-        let standing = limits.check(account, *rate).map_err(|wait| {
-            let message = format!("the limit of {account} is used up: {rate} requests");
-            Error::new(Kind::RateLimited, message).with_retry_after(wait)
-        })?;
-        standings.note(standing);
+        match limits.check(account, *rate) {
+            Ok(standing) => standings.note(standing),
+            Err((wait, standing)) => {
+                standings.note(standing);
+                let message = format!("the limit of {account} is used up: {rate} requests");
+                return Err(Error::new(Kind::RateLimited, message).with_retry_after(wait));
+            }
+        }
     }
-    Ok(standings)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -63,6 +65,7 @@ mod tests {
     use super::*;
     use crate::{
         auth::VirtualKey,
+        ledger::Measure,
         request_limit::RequestLimitLayer,
         testing::{MustBeReady, is_shared},
     };
@@ -100,6 +103,26 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(ask(&layer, key("a", "60/minute")).await.is_ok());
         assert!(ask(&layer, key("a", "60/minute")).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_a_key_stands_is_told_to_who_is_refused_too() {
+        let layer = RequestLimitLayer::new();
+        let ask = async || {
+            let mut req = Request::new(());
+            req.extensions_mut().insert(Caller::new(key("a", "3/minute").unwrap()));
+            let exchange = Exchange::open(&mut req);
+            let service = layer.layer(MustBeReady::new(async |_: Request<()>| Ok::<_, Infallible>(())));
+            let _ = service.oneshot(req).await;
+            exchange.learn(|learnt| learnt.standings.of(Measure::Requests).map(|s| (s.left, s.resets_in)))
+        };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+
+        assert_eq!(ask().await, Some((2, seconds(20))));
+        ask().await;
+        assert_eq!(ask().await, Some((0, seconds(60))));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(ask().await, Some((0, seconds(55))));
     }
 
     #[tokio::test(start_paused = true)]

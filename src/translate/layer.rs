@@ -3,7 +3,10 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::Translate;
-use crate::{Dialect, Target, preset::Deviations};
+use crate::{
+    Dialect, Target,
+    preset::{Adapter, Deviations},
+};
 
 /// Translates for one target; see the [module](super).
 #[derive(Clone, Debug)]
@@ -13,6 +16,7 @@ pub struct TranslateLayer {
     pub(super) strict: bool,
     pub(super) always_streams: bool,
     pub(super) deviations: Deviations,
+    pub(super) adapter: Adapter,
 }
 
 impl TranslateLayer {
@@ -22,14 +26,16 @@ impl TranslateLayer {
     pub fn new(target: Arc<Target>, natives: impl IntoIterator<Item = &'static dyn Dialect>) -> Self {
         let deviations = Deviations::new("", &[]);
         let natives = natives.into_iter().collect();
-        Self { target, natives, strict: false, always_streams: false, deviations }
+        let adapter = Adapter::new(&deviations, &target);
+        Self { target, natives, strict: false, always_streams: false, deviations, adapter }
     }
 
     /// Sets how the target deviates from the dialect it speaks; requests in this dialect are changed
     /// accordingly, translated or not.
     #[must_use]
     pub fn deviations(self, deviations: Deviations) -> Self {
-        Self { deviations, ..self }
+        let adapter = Adapter::new(&deviations, &self.target);
+        Self { deviations, adapter, ..self }
     }
 
     /// Refuses requests that would lose something.

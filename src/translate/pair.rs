@@ -6,9 +6,14 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 
-use super::{body::Translated, missing::missing, undo::UndoStream, unsaid::Unsaid};
+use super::{
+    body::Translated,
+    missing::missing,
+    undo::UndoStream,
+    unsaid::{Unsaid, note_citations},
+};
 use crate::{
-    BoxError, Dialect, Error, Exchange, Kind, Target,
+    BoxError, Dialect, Error, Exchange, Kind, Payload, Target,
     body::{Framing, Splitter, sse::Event},
     dialect::{
         BETAS, ChatCodec, Codec, CountCodec, Decode, EmbeddingsCodec, Encoded, Undo, assembled::Assembler,
@@ -16,7 +21,6 @@ use crate::{
     },
     exchange::AssumeOutput,
     headers,
-    payload::Head,
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -73,33 +77,37 @@ impl Pair {
     /// The request for the provider, and the way back, on which a stream may become a whole answer.
     pub(super) fn request(
         self,
-        source: &[u8],
-        head: Arc<Head>,
+        asked: Payload,
         to: &Target,
         Beside { assembles, assumed, betas }: Beside,
     ) -> Result<(Encoded, Back), Error> {
         match self {
             Self::Chat { client, provider, framing, same, unsaid } => {
-                let mut request = client.decode_request(source)?;
+                let mut request = client.decode_request(asked.source())?;
                 if let Some(value) = betas {
                     request.extras.insert(0, Extra { field: BETAS.into(), value: Cow::Owned(value) });
                 }
                 // Not every dialect says in the body whether it is to be a stream.
-                request.stream = head.stream || assembles;
+                request.stream = asked.head().stream || assembles;
                 request.assumed_output = assumed.map(|assumed| assumed.tokens);
                 let cap = assumed.filter(|assumed| assumed.is_cap).map(|assumed| assumed.tokens);
                 request.max_output = request.max_output.or(cap);
                 let mut encoded = provider.encode_request(&request, to)?;
                 let undo = std::mem::take(&mut encoded.undo);
                 let joined = same.filter(|_| assembles).and_then(Joined::of);
-                Ok((encoded, Back::Chat { client, provider, framing, undo, head, assembles, joined, unsaid }))
+                drop(request);
+                let asked = Box::new(asked);
+                Ok((
+                    encoded,
+                    Back::Chat { client, provider, framing, undo, asked, assembles, joined, unsaid },
+                ))
             }
             Self::Count { client, provider } => {
-                let encoded = provider.encode_request(&client.decode_request(source)?, to)?;
+                let encoded = provider.encode_request(&client.decode_request(asked.source())?, to)?;
                 Ok((encoded, Back::Count { client, provider }))
             }
             Self::Embeddings { client, provider } => {
-                let request = client.decode_request(source)?;
+                let request = client.decode_request(asked.source())?;
                 let encoded = provider.encode_request(&request, to)?;
                 Ok((encoded, Back::Embeddings { client, provider, form: request.form }))
             }
@@ -114,7 +122,8 @@ pub(super) enum Back {
         provider: &'static dyn ChatCodec,
         framing: Framing,
         undo: Undo,
-        head: Arc<Head>,
+        /// What the client wants.
+        asked: Box<Payload>,
         /// The provider streams what the client wants whole.
         assembles: bool,
         /// What puts the stream together where both have the same dialect.
@@ -134,12 +143,14 @@ pub(super) enum Back {
 
 impl Back {
     /// The way back within one dialect of chats, where the provider streams what the client wants whole.
-    pub(super) fn assembling(dialect: &dyn Dialect, head: Arc<Head>) -> Option<Self> {
+    pub(super) fn assembling(asked: Payload) -> Option<Self> {
+        let dialect = asked.dialect();
         let codec = dialect.codec().and_then(Codec::chat)?;
         let (framing, undo) = (dialect.framing(), Undo::default());
         let joined = Joined::of(dialect.id());
         let (client, provider, unsaid) = (codec, codec, Unsaid::NOTHING);
-        Some(Self::Chat { client, provider, framing, undo, head, assembles: true, joined, unsaid })
+        let asked = Box::new(asked);
+        Some(Self::Chat { client, provider, framing, undo, asked, assembles: true, joined, unsaid })
     }
 
     pub(super) async fn answer<F, R, E>(
@@ -169,10 +180,13 @@ impl Back {
             parts.headers.insert(header::CONTENT_TYPE, JSON);
             return Ok(Response::from_parts(parts, Translated::whole(body)));
         }
-        if let Self::Chat { client, provider, framing, undo, head, assembles, unsaid, .. } = &self
-            && (head.stream || *assembles && !is_whole)
+        if let Self::Chat { client, provider, framing, undo, asked, assembles, unsaid, .. } = &self
+            && (asked.head().stream || *assembles && !is_whole)
         {
-            let encoder = if *assembles { Box::new(Assembler::new(*client)) } else { client.encoder(head) };
+            let encoder = match assembles {
+                true => Box::new(Assembler::new(*client, Payload::clone(asked))),
+                false => client.encoder(asked),
+            };
             let stream = UndoStream::new(provider.decoder(), encoder, undo.clone(), target.model().into())
                 .noting(*unsaid, exchange.clone());
             let stream = Translated::stream(inner, *framing, stream);
@@ -207,13 +221,14 @@ impl Back {
 
     fn whole(&self, whole: &[u8], exchange: &Exchange, target: &Target) -> Result<Bytes, Error> {
         match self {
-            Self::Chat { client, provider, undo, .. } => {
+            Self::Chat { client, provider, undo, asked, .. } => {
                 let mut answer = provider.decode_answer(whole)?;
                 if answer.model.is_empty() {
                     answer.model = target.model().into();
                 }
                 undo.answer(&mut answer);
-                Ok(client.encode_answer(&answer))
+                note_citations(&answer, *client, exchange);
+                Ok(client.encode_answer(&answer, asked))
             }
             Self::Count { client, provider } => Ok(client.encode_answer(provider.decode_answer(whole)?)),
             Self::Embeddings { client, provider, form } => {

@@ -23,7 +23,6 @@ use crate::{
     exchange::{AssumeOutput, TakesWhole},
     headers,
     payload::Head,
-    preset::adapted,
 };
 
 /// Middleware of [`TranslateLayer`].
@@ -137,7 +136,7 @@ impl TranslateLayer {
         if !self.assembles(payload) {
             return None;
         }
-        let back = Back::assembling(payload.dialect(), payload.shared_head())?;
+        let back = Back::assembling(payload.clone())?;
         Some((payload.dialect().ask_for_stream(payload.clone())?, back))
     }
 
@@ -162,7 +161,7 @@ impl TranslateLayer {
         client: Option<&dyn Dialect>,
     ) -> Result<Request<Payload>, Error> {
         let (parts, payload) = req.into_parts();
-        let (payload, more) = adapted(payload, &parts.headers, &self.deviations, &self.target);
+        let (payload, more) = self.adapter.adapted(payload, &parts.headers, &self.target);
         lost.extend(more.into_iter().filter(|field| !lost.contains(field)).collect::<Vec<_>>());
         if let Some(client) = client {
             let mut named = Lost::default();
@@ -207,7 +206,6 @@ impl TranslateLayer {
             }
             return Err(Error::new(Kind::InvalidRequest, message).with_param("model"));
         };
-        let source = req.body().source().clone();
         let assembles = self.assembles(req.body());
         let assumed = req.extensions().get::<AssumeOutput>().copied();
         let is_told = |assumed: &AssumeOutput| assumed.is_cap || native.id() == ANTHROPIC.id();
@@ -216,8 +214,7 @@ impl TranslateLayer {
         let takes_betas = from.id() == ANTHROPIC.id() && native.id() == BEDROCK.id();
         let betas = takes_betas.then(|| betas(req.headers())).flatten();
         let beside = Beside { assembles, assumed, betas };
-        let (Encoded { body, lost, .. }, back) =
-            pair.request(&source, req.body().shared_head(), &self.target, beside)?;
+        let (Encoded { body, lost, .. }, back) = pair.request(req.body().clone(), &self.target, beside)?;
         let stays = |name: &http::HeaderName| native.id() == from.id() || !is_of_dialect(name);
         let names: Vec<_> = req.headers().keys().filter(|name| !stays(name)).cloned().collect();
         for name in names {
@@ -698,8 +695,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_client_can_not_be_told_of_an_answer_is_noted() {
-        const WHOLE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[{"type":"text","text":"Hi","citations":[{"type":"web_search_result_location","url":"https://x"}]}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#;
-        const EVENTS: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"citations_delta\",\"citation\":{\"url\":\"https://x\"}}}\n\n";
+        const WHOLE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[{"type":"text","text":"Hi","citations":[{"type":"char_location","cited_text":"q","document_index":0,"start_char_index":0,"end_char_index":1}]}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#;
+        const EVENTS: &str = "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"Hi\"}}\n\n\
+            data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"citations_delta\",\"citation\":{\"type\":\"char_location\",\"document_index\":0}}}\n\n\
+            data: {\"type\":\"content_block_stop\",\"index\":0}\n\n";
         for (streams, answer, content_type) in
             [(false, WHOLE, "application/json"), (true, EVENTS, "text/event-stream")]
         {
@@ -715,6 +714,33 @@ mod tests {
 
             assert_eq!(exchange.learn(|learnt| learnt.lost.join(" ")), "answer.citations");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_model_refuses_is_taken_out_also_where_nothing_is_translated() {
+        // C61, C131
+        let source = r#"{"top_k": 5, "model": "m", "max_tokens": 9, "messages": []}"#;
+        let to = |lacks: &[&'static str]| {
+            let facts = ModelFacts::new([], lacks.iter().copied());
+            TranslateLayer::new(Arc::new(Target::new("p", "m").facts(facts)), [&ANTHROPIC as &dyn Dialect])
+        };
+        let sees = |expected: &'static str| {
+            MustBeReady::new(move |req: Request<Payload>| {
+                assert_eq!(req.body().to_bytes(), expected);
+                Ending::Refused.answer()
+            })
+        };
+        let req = request(&ANTHROPIC, source);
+        let exchange = req.body().exchange().clone();
+
+        let rest = r#"{"model": "m", "max_tokens": 9, "messages": []}"#;
+        to(&["sampling_params"]).layer(sees(rest)).oneshot(req).await.unwrap_err();
+        to(&[]).layer(sees(source)).oneshot(request(&ANTHROPIC, source)).await.unwrap_err();
+
+        assert_eq!(exchange.learn(|learnt| learnt.lost.clone()), ["top_k"].map(Box::<str>::from));
+        let strict = to(&["sampling_params"]).strict(true).layer(sees(""));
+        let refused = strict.oneshot(request(&ANTHROPIC, source)).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("top_k")));
     }
 
     /// C132

@@ -2,7 +2,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use bytes::BytesMut;
 
-use super::unsaid::Unsaid;
+use super::unsaid::{CITATIONS, Unsaid, note};
 use crate::{
     Error, Exchange,
     body::sse,
@@ -69,6 +69,8 @@ struct PutRight {
     buffered: Buffered,
     /// There was more to keep back than may be.
     failure: Option<Error>,
+    /// Something was cited in vain.
+    is_lost: bool,
 }
 
 impl UndoStream {
@@ -81,6 +83,7 @@ impl UndoStream {
             wrapped: BTreeMap::new(),
             buffered: Buffered::default(),
             failure: None,
+            is_lost: false,
         };
         Self { decode, put_right, unsaid: None }
     }
@@ -95,13 +98,23 @@ impl UndoStream {
             unsaid.note(&event.data, exchange);
         }
         let put_right = &mut self.put_right;
-        self.decode.event(event, &mut |event| put_right.event(event, out))?;
-        put_right.failure.take().map_or(Ok(()), Err)
+        let result = self.decode.event(event, &mut |event| put_right.event(event, out));
+        self.note_citations();
+        result?;
+        self.put_right.failure.take().map_or(Ok(()), Err)
     }
 
     pub(super) fn finish(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         let put_right = &mut self.put_right;
-        self.decode.finish(&mut |event| put_right.event(event, out))
+        let result = self.decode.finish(&mut |event| put_right.event(event, out));
+        self.note_citations();
+        result
+    }
+
+    fn note_citations(&mut self) {
+        if let (true, Some((_, exchange))) = (std::mem::take(&mut self.put_right.is_lost), &self.unsaid) {
+            note(CITATIONS, exchange);
+        }
     }
 }
 
@@ -110,6 +123,10 @@ impl PutRight {
         let event = match event {
             Event::Start { id, model, created } if model.is_empty() => {
                 Event::Start { id, model: self.model.to_string().into(), created }
+            }
+            Event::Citation { choice, citation } if !self.encode.cites(choice, &citation) => {
+                self.is_lost = true;
+                return;
             }
             other => other,
         };
@@ -172,7 +189,7 @@ impl fmt::Debug for UndoStream {
 mod tests {
     use super::*;
     use crate::{
-        dialect::{ChatCodec, Codec, Dialect, OPENAI_CHAT},
+        dialect::{ChatCodec, Codec, Dialect, OPENAI_CHAT, testing::payload},
         payload::Head,
     };
 
@@ -203,8 +220,8 @@ mod tests {
         let all = [first].into_iter().chain(pieces).chain([stop, "[DONE]".into()]);
         let text: String = all.map(|data| format!("data: {data}\n\n")).collect();
 
-        let head = Head { stream: true, ..Head::default() };
-        let mut stream = UndoStream::new(codec().decoder(), codec().encoder(&head), undo(), "m".into());
+        let asked = payload(Head { stream: true, ..Head::default() });
+        let mut stream = UndoStream::new(codec().decoder(), codec().encoder(&asked), undo(), "m".into());
         let (mut splitter, mut out) = (sse::Splitter::default(), BytesMut::new());
         splitter.push(text.into()).unwrap();
         while let Some(event) = splitter.next_event() {
@@ -223,7 +240,8 @@ mod tests {
 
         undo().answer(&mut answer);
 
-        let written: serde_json::Value = serde_json::from_slice(&codec().encode_answer(&answer)).unwrap();
+        let written = codec().encode_answer(&answer, &payload(Head::default()));
+        let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
         written["choices"][0].clone()
     }
 

@@ -1,4 +1,4 @@
-//! What a provider's answer says that no answer of another dialect can: citations, and media.
+//! What a provider's answer says that the client's can't: media, and what is cited where there is no place for it.
 
 use memchr::memmem;
 use serde_json::Value;
@@ -6,39 +6,26 @@ use serde_json::Value;
 use super::missing::says_something;
 use crate::{
     Dialect, Exchange,
-    dialect::{ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES},
+    dialect::{ChatCodec, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, canonical::Answer, citation},
 };
 
-const CITATIONS: &str = "answer.citations";
+/// What is cited in vain, by its name in the record.
+pub(super) const CITATIONS: &str = "answer.citations";
 const MEDIA: &str = "answer.media";
 
 /// Where it stands, in whole answers and in events, and what it is called in the record.
 type Place = (&'static str, &'static str);
 
 const CHAT: &[Place] = &[
-    ("choices[].message.annotations", CITATIONS),
-    ("choices[].delta.annotations", CITATIONS),
-    ("citations", CITATIONS),
     ("choices[].message.audio", MEDIA),
     ("choices[].delta.audio", MEDIA),
     ("choices[].message.images", MEDIA),
     ("choices[].delta.images", MEDIA),
 ];
 
-const RESPONSES: &[Place] = &[
-    ("output[].content[].annotations", CITATIONS),
-    ("annotation", CITATIONS),
-    ("output[].result", MEDIA),
-    ("item.result", MEDIA),
-];
+const RESPONSES: &[Place] = &[("output[].result", MEDIA), ("item.result", MEDIA)];
 
-const CLAUDE: &[Place] = &[("content[].citations", CITATIONS), ("delta.citation", CITATIONS)];
-
-const GEMINIS: &[Place] = &[
-    ("candidates[].groundingMetadata", CITATIONS),
-    ("candidates[].citationMetadata", CITATIONS),
-    ("candidates[].content.parts[].inlineData", MEDIA),
-];
+const GEMINIS: &[Place] = &[("candidates[].content.parts[].inlineData", MEDIA)];
 
 /// Looks for what is not said to the client.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +38,6 @@ impl Unsaid {
         Self(match () {
             () if of(&OPENAI_CHAT) => CHAT,
             () if of(&OPENAI_RESPONSES) => RESPONSES,
-            () if of(&ANTHROPIC) => CLAUDE,
             () if of(&GEMINI) => GEMINIS,
             () => &[],
         })
@@ -68,13 +54,26 @@ impl Unsaid {
         let Ok(answer) = serde_json::from_slice::<Value>(json) else { return };
         for (path, name) in self.0 {
             if says(&answer, path) {
-                exchange.learn(|learnt| {
-                    if !learnt.lost.iter().any(|known| **known == **name) {
-                        learnt.lost.push((*name).into());
-                    }
-                });
+                note(name, exchange);
             }
         }
+    }
+}
+
+/// Notes once that an answer has lost what is called `name`.
+pub(super) fn note(name: &str, exchange: &Exchange) {
+    exchange.learn(|learnt| {
+        if !learnt.lost.iter().any(|known| **known == *name) {
+            learnt.lost.push(name.into());
+        }
+    });
+}
+
+/// Notes whether a whole answer cites what the client can't be told.
+pub(super) fn note_citations(answer: &Answer<'_>, client: &dyn ChatCodec, exchange: &Exchange) {
+    let is_lost = |choice| citation::any_lost(choice, |citation| client.cites(citation));
+    if answer.choices.iter().any(|choice| is_lost(&choice.parts)) {
+        note(CITATIONS, exchange);
     }
 }
 
@@ -107,6 +106,7 @@ fn says(value: &Value, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::ANTHROPIC;
 
     fn lost(provider: &dyn Dialect, answer: &str) -> Vec<Box<str>> {
         let exchange = Exchange::default();
@@ -115,43 +115,24 @@ mod tests {
     }
 
     #[test]
-    fn citations_and_media_are_found_in_answers_and_events() {
-        let citations = [CITATIONS.into()] as [Box<str>; 1];
-        let media = [MEDIA.into()] as [Box<str>; 1];
-
-        for (provider, answer) in [
-            (
-                &OPENAI_CHAT as &dyn Dialect,
-                r#"{"choices":[{"message":{"annotations":[{"type":"url_citation"}]}}]}"#,
-            ),
-            (&OPENAI_CHAT, r#"{"choices":[],"citations":["https://x"]}"#),
-            (&OPENAI_RESPONSES, r#"{"output":[{"content":[{"annotations": [{"url":"u"}]}]}]}"#),
-            (
-                &OPENAI_RESPONSES,
-                r#"{"type":"response.output_text.annotation.added","annotation":{"url":"u"}}"#,
-            ),
-            (&ANTHROPIC, r#"{"content":[{"text":"a","citations":[{"url":"u"}]}]}"#),
-            (&ANTHROPIC, r#"{"delta":{"type":"citations_delta","citation":{"url":"u"}}}"#),
-            (&GEMINI, r#"{"candidates":[{"groundingMetadata":{"webSearchQueries":["q"]}}]}"#),
-        ] {
-            assert_eq!(lost(provider, answer), citations, "{answer}");
-        }
+    fn media_are_found_in_answers_and_events() {
         for (provider, answer) in [
             (&OPENAI_CHAT as &dyn Dialect, r#"{"choices":[{"message":{"audio":{"id":"a","data":"AAAA"}}}]}"#),
             (&OPENAI_CHAT, r#"{"choices":[{"delta":{"images":[{"image_url":{"url":"data:"}}]}}]}"#),
+            (&OPENAI_RESPONSES, r#"{"output":[{"type":"image_generation_call","result": "AAAA"}]}"#),
             (&GEMINI, r#"{"candidates":[{"content":{"parts":[{"inlineData":{"data":"AAAA"}}]}}]}"#),
         ] {
-            assert_eq!(lost(provider, answer), media, "{answer}");
+            assert_eq!(lost(provider, answer), [MEDIA.into()] as [Box<str>; 1], "{answer}");
         }
     }
 
     #[test]
     fn what_only_looks_like_it_is_not_reported() {
         for (provider, answer) in [
-            (&OPENAI_CHAT as &dyn Dialect, r#"{"choices":[{"message":{"annotations":[],"audio":null}}]}"#),
-            (&ANTHROPIC, r#"{"content":[{"type":"tool_use","input":{"citations":["a"]}}]}"#),
-            (&GEMINI, r#"{"candidates":[{"groundingMetadata":{}}]}"#),
-            (&OPENAI_RESPONSES, r#"{"output":[{"content":[{"text":"\"annotation\": x"}]}]}"#),
+            (&OPENAI_CHAT as &dyn Dialect, r#"{"choices":[{"message":{"audio":null,"images":[]}}]}"#),
+            (&ANTHROPIC, r#"{"content":[{"type":"tool_use","input":{"result":"a"}}]}"#),
+            (&GEMINI, r#"{"candidates":[{"content":{"parts":[{"inlineData":{}}]}}]}"#),
+            (&OPENAI_RESPONSES, r#"{"output":[{"content":[{"text":"\"result\": x"}]}]}"#),
         ] {
             assert!(lost(provider, answer).is_empty(), "{answer}");
         }

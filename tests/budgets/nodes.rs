@@ -185,6 +185,51 @@ fn the_store_dies(name: &str, server: &mut dyn Shared) {
 }
 
 #[test]
+fn gateways_that_go_on_without_their_store_tell_it_all_later() {
+    if server::is_installed() {
+        the_store_is_not_missed("redis", &mut Server::start_durable());
+    }
+    if postgres::is_installed() {
+        the_store_is_not_missed("postgres", &mut postgres::Server::start());
+    }
+}
+
+fn the_store_is_not_missed(name: &str, server: &mut dyn Shared) {
+    let _alone = alone();
+    let text = config(&server.store(", lease: 30s"), BUDGET);
+    let config = format!("{text}store_away: {{ budgets: allow }}\n");
+    let proxies = [(); 2].map(|()| Proxy::at(file(&config)));
+    let (stop, clients) = begin(&proxies.each_ref(), mixed);
+
+    thread::sleep(Duration::from_secs(1));
+    server.kill();
+    thread::sleep(Duration::from_secs(2));
+    let is_ready = proxies.iter().all(is_ready);
+    stop.store(true, Ordering::SeqCst);
+    let seen = clients.join().unwrap();
+    // What is served while there is no store at all.
+    let alone = block_on(load(&proxies.each_ref().map(|proxy| proxy.address), 64, mixed, |n| n < 500));
+    server.run();
+
+    let back = Instant::now();
+    let recorded = || crate::recorded(&proxies);
+    let is_told = || (crate::standing(&proxies[0]) == Some((recorded(), NanoUsd(0)))).then(|| back.elapsed());
+    let told = eventually(Duration::from_secs(60), is_told);
+    println!(
+        "{name} died under load and was not missed: {} requests were granted meanwhile and {} after that, {} were \
+         not; ${} is spent and recorded, {told:.1?} after it was back",
+        seen.granted(),
+        alone.granted(),
+        Seen::of(&seen.away),
+        recorded(),
+    );
+    assert!(told.is_some(), "{} is recorded, {:?} spent and held", recorded(), crate::standing(&proxies[0]));
+    assert!(is_ready && seen.granted() > 0, "{seen:?}");
+    assert_eq!((alone.granted(), Seen::of(&alone.away)), (500, 0), "{alone:?}");
+    assert_eq!(Seen::of(&seen.broken) + Seen::of(&seen.refused), 0, "{seen:?}");
+}
+
+#[test]
 fn a_proxy_starts_without_redis_and_says_so() {
     if !server::is_installed() {
         return;

@@ -48,6 +48,13 @@ fn wishes() -> Vec<Wish> {
     let none = || Value::Null;
     let config = |config: Value| json!({"generationConfig": config});
     let function = json!({"type": "object", "properties": {}});
+    let said = |role: &str, text: &str| json!({"role": role, "content": text});
+    let page = json!({"url": "https://example.com/a", "title": "A", "start_index": 4, "end_index": 5});
+    let typed = |page: &Value| {
+        let mut page = page.clone();
+        page["type"] = "url_citation".into();
+        page
+    };
     let chat_tool = json!({"type": "function", "function": {"name": "f", "parameters": function}});
     vec![
         Wish {
@@ -299,6 +306,20 @@ fn wishes() -> Vec<Wish> {
                 json!({"safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}]}),
             ],
             arrives: [""; 4],
+        },
+        Wish {
+            row: "what an earlier answer cites",
+            said: [
+                json!({"messages": [said("user", "Hi"), {"role": "assistant", "content": "See A.", "annotations":
+                    [{"type": "url_citation", "url_citation": page}]}, said("user", "And?")]}),
+                json!({"input": [said("user", "Hi"), {"type": "message", "role": "assistant", "content": [
+                    {"type": "output_text", "text": "See A.", "annotations": [typed(&page)]}]}, said("user", "And?")]}),
+                json!({"messages": [said("user", "Hi"), {"role": "assistant", "content": [{"type": "text", "text": "See A.",
+                    "citations": [{"type": "web_search_result_location", "cited_text": "q", "url": "https://example.com/a",
+                        "title": "A", "encrypted_index": "Eo8B"}]}]}, said("user", "And?")]}),
+                none(),
+            ],
+            arrives: ["", r#""url":"https://example.com/a""#, "", ""],
         },
     ]
 }

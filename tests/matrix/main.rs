@@ -1,6 +1,7 @@
 //! Every dialect as the client's and every dialect as the provider's, whole, as a stream, and whole where the
 //! provider only streams: what is asked arrives by the rules of the provider, and what is answered comes back.
 
+mod citations;
 mod corners;
 mod gateway;
 mod losses;

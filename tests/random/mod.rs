@@ -2,7 +2,7 @@
 
 use bartizan::{
     Tokens,
-    dialect::canonical::{Event, Finish},
+    dialect::canonical::{Citation, Event, Finish, Source},
 };
 use serde_json::{Map, Value, json};
 
@@ -176,6 +176,7 @@ impl<'t> Tape<'t> {
                     self.object([("role", "assistant".into()), ("content", content), ("tool_calls", calls)]);
                 let blocks = json!([{"type": "thinking", "thinking": "t", "signature": "s"}]);
                 let members = [
+                    ("annotations", self.annotations()),
                     ("refusal", self.text()),
                     ("reasoning_content", self.text()),
                     ("thinking_blocks", blocks),
@@ -227,6 +228,38 @@ impl<'t> Tape<'t> {
             _ => json!({"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}),
         };
         self.cached(part)
+    }
+
+    /// What a text of OpenAI's cites.
+    fn annotations(&mut self) -> Value {
+        self.list(3, |tape| {
+            let (start, end) = (tape.one(&[-1.0, 0.0, 2.0, 1e9]), tape.one(&[-1.0, 0.0, 1.5, 3.0, 1e300]));
+            let place =
+                json!({"url": "https://e.x", "title": tape.text(), "start_index": start, "end_index": end});
+            match tape.pick(4) {
+                0 => json!({"type": "url_citation", "url_citation": place}),
+                1 => json!({"type": "file_citation", "file_id": "file-1", "filename": "a", "index": start}),
+                2 => tape.wrong().unwrap_or(json!({"type": "file_path", "file_id": "cfile_1"})),
+                _ => {
+                    let mut flat = place;
+                    flat["type"] = "url_citation".into();
+                    flat
+                }
+            }
+        })
+    }
+
+    /// What a text of Anthropic's cites.
+    fn citations(&mut self) -> Value {
+        self.list(3, |tape| match tape.pick(4) {
+            0 => json!({"type": "web_search_result_location", "url": "https://e.x", "title": null,
+                "encrypted_index": tape.one(&["", "Eo8B"]), "cited_text": tape.text()}),
+            1 => json!({"type": "char_location", "document_index": tape.one(&[-1.0, 0.0, 1e300]),
+                "start_char_index": 3, "end_char_index": tape.one(&[0, 9])}),
+            2 => json!({"type": "search_result_location", "source": "s", "search_result_index": 0,
+                "start_block_index": 0, "end_block_index": 1}),
+            _ => tape.wrong().unwrap_or(json!({"type": "new_location"})),
+        })
     }
 
     pub fn responses_request(&mut self) -> Value {
@@ -333,7 +366,10 @@ impl<'t> Tape<'t> {
             0..3 => {
                 let text = self.text();
                 let kind = self.one(&["input_text", "output_text"]).into();
-                self.object([("type", kind), ("text", text)])
+                let mut part = self.object([("type", kind), ("text", text)]);
+                let annotations = self.annotations();
+                self.some(&mut part, [("annotations", annotations)]);
+                part
             }
             3 => {
                 let url = self.one(&["https://e.x/a.png", &data]).into();
@@ -400,7 +436,10 @@ impl<'t> Tape<'t> {
         let block = match self.pick(9) {
             0 | 1 => {
                 let text = self.text();
-                self.object([("type", "text".into()), ("text", text)])
+                let mut block = self.object([("type", "text".into()), ("text", text)]);
+                let citations = self.citations();
+                self.some(&mut block, [("citations", citations)]);
+                block
             }
             2 | 3 => {
                 let input = self.one(&["{}", "{\"a\":1}", "[]", "5"]).parse().unwrap();
@@ -538,6 +577,8 @@ impl<'t> Tape<'t> {
         let mut events = vec![start];
         let choices = if chat { 1 + self.pick(2) as u32 } else { 1 };
         let mut calls = vec![Vec::new(); choices as usize];
+        // How many characters each has said.
+        let mut said = vec![0; choices as usize];
         for _ in 0..self.pick(24) {
             let choice = self.pick(choices as usize) as u32;
             let own: &mut Vec<Vec<&str>> = &mut calls[choice as usize];
@@ -573,6 +614,17 @@ impl<'t> Tape<'t> {
                 let said = events.pop().unwrap();
                 finish_calls(0, &mut calls[0], &mut events);
                 events.push(said);
+            }
+            let Some(Event::Text { choice, text }) = events.last() else { continue };
+            let (choice, length) = (*choice, text.chars().count());
+            let before = said[choice as usize];
+            said[choice as usize] += length;
+            if length > 0 && self.pick(3) == 0 {
+                let span = before + self.pick(length)..before + length;
+                let url = format!("https://e.x/{}", self.pick(3)).into();
+                let citation = Citation::of(Source::Url { url, proof: None });
+                let citation = Citation { title: Some("T".into()), span: Some(span), ..citation };
+                events.push(Event::Citation { choice, citation });
             }
         }
         for (choice, calls) in calls.iter_mut().enumerate() {

@@ -1,5 +1,6 @@
 //! The ledger in Redis, with real servers: what all ledgers promise, and what only many gateways can break.
 
+mod recorder;
 mod server;
 
 use std::{
@@ -18,9 +19,11 @@ use bartizan::{
         RedisOptions, Scope, Standing, Ticket,
         conformance::{self, HandClock},
     },
+    metrics::{STORE_AWAY, STORE_OUTAGES, STORE_SECONDS, STORE_WAITING},
     price::NanoUsd,
 };
 use futures_util::{FutureExt, StreamExt, stream};
+use recorder::Kept;
 use server::Server;
 use tokio::task::JoinHandle;
 
@@ -594,7 +597,7 @@ fn told(answer: &Result<Ticket, Error>) -> String {
     let millis = |time: Duration| (time.as_micros() + 500) / 1_000;
     match answer {
         Ok(Ticket { holds, standings, shadowed, .. }) => {
-            let standing = |s: &Standing| (s.measure, s.limit, s.left, millis(s.resets_in));
+            let standing = |s: &Standing| (s.measure, s.limit, s.left, s.resets_in.map(millis));
             let standings: Vec<_> = standings.iter().map(standing).collect();
             format!("{holds:?} {standings:?} {:?}", shadowed.iter().map(refused).collect::<Vec<_>>())
         }
@@ -684,4 +687,40 @@ async fn what_can_not_be_connected_to_is_said_at_once() {
     );
     let missing = wrong(RedisOptions::new("redis://host").journal("/nowhere/at/all"));
     assert_eq!(missing.message(), "the journal of the ledger can't be opened");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_measured() {
+    if !server::is_installed() {
+        return;
+    }
+    let kept = Kept::default();
+    let _installed = ::metrics::set_default_local_recorder(&kept);
+    bartizan::metrics::describe();
+    let mut server = Server::start_durable();
+    let (ledger, worker) = RedisLedger::connect(RedisOptions::new(server.url())).unwrap();
+    tokio::spawn(worker);
+    let scopes = [Scope::new("key:a", daily(100))];
+    let until = async |wanted: f64, has: &dyn Fn(f64) -> bool| {
+        for _ in 0..1_000 {
+            if kept.gauge(STORE_AWAY) == wanted && has(kept.gauge(STORE_WAITING)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{wanted}: {} {}", kept.gauge(STORE_AWAY), kept.gauge(STORE_WAITING));
+    };
+
+    let ticket = ledger.reserve(&scopes, usd(1)).await.unwrap();
+    until(0.0, &|waiting| waiting == 0.0).await;
+    assert_eq!((kept.count(STORE_OUTAGES), kept.count(STORE_SECONDS)), (0, 1));
+    server.kill();
+    ledger.reserve(&scopes, usd(1)).await.unwrap_err();
+    ledger.settle(ticket, usd(1));
+    until(1.0, &|waiting| waiting >= 1.0).await;
+    server.run();
+    until(0.0, &|waiting| waiting == 0.0).await;
+
+    assert_eq!((kept.count(STORE_OUTAGES), kept.count(STORE_SECONDS)), (1, 2));
+    assert_eq!(kept.unit(STORE_SECONDS), Some(::metrics::Unit::Seconds));
 }

@@ -7,7 +7,7 @@ import json
 import re
 
 from fake_openai import Refusal
-from scenario import Asked, Script, Text, Thinking, ToolCall, Usage, is_seal, seal
+from scenario import PAGE, Asked, Script, Text, Thinking, ToolCall, Usage, is_seal, seal
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 ID = re.compile(r"[a-zA-Z0-9_-]+")
@@ -358,11 +358,20 @@ def images_of(blocks):
 def block_of(block):
     match block:
         case Text():
-            return {"type": "text", "text": block.whole, "citations": None}
+            return {"type": "text", "text": block.whole, "citations": [citation()] if block.cites else None}
         case Thinking():
             return {"type": "thinking", "thinking": block.text, "signature": seal("anthropic", block.turn)}
         case ToolCall():
             return {"type": "tool_use", "id": f"toolu_{block.key}", "name": block.name, "input": block.arguments}
+
+
+def citation():
+    return {
+        "type": "web_search_result_location",
+        "cited_text": "It is sunny.",
+        "encrypted_index": "Eo8BCioIAhgB",
+        **PAGE,
+    }
 
 
 def empty(block):
@@ -378,6 +387,8 @@ def empty(block):
 def deltas(block):
     match block:
         case Text():
+            if block.cites:
+                yield {"type": "citations_delta", "citation": citation()}
             for piece in block.pieces:
                 yield {"type": "text_delta", "text": piece}
         case Thinking():

@@ -6,7 +6,7 @@ import json
 import re
 import struct
 
-from scenario import Asked, Script, Text, Thinking, ToolCall, Usage
+from scenario import PAGE, Asked, Script, Text, Thinking, ToolCall, Usage
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 FIELDS = set(
@@ -134,6 +134,8 @@ class Chat:
         message = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
         if calls:
             message["tool_calls"] = calls
+        if annotations := annotations_of(script):
+            message["annotations"] = annotations
         if reasoning := self.reasoning(script):
             message["reasoning_content"] = reasoning
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish(script)}
@@ -179,6 +181,8 @@ class Chat:
             elif isinstance(block, ToolCall):
                 yield from call_deltas(index, call_of(block))
                 index += 1
+        if annotations := annotations_of(script):
+            yield {"annotations": annotations}
 
     def chunk(self, asked, choices, usage=None):
         chunk = {
@@ -288,6 +292,20 @@ def validate_settings(body):
         if shape["json_schema"].get("strict"):
             schema = shape["json_schema"].get("schema") or {}
             must(schema.get("additionalProperties") is False, "Invalid schema", "response_format")
+
+
+def annotations_of(script):
+    """What texts cite, by their places in the whole."""
+    before, annotations = 0, []
+    for block in script.blocks:
+        if isinstance(block, Text):
+            # An endless text cites nothing.
+            length = len(block.whole) if isinstance(block.pieces, list) else 0
+            if block.cites:
+                place = {"start_index": before, "end_index": before + length, **PAGE}
+                annotations.append({"type": "url_citation", "url_citation": place})
+            before += length
+    return annotations
 
 
 def text_of(content):

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 GREETING = "Hello there! Grüße, 世界 🌍 – how are you?"
 REASONING = "The user greets; a greeting is due."
 CITIES = ["Paris", "Rome"]
+PAGE = {"url": "https://example.com/weather", "title": "The weather"}
+CITING = ["\U0001f600 Grüße: ", "世界 ist schön", "."]
 WEATHER = {"city": "Paris", "degrees": 21}
 
 
@@ -42,9 +44,10 @@ class Usage:
 
 @dataclass(frozen=True)
 class Text:
-    """A text, in the pieces in which it is streamed."""
+    """A text, in the pieces in which it is streamed, and whether it cites `PAGE`."""
 
     pieces: Iterable[str]
+    cites: bool = False
 
     @property
     def whole(self) -> str:
@@ -113,6 +116,10 @@ def hello(asked: Asked) -> Script:
     return saying(GREETING)
 
 
+def citing(asked: Asked) -> Script:
+    return Script([Text(split(text), cites=text == CITING[1]) for text in CITING])
+
+
 def one_tool(asked: Asked) -> Script:
     calls = [ToolCall("Paris", "get_weather", {"city": "Paris"})]
     return Script([Text(["Let me ", "look."]), *calls], stop="calls")
@@ -167,6 +174,7 @@ def stop_sequence(asked: Asked) -> Script:
 
 SCENARIOS: dict[str, Callable[[Asked], Script]] = {
     "say hello": hello,
+    "cite": citing,
     "say nothing": lambda _: Script([]),
     "say it in tiny chunks": lambda _: saying(GREETING, chop=7),
     "echo system": lambda asked: saying(" | ".join(asked.system)),

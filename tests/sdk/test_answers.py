@@ -403,7 +403,7 @@ def test_settings_are_translated(openai_client, anthropic_client, providers):
 def test_a_missing_limit_of_output_becomes_what_is_reserved(openai_client, providers):
     ask_openai(openai_client, ANTHROPIC, "say hello")
 
-    assert providers.calls[-1].body["max_tokens"] == 4096
+    assert providers.calls[-1].body["max_tokens"] == 16384
 
 
 def test_the_own_dialect_passes_unchanged(openai_client, anthropic_client, providers):

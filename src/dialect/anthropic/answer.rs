@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::{
+    citations,
     codec::ID,
     content::Reader,
     finish, usage,
@@ -61,7 +62,7 @@ pub(super) fn encode(answer: &Answer<'_>) -> Bytes {
         kind: "message",
         role: "assistant",
         model: &answer.model,
-        content: parts.iter().filter_map(block).collect(),
+        content: parts.iter().flat_map(blocks).collect(),
         stop: stop(choice.map_or(&Finish::Stop, |choice| &choice.finish), parts),
         usage: usage::write(&answer.tokens, answer.service_tier.as_deref()),
     };
@@ -83,8 +84,15 @@ fn stop<'a>(finish: &'a Finish<'_>, parts: &[Part<'_>]) -> Stop<'a> {
     finish::write(finish, calls().next().is_some(), refused)
 }
 
-fn block<'a>(part: &'a Part<'_>) -> Option<Block<'a>> {
-    Some(match &part.content {
+fn blocks<'a>(part: &'a Part<'_>) -> Vec<Block<'a>> {
+    match &part.content {
+        Content::Text(text) if !part.citations.is_empty() => citations::blocks(text, &part.citations),
+        content => block(content).into_iter().collect(),
+    }
+}
+
+fn block<'a>(content: &'a Content<'_>) -> Option<Block<'a>> {
+    Some(match content {
         Content::Text(text) | Content::Refusal(text) if text.is_empty() => return None,
         Content::Text(text) | Content::Refusal(text) => Block::text(&**text),
         Content::ToolCall(call) => tool_use(call),

@@ -84,7 +84,11 @@ mod tests {
         let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
         let marked = raw(r#"{"type":"search_result","cache_control":{"type":"ephemeral"}}"#);
         let unmarked = raw(r#"{"type":"search_result","cache_control":null}"#);
-        let text = || Block::Text { text: "x".into(), cache_control: mark(Some(Cache::Default)) };
+        let text = || Block::Text {
+            text: "x".into(),
+            citations: Vec::new(),
+            cache_control: mark(Some(Cache::Default)),
+        };
         let mut system: Vec<_> = (0..4).map(|_| text()).collect();
         system.extend([Block::Opaque(&marked), Block::Opaque(&unmarked)]);
         let mut lost = Lost::default();

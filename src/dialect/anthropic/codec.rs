@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{answer, decode, encode, stream_in::Decoder, stream_out::Encoder};
+use super::{answer, citations, decode, encode, stream_in::Decoder, stream_out::Encoder};
 use crate::{
-    Error, Target,
+    Error, Payload, Target,
     dialect::{ChatCodec, Decode, Encode, Encoded, canonical},
-    payload::Head,
 };
 
 /// The [id](crate::dialect::Dialect::id) of the dialect, as parts that only it knows bear it.
@@ -29,16 +28,20 @@ impl ChatCodec for AnthropicCodec {
         answer::decode(body)
     }
 
-    fn encode_answer(&self, answer: &canonical::Answer<'_>) -> Bytes {
+    fn encode_answer(&self, answer: &canonical::Answer<'_>, _: &Payload) -> Bytes {
         answer::encode(answer)
+    }
+
+    fn cites(&self, citation: &canonical::Citation<'_>) -> bool {
+        citations::is_said(citation)
     }
 
     fn decoder(&self) -> Box<dyn Decode> {
         Box::new(Decoder::default())
     }
 
-    fn encoder(&self, head: &Head) -> Box<dyn Encode> {
-        Box::new(Encoder::new(&head.model))
+    fn encoder(&self, asked: &Payload) -> Box<dyn Encode> {
+        Box::new(Encoder::new(&asked.head().model))
     }
 }
 
@@ -48,7 +51,7 @@ mod tests {
     use serde_json::Value;
 
     use super::{super::testing::model, *};
-    use crate::body::sse;
+    use crate::{body::sse, dialect::testing::payload, payload::Head};
 
     /// What comes from a client of this dialect and goes to a provider of it, by way of the canonical
     /// form, loses nothing that the form has a place for.
@@ -111,7 +114,7 @@ mod tests {
             r#"{"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"input_tokens":15,"cache_creation_input_tokens":0,"cache_read_input_tokens":7,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0},"output_tokens":20}}"#,
             r#"{"type":"message_stop"}"#,
         ];
-        let (mut decoder, mut encoder) = (AnthropicCodec.decoder(), AnthropicCodec.encoder(&head));
+        let (mut decoder, mut encoder) = (AnthropicCodec.decoder(), AnthropicCodec.encoder(&payload(head)));
 
         let mut out = BytesMut::new();
         for data in data {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    citations,
     codec::ID,
     wire::read::{Block, CacheControl, Inner, RawMessage, Source},
 };
@@ -90,8 +91,12 @@ impl<'a> Reader<'a> {
     ) -> Result<Option<Part<'a>>, Error> {
         let kind: Text<'a> = required(block.kind.take(), at, "type")?;
         let cache = block.cache_control.take().map(|control| cache(&control));
+        let mut citations = Vec::new();
         let content = match &*kind {
-            "text" => self.text(block, at)?,
+            "text" => {
+                citations = block.citations.take().map(citations::read).unwrap_or_default();
+                self.text(block, at)?
+            }
             "image" | "document" => match self.media(&kind, block, at)? {
                 Some(content) => content,
                 None => return Ok(None),
@@ -111,13 +116,10 @@ impl<'a> Reader<'a> {
             "redacted_thinking" => Content::RedactedReasoning(required(block.data, at, "data")?),
             _ => return Ok(None),
         };
-        Ok(Some(Part { cache, ..content.into() }))
+        Ok(Some(Part { cache, citations, ..content.into() }))
     }
 
     fn text(&mut self, block: Block<'a>, at: At<'_>) -> Result<Content<'a>, Error> {
-        if let Some(citations) = block.citations {
-            self.extra("messages[].content[].citations", citations);
-        }
         self.unknown("messages[].content[].", block.unknown);
         Ok(Content::Text(required(block.text, at, "text")?))
     }

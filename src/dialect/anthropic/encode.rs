@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::{
-    cache,
+    cache, citations,
     format::{self, Plan},
     parts::Writer,
     thinking,
@@ -18,7 +18,7 @@ use crate::{
     dialect::{
         Encoded, Undo,
         canonical::Request,
-        json,
+        citation, json,
         lost::Lost,
         names::{Names, Rule},
         turns,
@@ -48,6 +48,7 @@ const OWN_FIELDS: [&str; 12] = [
 pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Error> {
     let facts = to.known_facts();
     let mut lost = Lost::default();
+    lost.push_if(citation::any_lost_of(request, |_, citation| citations::is_taken(citation)), citation::LOST);
     let names = Names::of(request, &NAMES);
     let mut toolbox = tools::toolbox(request, facts, &names, &mut lost)?;
     let form = format::plan(request, facts, &toolbox, &mut lost);

@@ -4,6 +4,7 @@
 
 mod answer;
 mod cache;
+mod citations;
 mod codec;
 mod content;
 mod count;
@@ -138,11 +139,10 @@ impl Dialect for Anthropic {
     }
 
     fn is_of_others(&self, payload: &Payload, _: &Target) -> bool {
-        // Thoughts that nobody has proven have an empty signature.
+        // Thoughts that nobody has proven have an empty signature, and so have pages that others have found.
         let beginnings = ["\"openai:", "\"gemini:", "\"\""];
-        beginnings
-            .iter()
-            .any(|beginning| proof::is_given(payload.source(), &["signature", "data"], beginning))
+        let names = ["signature", "data", "encrypted_index"];
+        beginnings.iter().any(|beginning| proof::is_given(payload.source(), &names, beginning))
     }
 
     fn output_caps(&self) -> &'static [&'static str] {
@@ -340,6 +340,7 @@ mod tests {
             cache_write_1h: 12,
             output: 300,
             reasoning: 120,
+            ..Tokens::default()
         };
         assert_eq!(tokens, expected);
         assert_eq!(tokens.fresh(), 100);

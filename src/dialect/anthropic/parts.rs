@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
-    cache,
+    cache, citations,
     codec::ID,
     wire::write::{Block, Source},
 };
@@ -50,7 +50,11 @@ impl<'a> Writer<'a, '_> {
         let mut block = match &part.content {
             // Anthropic refuses texts without a visible character.
             Content::Text(text) | Content::Refusal(text) if text.trim().is_empty() => None,
-            Content::Text(text) | Content::Refusal(text) => Some(Block::text(&**text)),
+            Content::Text(text) | Content::Refusal(text) => {
+                let taken = part.citations.iter().filter(|citation| citations::is_taken(citation));
+                let citations = taken.filter_map(citations::write).collect();
+                Some(Block::Text { text: Cow::Borrowed(text), citations, cache_control: None })
+            }
             Content::Image(media) => self.image(media)?,
             Content::Document { media, title } => self.document(media, title.as_deref())?,
             Content::ToolCall(call) => Some(self.tool_use(call)),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    error, finish, usage,
+    citations, error, finish, usage,
     wire::read::{Block, Delta, Event as Wire},
 };
 use crate::{
@@ -12,7 +12,8 @@ use crate::{
     dialect::{
         Decode, Emit,
         buffer::{Buffered, MAX_CALLS, too_many},
-        canonical::{Event, Finish},
+        canonical::{Citation, Event, Finish},
+        cited::Cited,
         json,
     },
 };
@@ -36,6 +37,9 @@ pub(super) struct Decoder {
     calls: u32,
     /// By the number of the block.
     open: HashMap<u64, OpenCall>,
+    cited: Cited,
+    /// How much text there was before the current block, in characters.
+    before: usize,
     buffered: Buffered,
     /// The reason for the end was given.
     stopped: bool,
@@ -70,7 +74,7 @@ impl Decode for Decoder {
         match wire.kind.as_deref().map_or(&*event.name, str::as_bytes) {
             b"message_start" => self.start(wire, emit),
             b"content_block_start" => self.block(index, wire.content_block, emit)?,
-            b"content_block_delta" => self.delta(index, wire.delta, emit),
+            b"content_block_delta" => self.delta(index, wire.delta, emit)?,
             b"content_block_stop" => self.stop(index, emit),
             b"message_delta" => self.message_delta(wire, emit),
             b"message_stop" => self.end(emit),
@@ -112,7 +116,12 @@ impl Decoder {
     fn block(&mut self, index: u64, block: Option<Block<'_>>, emit: Emit<'_>) -> Result<(), Error> {
         let Some(block) = block else { return Ok(()) };
         match block.kind.as_deref() {
-            Some("text") => text(block.text.as_deref(), emit),
+            Some("text") => {
+                self.text(block.text.as_deref(), emit);
+                for citation in block.citations.map(citations::read).unwrap_or_default() {
+                    self.cited.hold(citation)?;
+                }
+            }
             Some("thinking") => {
                 thinking(block.thinking.as_deref(), emit);
                 signature(block.signature.as_deref(), emit);
@@ -147,16 +156,21 @@ impl Decoder {
         Ok(())
     }
 
-    fn delta(&mut self, index: u64, delta: Option<Delta<'_>>, emit: Emit<'_>) {
-        let Some(delta) = delta else { return };
+    fn delta(&mut self, index: u64, delta: Option<Delta<'_>>, emit: Emit<'_>) -> Result<(), Error> {
+        let Some(delta) = delta else { return Ok(()) };
         match delta.kind.as_deref() {
-            Some("text_delta") => text(delta.text.as_deref(), emit),
+            Some("text_delta") => self.text(delta.text.as_deref(), emit),
+            Some("citations_delta") => {
+                if let Some(citation) = delta.citation {
+                    self.cited.hold(citations::one(citation))?;
+                }
+            }
             Some("thinking_delta") => thinking(delta.thinking.as_deref(), emit),
             Some("signature_delta") => signature(delta.signature.as_deref(), emit),
             Some("input_json_delta") => {
                 let fragment = delta.partial_json.unwrap_or_default();
                 // Blocks of the provider's own tools have arguments too, which are nobody else's.
-                let Some(open) = self.open.get_mut(&index) else { return };
+                let Some(open) = self.open.get_mut(&index) else { return Ok(()) };
                 if !fragment.is_empty() {
                     open.written = true;
                     emit(Event::Arguments { choice: 0, call: open.call, fragment: fragment.into() });
@@ -164,9 +178,27 @@ impl Decoder {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    fn text(&mut self, text: Option<&str>, emit: Emit<'_>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.cited.said(text);
+            emit(Event::Text { choice: 0, text: text.into() });
+        }
+    }
+
+    /// What a block cites is about all of its text.
+    fn cite(&mut self, emit: Emit<'_>) {
+        let all = self.before..self.cited.characters();
+        self.before = all.end;
+        for citation in self.cited.take() {
+            emit(Event::Citation { choice: 0, citation: Citation { span: Some(all.clone()), ..citation } });
+        }
     }
 
     fn stop(&mut self, index: u64, emit: Emit<'_>) {
+        self.cite(emit);
         let Some(OpenCall { call, written, input }) = self.open.remove(&index) else { return };
         self.buffered.release(input.len());
         if !written {
@@ -188,6 +220,7 @@ impl Decoder {
     }
 
     fn finish_with(&mut self, finish: Finish<'_>, emit: Emit<'_>) {
+        self.cite(emit);
         if !std::mem::replace(&mut self.stopped, true) {
             emit(Event::Finish { choice: 0, finish });
         }
@@ -197,12 +230,6 @@ impl Decoder {
         self.finish_with(finish::read(None, None, None, self.calls > 0), emit);
         self.ended = true;
         emit(Event::End);
-    }
-}
-
-fn text(text: Option<&str>, emit: Emit<'_>) {
-    if let Some(text) = text.filter(|text| !text.is_empty()) {
-        emit(Event::Text { choice: 0, text: text.into() });
     }
 }
 
@@ -302,7 +329,7 @@ mod tests {
             r#"{"type":"new_event","index":7}"#,
             r#"{"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","id":"s","name":"web_search","input":{}}}"#,
             r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
-            r#"{"type":"content_block_delta","index":0,"delta":{"type":"citations_delta","citation":{}}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"future_delta","citation":{}}}"#,
             r#"{"type":"content_block_stop","index":0}"#,
             r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#,
             STOP,

@@ -6,7 +6,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    finish, usage,
+    citations, finish, usage,
     wire::write::{self, Delta, Empty, Event as Wire, Failure, Opening, Stop},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     dialect::{
         Encode, arguments,
         buffer::Buffered,
-        canonical::{Event, Finish},
+        canonical::{Citation, Event, Finish},
         extent::Extent,
         ids,
     },
@@ -47,7 +47,10 @@ pub(super) struct Encoder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Open {
     Nothing,
-    Text,
+    Text {
+        /// Whether it cites: what follows is a block of its own then.
+        cites: bool,
+    },
     Thinking {
         signed: bool,
     },
@@ -86,6 +89,7 @@ impl Encode for Encoder {
                 self.refused = true;
                 self.text(&text, out);
             }
+            Event::Citation { choice: 0, citation } => self.cite(&citation, out),
             Event::Reasoning { choice: 0, text } => self.thinking(&text, out),
             Event::Signature { choice: 0, signature } => self.signature(&signature, out),
             Event::RedactedReasoning { choice: 0, data } => {
@@ -107,6 +111,10 @@ impl Encode for Encoder {
             // A client of this dialect asks for one answer and knows no likelihoods.
             _ => {}
         }
+    }
+
+    fn cites(&self, choice: u32, citation: &Citation<'_>) -> bool {
+        choice == 0 && matches!(self.open, Open::Text { .. }) && citations::is_said(citation)
     }
 }
 
@@ -171,7 +179,7 @@ impl Encoder {
     fn close(&mut self, out: &mut BytesMut) {
         match self.open {
             Open::Nothing => {}
-            Open::Text | Open::Thinking { .. } => self.end_block(out),
+            Open::Text { .. } | Open::Thinking { .. } => self.end_block(out),
             Open::Call(position) => self.close_call(position, out),
         }
     }
@@ -185,10 +193,18 @@ impl Encoder {
         if text.is_empty() {
             return;
         }
-        if self.open != Open::Text {
-            self.begin_block(Opening::Text { text: "" }, Open::Text, out);
+        if self.open != (Open::Text { cites: false }) {
+            self.begin_block(Opening::Text { text: "" }, Open::Text { cites: false }, out);
         }
         self.delta(Delta::Text { text }, out);
+    }
+
+    /// The block that is open cites as a whole: what was written can't be divided any more.
+    fn cite(&mut self, citation: &Citation<'_>, out: &mut BytesMut) {
+        if let (Open::Text { .. }, Some(citation)) = (self.open, citations::write(citation)) {
+            self.delta(Delta::Citations { citation }, out);
+            self.open = Open::Text { cites: true };
+        }
     }
 
     fn thinking(&mut self, thinking: &str, out: &mut BytesMut) {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::{
-    finish, usage,
+    citations, finish, usage,
     wire::read::{self, Block, Message, Output, Reasoning},
 };
 use crate::{
@@ -48,9 +48,12 @@ pub(super) fn decode(body: &[u8]) -> Result<Answer<'_>, Error> {
 
 fn parts(block: Block<'_>) -> Vec<Part<'_>> {
     let said = block.text.map(|text| Content::Text(text.into()));
-    let cited = block.citations.and_then(|cited| cited.content).map(|pieces| {
-        let texts = pieces.into_iter().filter_map(|piece| piece.text.map(Text::from));
-        Content::Text(texts.collect::<Vec<_>>().concat().into())
+    let cited = block.citations.map(|cited| {
+        let pieces = cited.content.unwrap_or_default().into_iter();
+        let texts = pieces.filter_map(|piece| piece.text.map(Text::from));
+        let citations = cited.citations.unwrap_or_default().into_iter().map(citations::read).collect();
+        let said = Content::Text(texts.collect::<Vec<_>>().concat().into());
+        Part { citations, ..said.into() }
     });
     let call = block.tool_use.map(|call| {
         Content::ToolCall(ToolCall {
@@ -61,7 +64,10 @@ fn parts(block: Block<'_>) -> Vec<Part<'_>> {
         })
     });
     let thought = block.reasoning.and_then(thought);
-    [thought, said, cited, call].into_iter().flatten().map(Part::from).collect()
+    [thought.map(Part::from), said.map(Part::from), cited, call.map(Part::from)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn thought(reasoning: Reasoning<'_>) -> Option<Content<'_>> {

@@ -4,12 +4,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::{answer, encode, stream_in::Decoder};
 use crate::{
-    Error, Kind, Target,
+    Error, Kind, Payload, Target,
     dialect::{
         ChatCodec, Decode, Encode, Encoded,
         canonical::{self, Event},
     },
-    payload::Head,
 };
 
 /// Translates Converse, as a provider speaks it.
@@ -34,7 +33,7 @@ impl ChatCodec for BedrockCodec {
         answer::decode(body)
     }
 
-    fn encode_answer(&self, _: &canonical::Answer<'_>) -> Bytes {
+    fn encode_answer(&self, _: &canonical::Answer<'_>, _: &Payload) -> Bytes {
         Bytes::new()
     }
 
@@ -42,7 +41,7 @@ impl ChatCodec for BedrockCodec {
         Box::new(Decoder::default())
     }
 
-    fn encoder(&self, _: &Head) -> Box<dyn Encode> {
+    fn encoder(&self, _: &Payload) -> Box<dyn Encode> {
         Box::new(ToNobody)
     }
 }

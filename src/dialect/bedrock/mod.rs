@@ -7,6 +7,7 @@
 
 mod answer;
 mod betas;
+mod citations;
 mod codec;
 mod encode;
 mod error;

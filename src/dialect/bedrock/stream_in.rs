@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    error, finish, usage,
+    citations, error, finish, usage,
     wire::read::{Delta, Event as Wire, ReasoningDelta, ToolUse},
 };
 use crate::{
@@ -12,7 +12,8 @@ use crate::{
     dialect::{
         Decode, Emit,
         buffer::{Buffered, MAX_CALLS, too_many},
-        canonical::Event,
+        canonical::{Citation, Event},
+        cited::Cited,
         ids, json,
     },
 };
@@ -27,6 +28,9 @@ pub(super) struct Decoder {
     calls: u32,
     /// By the number of the block.
     open: HashMap<u64, OpenCall>,
+    cited: Cited,
+    /// How much text there was before the current block, in characters.
+    before: usize,
     /// The proof of the current thoughts, as far as it is here.
     signature: String,
     buffered: Buffered,
@@ -117,11 +121,15 @@ impl Decoder {
     }
 
     fn delta(&mut self, wire: Wire<'_>, emit: Emit<'_>) -> Result<(), Error> {
-        let Some(Delta { text, tool_use, reasoning }) = wire.delta else { return Ok(()) };
+        let Some(Delta { text, tool_use, reasoning, citation }) = wire.delta else { return Ok(()) };
         self.begin(emit);
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             self.said = true;
+            self.cited.said(&text);
             emit(Event::Text { choice: 0, text: text.into() });
+        }
+        if let Some(citation) = citation {
+            self.cited.hold(citations::read(citation))?;
         }
         let fragment = tool_use.and_then(|call| call.input).filter(|fragment| !fragment.is_empty());
         if let Some(fragment) = fragment
@@ -157,8 +165,18 @@ impl Decoder {
         }
     }
 
+    /// What a block cites is about all of its text.
+    fn cite(&mut self, emit: Emit<'_>) {
+        let all = self.before..self.cited.characters();
+        self.before = all.end;
+        for citation in self.cited.take() {
+            emit(Event::Citation { choice: 0, citation: Citation { span: Some(all.clone()), ..citation } });
+        }
+    }
+
     fn stop(&mut self, index: u64, emit: Emit<'_>) {
         self.prove(emit);
+        self.cite(emit);
         if let Some(OpenCall { call, written: false }) = self.open.remove(&index) {
             emit(Event::Arguments { choice: 0, call, fragment: "{}".into() });
         }
@@ -170,6 +188,7 @@ impl Decoder {
         }
         self.begin(emit);
         self.prove(emit);
+        self.cite(emit);
         let sequence = wire.fields.and_then(|fields| fields.stop_sequence);
         let finish = finish::read(wire.stop_reason.as_deref(), sequence, self.calls > 0);
         if !std::mem::replace(&mut self.stopped, true) {
@@ -231,7 +250,7 @@ mod tests {
         )
     }
 
-    const USAGE: &str = "Usage(Tokens { input: 150, cached: 0, cache_write: 0, cache_write_1h: 0, output: 45, reasoning: 0 })";
+    const USAGE: &str = "Usage(Tokens { input: 150, cached: 0, cache_write: 0, cache_write_1h: 0, output: 45, reasoning: 0, audio_input: 0, audio_output: 0 })";
 
     /// C113 and §4, recorded
     #[test]

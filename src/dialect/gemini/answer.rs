@@ -10,6 +10,7 @@ use super::{
     content::Reader,
     error,
     finish::{self, Contained},
+    grounding::{self, Grounding},
     logprobs, proof, usage,
     wire::{
         read,
@@ -70,9 +71,14 @@ fn candidate(at: usize, wire: read::Candidate<'_>) -> Result<Choice<'_>, Error> 
     let mut extras = Extras::default();
     let mut reader = Reader { ids: NewIds, extras: &mut extras };
     let mut parts = Vec::new();
+    let mut places = Vec::new();
     for part in wire.content.and_then(|content| content.parts).unwrap_or_default().0 {
+        let before = parts.len();
         reader.add(part, &|| format!("candidates[{at}].content"), &mut parts).map_err(incomprehensible)?;
+        let is_text = matches!(parts.get(before), Some(Part { content: Content::Text(_), .. }));
+        places.push(is_text.then_some(before));
     }
+    grounding::attach(grounding::read(wire.grounding, wire.citations), &places, &mut parts);
     parts.retain(|part| !matches!(&part.content, Content::Text(text) if text.is_empty()));
     let contained = Contained {
         anything: !parts.is_empty(),
@@ -104,12 +110,14 @@ fn written<'a>(choice: &'a Choice<'_>) -> write::Candidate<'a> {
         false => &choice.finish,
     };
     let refused = choice.parts.iter().any(|part| matches!(part.content, Content::Refusal(_)));
+    let (parts, grounding) = parts(&choice.parts);
     write::Candidate {
-        content: write::Content { role: "model", parts: parts(&choice.parts) },
+        content: write::Content { role: "model", parts },
         finish_reason: Some(if refused { "SAFETY" } else { finish::word(finish) }),
         finish_message: explanation(finish),
         index: choice.index,
         logprobs_result: choice.logprobs.as_deref().and_then(logprobs::write),
+        grounding_metadata: grounding.finish(),
     }
 }
 
@@ -121,7 +129,8 @@ pub(super) fn explanation<'a>(finish: &'a Finish<'_>) -> Option<Cow<'a, str>> {
     }
 }
 
-fn parts<'a>(parts: &'a [Part<'_>]) -> Vec<Wire<'a>> {
+fn parts<'a>(parts: &'a [Part<'_>]) -> (Vec<Wire<'a>>, Grounding) {
+    let mut grounding = Grounding::default();
     let mut written = Vec::with_capacity(parts.len());
     let mut pending = None;
     for part in parts {
@@ -137,12 +146,13 @@ fn parts<'a>(parts: &'a [Part<'_>]) -> Vec<Wire<'a>> {
             }
             continue;
         }
-        if let Some(part) = self::part(&part.content) {
-            written.push(part.signed(pending.take()));
+        if let Some(said) = self::part(&part.content) {
+            grounding::add(&mut grounding, part, written.len());
+            written.push(said.signed(pending.take()));
         }
     }
     written.extend(pending.map(|signature| Wire::text("").signed(Some(signature))));
-    written
+    (written, grounding)
 }
 
 fn part<'a>(content: &'a Content<'_>) -> Option<Wire<'a>> {

@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{answer, decode, encode, stream_in::Decoder, stream_out::Encoder};
+use super::{answer, decode, encode, grounding, stream_in::Decoder, stream_out::Encoder};
 use crate::{
-    Error, Target,
+    Error, Payload, Target,
     dialect::{ChatCodec, Decode, Encode, Encoded, canonical},
-    payload::Head,
 };
 
 /// The [id](crate::dialect::Dialect::id) of the dialect, as parts that only it knows bear it.
@@ -29,16 +28,20 @@ impl ChatCodec for GeminiCodec {
         answer::decode(body)
     }
 
-    fn encode_answer(&self, answer: &canonical::Answer<'_>) -> Bytes {
+    fn encode_answer(&self, answer: &canonical::Answer<'_>, _: &Payload) -> Bytes {
         answer::encode(answer)
+    }
+
+    fn cites(&self, citation: &canonical::Citation<'_>) -> bool {
+        grounding::is_said(citation)
     }
 
     fn decoder(&self) -> Box<dyn Decode> {
         Box::new(Decoder::default())
     }
 
-    fn encoder(&self, head: &Head) -> Box<dyn Encode> {
-        Box::new(Encoder::new(&head.model))
+    fn encoder(&self, asked: &Payload) -> Box<dyn Encode> {
+        Box::new(Encoder::new(&asked.head().model))
     }
 }
 
@@ -48,7 +51,7 @@ mod tests {
     use serde_json::Value;
 
     use super::{super::testing::model, *};
-    use crate::body::sse;
+    use crate::{body::sse, dialect::testing::payload, payload::Head};
 
     /// What comes from a client of this dialect and goes to a provider of it, by way of the canonical
     /// form, loses nothing that the form has a place for.
@@ -92,7 +95,8 @@ mod tests {
             r#"{"candidates":[{"content":{"role":"model","parts":[{"functionCall":{"id":"c1","name":"f","args":{"a":1}},"thoughtSignature":"UzE="},{"functionCall":{"id":"c2","name":"g","args":{}}}]},"index":0}],"modelVersion":"m","responseId":"r"}"#,
             r#"{"candidates":[{"content":{"role":"model","parts":[]},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":8,"candidatesTokenCount":5,"thoughtsTokenCount":2,"totalTokenCount":15},"modelVersion":"m","responseId":"r"}"#,
         ];
-        let (mut decoder, mut encoder) = (GeminiCodec.decoder(), GeminiCodec.encoder(&Head::default()));
+        let (mut decoder, mut encoder) =
+            (GeminiCodec.decoder(), GeminiCodec.encoder(&payload(Head::default())));
 
         let mut out = BytesMut::new();
         for data in data {

@@ -1,7 +1,7 @@
 //! Gemini's `:embedContent` and `:batchEmbedContents`.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
@@ -42,8 +42,8 @@ const BATCH: Sibling = Sibling {
     speaks: |path| path::asked(path).is_some_and(|asked| asked.method == Method::BatchEmbed),
     path: |payload| path::of(payload.model(), Method::BatchEmbed).into(),
     peek: |parts, body| {
-        json::read::<Shallow>(body)?;
-        Ok(Head { model: path::model(parts)?, ..Head::default() })
+        let shallow: Shallow = json::read(body)?;
+        Ok(Head { model: path::model(parts)?, reads_media: shallow.has_media(), ..Head::default() })
     },
     repeat_model: repeat::repeated,
     read_usage: |json, tokens| GEMINI.read_usage(json, tokens),
@@ -53,9 +53,69 @@ const BATCH: Sibling = Sibling {
 /// The most texts of a batch.
 const MAX_INPUTS: usize = 100;
 
-/// Only that it is an object is checked.
+/// What is embedded, as far as it matters whether that is a text. What isn't as it should be is left to the
+/// provider, and may be anything.
 #[derive(Deserialize)]
-struct Shallow {}
+struct Shallow {
+    #[serde(default)]
+    content: ShallowContent,
+    #[serde(default)]
+    requests: ShallowRequests,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ShallowRequests {
+    Several(Vec<ShallowRequest>),
+    Odd(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct ShallowRequest {
+    #[serde(default)]
+    content: ShallowContent,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ShallowContent {
+    Parts { parts: Vec<ShallowPart> },
+    Odd(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct ShallowPart {
+    text: Option<IgnoredAny>,
+}
+
+impl Default for ShallowRequests {
+    fn default() -> Self {
+        Self::Odd(IgnoredAny)
+    }
+}
+
+impl Default for ShallowContent {
+    fn default() -> Self {
+        Self::Odd(IgnoredAny)
+    }
+}
+
+impl Shallow {
+    /// Whether there is anything that isn't text.
+    fn has_media(&self) -> bool {
+        let requests = match &self.requests {
+            ShallowRequests::Several(requests) => &requests[..],
+            ShallowRequests::Odd(_) => &[],
+        };
+        self.content.has_media() || requests.iter().any(|request| request.content.has_media())
+    }
+}
+
+impl ShallowContent {
+    fn has_media(&self) -> bool {
+        matches!(self, Self::Parts { parts } if parts.iter().any(|part| part.text.is_none()))
+    }
+}
 
 /// Translates Gemini's embeddings, for clients in the form of one or of several texts; providers are
 /// always asked in that of several.
@@ -384,6 +444,23 @@ mod tests {
             assert_eq!(codec.encode_answer(&answer, Form::Base64), text);
         }
         assert!(ONE.decode_answer(b"{}").is_err());
+    }
+
+    #[test]
+    fn what_is_not_text_is_seen_wherever_it_stands() {
+        let reads_media = |method: &str, body: &str| {
+            let (parts, ()) =
+                http::Request::post(format!("/v1beta/models/m:{method}")).body(()).unwrap().into_parts();
+            GEMINI_EMBED.peek(&parts, body).unwrap().reads_media
+        };
+        let text = r#"{"content":{"parts":[{"text":"q"}]}}"#;
+        let picture = r#"{"content":{"parts":[{"text":"q"},{"file_data":{"file_uri":"u"}}]}}"#;
+
+        assert!(!reads_media("embedContent", text) && reads_media("embedContent", picture));
+        let several = format!(r#"{{"requests":[{text},{picture}]}}"#);
+        assert!(reads_media("batchEmbedContents", &several));
+        assert!(!reads_media("batchEmbedContents", &format!(r#"{{"requests":[{text},{text}]}}"#)));
+        assert!(!reads_media("embedContent", r#"{"content":7,"requests":{}}"#));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     dialect::{
         Encoded, Undo,
         canonical::{Format, Request},
-        json,
+        citation, json,
         lost::Lost,
         names::{Names, Rule},
     },
@@ -42,6 +42,7 @@ const OWN_SETTINGS: &str = "generationConfig.";
 pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Error> {
     let (facts, traits) = (to.known_facts(), Traits::of(to));
     let mut lost = Lost::default();
+    lost.push_if(citation::any_lost_of(request, |_, _| false), citation::LOST);
     let names = Names::of(request, &NAMES);
     let mut toolbox = tools::toolbox(request, &names, &mut lost)?;
     let free_text = std::mem::take(&mut toolbox.free_text);

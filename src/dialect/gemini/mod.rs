@@ -12,6 +12,7 @@ pub(super) mod embed;
 mod encode;
 mod error;
 mod finish;
+mod grounding;
 mod logprobs;
 mod model;
 mod openapi;
@@ -91,6 +92,8 @@ struct Shallow<'a> {
 struct ShallowTool {
     #[serde(rename = "googleSearch", alias = "google_search", alias = "googleSearchRetrieval")]
     search: Option<IgnoredAny>,
+    #[serde(rename = "enterpriseWebSearch", alias = "enterprise_web_search")]
+    enterprise_search: Option<IgnoredAny>,
     #[serde(rename = "googleMaps", alias = "google_maps")]
     maps: Option<IgnoredAny>,
     #[serde(rename = "urlContext", alias = "url_context")]
@@ -154,6 +157,12 @@ impl Dialect for Gemini {
             return Err(other_models::refused("generationConfig.routingConfig"));
         }
         let tools = shallow.tools.unwrap_or_default();
+        if let Some(index) = tools.iter().position(|tool| tool.enterprise_search.is_some()) {
+            let param = format!("tools[{index}].enterpriseWebSearch");
+            let message =
+                format!("{param}: what it costs is not known here; `googleSearch` searches the web too");
+            return Err(Error::new(crate::Kind::InvalidRequest, message).with_param(param));
+        }
         let most = |is_asked| if is_asked { MOST_SEARCHES } else { 0 };
         Ok(Head {
             model,
@@ -339,6 +348,17 @@ mod tests {
 
             assert_eq!(error.kind(), Kind::InvalidRequest);
             assert_eq!(error.param(), Some("generationConfig.routingConfig"));
+        }
+    }
+
+    #[test]
+    fn a_search_of_which_no_price_is_known_is_refused() {
+        for name in ["enterpriseWebSearch", "enterprise_web_search"] {
+            let body = format!(r#"{{"tools":[{{"functionDeclarations":[]}},{{"{name}":{{}}}}]}}"#);
+
+            let error = peek("/v1/models/m:generateContent", &body).unwrap_err();
+
+            assert_eq!(error.param(), Some("tools[1].enterpriseWebSearch"));
         }
     }
 

@@ -1,9 +1,11 @@
 //! A provider's stream becomes canonical events.
 
+use serde_json::value::RawValue;
+
 use super::{
     answer, error,
     finish::{self, Contained},
-    logprobs,
+    grounding, logprobs,
     proof::{self, Proof},
     usage,
     wire::read::{Answer, Candidate, FunctionCall, Part},
@@ -16,9 +18,13 @@ use crate::{
         buffer::{MAX_CALLS, MAX_CHOICES, too_many},
         canonical::{Event, Finish},
         ids, json,
+        measure::Measure,
         text::Str,
     },
 };
+
+/// What names the sources in the metadata of a candidate; without them they say nothing of the text.
+const CHUNKS: [&str; 3] = ["\"groundingChunks\"", "\"citationSources\"", "\"citations\""];
 
 /// Reads a stream of chunks, each of which is a whole answer in its form.
 #[derive(Debug, Default)]
@@ -38,6 +44,10 @@ struct Choice {
     calls: u32,
     /// The last reason that was given, and what was said of it. More may follow it.
     reason: Option<(Box<str>, Option<String>)>,
+    /// The text, of which the metadata tell bytes.
+    measure: Measure,
+    /// What was last said of grounding and of recitation; each time it is the whole.
+    cited: [Option<Box<RawValue>>; 2],
 }
 
 impl Decode for Decoder {
@@ -70,6 +80,7 @@ impl Decode for Decoder {
         }
         for choice in &mut self.choices {
             let cut_off = || Error::new(Kind::Upstream, "the provider's stream ended before its answer did");
+            choice.cite(emit);
             let (reason, message) = choice.reason.take().ok_or_else(cut_off)?;
             let finish = finish::read(&reason, message.map(Into::into), choice.contained)?;
             emit(Event::Finish { choice: choice.index, finish });
@@ -127,11 +138,24 @@ impl Choice {
         if let Some(raw) = candidate.logprobs_result.and_then(logprobs::read) {
             emit(Event::Logprobs { choice: self.index, raw });
         }
+        for (known, said) in self.cited.iter_mut().zip([candidate.grounding, candidate.citations]) {
+            if let Some(said) = said.filter(|said| CHUNKS.iter().any(|name| said.get().contains(name))) {
+                *known = Some(said.to_owned());
+            }
+        }
         if let Some(reason) = candidate.finish_reason {
             let message = candidate.finish_message.map(|message| message.0.into_owned());
             self.reason = Some(((&*reason).into(), message));
         }
         Ok(())
+    }
+
+    fn cite(&mut self, emit: Emit<'_>) {
+        let [grounding, recited] = std::mem::take(&mut self.cited);
+        let citations = grounding::read(grounding.as_deref(), recited.as_deref());
+        for citation in grounding::in_characters(citations, &self.measure) {
+            emit(Event::Citation { choice: self.index, citation });
+        }
     }
 
     fn part(&mut self, part: Part<'_>, emit: Emit<'_>) -> Result<(), Error> {
@@ -140,6 +164,9 @@ impl Choice {
         let text = part.text.filter(|text| !text.is_empty());
         self.contained.anything |= signature.is_some() || text.is_some() || part.function_call.is_some();
         if let Some(text) = text {
+            if part.thought != Some(true) {
+                self.measure.push(&text);
+            }
             emit(match part.thought {
                 Some(true) => Event::Reasoning { choice, text: text.into() },
                 _ => Event::Text { choice, text: text.into() },

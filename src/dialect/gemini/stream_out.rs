@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 
 use super::{
     answer::explanation,
-    error, finish, logprobs, proof, usage,
+    error, finish,
+    grounding::{self, Grounding, segment},
+    logprobs, proof, usage,
     wire::write::{Answer, Candidate, Content, Data, FunctionCall, Part, Usage},
 };
 use crate::{
@@ -17,8 +19,10 @@ use crate::{
     dialect::{
         Encode, arguments,
         buffer::Buffered,
-        canonical::{Event, Finish},
-        ids, proof as canonical_proof,
+        canonical::{Citation, Event, Finish},
+        ids,
+        measure::Measure,
+        proof as canonical_proof,
     },
 };
 
@@ -46,6 +50,10 @@ struct Choice {
     /// Arguments came to an end in the middle.
     is_cut_off: bool,
     finish: Option<Finish<'static>>,
+    /// The length of its text, and where the characters in it are.
+    length: usize,
+    measure: Measure,
+    grounding: Grounding,
 }
 
 #[derive(Debug)]
@@ -65,7 +73,11 @@ impl Encode for Encoder {
         }
         match event {
             Event::Start { id, model, .. } => self.start(&id, &model),
-            Event::Text { choice, text } => self.said(choice, Part::text(text), out),
+            Event::Text { choice, text } => {
+                self.choice(choice).measured(&text);
+                self.said(choice, Part::text(text), out);
+            }
+            Event::Citation { choice, citation } => self.cite(choice, &citation, out),
             Event::Refusal { choice, text } => {
                 self.choice(choice).refused = true;
                 self.said(choice, Part::text(text), out);
@@ -89,6 +101,17 @@ impl Encode for Encoder {
             // Clients of this dialect take what is not data for an error.
             Event::Ping => {}
         }
+    }
+
+    fn cites(&self, _: u32, citation: &Citation<'_>) -> bool {
+        grounding::is_said(citation)
+    }
+}
+
+impl Choice {
+    fn measured(&mut self, text: &str) {
+        self.length += text.len();
+        self.measure.push(text);
     }
 }
 
@@ -148,6 +171,15 @@ impl Encoder {
         self.parts(choice, vec![part], out);
     }
 
+    /// Keeps a citation for the last chunk.
+    fn cite(&mut self, choice: u32, citation: &Citation<'_>, out: &mut BytesMut) {
+        if let Err(error) = self.buffered.keep(2 * citation.size()) {
+            return self.fail(&error, out);
+        }
+        let Choice { measure, length, grounding, .. } = self.choice(choice);
+        grounding.add(citation, segment(0, citation.span.clone(), measure, *length));
+    }
+
     fn signature(&mut self, choice: u32, signature: &str, out: &mut BytesMut) {
         match canonical_proof::gemini(signature) {
             Some(own) => {
@@ -199,7 +231,9 @@ impl Encoder {
         if self.choices.is_empty() {
             self.choice(0);
         }
-        let candidates = self.choices.iter().map(|choice| {
+        let mut choices = std::mem::take(&mut self.choices);
+        let candidates = choices.iter_mut().map(|choice| {
+            let grounding_metadata = std::mem::take(&mut choice.grounding).finish();
             let finish = match (&choice.finish, choice.is_cut_off) {
                 (_, true) => &Finish::Length,
                 (Some(finish), _) => finish,
@@ -208,6 +242,7 @@ impl Encoder {
             Candidate {
                 finish_reason: Some(if choice.refused { "SAFETY" } else { finish::word(finish) }),
                 finish_message: explanation(finish),
+                grounding_metadata,
                 ..candidate(choice.index, Vec::new())
             }
         });
@@ -217,7 +252,14 @@ impl Encoder {
 
 fn candidate(index: u32, parts: Vec<Part<'_>>) -> Candidate<'_> {
     let content = Content { role: "model", parts };
-    Candidate { content, finish_reason: None, finish_message: None, index, logprobs_result: None }
+    Candidate {
+        content,
+        finish_reason: None,
+        finish_message: None,
+        index,
+        logprobs_result: None,
+        grounding_metadata: None,
+    }
 }
 
 fn part(call: &Call) -> Part<'_> {

@@ -43,6 +43,9 @@ struct Modality<'a> {
     token_count: Option<u64>,
 }
 
+/// The word for sound.
+const AUDIO: &str = "AUDIO";
+
 fn of_kinds(details: &Option<Vec<Modality<'_>>>, kinds: &[&str]) -> u64 {
     let details = details.iter().flatten();
     let of_kind =
@@ -53,9 +56,9 @@ fn of_kinds(details: &Option<Vec<Modality<'_>>>, kinds: &[&str]) -> u64 {
 impl Usage<'_> {
     /// What is counted beside text; images that are read cost what text does.
     fn merge_units(&self, units: &mut Units) {
-        units.media_input = of_kinds(&self.prompt_tokens_details, &["AUDIO"]);
-        units.media_cached = of_kinds(&self.cache_tokens_details, &["AUDIO"]);
-        units.media_output = of_kinds(&self.candidates_tokens_details, &["AUDIO", "IMAGE", "VIDEO"]);
+        units.media_input = of_kinds(&self.prompt_tokens_details, &[AUDIO]);
+        units.media_cached = of_kinds(&self.cache_tokens_details, &[AUDIO]);
+        units.media_output = of_kinds(&self.candidates_tokens_details, &[AUDIO, "IMAGE", "VIDEO"]);
         let tier = self.service_tier.as_deref().or(self.traffic_type.as_deref());
         units.tier = tier.map_or(units.tier, Tier::named);
     }
@@ -71,6 +74,8 @@ impl Usage<'_> {
             cached: self.cached_content_token_count.min(input),
             output,
             reasoning: self.thoughts_token_count.min(output),
+            audio_input: of_kinds(&self.prompt_tokens_details, &[AUDIO]).min(input),
+            audio_output: of_kinds(&self.candidates_tokens_details, &[AUDIO]).min(output),
             ..Tokens::default()
         }
     }
@@ -189,12 +194,15 @@ pub(super) fn read(raw: &RawValue) -> (Tokens, Option<Text<'_>>) {
 
 /// The counts for a client.
 pub(super) fn write(tokens: &Tokens, service_tier: Option<&str>) -> write::Usage {
+    let sound = |count| (count > 0).then_some([write::Modality { modality: AUDIO, token_count: count }]);
     write::Usage {
         prompt_token_count: tokens.input,
         cached_content_token_count: tokens.cached,
         candidates_token_count: tokens.output.saturating_sub(tokens.reasoning),
         thoughts_token_count: tokens.reasoning,
         total_token_count: tokens.total(),
+        prompt_tokens_details: sound(tokens.audio_input),
+        candidates_tokens_details: sound(tokens.audio_output),
         traffic_type: service_tier.and_then(|tier| match tier {
             "default" => Some("ON_DEMAND"),
             "priority" => Some("ON_DEMAND_PRIORITY"),
@@ -252,7 +260,8 @@ mod tests {
             "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":4},{"modality":"VIDEO","tokenCount":1}]}}"#,
         );
 
-        let units = said.unwrap().units;
+        let Work { tokens, units } = said.unwrap();
+        assert_eq!((tokens.audio_input, tokens.audio_output), (7, 0));
         assert_eq!((units.web_searches, units.tier), (2, Tier::Priority));
         assert_eq!((units.media_input, units.media_cached, units.media_output), (7, 6, 5));
         let opened = r#"{"candidates":[{"groundingMetadata":{}}],"usageMetadata":{"promptTokenCount":9}}"#;
@@ -279,7 +288,15 @@ mod tests {
 
     #[test]
     fn counts_come_out_as_they_went_in() {
-        let tokens = Tokens { input: 9, cached: 4, output: 5, reasoning: 3, ..Tokens::default() };
+        let tokens = Tokens {
+            input: 9,
+            cached: 4,
+            output: 5,
+            reasoning: 3,
+            audio_input: 2,
+            audio_output: 1,
+            ..Tokens::default()
+        };
 
         let json = serde_json::to_string(&write(&tokens, Some("flex"))).unwrap();
 

@@ -88,8 +88,9 @@ impl Choice {
                 call.remove("index");
             }
         }
+        let calls = message.contains_key("tool_calls") || message.contains_key("function_call");
         // A call without a text has none, and not an empty one.
-        if message.contains_key("tool_calls") && message.get("content") == Some(&json!("")) {
+        if calls && message.get("content") == Some(&json!("")) {
             message.insert("content".into(), Value::Null);
         }
         members.entry("finish_reason").or_insert(Value::Null);
@@ -148,5 +149,23 @@ mod tests {
         let message = json!({"role": "assistant", "content": null,
             "tool_calls": [call("f", "{}"), call("g", "[1]")]});
         assert_eq!(answer["choices"][0]["message"], message);
+    }
+
+    #[test]
+    fn a_call_in_the_older_form_is_one_call() {
+        let answer = joined(
+            &OPENAI_CHAT,
+            &[
+                r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"","function_call":{"name":"f","arguments":""}}}]}"#,
+                r#"{"choices":[{"index":0,"delta":{"function_call":{"arguments":"{"}}}]}"#,
+                r#"{"choices":[{"index":0,"delta":{"function_call":{"arguments":"}"}}}]}"#,
+                r#"{"choices":[{"index":0,"delta":{},"finish_reason":"function_call"}]}"#,
+            ],
+        );
+
+        let message =
+            json!({"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{}"}});
+        let choice = json!({"index": 0, "message": message, "finish_reason": "function_call"});
+        assert_eq!(answer["choices"], json!([choice]));
     }
 }

@@ -11,15 +11,19 @@ use serde_json::value::RawValue;
 
 use super::{
     finish::{self, Contained},
+    functions::Functions,
     message, usage,
     wire::{self, Arguments},
 };
 use crate::{
     Error, Kind,
     dialect::{
-        canonical::{Answer, Choice, Content, Finish, Part, Text, ToolCall},
+        canonical::{Answer, Choice, Citation, Content, Finish, Part, Text, ToolCall},
+        citation::{self, characters},
         extras::Extras,
-        ids, json, openai_error, proof,
+        ids, json,
+        openai_annotations::{self, InChat},
+        openai_error, proof,
         text::Str,
     },
 };
@@ -40,6 +44,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<Answer<'_>, Error> {
         .enumerate()
         .map(|(position, choice)| decode_choice(position, choice))
         .collect::<Result<Vec<_>, _>>()?;
+    if let (Some(first), true) = (choices.first_mut(), wire.citations.or(wire.search_results).is_some()) {
+        find(wire.citations, wire.search_results, &mut first.parts);
+    }
     if choices.is_empty() {
         // Some proxies filter by leaving everything out.
         choices.push(Choice { index: 0, parts: Vec::new(), finish: Finish::Refused(None), logprobs: None });
@@ -52,6 +59,13 @@ pub(crate) fn decode(body: &[u8]) -> Result<Answer<'_>, Error> {
         tokens: counted.unwrap_or_default(),
         service_tier: wire.service_tier.map(Text::from),
     })
+}
+
+/// Adds the pages that stand beside an answer to what its parts cite.
+fn find<'a>(citations: Option<&'a RawValue>, results: Option<&'a RawValue>, parts: &mut [Part<'a>]) {
+    let cited = parts.iter().flat_map(|part| &part.citations);
+    let mut known = cited.filter_map(Citation::url).map(|url| Cow::Owned(url.to_owned())).collect();
+    citation::attach(openai_annotations::found(citations, results, &mut known), parts);
 }
 
 fn decode_choice(position: usize, choice: wire::Choice<'_>) -> Result<Choice<'_>, Error> {
@@ -119,17 +133,26 @@ struct RenderedMessage<'a> {
     thinking_blocks: Vec<wire::ThinkingBlock<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<wire::ToolCall<'a>>,
+    /// The older form of the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<wire::CalledFunction<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    annotations: Vec<InChat<'a>>,
 }
 
-/// Writes an answer.
-pub(crate) fn encode(answer: &Answer<'_>) -> Bytes {
+/// Writes an answer, with calls in the form that the client knows.
+pub(crate) fn encode(answer: &Answer<'_>, functions: Option<&Functions>) -> Bytes {
     let id = if answer.id.is_empty() { ids::new("chatcmpl-").into() } else { Cow::Borrowed(&*answer.id) };
+    let mut choices: Vec<_> = answer.choices.iter().map(rendered_choice).collect();
+    if let Some(functions) = functions {
+        choices.iter_mut().for_each(|choice| choice.call_functions(functions));
+    }
     let completion = Completion {
         id: &id,
         object: "chat.completion",
         created: answer.created.unwrap_or_else(now),
         model: &answer.model,
-        choices: answer.choices.iter().map(rendered_choice).collect(),
+        choices,
         usage: (&answer.tokens).into(),
         service_tier: answer.service_tier.as_deref(),
     };
@@ -143,6 +166,7 @@ fn rendered_choice<'a>(choice: &'a Choice<'_>) -> RenderedChoice<'a> {
     for part in &choice.parts {
         message.add(part, before.replace(part));
     }
+    message.annotations = annotations(&choice.parts);
     if message.tool_calls.is_empty() && message.refusal.is_none() {
         message.content.get_or_insert_default();
     }
@@ -159,6 +183,38 @@ fn rendered_choice<'a>(choice: &'a Choice<'_>) -> RenderedChoice<'a> {
         logprobs: choice.logprobs.as_deref(),
         finish_reason: finish::word(&choice.finish),
     }
+}
+
+impl RenderedChoice<'_> {
+    /// Tells of the first call in the older form, which has room for one.
+    fn call_functions(&mut self, functions: &Functions) {
+        let mut calls = std::mem::take(&mut self.message.tool_calls).into_iter();
+        self.message.function_call = calls.next().and_then(|call| call.function);
+        if calls.next().is_some() {
+            functions.lose_calls();
+        }
+        if self.finish_reason == finish::TOOL_CALLS {
+            self.finish_reason = finish::FUNCTION_CALL;
+        }
+    }
+}
+
+/// What the texts cite, which are one in the message.
+fn annotations<'a>(parts: &'a [Part<'_>]) -> Vec<InChat<'a>> {
+    let mut annotations = Vec::new();
+    if parts.iter().all(|part| part.citations.is_empty()) {
+        return annotations;
+    }
+    let mut before = 0;
+    for part in parts {
+        let Content::Text(text) = &part.content else { continue };
+        let length = characters(text);
+        let said =
+            part.citations.iter().filter_map(|citation| openai_annotations::in_chat(citation, 0..length));
+        annotations.extend(said.map(|annotation| annotation.later(before)));
+        before += length;
+    }
+    annotations
 }
 
 impl<'a> RenderedMessage<'a> {
@@ -245,7 +301,7 @@ pub(crate) fn tool_call<'a>(call: &'a ToolCall<'_>) -> wire::ToolCall<'a> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::functions::tests::client, *};
     use crate::{Tokens, dialect::canonical::Content};
 
     fn read(message: &str, finish: &str) -> (Vec<String>, String) {
@@ -269,7 +325,7 @@ mod tests {
     }
 
     fn message(answer: &Answer<'_>) -> Value {
-        let body: Value = serde_json::from_slice(&encode(answer)).unwrap();
+        let body: Value = serde_json::from_slice(&encode(answer, None)).unwrap();
         body["choices"][0]["message"].clone()
     }
 
@@ -318,7 +374,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_an_id_gets_one() {
-        let written: Value = serde_json::from_slice(&encode(&Answer::default())).unwrap();
+        let written: Value = serde_json::from_slice(&encode(&Answer::default(), None)).unwrap();
 
         assert!(written["id"].as_str().unwrap().starts_with("chatcmpl-"));
     }
@@ -440,6 +496,7 @@ mod tests {
             cache_write_1h: 12,
             output: 300,
             reasoning: 120,
+            ..Tokens::default()
         };
         let call = ToolCall {
             id: "toolu_1".into(),
@@ -456,7 +513,7 @@ mod tests {
         ];
         let answer = Answer { tokens, ..answer(parts, Finish::ToolCalls) };
 
-        let body: Value = serde_json::from_slice(&encode(&answer)).unwrap();
+        let body: Value = serde_json::from_slice(&encode(&answer, None)).unwrap();
 
         assert_eq!(
             body,
@@ -521,5 +578,38 @@ mod tests {
 
         assert_eq!(message["reasoning_content"], "hm");
         assert_eq!(message.get("thinking_blocks"), None);
+    }
+
+    #[test]
+    fn a_client_of_functions_is_told_of_one_call_in_its_own_form() {
+        let call = |name: &'static str| {
+            let arguments = if name == "f" { r#"{"a":1}"# } else { "" };
+            let (name, arguments) = (name.into(), arguments.into());
+            Content::ToolCall(ToolCall { id: "c".into(), name, arguments, is_free_text: false })
+        };
+        let ((one, lost_of_one), (two, lost_of_two)) = (client(), client());
+        let written = |answer: &Answer<'_>, functions| -> Value {
+            let body: Value = serde_json::from_slice(&encode(answer, Some(functions))).unwrap();
+            body["choices"][0].clone()
+        };
+
+        let single = written(&answer([call("f")], Finish::ToolCalls), &one);
+        let several =
+            written(&answer([Content::Text("x".into()), call("g"), call("f")], Finish::ToolCalls), &two);
+        let none = written(&answer([Content::Text("x".into())], Finish::Stop), &one);
+
+        assert_eq!(
+            single,
+            json!({"index": 0, "finish_reason": "function_call", "logprobs": null, "message": {
+                "role": "assistant", "content": null, "refusal": null,
+                "function_call": {"name": "f", "arguments": "{\"a\":1}"}}})
+        );
+        assert_eq!(several["message"]["function_call"], json!({"name": "g", "arguments": "{}"}));
+        assert_eq!(
+            (&several["message"]["content"], several["message"].get("tool_calls")),
+            (&json!("x"), None)
+        );
+        assert_eq!((&none["finish_reason"], none["message"].get("function_call")), (&json!("stop"), None));
+        assert_eq!((lost_of_one().len(), lost_of_two()), (0, vec!["answer.tool_calls".into()]));
     }
 }

@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{answer, decode, encode, stream_in::Decoder, stream_out::Encoder};
+use super::{answer, decode, encode, functions::Functions, stream_in::Decoder, stream_out::Encoder};
 use crate::{
-    Error, Target,
-    dialect::{ChatCodec, Decode, Encode, Encoded, canonical},
-    payload::Head,
+    Error, Payload, Target,
+    dialect::{ChatCodec, Decode, Encode, Encoded, canonical, openai_annotations},
 };
 
 /// Translates chat completions.
@@ -26,15 +25,19 @@ impl ChatCodec for OpenAiChatCodec {
         answer::decode(body)
     }
 
-    fn encode_answer(&self, answer: &canonical::Answer<'_>) -> Bytes {
-        answer::encode(answer)
+    fn encode_answer(&self, answer: &canonical::Answer<'_>, asked: &Payload) -> Bytes {
+        answer::encode(answer, Functions::of(asked).as_ref())
+    }
+
+    fn cites(&self, citation: &canonical::Citation<'_>) -> bool {
+        openai_annotations::is_said_in_chat(citation)
     }
 
     fn decoder(&self) -> Box<dyn Decode> {
         Box::new(Decoder::default())
     }
 
-    fn encoder(&self, head: &Head) -> Box<dyn Encode> {
-        Box::new(Encoder::new(head.include_usage))
+    fn encoder(&self, asked: &Payload) -> Box<dyn Encode> {
+        Box::new(Encoder::new(asked.head().include_usage, Functions::of(asked)))
     }
 }

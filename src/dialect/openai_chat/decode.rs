@@ -94,8 +94,8 @@ pub(crate) fn says_something(member: &str, value: &RawValue) -> bool {
         "top_logprobs" => value != "0",
         "verbosity" => value != "\"medium\"",
         "modalities" => value.split_ascii_whitespace().collect::<String>() != "[\"text\"]",
-        // What an answer says of a message, echoed by clients; and padding against eavesdroppers.
-        "annotations" | "include_obfuscation" => false,
+        // Padding against eavesdroppers.
+        "include_obfuscation" => false,
         _ => true,
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     dialect::{
         Encoded, Undo, arguments,
         canonical::{Extra, Format, Request, Tool, ToolChoice, ToolInput},
-        json,
+        citation, json,
         lost::Lost,
         names::{Names, Rule},
         text::Str,
@@ -30,6 +30,7 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     let facts = to.known_facts();
     let names = Names::of(request, &NAMES);
     let mut lost = Lost::default();
+    lost.push_if(citation::any_lost_of(request, |_, _| false), citation::LOST);
     let plan = effort::plan(request.reasoning, facts);
     lost.push_if(plan.is_lost, "thinking");
     let takes_top_k = facts.supports("top_k");
@@ -47,6 +48,8 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     }
     let tools = tools(request, &names, facts, &mut lost);
     let free_text = wrapped_tools(request, facts);
+    // The older name, which servers that don't know the newer one take or pass over.
+    let knows_user = facts.lacks("safety_identifier");
     let mut wire = wire::Request {
         model: Some(to.model().into()),
         messages: Some(messages),
@@ -61,7 +64,8 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
         top_k: request.top_k.filter(|_| takes_top_k),
         response_format: request.format.as_ref().map(response_format),
         reasoning_effort: plan.effort.map(Str::from),
-        safety_identifier: taken(request.user.as_deref(), "safety_identifier", facts, &mut lost),
+        safety_identifier: request.user.as_deref().filter(|_| !knows_user).map(Str::from),
+        user: request.user.as_deref().filter(|_| knows_user).map(Str::from),
         service_tier: taken(
             request.service_tier.as_deref().filter(|tier| *tier != "auto"),
             "service_tier",
@@ -803,12 +807,13 @@ mod tests {
         for refused in ["parallel_tool_calls", "safety_identifier", "service_tier"] {
             assert!(body.get(refused).is_none(), "{body}");
         }
+        assert_eq!(body["user"], "u");
         assert!(body["tools"][0]["function"].get("strict").is_none());
         assert_eq!(body["tools"][1]["function"]["parameters"]["required"], json!(["input"]));
         assert_eq!(body["tool_choice"], json!({"type": "function", "function": {"name": "run"}}));
         assert_eq!(body["messages"][1]["tool_calls"][0]["function"]["arguments"], r#"{"input":"ls"}"#);
         assert!(encoded.undo.free_text.contains("run"));
-        let lost = ["tools[].function.strict", "parallel_tool_calls", "safety_identifier", "service_tier"];
+        let lost = ["tools[].function.strict", "parallel_tool_calls", "service_tier"];
         assert_eq!(encoded.lost, lost.map(Box::<str>::from));
     }
 

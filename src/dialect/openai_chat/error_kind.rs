@@ -14,6 +14,8 @@ pub(crate) fn kind_of(status: u16, kind: &str, code: &str, message: &str) -> Kin
 }
 
 /// The class of a code of MiniMax, which answers everything with the status of success.
+///
+/// Source: "Error Codes" in MiniMax' API reference.
 pub(crate) fn kind_of_minimax(code: i64) -> Kind {
     match code {
         1001 => Kind::Timeout,
@@ -78,11 +80,21 @@ mod tests {
 
     #[test]
     fn the_codes_of_minimax_have_their_classes() {
-        let kinds = [1002, 1004, 1008, 1026, 1000].map(kind_of_minimax);
+        let kinds = [1002, 1004, 1008, 1026, 1000, 1041, 2013, 2045, 2049].map(kind_of_minimax);
 
         assert_eq!(
             kinds,
-            [Kind::RateLimited, Kind::UpstreamAuth, Kind::Billing, Kind::ContentFiltered, Kind::Upstream]
+            [
+                Kind::RateLimited,
+                Kind::UpstreamAuth,
+                Kind::Billing,
+                Kind::ContentFiltered,
+                Kind::Upstream,
+                Kind::RateLimited,
+                Kind::InvalidRequest,
+                Kind::RateLimited,
+                Kind::UpstreamAuth
+            ]
         );
     }
 

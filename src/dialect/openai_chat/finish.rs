@@ -10,6 +10,12 @@ use crate::{
     },
 };
 
+/// The model waits for tools.
+pub(crate) const TOOL_CALLS: &str = "tool_calls";
+
+/// The same to a client of `functions`.
+pub(crate) const FUNCTION_CALL: &str = "function_call";
+
 /// What an answer contained, as far as it matters for its end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Contained {
@@ -55,7 +61,7 @@ pub(crate) fn word(finish: &Finish<'_>) -> &'static str {
     match finish {
         Finish::Stop | Finish::StopSequence(_) => "stop",
         Finish::Length => "length",
-        Finish::ToolCalls => "tool_calls",
+        Finish::ToolCalls => TOOL_CALLS,
         Finish::Refused(_) => "content_filter",
     }
 }

@@ -10,8 +10,9 @@ use crate::{
     Error,
     dialect::{
         canonical::{Content, Media, Part, Text, ToolCall},
+        citation,
         extras::Extras,
-        media, proof,
+        media, openai_annotations, proof,
         text_or::TextOr,
     },
 };
@@ -26,6 +27,7 @@ pub(crate) fn assistant<'a>(
     extras: &mut Extras<'a>,
 ) -> Result<Vec<Part<'a>>, Error> {
     let mut parts = Vec::new();
+    let citations = message.annotations.map(openai_annotations::read).unwrap_or_default();
     thoughts(message.thinking_blocks, message.reasoning_details, &mut parts);
     let plain = [message.reasoning_content, message.reasoning];
     if let Some(text) = plain.into_iter().flatten().find(|text| !text.is_empty() && parts.is_empty()) {
@@ -42,6 +44,7 @@ pub(crate) fn assistant<'a>(
     }
     // An assistant's empty text means that it said nothing; a user's may stand for a turn.
     parts.retain(|part| !matches!(&part.content, Content::Text(text) if text.is_empty()));
+    citation::attach(citations, &mut parts);
     Ok(parts)
 }
 
@@ -96,7 +99,7 @@ fn part<'a>(
         }
     };
     extras.all("messages[].content[].", part.unknown, says_something);
-    Ok(Part { content, cache, detail })
+    Ok(Part { cache, detail, ..content.into() })
 }
 
 fn image<'a>(image: TextOr<'a, wire::ImageUrl<'a>>, path: Path<'_>) -> Result<Content<'a>, Error> {

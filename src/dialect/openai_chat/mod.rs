@@ -12,6 +12,7 @@ mod encode;
 pub(super) mod error_kind;
 mod failure;
 pub(super) mod finish;
+mod functions;
 mod history;
 mod message;
 mod stream_in;
@@ -19,7 +20,7 @@ mod stream_out;
 pub(super) mod usage;
 mod wire;
 
-use std::{borrow::Cow, fmt, sync::LazyLock};
+use std::{borrow::Cow, fmt};
 
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, request::Parts};
@@ -80,6 +81,8 @@ struct Shallow<'a> {
     metadata: Option<&'a RawValue>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
+    /// Its settings with a name, a model among them.
+    preset: Option<IgnoredAny>,
     /// OpenRouter's, some of which ask models.
     #[serde(borrow)]
     plugins: Option<&'a RawValue>,
@@ -134,7 +137,7 @@ impl Dialect for OpenAiChat {
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = exact::read(body)?;
-        other_models::check(shallow.models, shallow.plugins)?;
+        other_models::check(shallow.models, shallow.preset, shallow.plugins)?;
         let options = shallow.stream_options.map(RawValue::get);
         let include_usage = match options {
             Some(raw) => {
@@ -287,18 +290,17 @@ pub(super) fn error_in_answer(body: &Bytes) -> Option<Error> {
 fn has_no_choices(data: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Choices {
-        choices: Vec<IgnoredAny>,
+        choices: Option<Vec<IgnoredAny>>,
     }
-    serde_json::from_slice::<Choices>(data).is_ok_and(|chunk| chunk.choices.is_empty())
+    json::parse::<Choices>(data).is_ok_and(|chunk| chunk.choices.is_none_or(|choices| choices.is_empty()))
 }
 
 /// Cuts the member that says nothing, and which the client did not ask for.
 fn without_null_usage(raw: &Bytes) -> Bytes {
-    static MEMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b",\"usage\":null"));
-    let Some(at) = MEMBER.find(raw) else { return raw.clone() };
+    let Some(at) = USAGE.null(raw) else { return raw.clone() };
     let mut without = BytesMut::with_capacity(raw.len());
-    without.extend_from_slice(&raw[..at]);
-    without.extend_from_slice(&raw[at + MEMBER.needle().len()..]);
+    without.extend_from_slice(&raw[..at.start]);
+    without.extend_from_slice(&raw[at.end..]);
     without.freeze()
 }
 
@@ -415,6 +417,7 @@ mod tests {
         );
         assert!(refused(r#"{"model":"cheap","model":"dear"}"#).contains("duplicate field `model`"));
         assert!(refused(r#"{"model":"cheap","models":["dear"]}"#).starts_with("models: only `model`"));
+        assert!(refused(r#"{"model":"cheap","preset":"dear"}"#).starts_with("preset: only `model`"));
         let plugin =
             r#"{"model":"m","plugins":[{"id":"web","model":null},{"id":"fusion","judge_model":"dear"}]}"#;
         assert!(refused(plugin).starts_with("plugins[1].judge_model: only `model`"));
@@ -437,6 +440,7 @@ mod tests {
 
     #[test]
     fn a_client_that_has_not_asked_sees_no_usage() {
+        // C107
         let chunk = event(r#"{"id":"c","choices":[{"index":0,"delta":{"content":"usage"}}],"usage":null}"#);
         let usage = event(r#"{"id":"c","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#);
 
@@ -447,6 +451,12 @@ mod tests {
             "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"usage\"}}]}\n\n"
         );
         assert_eq!(OPENAI_CHAT.without_usage(&usage), None);
+        // As other servers write it.
+        let spaced = event(r#"{"usage": null, "choices": [{"index": 0}]}"#);
+        assert_eq!(OPENAI_CHAT.without_usage(&spaced).unwrap(), "data: { \"choices\": [{\"index\": 0}]}\n\n");
+        assert_eq!(OPENAI_CHAT.without_usage(&event(r#"{"id":"c","usage":{"prompt_tokens":1}}"#)), None);
+        let both = event(r#"{"choices":[{"index":0}],"usage":{"prompt_tokens":1}}"#);
+        assert_eq!(OPENAI_CHAT.without_usage(&both), Some(both.raw));
     }
 
     #[test]

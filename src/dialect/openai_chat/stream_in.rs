@@ -1,6 +1,6 @@
 //! A provider's stream, read chunk by chunk.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use serde_json::value::RawValue;
 
@@ -16,9 +16,10 @@ use crate::{
     body::sse,
     dialect::{
         Decode, Emit,
-        buffer::{MAX_CHOICES, too_many},
-        canonical::{Event, Finish},
-        json, openai_error,
+        buffer::{Buffered, MAX_CHOICES, too_many},
+        canonical::{Citation, Event, Finish, Text},
+        cited::Cited,
+        json, openai_annotations, openai_error,
         text::Str,
         text_or::TextOr,
     },
@@ -32,11 +33,31 @@ pub(crate) struct Decoder {
     choices: Vec<Choice>,
 }
 
+/// The pages that stand beside the answer: `citations` and `search_results`. Perplexity has them in every chunk.
+#[derive(Debug, Default)]
+struct Beside([Option<Box<RawValue>>; 2]);
+
+impl Beside {
+    fn note(&mut self, said: [Option<&RawValue>; 2]) {
+        for (known, said) in self.0.iter_mut().zip(said) {
+            let is_new = said.is_some_and(|said| known.as_deref().map(RawValue::get) != Some(said.get()));
+            if let Some(said) = said.filter(|_| is_new) {
+                *known = Some(said.to_owned());
+            }
+        }
+    }
+}
+
 /// The state of one answer of several.
 #[derive(Debug, Default)]
 struct Choice {
     index: u32,
     calls: Calls,
+    cited: Cited,
+    beside: Beside,
+    /// The addresses that were cited.
+    known: HashSet<Text<'static>>,
+    buffered: Buffered,
     has_refusal: bool,
     is_finished: bool,
     /// xAI ends calls with an empty reason, others have an empty one in every chunk.
@@ -85,6 +106,10 @@ impl Decoder {
         let choices = chunk.choices.unwrap_or_default();
         let counted = chunk.usage.or(chunk.x_groq.and_then(|groq| groq.usage));
         let counted = counted.or(choices.iter().find_map(|choice| choice.usage)).and_then(usage::read);
+        let first = self.choices.first().map(|choice| choice.index);
+        if let Some(first) = first.or(choices.first().map(|choice| choice.index.unwrap_or(0))) {
+            self.choice(first)?.beside.note([chunk.citations, chunk.search_results]);
+        }
         // Azure begins with a chunk about the prompt, which has neither an id nor a model.
         if choices.is_empty() && counted.is_none() {
             return Ok(());
@@ -162,6 +187,7 @@ impl Choice {
         stop_reason: Option<&RawValue>,
         emit: Emit<'_>,
     ) -> Result<(), Error> {
+        self.cite_the_rest(emit);
         if self.is_finished {
             return Ok(());
         }
@@ -173,6 +199,31 @@ impl Choice {
         let finish = finish::read(reason, stop_reason, contained)?;
         emit(Event::Finish { choice: self.index, finish });
         Ok(())
+    }
+
+    fn cite(&mut self, citation: Citation<'_>, emit: Emit<'_>) -> Result<(), Error> {
+        if let Some(url) = citation.url().filter(|url| !self.known.contains(*url)) {
+            self.buffered.keep(url.len() + size_of::<Text<'_>>())?;
+            self.known.insert(url.to_owned().into());
+        }
+        if let Some(citation) = self.cited.ready(citation)? {
+            emit(Event::Citation { choice: self.index, citation });
+        }
+        Ok(())
+    }
+
+    /// Says what had to wait for the end of the text, and what stands beside it.
+    fn cite_the_rest(&mut self, emit: Emit<'_>) {
+        let choice = self.index;
+        self.cited.take().for_each(|citation| emit(Event::Citation { choice, citation }));
+        let [citations, results] = std::mem::take(&mut self.beside.0);
+        let mut known = self.known.iter().map(|url| Text::Borrowed(&**url)).collect();
+        let found = openai_annotations::found(citations.as_deref(), results.as_deref(), &mut known);
+        let found: Vec<_> = found.into_iter().map(Citation::into_owned).collect();
+        for citation in found {
+            self.known.extend(citation.url().map(|url| Text::Owned(url.to_owned())));
+            emit(Event::Citation { choice, citation });
+        }
     }
 
     fn delta(&mut self, delta: Delta<'_>, emit: Emit<'_>) -> Result<(), Error> {
@@ -196,6 +247,9 @@ impl Choice {
         }
         self.content(delta.content, emit);
         self.refusal(delta.refusal, emit);
+        for citation in delta.annotations.map(openai_annotations::read).unwrap_or_default() {
+            self.cite(citation, emit)?;
+        }
         for call in delta.tool_calls.into_iter().flatten() {
             self.calls.delta(choice, call, emit)?;
         }
@@ -230,8 +284,9 @@ impl Choice {
     }
 
     /// Empty pieces say nothing: many servers have one in every chunk.
-    fn text(&self, text: Str<'_>, emit: Emit<'_>) {
+    fn text(&mut self, text: Str<'_>, emit: Emit<'_>) {
         if !text.is_empty() {
+            self.cited.said(&text);
             emit(Event::Text { choice: self.index, text: text.into() });
         }
     }
@@ -276,6 +331,9 @@ mod tests {
             Event::Usage(tokens) => format!("usage {} {}", tokens.input, tokens.output),
             Event::Finish { choice, finish: Finish::Refused(None) } => format!("{choice} refused"),
             Event::Finish { choice, finish } => format!("{choice} finish {finish:?}"),
+            Event::Citation { choice, citation } => {
+                format!("{choice} cites {} at {:?}", citation.url().unwrap_or("?"), citation.span)
+            }
             Event::Ping => "ping".into(),
             Event::End => "end".into(),
         }
@@ -599,5 +657,43 @@ mod tests {
         );
         assert_eq!(kind(r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#), Kind::Upstream);
         assert_eq!(kind("{"), Kind::Upstream);
+    }
+
+    #[test]
+    fn a_citation_comes_when_its_text_is_there_and_no_page_twice() {
+        let page = |url: &str, end: usize| {
+            format!(
+                r#"{{"type":"url_citation","url_citation":{{"url":"{url}","title":"T","start_index":0,"end_index":{end}}}}}"#
+            )
+        };
+        let chunk = |delta: &str, finish: &str| {
+            format!(
+                r#"{{"id":"c","model":"m","citations":["https://a.x","https://d.x"],"choices":[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]}}"#
+            )
+        };
+        let annotations =
+            format!(r#"{{"annotations":[{},{}]}}"#, page("https://a.x", 2), page("https://b.x", 4));
+        let chunks = [
+            chunk(r#"{"content":"äö"}"#, "null"),
+            chunk(&annotations, "null"),
+            chunk(r#"{"content":"ü"}"#, "null"),
+            chunk(r#"{"annotations":7}"#, "\"stop\""),
+        ];
+
+        let read = read(&chunks.each_ref().map(|chunk| &**chunk));
+
+        assert_eq!(
+            read.events[1..],
+            [
+                "0 text äö",
+                "0 cites https://a.x at Some(0..2)",
+                "0 text ü",
+                "0 cites https://b.x at Some(0..3)",
+                "0 cites ? at None",
+                "0 cites https://d.x at None",
+                "0 finish Stop",
+                "end"
+            ]
+        );
     }
 }

@@ -7,15 +7,18 @@ use serde::Serialize;
 
 use super::{
     answer::{extra_content, now, redacted_block, thinking_block},
-    finish, usage, wire,
+    finish,
+    functions::Functions,
+    usage, wire,
 };
 use crate::{
     Tokens,
     dialect::{
         Encode,
         buffer::MAX_BYTES,
-        canonical::{Event, Finish},
-        ids, proof,
+        canonical::{Citation, Event, Finish},
+        citation::characters,
+        ids, openai_annotations, proof,
     },
 };
 
@@ -23,6 +26,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Encoder {
     include_usage: bool,
+    /// Set for a client that knows calls in the older form only.
+    functions: Option<Functions>,
     /// What every chunk begins with; empty until the answer has begun.
     head: Vec<u8>,
     tokens: Tokens,
@@ -38,10 +43,15 @@ struct Choice {
     /// How many blocks of thoughts have been written: OpenAI's SDK wants the pieces of every list numbered.
     blocks: u32,
     has_refusal: bool,
+    /// The length of its text.
+    characters: usize,
+    annotations: usize,
     /// The calls that take free text.
     free_text: BTreeSet<u32>,
     /// Google's proof of the thoughts before a call, with which it is written.
     signature: Option<String>,
+    /// The call that a client of functions is told of.
+    function: Option<u32>,
 }
 
 /// The first part of every chunk; the array of choices stays open.
@@ -60,7 +70,11 @@ impl Encode for Encoder {
         }
         match event {
             Event::Start { id, model, created } => self.start(&id, &model, created, out),
-            Event::Text { choice, text } => self.text(choice, "content", &text, out),
+            Event::Text { choice, text } => {
+                self.choice(choice, out).characters += characters(&text);
+                self.text(choice, "content", &text, out);
+            }
+            Event::Citation { choice, citation } => self.cite(choice, citation, out),
             Event::Reasoning { choice, text } => {
                 self.choice(choice, out).think(&text);
                 self.text(choice, "reasoning_content", &text, out);
@@ -80,8 +94,14 @@ impl Encode for Encoder {
                 self.choice(choice, out).has_refusal = true;
                 self.text(choice, "refusal", &text, out);
             }
+            Event::ToolCall { choice, call, name, .. } if self.functions.is_some() => {
+                self.function(choice, call, &name, out);
+            }
             Event::ToolCall { choice, call, id, name, is_free_text } => {
                 self.call(choice, call, [&id, &name], is_free_text, out);
+            }
+            Event::Arguments { choice, call, fragment } if self.functions.is_some() => {
+                self.function_arguments(choice, call, &fragment, out);
             }
             Event::Arguments { choice, call, fragment } => self.arguments(choice, call, &fragment, out),
             Event::Logprobs { choice, raw } => {
@@ -95,6 +115,10 @@ impl Encode for Encoder {
             Event::Ping => out.put_slice(b": ping\n\n"),
             Event::End => self.end(out),
         }
+    }
+
+    fn cites(&self, _: u32, citation: &Citation<'_>) -> bool {
+        openai_annotations::is_said_in_chat(citation)
     }
 }
 
@@ -120,9 +144,9 @@ impl Choice {
 }
 
 impl Encoder {
-    /// An encoder for a client that wants the token counts, or does not.
-    pub(crate) fn new(include_usage: bool) -> Self {
-        Self { include_usage, head: Vec::new(), tokens: Tokens::default(), choices: Vec::new() }
+    /// An encoder for a client that wants the token counts, or does not, and may know `functions` only.
+    pub(crate) fn new(include_usage: bool, functions: Option<Functions>) -> Self {
+        Self { include_usage, functions, head: Vec::new(), tokens: Tokens::default(), choices: Vec::new() }
     }
 
     fn start(&mut self, id: &str, model: &str, created: Option<u64>, out: &mut BytesMut) {
@@ -146,8 +170,11 @@ impl Encoder {
                 thoughts: Some(String::new()),
                 blocks: 0,
                 has_refusal: false,
+                characters: 0,
+                annotations: 0,
                 free_text: BTreeSet::new(),
                 signature: None,
+                function: None,
             });
             self.delta(index, out);
             out.put_slice(b"\"role\":\"assistant\",\"content\":\"\"}");
@@ -188,6 +215,21 @@ impl Encoder {
         out.put_slice(b"\":");
         write(out.writer(), text);
         out.put_u8(b'}');
+        self.close(None, out);
+    }
+
+    fn cite(&mut self, choice: u32, citation: Citation<'_>, out: &mut BytesMut) {
+        let state = self.choice(choice, out);
+        let citation = citation.within(state.characters);
+        let Some(mut annotation) = openai_annotations::in_chat(&citation, 0..state.characters) else {
+            return;
+        };
+        annotation.index = Some(state.annotations);
+        state.annotations += 1;
+        self.open(choice, out);
+        out.put_slice(b"\"annotations\":[");
+        write(out.writer(), &annotation);
+        out.put_slice(b"]}");
         self.close(None, out);
     }
 
@@ -262,6 +304,31 @@ impl Encoder {
         self.close(None, out);
     }
 
+    /// The first call in the older form, which has room for one.
+    fn function(&mut self, choice: u32, call: u32, name: &str, out: &mut BytesMut) {
+        self.flush_signature(choice, out);
+        let state = self.choice(choice, out);
+        if *state.function.get_or_insert(call) != call {
+            return self.functions.iter().for_each(Functions::lose_calls);
+        }
+        self.open(choice, out);
+        out.put_slice(b"\"function_call\":{\"name\":");
+        write(out.writer(), name);
+        out.put_slice(b",\"arguments\":\"\"}}");
+        self.close(None, out);
+    }
+
+    fn function_arguments(&mut self, choice: u32, call: u32, fragment: &str, out: &mut BytesMut) {
+        if self.choice(choice, out).function != Some(call) {
+            return;
+        }
+        self.open(choice, out);
+        out.put_slice(b"\"function_call\":{\"arguments\":");
+        write(out.writer(), fragment);
+        out.put_slice(b"}}");
+        self.close(None, out);
+    }
+
     fn finish(&mut self, choice: u32, finish: &Finish<'_>, out: &mut BytesMut) {
         if let Finish::Refused(Some(explanation)) = finish
             && !self.choice(choice, out).has_refusal
@@ -270,7 +337,11 @@ impl Encoder {
         }
         self.open(choice, out);
         out.put_u8(b'}');
-        self.close(Some(finish::word(finish)), out);
+        let word = match finish {
+            Finish::ToolCalls if self.functions.is_some() => finish::FUNCTION_CALL,
+            finish => finish::word(finish),
+        };
+        self.close(Some(word), out);
     }
 
     fn end(&mut self, out: &mut BytesMut) {
@@ -293,14 +364,14 @@ fn write<T: Serialize + ?Sized>(out: impl std::io::Write, value: &T) {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::functions::tests::client, *};
 
     fn start() -> Event<'static> {
         Event::Start { id: "msg_1".into(), model: "cla\"ude".into(), created: Some(7) }
     }
 
     fn written<const N: usize>(include_usage: bool, events: [Event<'_>; N]) -> String {
-        let mut encoder = Encoder::new(include_usage);
+        let mut encoder = Encoder::new(include_usage, None);
         let mut out = BytesMut::new();
         events.into_iter().for_each(|event| encoder.event(event, &mut out));
         String::from_utf8(out.to_vec()).unwrap()
@@ -481,5 +552,50 @@ mod tests {
     fn a_ping_is_a_comment() {
         // C111
         assert!(written(false, [start(), Event::Ping]).ends_with("\n\n: ping\n\n"));
+    }
+
+    #[test]
+    fn a_client_of_functions_is_told_of_one_call_of_each_answer() {
+        let call = |choice, call, name: &'static str| Event::ToolCall {
+            choice,
+            call,
+            id: "c".into(),
+            name: name.into(),
+            is_free_text: false,
+        };
+        let arguments = |choice, call, fragment: &'static str| Event::Arguments {
+            choice,
+            call,
+            fragment: fragment.into(),
+        };
+        let (functions, lost) = client();
+        let (mut encoder, mut out) = (Encoder::new(false, Some(functions)), BytesMut::new());
+
+        for event in [
+            start(),
+            call(0, 0, "f"),
+            arguments(0, 0, "{"),
+            call(0, 1, "g"),
+            arguments(0, 1, "[]"),
+            arguments(0, 0, "}"),
+            Event::Finish { choice: 0, finish: Finish::ToolCalls },
+            call(1, 2, "h"),
+            Event::Finish { choice: 1, finish: Finish::Stop },
+        ] {
+            encoder.event(event, &mut out);
+        }
+
+        let written = std::str::from_utf8(&out).unwrap();
+        let chunk = |event: &str| -> Value { serde_json::from_str(&event["data: ".len()..]).unwrap() };
+        let choices: Vec<_> =
+            written.split_terminator("\n\n").map(|event| chunk(event)["choices"][0].clone()).collect();
+        let delta = |at: usize| &choices[at]["delta"];
+        assert_eq!(delta(1), &json!({"function_call": {"name": "f", "arguments": ""}}));
+        assert_eq!(delta(2), &json!({"function_call": {"arguments": "{"}}));
+        assert_eq!(delta(3), &json!({"function_call": {"arguments": "}"}}));
+        assert_eq!((delta(4), &choices[4]["finish_reason"]), (&json!({}), &json!("function_call")));
+        assert_eq!(delta(6), &json!({"function_call": {"name": "h", "arguments": ""}}));
+        assert_eq!(choices[7]["finish_reason"], "stop");
+        assert_eq!(lost(), ["answer.tool_calls".into()] as [Box<str>; 1]);
     }
 }

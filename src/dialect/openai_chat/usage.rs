@@ -81,6 +81,7 @@ impl Usage {
             self.num_cached_tokens.0,
             self.cached_tokens.0,
         ];
+        let spoken = self.completion_tokens_details.as_ref().map_or(0, |d| d.audio_tokens.0);
         let written = prompt.map_or(0, |d| d.cache_write_tokens.0.max(d.cache_creation_input_tokens.0));
         Tokens {
             input,
@@ -89,6 +90,8 @@ impl Usage {
             cache_write_1h: 0,
             output,
             reasoning: reasoning.min(output),
+            audio_input: prompt.map_or(0, |d| d.audio_tokens.0).min(input),
+            audio_output: spoken.min(output),
         }
     }
 }
@@ -217,11 +220,19 @@ pub(crate) struct Rendered {
 struct RenderedPrompt {
     cached_tokens: u64,
     cache_write_tokens: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    audio_tokens: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct RenderedCompletion {
     reasoning_tokens: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    audio_tokens: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl From<&Tokens> for Rendered {
@@ -233,8 +244,12 @@ impl From<&Tokens> for Rendered {
             prompt_tokens_details: RenderedPrompt {
                 cached_tokens: tokens.cached,
                 cache_write_tokens: tokens.cache_write.saturating_add(tokens.cache_write_1h),
+                audio_tokens: tokens.audio_input,
             },
-            completion_tokens_details: RenderedCompletion { reasoning_tokens: tokens.reasoning },
+            completion_tokens_details: RenderedCompletion {
+                reasoning_tokens: tokens.reasoning,
+                audio_tokens: tokens.audio_output,
+            },
         }
     }
 }
@@ -298,14 +313,22 @@ mod tests {
 
     #[test]
     fn counts_come_out_as_they_went_in() {
-        let tokens =
-            Tokens { input: 9, cached: 4, cache_write: 1, cache_write_1h: 2, output: 5, reasoning: 3 };
+        let tokens = Tokens {
+            input: 9,
+            cached: 4,
+            cache_write: 1,
+            cache_write_1h: 2,
+            output: 5,
+            reasoning: 3,
+            audio_input: 6,
+            audio_output: 2,
+        };
 
         let json = serde_json::to_string(&Rendered::from(&tokens)).unwrap();
 
         assert_eq!(
             json,
-            r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":3},"completion_tokens_details":{"reasoning_tokens":3}}"#
+            r#"{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":3,"audio_tokens":6},"completion_tokens_details":{"reasoning_tokens":3,"audio_tokens":2}}"#
         );
     }
 }

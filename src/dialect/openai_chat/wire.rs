@@ -72,6 +72,7 @@ object! {
         "reasoning" reasoning: Str<'a>,
         "reasoning_details" reasoning_details: Vec<ReasoningDetail<'a>>,
         "thinking_blocks" thinking_blocks: Vec<ThinkingBlock<'a>>,
+        "annotations" annotations: &'a RawValue,
         "cache_control" cache_control: CacheControl<'a>,
         ..unknown
     }
@@ -279,6 +280,9 @@ object! {
         "choices" choices: Vec<Choice<'a>>,
         "usage" usage: &'a RawValue,
         "service_tier" service_tier: Str<'a>,
+        // Perplexity and xAI say here what they have found.
+        "citations" citations: &'a RawValue,
+        "search_results" search_results: &'a RawValue,
         "error" error: &'a RawValue,
     }
 }
@@ -306,6 +310,8 @@ object! {
         "choices" choices: Vec<ChunkChoice<'a>>,
         "usage" usage: &'a RawValue,
         "x_groq" x_groq: Groq<'a>,
+        "citations" citations: &'a RawValue,
+        "search_results" search_results: &'a RawValue,
         "error" error: &'a RawValue,
     }
 }
@@ -340,6 +346,7 @@ object! {
         "reasoning_details" reasoning_details: Vec<ReasoningDetail<'a>>,
         "thinking_blocks" thinking_blocks: Vec<ThinkingBlock<'a>>,
         "refusal" refusal: Str<'a>,
+        "annotations" annotations: &'a RawValue,
         "tool_calls" tool_calls: Vec<CallDelta<'a>>,
         "function_call" function_call: CalledFunction<'a>,
     }

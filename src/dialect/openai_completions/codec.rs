@@ -10,7 +10,7 @@ use super::{
     stream_out::{Choice, Completion, Encoder},
 };
 use crate::{
-    Error, Kind, Target,
+    Error, Kind, Payload, Target,
     dialect::{
         ChatCodec, Decode, Encode, Encoded,
         canonical::{Answer, Content, Request, Role, Turn},
@@ -21,7 +21,6 @@ use crate::{
         text::Str,
         text_or::TextOr,
     },
-    payload::Head,
 };
 
 /// Translates completions of clients; no provider is asked for them in place of a chat.
@@ -106,7 +105,7 @@ impl ChatCodec for OpenAiCompletionsCodec {
         Err(never_asked())
     }
 
-    fn encode_answer(&self, answer: &Answer<'_>) -> Bytes {
+    fn encode_answer(&self, answer: &Answer<'_>, _: &Payload) -> Bytes {
         let texts: Vec<String> = answer
             .choices
             .iter()
@@ -139,8 +138,8 @@ impl ChatCodec for OpenAiCompletionsCodec {
         Box::new(NeverAsked)
     }
 
-    fn encoder(&self, head: &Head) -> Box<dyn Encode> {
-        Box::new(Encoder::new(head.include_usage))
+    fn encoder(&self, asked: &Payload) -> Box<dyn Encode> {
+        Box::new(Encoder::new(asked.head().include_usage))
     }
 }
 
@@ -188,7 +187,11 @@ mod tests {
     use super::*;
     use crate::{
         Tokens,
-        dialect::canonical::{self, Event, Finish},
+        dialect::{
+            canonical::{self, Event, Finish},
+            testing::payload,
+        },
+        payload::Head,
     };
 
     fn decode(body: &str) -> Result<Request<'_>, Error> {
@@ -242,7 +245,7 @@ mod tests {
             ..Answer::default()
         };
 
-        let written = OpenAiCompletionsCodec.encode_answer(&answer);
+        let written = OpenAiCompletionsCodec.encode_answer(&answer, &payload(Head::default()));
 
         let begin = r#"{"id":"i","object":"text_completion","created":1,"model":"m","choices":[{"text":"ab","index":0,"logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":1,"completion_tokens":2,"#;
         assert!(written.starts_with(begin.as_bytes()), "{written:?}");
@@ -250,7 +253,8 @@ mod tests {
 
     #[test]
     fn a_stream_is_written_piece_by_piece() {
-        let mut encoder = OpenAiCompletionsCodec.encoder(&Head { include_usage: true, ..Head::default() });
+        let mut encoder =
+            OpenAiCompletionsCodec.encoder(&payload(Head { include_usage: true, ..Head::default() }));
         let mut out = BytesMut::new();
 
         for event in [

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
@@ -31,6 +31,24 @@ struct Shallow<'a> {
     model: &'a RawValue,
     #[serde(borrow)]
     user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    images: Option<IgnoredAny>,
+    inputs: Option<IgnoredAny>,
+    messages: Option<IgnoredAny>,
+}
+
+impl Shallow<'_> {
+    /// Whether there is anything but texts and tokens, which OpenAI itself doesn't take.
+    fn has_media(&self) -> bool {
+        let begins_with_object = |raw: &RawValue| {
+            raw.get()
+                .trim_start_matches(|char: char| char == '[' || char.is_ascii_whitespace())
+                .starts_with('{')
+        };
+        [self.images, self.inputs, self.messages].iter().any(Option::is_some)
+            || self.input.is_some_and(begins_with_object)
+    }
 }
 
 impl Dialect for OpenAiEmbeddings {
@@ -50,6 +68,7 @@ impl Dialect for OpenAiEmbeddings {
         let shallow: Shallow<'_> = exact::read(body)?;
         Ok(Head {
             model: json::model(shallow.model)?,
+            reads_media: shallow.has_media(),
             // Vectors are not tokens: nothing is charged for the output.
             max_output: Some(0),
             model_at: Some(span(body, shallow.model.get())),
@@ -88,5 +107,26 @@ impl Dialect for OpenAiEmbeddings {
 
     fn codec(&self) -> Option<Codec> {
         Some(Codec::Embeddings(&codec::OpenAiEmbeddingsCodec))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_servers_embed_beside_texts_is_seen() {
+        let reads_media = |rest: &str| {
+            let (parts, ()) = http::Request::new(()).into_parts();
+            let body = format!(r#"{{"model":"m",{rest}}}"#);
+            OPENAI_EMBEDDINGS.peek(&parts, &body).unwrap().reads_media
+        };
+
+        for text in [r#""input":"{a}""#, r#""input":["a","{"]"#, r#""input":[[1,2]]"#, r#""input":[]"#] {
+            assert!(!reads_media(text), "{text}");
+        }
+        for other in [r#""input":[ {"image":"data:"}]"#, r#""images":["data:"]"#, r#""messages":[]"#] {
+            assert!(reads_media(other), "{other}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
+    echo::Echo,
     finish::{self, Contained},
     items, reasoning,
     response::{Incomplete, Response, item_id, now},
@@ -21,7 +22,7 @@ use crate::{
         extras::Extras,
         ids,
         json::{self, Member},
-        openai_error,
+        openai_annotations, openai_error,
         text::Str,
         text_or::TextOr,
     },
@@ -98,8 +99,8 @@ pub(super) fn from_chat(raw: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str::<Logprobs<'_>>(raw.get()).ok()?.content
 }
 
-/// Writes an answer.
-pub(crate) fn encode(answer: &Answer<'_>) -> Bytes {
+/// Writes an answer to the request `asked`.
+pub(crate) fn encode(answer: &Answer<'_>, asked: &[u8]) -> Bytes {
     let id = if answer.id.is_empty() { ids::new("resp_").into() } else { Cow::Borrowed(&*answer.id) };
     // A client of this dialect can't ask for more than one.
     let choice = answer.choices.first();
@@ -117,8 +118,8 @@ pub(crate) fn encode(answer: &Answer<'_>) -> Bytes {
     if let Some(last) = output.items.last_mut().filter(|_| status == "incomplete") {
         last.status = last.status.is_some().then(|| status.into());
     }
-    let mut response =
-        Response::<Vec<Item<'_>>>::begun(&id, &answer.model, answer.created.unwrap_or_else(now));
+    let created = answer.created.unwrap_or_else(now);
+    let mut response = Response::<Vec<Item<'_>>>::begun(&id, &answer.model, created, Echo::of(asked));
     response.status = status;
     response.incomplete_details = reason.map(|reason| Incomplete { reason });
     response.output = output.items;
@@ -141,7 +142,9 @@ impl<'a> Output<'a> {
 
     fn part(&mut self, part: &'a Part<'_>) {
         match &part.content {
-            Content::Text(text) => self.say(wire::Part::output(text)),
+            Content::Text(text) => {
+                self.say(wire::Part::cited(text, openai_annotations::all(&part.citations, text)));
+            }
             Content::Refusal(text) => self.say(wire::Part::refusal(text)),
             Content::Reasoning { text, .. } => self.think(text, &part.content),
             Content::RedactedReasoning(_) => self.think("", &part.content),
@@ -239,7 +242,7 @@ mod tests {
             tokens: Tokens { input: 3, output: 2, ..Tokens::default() },
             service_tier: None,
         };
-        serde_json::from_slice(&encode(&answer)).unwrap()
+        serde_json::from_slice(&encode(&answer, b"")).unwrap()
     }
 
     #[test]
@@ -292,7 +295,7 @@ mod tests {
 
         let logprobs = answer.choices[0].logprobs.as_ref().unwrap();
         assert_eq!(logprobs.get(), format!(r#"{{"content":[{logprob}],"refusal":null}}"#));
-        let back: Value = serde_json::from_slice(&encode(&answer)).unwrap();
+        let back: Value = serde_json::from_slice(&encode(&answer, b"")).unwrap();
         assert_eq!(back["output"][0]["content"][0]["logprobs"][0]["token"], "Hi");
     }
 

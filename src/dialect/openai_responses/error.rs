@@ -4,7 +4,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::response::{Failure, Response, now};
+use super::{
+    echo::Echo,
+    response::{Failure, Response, now},
+};
 use crate::{
     Error, Kind,
     body::sse::{self, Splitter},
@@ -78,7 +81,7 @@ fn failed(begun: Option<Map<String, Value>>, failure: Failure<'_>, id: &RequestI
         }
         None => {
             let id = format!("resp_{}", id.as_str().trim_start_matches("req_"));
-            let mut response = Response::<[(); 0]>::begun(&id, "", now());
+            let mut response = Response::<[(); 0]>::begun(&id, "", now(), Echo::default());
             (response.status, response.error) = ("failed", Some(failure));
             serde_json::to_value(response).unwrap_or_default()
         }

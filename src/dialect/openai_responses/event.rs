@@ -36,6 +36,10 @@ pub(super) struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) logprobs: Option<&'a [Box<RawValue>]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) annotation_index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) annotation: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) part: Option<wire::Part<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) item: Option<&'a Item<'a>>,

@@ -3,7 +3,10 @@
 //! OpenAI wants an output for every call and a call for every output, and something said or called after
 //! every reasoning item.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+};
 
 use super::{
     parts, reasoning,
@@ -12,9 +15,11 @@ use super::{
 use crate::{
     Error,
     dialect::{
-        canonical::{Content, Part, Request, Role, ToolCall, Turn},
+        canonical::{Citation, Content, Part, Request, Role, Source, ToolCall, Turn},
+        citation::characters,
         lost::Lost,
         names::Names,
+        openai_annotations,
         text::Str,
         text_or::TextOr,
     },
@@ -44,6 +49,16 @@ pub(crate) fn items<'a>(
         }
     }
     Ok(history.items)
+}
+
+/// Whether OpenAI reads again what was cited: pages of the web, and files of its own.
+pub(crate) fn takes(role: Role, citation: &Citation<'_>) -> bool {
+    let is_known = match &citation.source {
+        Source::Url { .. } | Source::SearchResult { .. } => citation.url().is_some(),
+        Source::File { id, container } => id.starts_with("file-") || container.is_some(),
+        _ => false,
+    };
+    role == Role::Assistant && is_known
 }
 
 struct History<'l, 'a> {
@@ -144,7 +159,12 @@ impl<'a> History<'_, 'a> {
         for part in run.iter().flat_map(|turn| &turn.parts) {
             match &part.content {
                 Content::Text(text) if text.is_empty() => {}
-                Content::Text(text) => said.push(wire::Part::output(text)),
+                Content::Text(text) => {
+                    let cited = part.citations.iter().filter(|citation| takes(Role::Assistant, citation));
+                    let length = if part.citations.is_empty() { 0 } else { characters(text) };
+                    let cited = cited.filter_map(|citation| openai_annotations::written(citation, 0..length));
+                    said.push(wire::Part::cited(text, cited.map(Cow::Owned).collect()));
+                }
                 Content::Refusal(text) => said.push(wire::Part::refusal(text)),
                 Content::ToolCall(call) => {
                     self.message("assistant", &mut said);

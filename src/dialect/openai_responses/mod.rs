@@ -11,6 +11,7 @@ mod codec;
 mod conversation;
 mod count;
 mod decode;
+mod echo;
 mod encode;
 mod error;
 mod event;
@@ -92,6 +93,8 @@ struct Shallow<'a> {
     prompt: Option<IgnoredAny>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
+    /// Its settings with a name, a model among them.
+    preset: Option<IgnoredAny>,
     /// OpenRouter's, some of which ask models.
     #[serde(borrow)]
     plugins: Option<&'a RawValue>,
@@ -177,7 +180,7 @@ impl Dialect for OpenAiResponses {
                 "background: not available, because what is used after the answer is not known here";
             return Err(Error::new(Kind::InvalidRequest, message).with_param("background"));
         }
-        other_models::check(shallow.models, shallow.plugins)?;
+        other_models::check(shallow.models, shallow.preset, shallow.plugins)?;
         shallow.check_tools()?;
         let (searches, reads_more) = shallow.reads();
         let code_sessions = shallow.runs_code().into();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{
     ID,
     decode::{invalid, says_something},
-    wire,
+    wire::{self, Annotations},
 };
 use crate::{
     Error, Kind,
@@ -15,6 +15,7 @@ use crate::{
         lost::Lost,
         media,
         object::Unknown,
+        openai_annotations,
         text::Str,
         text_or::TextOr,
     },
@@ -55,6 +56,10 @@ fn one<'a>(mut part: wire::Part<'a>, path: Path<'_>, extras: &mut Extras<'a>) ->
     });
     let detail = part.detail.take().map(Text::from);
     let unknown = std::mem::take(&mut part.unknown);
+    let citations = match part.annotations.take() {
+        Some(Annotations::Read(raw)) => openai_annotations::read(raw),
+        _ => Vec::new(),
+    };
     let content = match &*kind {
         "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text" => {
             Content::Text(part.text.ok_or_else(|| missing("text"))?.into())
@@ -65,7 +70,7 @@ fn one<'a>(mut part: wire::Part<'a>, path: Path<'_>, extras: &mut Extras<'a>) ->
         _ => return opaque(&kind, &unknown).ok_or_else(|| invalid(path(), "can't be read")),
     };
     extras.all("input[].content[].", unknown, says_something);
-    Ok(Part { content, cache, detail })
+    Ok(Part { cache, detail, citations, ..content.into() })
 }
 
 fn image<'a>(part: wire::Part<'a>, path: Path<'_>) -> Result<Content<'a>, Error> {

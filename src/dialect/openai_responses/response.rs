@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::usage::Usage;
+use super::{echo::Echo, usage::Usage};
 
-/// A response in which `O` is the output. What the answer doesn't tell has its default.
+/// A response in which `O` is the output. What neither the answer nor the request tells has its default.
 #[derive(Debug, Serialize)]
 pub(crate) struct Response<'a, O> {
     id: &'a str,
@@ -17,25 +17,14 @@ pub(crate) struct Response<'a, O> {
     background: bool,
     pub(crate) error: Option<Failure<'a>>,
     pub(crate) incomplete_details: Option<Incomplete>,
-    instructions: Option<&'a str>,
-    max_output_tokens: Option<u64>,
     model: &'a str,
     pub(crate) output: O,
-    parallel_tool_calls: bool,
-    previous_response_id: Option<&'a str>,
-    reasoning: Reasoning,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) service_tier: Option<&'a str>,
     store: bool,
-    temperature: Option<f64>,
-    text: Text,
-    tool_choice: &'static str,
-    tools: [(); 0],
-    top_p: Option<f64>,
-    truncation: &'static str,
     pub(crate) usage: Option<Usage>,
-    user: Option<&'a str>,
-    metadata: Nothing,
+    #[serde(flatten)]
+    echo: Echo<'a>,
 }
 
 /// Why there is no answer.
@@ -51,34 +40,9 @@ pub(crate) struct Incomplete {
     pub(crate) reason: &'static str,
 }
 
-#[derive(Debug, Default, Serialize)]
-struct Reasoning {
-    effort: Option<&'static str>,
-    summary: Option<&'static str>,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct Text {
-    format: Format,
-}
-
-#[derive(Debug, Serialize)]
-struct Format {
-    r#type: &'static str,
-}
-
-impl Default for Format {
-    fn default() -> Self {
-        Self { r#type: "text" }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Nothing {}
-
 impl<'a, O: Default> Response<'a, O> {
-    /// One that has just begun.
-    pub(crate) fn begun(id: &'a str, model: &'a str, created_at: u64) -> Self {
+    /// One that has just begun, of a request of which `echo` is repeated.
+    pub(crate) fn begun(id: &'a str, model: &'a str, created_at: u64, echo: Echo<'a>) -> Self {
         Self {
             id,
             object: "response",
@@ -87,24 +51,12 @@ impl<'a, O: Default> Response<'a, O> {
             background: false,
             error: None,
             incomplete_details: None,
-            instructions: None,
-            max_output_tokens: None,
             model,
             output: O::default(),
-            parallel_tool_calls: true,
-            previous_response_id: None,
-            reasoning: Reasoning::default(),
             service_tier: None,
             store: false,
-            temperature: None,
-            text: Text::default(),
-            tool_choice: "auto",
-            tools: [],
-            top_p: None,
-            truncation: "disabled",
             usage: None,
-            user: None,
-            metadata: Nothing {},
+            echo,
         }
     }
 }

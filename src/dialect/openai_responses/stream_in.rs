@@ -16,8 +16,10 @@ use crate::{
     dialect::{
         Decode, Emit,
         buffer::{MAX_CALLS, too_many},
-        canonical::{Content, Event, Part, ToolCall},
-        json,
+        canonical::{Citation, Content, Event, Part, ToolCall},
+        citation::characters,
+        cited::Cited,
+        json, openai_annotations,
         text::Str,
     },
 };
@@ -30,6 +32,7 @@ pub(crate) struct Decoder {
     /// How many calls were announced.
     calls: u32,
     has_refusal: bool,
+    cited: Cited,
     /// By the number of the item.
     items: HashMap<u64, State>,
 }
@@ -46,6 +49,11 @@ struct State {
     /// Whether the next piece of the summary begins a paragraph.
     begins_paragraph: bool,
     is_done: bool,
+    /// How much text the answer had before the item, and before the part of it that goes on, which has this number.
+    before: Option<usize>,
+    part: (u64, usize),
+    /// Whether what it cites has come.
+    is_cited: bool,
 }
 
 impl Decode for Decoder {
@@ -65,6 +73,7 @@ impl Decode for Decoder {
             "response.output_item.added" => self.added(index, wire.item, emit)?,
             "response.output_item.done" => self.done(index, wire.item, emit)?,
             "response.output_text.delta" => self.text(index, wire, emit)?,
+            "response.output_text.annotation.added" => self.annotation(index, wire, emit)?,
             "response.refusal.delta" => self.refusal(index, wire.delta, emit)?,
             "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
                 self.arguments(index, wire.delta, emit);
@@ -138,12 +147,53 @@ impl Decoder {
     }
 
     fn text(&mut self, index: u64, wire: Wire<'_>, emit: Emit<'_>) -> Result<(), Error> {
+        let (part, before) = (wire.content_index.unwrap_or_default(), self.cited.characters());
+        let state = self.state(index)?;
+        if state.before.is_none() || state.part.0 != part {
+            state.part = (part, before);
+            state.before.get_or_insert(before);
+        }
+        if let Some(text) = text_in(wire.delta) {
+            self.cited.said(&text);
+        }
         self.said(index, wire.delta, |text| Event::Text { choice: 0, text: text.into() }, emit)?;
         let logprobs = wire.logprobs.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
         if let Some(raw) = answer::as_in_chat(&logprobs.unwrap_or_default()) {
             emit(Event::Logprobs { choice: 0, raw: Cow::Owned(raw) });
         }
         Ok(())
+    }
+
+    fn annotation(&mut self, index: u64, wire: Wire<'_>, emit: Emit<'_>) -> Result<(), Error> {
+        let Some(annotation) = wire.annotation else { return Ok(()) };
+        let (part, now) = (wire.content_index.unwrap_or_default(), self.cited.characters());
+        let state = self.state(index)?;
+        state.is_cited = true;
+        let (known, before) = state.part;
+        let mut citation = openai_annotations::one(annotation).later(before);
+        if state.before.is_none() || known != part {
+            // Of a part that is not being written it is not known where it stands.
+            citation.span = None;
+        } else if citation.span.is_none() && before < now {
+            citation.span = Some(before..now);
+        }
+        if let Some(citation) = self.cited.ready(citation)? {
+            emit(Event::Citation { choice: 0, citation });
+        }
+        Ok(())
+    }
+
+    /// Says what a whole text cites, if that was not said before.
+    fn cite(&mut self, citations: Vec<Citation<'_>>, before: usize, length: usize, emit: Emit<'_>) {
+        for citation in citations {
+            let mut citation = citation.within(length).later(before);
+            citation.span.get_or_insert(before..before + length);
+            emit(Event::Citation { choice: 0, citation });
+        }
+    }
+
+    fn cite_the_rest(&mut self, emit: Emit<'_>) {
+        self.cited.take().for_each(|citation| emit(Event::Citation { choice: 0, citation }));
     }
 
     fn refusal(&mut self, index: u64, delta: Option<&RawValue>, emit: Emit<'_>) -> Result<(), Error> {
@@ -198,16 +248,31 @@ impl Decoder {
     fn done(&mut self, index: u64, item: Option<&RawValue>, emit: Emit<'_>) -> Result<(), Error> {
         let is_done = std::mem::replace(&mut self.state(index)?.is_done, true);
         let Some(raw) = item.filter(|_| !is_done) else { return Ok(()) };
-        for part in answer::said(raw, &|| format!("output[{index}]"))? {
+        let State { before, is_cited, .. } = *self.state(index)?;
+        let mut before = before.unwrap_or(self.cited.characters());
+        for mut part in answer::said(raw, &|| format!("output[{index}]"))? {
+            let citations = std::mem::take(&mut part.citations);
+            let length = match &part.content {
+                Content::Text(text) if !is_cited => characters(text),
+                _ => 0,
+            };
             self.part(index, part, emit)?;
+            if !is_cited {
+                self.cite(citations, before, length, emit);
+            }
+            before += length;
         }
+        self.cite_the_rest(emit);
         Ok(())
     }
 
     fn part(&mut self, index: u64, part: Part<'_>, emit: Emit<'_>) -> Result<(), Error> {
         let is_written = self.state(index)?.is_written;
         match part.content {
-            Content::Text(text) if !is_written => emit(Event::Text { choice: 0, text }),
+            Content::Text(text) if !is_written => {
+                self.cited.said(&text);
+                emit(Event::Text { choice: 0, text });
+            }
             Content::Refusal(text) if !is_written => {
                 self.has_refusal = true;
                 emit(Event::Refusal { choice: 0, text });
@@ -253,6 +318,7 @@ impl Decoder {
         for (index, item) in output.unwrap_or_default().into_iter().enumerate() {
             self.done(index as u64, Some(item), emit)?;
         }
+        self.cite_the_rest(emit);
         if let Some(tokens) = tokens {
             emit(Event::Usage(tokens));
         }
@@ -306,6 +372,9 @@ mod tests {
             Event::Logprobs { raw, .. } => format!("logprobs {raw}"),
             Event::Usage(tokens) => format!("usage {} {}", tokens.input, tokens.output),
             Event::Finish { finish, .. } => format!("{finish:?}"),
+            Event::Citation { citation, .. } => {
+                format!("cites {} at {:?}", citation.url().unwrap_or("?"), citation.span)
+            }
             other => format!("{other:?}"),
         }
     }
@@ -443,5 +512,49 @@ mod tests {
 
         result.unwrap();
         assert_eq!(heard[1..], ["Ping", "usage 3 2", "Stop", "End"]);
+    }
+
+    #[test]
+    fn what_is_cited_is_counted_in_all_text_and_told_once() {
+        let page = |url: &str, start: usize, end: usize| {
+            format!(
+                r#"{{"type":"url_citation","url":"{url}","title":"T","start_index":{start},"end_index":{end}}}"#
+            )
+        };
+        let delta = |item: usize, part: usize, text: &str| {
+            format!(
+                r#"{{"type":"response.output_text.delta","output_index":{item},"content_index":{part},"delta":"{text}"}}"#
+            )
+        };
+        let added = |item: usize, part: usize, page: &str| {
+            format!(
+                r#"{{"type":"response.output_text.annotation.added","output_index":{item},"content_index":{part},"annotation_index":0,"annotation":{page}}}"#
+            )
+        };
+        let done = |item: usize, pages: [&str; 2]| {
+            format!(
+                r#"{{"type":"response.output_item.done","output_index":{item},"item":{{"type":"message","role":"assistant","content":[{{"type":"output_text","text":"äö","annotations":[{}]}},{{"type":"output_text","text":"cd","annotations":[{}]}}]}}}}"#,
+                pages[0], pages[1]
+            )
+        };
+        let (a, b, c) = (page("a", 0, 1), page("b", 1, 2), page("c", 0, 99));
+        let events = [
+            delta(0, 0, "äö"),
+            delta(0, 1, "cd"),
+            added(0, 1, &b),
+            done(0, ["", &b]),
+            delta(1, 0, "äö"),
+            delta(1, 1, "cd"),
+            done(1, [&a, &c]),
+        ];
+        let mut said = vec![CREATED];
+        said.extend(events.iter().map(|event| &**event));
+        said.push(COMPLETED);
+
+        let (heard, result) = read(&said);
+
+        result.unwrap();
+        let cited: Vec<_> = heard.iter().filter(|event| event.starts_with("cites")).collect();
+        assert_eq!(cited, ["cites b at Some(3..4)", "cites a at Some(4..5)", "cites c at Some(6..8)"]);
     }
 }

@@ -3,11 +3,14 @@
 //! Thoughts and messages come one after the other; calls may take turns among each other and with what is
 //! said, each in an item of its own. The last event repeats the whole answer, so all of it is kept.
 
+use std::{borrow::Cow, ops::Range};
+
 use bytes::{BufMut, BytesMut};
 use serde_json::value::RawValue;
 
 use super::{
     answer::{called, from_chat},
+    echo::Echo,
     error,
     event::{Lifecycle, Written, send},
     finish, reasoning,
@@ -19,9 +22,10 @@ use crate::{
     dialect::{
         Encode,
         buffer::Buffered,
-        canonical::{Event, Finish},
+        canonical::{Citation, Event, Finish},
+        citation::characters,
         extent::Extent,
-        ids,
+        ids, openai_annotations,
         text::Str,
         text_or::TextOr,
     },
@@ -33,6 +37,8 @@ pub(crate) struct Encoder {
     id: String,
     model: String,
     created: u64,
+    /// What is repeated of the request, written.
+    echo: String,
     begun: bool,
     /// The client was told of an error; nothing may follow.
     broken: bool,
@@ -45,6 +51,8 @@ pub(crate) struct Encoder {
     output: Vec<Option<Box<RawValue>>>,
     buffered: Buffered,
     has_refusal: bool,
+    /// The length of all text so far.
+    characters: usize,
     tokens: Tokens,
     finish: Finish<'static>,
 }
@@ -69,12 +77,17 @@ pub(super) struct Place {
 struct Said {
     text: String,
     is_refusal: bool,
+    /// How much text the answer has before it, and how much it has itself, in characters.
+    extent: Range<usize>,
+    annotations: Vec<Box<RawValue>>,
     logprobs: Vec<Box<RawValue>>,
 }
 
 impl Said {
-    fn new(is_refusal: bool) -> Self {
-        Self { text: String::new(), is_refusal, logprobs: Vec::new() }
+    /// One that begins after so many characters.
+    fn new(is_refusal: bool, before: usize) -> Self {
+        let (text, extent) = (String::new(), before..before);
+        Self { text, is_refusal, extent, annotations: Vec::new(), logprobs: Vec::new() }
     }
 
     /// The part as it begins.
@@ -87,7 +100,8 @@ impl Said {
             return wire::Part::refusal(&self.text);
         }
         let logprobs = (!self.logprobs.is_empty()).then(|| self.logprobs.iter().map(|one| &**one).collect());
-        wire::Part { logprobs, ..wire::Part::output(&self.text) }
+        let annotations = self.annotations.iter().map(|one| Cow::Borrowed(&**one)).collect();
+        wire::Part { logprobs, ..wire::Part::cited(&self.text, annotations) }
     }
 }
 
@@ -131,6 +145,7 @@ impl Encode for Encoder {
                 self.call(call, [&id, &name], is_free_text, out);
             }
             Event::Arguments { choice: 0, call, fragment } => self.arguments(call, &fragment, out),
+            Event::Citation { choice: 0, citation } => self.cite(citation, out),
             Event::Logprobs { choice: 0, raw } => self.likelihoods(&raw, out),
             Event::Usage(tokens) => self.tokens = tokens,
             Event::Finish { choice: 0, finish } => self.finished(finish, out),
@@ -140,15 +155,23 @@ impl Encode for Encoder {
             _ => {}
         }
     }
+
+    fn cites(&self, choice: u32, citation: &Citation<'_>) -> bool {
+        let Open::Message { now, .. } = &self.open else { return false };
+        // A part that has ended is not written again.
+        let is_over = citation.span.as_ref().is_some_and(|span| span.end <= now.extent.start);
+        choice == 0 && !now.is_refusal && !is_over && openai_annotations::is_said(citation)
+    }
 }
 
 impl Encoder {
-    /// For a client that asked for `model`.
-    pub(crate) fn new(model: &str) -> Self {
+    /// For a client that asked for `model` with the request `asked`.
+    pub(crate) fn new(model: &str, asked: &[u8]) -> Self {
         Self {
             id: String::new(),
             model: model.to_owned(),
             created: 0,
+            echo: serde_json::to_string(&Echo::of(asked)).unwrap_or_default(),
             begun: false,
             broken: false,
             sequence: 0,
@@ -157,6 +180,7 @@ impl Encoder {
             output: Vec::new(),
             buffered: Buffered::default(),
             has_refusal: false,
+            characters: 0,
             tokens: Tokens::default(),
             finish: Finish::Stop,
         }
@@ -173,9 +197,14 @@ impl Encoder {
         self.created = created.unwrap_or_else(now);
         for kind in ["response.created", "response.in_progress"] {
             let sequence_number = self.number();
-            let response = Response::begun(&self.id, &self.model, self.created);
+            let response = self.response();
             send(kind, &Lifecycle { r#type: kind, sequence_number, response }, out);
         }
+    }
+
+    /// The response as it has begun.
+    fn response(&self) -> Response<'_, Vec<&RawValue>> {
+        Response::begun(&self.id, &self.model, self.created, Echo::of(self.echo.as_bytes()))
     }
 
     fn number(&mut self) -> u64 {
@@ -193,7 +222,7 @@ impl Encoder {
         let Err(error) = self.buffered.keep(more.len()) else { return true };
         self.broken = true;
         let sequence_number = self.number();
-        let mut response = Response::<Vec<&RawValue>>::begun(&self.id, &self.model, self.created);
+        let mut response = self.response();
         response.status = "failed";
         response.error = Some(Failure { code: "server_error", message: error.message() });
         out.extend_from_slice(&error::written(&Lifecycle {
@@ -297,6 +326,7 @@ impl Encoder {
             return;
         }
         self.has_refusal |= is_refusal;
+        let length = if is_refusal { 0 } else { characters(text) };
         match &self.open {
             Open::Message { now, .. } if now.is_refusal == is_refusal => {}
             Open::Message { .. } => self.next_part(is_refusal, out),
@@ -304,6 +334,8 @@ impl Encoder {
         }
         let Open::Message { place, before, now } = &mut self.open else { return };
         now.text.push_str(text);
+        now.extent.end += length;
+        self.characters += length;
         let kind = if is_refusal { "response.refusal.delta" } else { "response.output_text.delta" };
         let event = Written {
             sequence_number: self.sequence,
@@ -314,6 +346,30 @@ impl Encoder {
         };
         self.sequence += 1;
         send(kind, &event, out);
+    }
+
+    fn cite(&mut self, citation: Citation<'_>, out: &mut BytesMut) {
+        if !Encode::cites(self, 0, &citation) {
+            return;
+        }
+        let Open::Message { now, .. } = &self.open else { return };
+        let length = now.extent.len();
+        let citation = citation.earlier(now.extent.start).within(length);
+        let Some(annotation) = openai_annotations::written(&citation, 0..length) else { return };
+        if !self.keep(annotation.get(), out) {
+            return;
+        }
+        let Open::Message { place, before, now } = &mut self.open else { return };
+        let event = Written {
+            sequence_number: self.sequence,
+            content_index: Some(before.len()),
+            annotation_index: Some(now.annotations.len()),
+            annotation: Some(&annotation),
+            ..Written::of("response.output_text.annotation.added", place)
+        };
+        self.sequence += 1;
+        send(event.r#type, &event, out);
+        now.annotations.push(annotation);
     }
 
     /// Keeps likelihoods for the end of their text: they come after the piece that they are about.
@@ -330,7 +386,7 @@ impl Encoder {
         self.close(out);
         let place = self.place("msg");
         self.added(&place, &message(&place, "in_progress", &[]), out);
-        let now = Said::new(is_refusal);
+        let now = Said::new(is_refusal, self.characters);
         self.begin_part(&place, 0, &now, out);
         self.open = Open::Message { place, before: Vec::new(), now };
     }
@@ -342,7 +398,7 @@ impl Encoder {
         };
         self.end_part(&place, before.len(), &now, out);
         before.push(now);
-        let now = Said::new(is_refusal);
+        let now = Said::new(is_refusal, self.characters);
         self.begin_part(&place, before.len(), &now, out);
         self.open = Open::Message { place, before, now };
     }
@@ -451,7 +507,7 @@ impl Encoder {
         let open = std::mem::take(&mut self.calls);
         self.end_calls(open, status, out);
         let sequence_number = self.number();
-        let mut response = Response::<Vec<&RawValue>>::begun(&self.id, &self.model, self.created);
+        let mut response = self.response();
         response.status = status;
         response.incomplete_details = reason.map(|reason| Incomplete { reason });
         response.output = self.output.iter().flatten().map(|item| &**item).collect();
@@ -510,7 +566,7 @@ mod tests {
 
     /// The events that are written, whose numbers and names are in order.
     fn written(events: impl IntoIterator<Item = Event<'static>>) -> Vec<Value> {
-        let (mut encoder, mut out) = (Encoder::new("asked"), BytesMut::new());
+        let (mut encoder, mut out) = (Encoder::new("asked", b"{}"), BytesMut::new());
         events.into_iter().for_each(|event| encoder.event(event, &mut out));
         let mut splitter = Splitter::default();
         splitter.push(out.freeze()).unwrap();

@@ -103,6 +103,7 @@ pub(crate) fn read(raw: &RawValue) -> Option<Tokens> {
         cache_write_1h: 0,
         output,
         reasoning: reasoning.min(output),
+        ..Tokens::default()
     })
 }
 

@@ -3,7 +3,9 @@
 //!
 //! Source: OpenAI's API description, `CreateResponse`, `Response` and `ResponseStreamEvent`.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::dialect::{canonical::Text, object::object, text::Str, text_or::TextOr};
@@ -117,10 +119,26 @@ object! {
         "file_url" file_url: Str<'a>,
         "filename" filename: Str<'a>,
         "detail" detail: Str<'a>,
-        "annotations" annotations: Vec<&'a RawValue>,
+        "annotations" annotations: Annotations<'a>,
         "logprobs" logprobs: Vec<&'a RawValue>,
         "prompt_cache_breakpoint" prompt_cache_breakpoint: CacheMark<'a>,
         ..unknown
+    }
+}
+
+/// What a text cites, as it is read or as it is written.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Annotations<'a> {
+    /// The whole list.
+    Read(&'a RawValue),
+    /// One by one.
+    Written(Vec<Cow<'a, RawValue>>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(Self::Read)
     }
 }
 
@@ -241,6 +259,8 @@ object! {
         "arguments" arguments: &'a RawValue,
         "input" input: &'a RawValue,
         "logprobs" logprobs: &'a RawValue,
+        "content_index" content_index: u64,
+        "annotation" annotation: &'a RawValue,
     }
 }
 
@@ -252,7 +272,12 @@ impl<'a> Part<'a> {
 
     /// What the model says, with the members that its parts must have.
     pub(crate) fn output(text: &'a str) -> Self {
-        Self { annotations: Some(Vec::new()), ..Self::text("output_text", text) }
+        Self { annotations: Some(Annotations::Written(Vec::new())), ..Self::text("output_text", text) }
+    }
+
+    /// The same with what it cites.
+    pub(crate) fn cited(text: &'a str, annotations: Vec<Cow<'a, RawValue>>) -> Self {
+        Self { annotations: Some(Annotations::Written(annotations)), ..Self::text("output_text", text) }
     }
 
     /// That the model declines.

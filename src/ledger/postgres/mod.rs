@@ -116,7 +116,10 @@ use super::{
     errand::{Deed, Errand, of_day, random},
     journal::Journal,
 };
-use crate::{BoxError, BoxFuture, Error, Kind};
+use crate::{BoxError, BoxFuture, Error, Kind, metrics};
+
+/// As [measurements](crate::metrics) call it.
+const STORE: &str = "postgres";
 
 /// Balances in Postgres, shared by all gateways that use the same database and schema; see the
 /// [module](self). Give it to a [`BudgetLayer`](crate::budget::BudgetLayer).
@@ -161,6 +164,7 @@ impl PostgresLedger {
             .map_or((None, Vec::new()), |(journal, errands)| (Some(journal), errands));
         let node = random().map_err(|error| wrong("there is no randomness", error))?;
         let shared = Arc::new(Shared { options, node, away: AtomicBool::new(false) });
+        metrics::store_away(STORE, false);
         let (queue, jobs) = mpsc::unbounded_channel();
         let numbers = Arc::<AtomicU64>::default();
         let worker =
@@ -268,11 +272,14 @@ impl Shared {
         if self.away.load(Ordering::Relaxed) {
             return Err(away("it did not answer before"));
         }
-        let until = Instant::now() + self.options.timeout;
+        let begun = Instant::now();
+        let until = begun + self.options.timeout;
         let (reply, answer) = oneshot::channel();
         let mut waiting = Waiting { answer, undo, queue, at: self.options.at() };
         let _ = queue.send(Job::Ask(Ask { until, what: what(reply) }));
-        match timeout_at(until, &mut waiting.answer).await {
+        let answer = timeout_at(until, &mut waiting.answer).await;
+        metrics::store_asked(STORE, begun.elapsed());
+        match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(away("the worker of the ledger has stopped")),
             Err(elapsed) => Err(away(elapsed)),

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Shared, away,
+    STORE, Shared, away,
     connection::{Address, Connection, Failure},
     days, documents,
     group::{self, Done, Fate, Group, hold_id, moment, record, signed},
@@ -31,6 +31,7 @@ use crate::{
         days::held,
         errand::{Deed, Errand, as_held, of_day},
     },
+    metrics,
 };
 
 /// How many errands, and how many reservations, are one transaction.
@@ -122,6 +123,7 @@ impl Worker {
                 break;
             }
         }
+        metrics::store_waiting(STORE, self.backlog.len());
         self.backlog.write_down(self.is_away()).await;
     }
 
@@ -145,6 +147,7 @@ impl Worker {
         let text = said(&*error);
         if !self.shared.away.swap(true, Ordering::Relaxed) {
             tracing::warn!(error = text, "postgres does not answer; settlements wait for it");
+            metrics::store_away(STORE, true);
         }
         for ask in self.asks.drain(..) {
             ask.refuse(away(text.clone()));
@@ -160,6 +163,7 @@ impl Worker {
         let had: bool = had.map_err(Failure::away)??.try_get(0)?;
         if away.swap(false, Ordering::Relaxed) {
             tracing::info!(settlements = self.backlog.len(), "postgres answers again");
+            metrics::store_away(STORE, false);
         }
         let now = Instant::now();
         self.next_beat = now + options.lease / 3;

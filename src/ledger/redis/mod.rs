@@ -131,7 +131,10 @@ use super::{
     errand::{Deed, Errand, of_day, random},
     journal::Journal,
 };
-use crate::{BoxError, BoxFuture, Error, Kind};
+use crate::{BoxError, BoxFuture, Error, Kind, metrics};
+
+/// As [measurements](crate::metrics) call it.
+const STORE: &str = "redis";
 
 /// Balances in Redis, shared by all gateways that use the same server and prefix. Give it to a
 /// [`BudgetLayer`](crate::budget::BudgetLayer).
@@ -182,6 +185,7 @@ impl RedisLedger {
         let node = random().map_err(|error| wrong("there is no randomness", error))?;
         let keys = Keys::new(&options.prefix);
         let shared = Arc::new(Shared { connection, keys, options, node, away: AtomicBool::new(false) });
+        metrics::store_away(STORE, false);
         let (queue, errands) = mpsc::unbounded_channel();
         let worker = Worker::new(shared.clone(), errands, Backlog::new(journal, backlog));
         Ok((Self { shared, queue, numbers: AtomicU64::default() }, worker.run()))
@@ -308,8 +312,15 @@ impl Shared {
         if self.away.load(Ordering::Relaxed) { Err(away("it did not answer before")) } else { Ok(()) }
     }
 
-    /// The answer to `call`, which may be sent more than once, within the deadline.
     async fn ask(&self, call: &Call) -> Result<Value, Error> {
+        let begun = Instant::now();
+        let answer = self.answer(call).await;
+        metrics::store_asked(STORE, begun.elapsed());
+        answer
+    }
+
+    /// The answer to `call`, which may be sent more than once, within the deadline.
+    async fn answer(&self, call: &Call) -> Result<Value, Error> {
         let deadline = Instant::now() + self.options.timeout;
         let mut connection = self.connection.clone();
         let mut failed: Option<RedisError> = None;
@@ -333,6 +344,7 @@ impl Shared {
         let error = away(error);
         if !self.away.swap(true, Ordering::Relaxed) {
             tracing::warn!(?error, "redis does not answer; settlements wait for it");
+            metrics::store_away(STORE, true);
         }
         error
     }

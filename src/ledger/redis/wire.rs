@@ -154,7 +154,7 @@ pub(super) fn reserved(answer: Value, id: HoldId, scopes: &[Scope], holds: Vec<H
                 ticket.shadowed.push(refusal(scope, hold, 0, at, now).into());
             }
         } else if !matches!(quota.measure, Measure::Usd | Measure::Concurrent) {
-            let resets_in = at.and_then(|at| at.duration_since(now).ok()).unwrap_or_default();
+            let resets_in = at.and_then(|at| at.duration_since(now).ok());
             ticket.standings.push(Standing { measure: quota.measure, limit: quota.limit, left, resets_in });
         }
     }
@@ -163,8 +163,7 @@ pub(super) fn reserved(answer: Value, id: HoldId, scopes: &[Scope], holds: Vec<H
 
 fn refusal(scope: &Scope, hold: &Hold, left: u64, again: Option<SystemTime>, now: SystemTime) -> Refusal {
     let quota = scope.quota.unwrap_or(Quota::new(Measure::Usd, u64::MAX, Period::Total));
-    let again = again.map(|at| (at, at.duration_since(now).unwrap_or_default()));
-    Refusal { account: scope.account.clone(), quota, left, needed: hold.amount, again }
+    Refusal { account: scope.account.clone(), quota, left, needed: hold.amount, again, now }
 }
 
 /// A number that a script wrote, which may be larger than any of ours.

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Shared,
+    STORE, Shared,
     connection::Failure,
     script::{BEAT, Call, ORPHANS},
     wire,
@@ -23,6 +23,7 @@ use crate::{
         days,
         errand::{Deed, Errand, as_held, of_day},
     },
+    metrics,
 };
 
 /// How many errands are sent at once.
@@ -97,6 +98,7 @@ impl Worker {
         };
         if away.swap(false, Ordering::Relaxed) {
             tracing::info!(settlements = self.backlog.len(), "redis answers again");
+            metrics::store_away(STORE, false);
         }
         let now = Instant::now();
         self.next_beat = now + options.lease / 3;
@@ -126,6 +128,7 @@ impl Worker {
                 self.lose(error);
             }
         }
+        metrics::store_waiting(STORE, self.backlog.len());
         self.backlog.write_down(self.is_away()).await;
     }
 

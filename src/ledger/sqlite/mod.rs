@@ -58,7 +58,7 @@ use std::{
 };
 
 use rusqlite::Transaction;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 pub(crate) use self::errand::Shelf;
 pub use self::restore::Unfinished;
@@ -75,7 +75,10 @@ use super::{
     days::held,
     marks::Marks,
 };
-use crate::{BoxFuture, Error, Kind, lock as locked};
+use crate::{BoxFuture, Error, Kind, lock as locked, metrics};
+
+/// As [measurements](crate::metrics) call it.
+const STORE: &str = "sqlite";
 
 /// How long a request may wait for its hold to be written.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -133,6 +136,7 @@ impl SqliteOptions {
             let Unfinished { requests, cost } = unfinished;
             tracing::warn!(requests, %cost, "charged as they were held: their outcomes were not written");
         }
+        metrics::store_away(STORE, false);
         let queue = Arc::<Queue>::default();
         let writer = Writer::new(database, lock, queue.clone());
         let thread = thread::Builder::new()
@@ -316,7 +320,10 @@ struct Unwritten<'a> {
 
 impl Unwritten<'_> {
     async fn written(mut self) -> Result<Ticket, Error> {
-        let why = match tokio::time::timeout(PATIENCE, &mut self.outcome).await {
+        let begun = Instant::now();
+        let outcome = tokio::time::timeout(PATIENCE, &mut self.outcome).await;
+        metrics::store_asked(STORE, begun.elapsed());
+        let why = match outcome {
             Ok(Ok(Ok(()))) => return self.ticket.take().ok_or_else(away),
             Ok(Ok(Err(error))) => {
                 self.give_back();

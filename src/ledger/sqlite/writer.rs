@@ -7,12 +7,13 @@ use std::{
 
 use super::{
     super::Window,
+    STORE,
     database::{self, Database, signed},
     days::{self, Sums},
     lock::Lock,
     queue::{Job, Post, Queue},
 };
-use crate::BoxError;
+use crate::{BoxError, metrics};
 
 /// How long to wait before what could not be written is tried again, if nothing else is to be written.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -70,6 +71,7 @@ impl Writer {
             Ok(()) => self.written(),
             Err(error) => self.refuse(&error.to_string()),
         }
+        metrics::store_waiting(STORE, self.batch.len());
     }
 
     /// Writes the batch as a whole or not at all.
@@ -138,6 +140,7 @@ impl Writer {
         }
         if has_held && mem::take(&mut self.is_failing) {
             tracing::info!("the ledger can be written again");
+            metrics::store_away(STORE, false);
         }
     }
 
@@ -146,6 +149,7 @@ impl Writer {
     fn refuse(&mut self, error: &str) {
         if !mem::replace(&mut self.is_failing, true) {
             tracing::error!(error, "the ledger can't be written, nothing more can be held");
+            metrics::store_away(STORE, true);
         }
         let mut refused = HashSet::new();
         for job in mem::take(&mut self.batch) {

@@ -114,6 +114,28 @@ fn inner<'de, A: MapAccess<'de>>(
 }
 
 object! {
+    /// What a text cites, of whatever type.
+    Citation {
+        "type" kind: Str<'a>,
+        "cited_text" cited_text: Str<'a>,
+        "url" url: Str<'a>,
+        "title" title: Str<'a>,
+        "encrypted_index" encrypted_index: Str<'a>,
+        "source" source: Str<'a>,
+        "search_result_index" search_result_index: f64,
+        "document_index" document_index: f64,
+        "document_title" document_title: Str<'a>,
+        "file_id" file_id: Str<'a>,
+        "start_char_index" start_char_index: f64,
+        "end_char_index" end_char_index: f64,
+        "start_page_number" start_page_number: f64,
+        "end_page_number" end_page_number: f64,
+        "start_block_index" start_block_index: f64,
+        "end_block_index" end_block_index: f64,
+    }
+}
+
+object! {
     /// Where the bytes of an image or a document are.
     Source {
         "type" kind: Str<'a>,
@@ -250,6 +272,8 @@ pub(crate) struct Delta<'a> {
     pub(crate) thinking: Option<Str<'a>>,
     #[serde(borrow)]
     pub(crate) signature: Option<Str<'a>>,
+    #[serde(borrow)]
+    pub(crate) citation: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) stop_reason: Option<Str<'a>>,
     #[serde(borrow)]

@@ -55,6 +55,8 @@ pub(crate) type Message<'a> = turns::Message<Block<'a>>;
 pub(crate) enum Block<'a> {
     Text {
         text: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        citations: Vec<Citation<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheControl>,
     },
@@ -101,7 +103,7 @@ pub(crate) enum Block<'a> {
 impl<'a> Block<'a> {
     /// A text block without a cache mark.
     pub(crate) fn text(text: impl Into<Cow<'a, str>>) -> Self {
-        Self::Text { text: text.into(), cache_control: None }
+        Self::Text { text: text.into(), citations: Vec::new(), cache_control: None }
     }
 
     /// Whether the block holds what the model thought.
@@ -120,6 +122,53 @@ impl<'a> Block<'a> {
             Self::Thinking { .. } | Self::RedactedThinking { .. } | Self::Opaque(_) => None,
         }
     }
+}
+
+/// What a text cites.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Citation<'a> {
+    WebSearchResultLocation {
+        cited_text: &'a str,
+        url: &'a str,
+        title: Option<&'a str>,
+        encrypted_index: &'a str,
+    },
+    SearchResultLocation {
+        cited_text: &'a str,
+        source: &'a str,
+        title: Option<&'a str>,
+        search_result_index: u64,
+        start_block_index: u64,
+        end_block_index: u64,
+    },
+    CharLocation {
+        cited_text: &'a str,
+        document_index: u64,
+        document_title: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_id: Option<&'a str>,
+        start_char_index: u64,
+        end_char_index: u64,
+    },
+    PageLocation {
+        cited_text: &'a str,
+        document_index: u64,
+        document_title: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_id: Option<&'a str>,
+        start_page_number: u64,
+        end_page_number: u64,
+    },
+    ContentBlockLocation {
+        cited_text: &'a str,
+        document_index: u64,
+        document_title: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_id: Option<&'a str>,
+        start_block_index: u64,
+        end_block_index: u64,
+    },
 }
 
 /// Where the bytes of an image or a document are.
@@ -340,6 +389,8 @@ pub(crate) enum Delta<'a> {
     Signature { signature: &'a str },
     #[serde(rename = "input_json_delta")]
     InputJson { partial_json: &'a str },
+    #[serde(rename = "citations_delta")]
+    Citations { citation: Citation<'a> },
 }
 
 /// What an `error` event says.

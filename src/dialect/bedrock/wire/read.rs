@@ -1,5 +1,6 @@
 //! What is read: Bedrock's answers and events.
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::dialect::{object::object, text::Str};
@@ -68,7 +69,46 @@ object! {
     /// Text with its sources.
     Cited {
         "content" content: Vec<CitedText<'a>>,
+        "citations" citations: Vec<&'a RawValue>,
     }
+}
+
+object! {
+    /// A source of a text.
+    Citation {
+        "title" title: Str<'a>,
+        "source" source: Str<'a>,
+        "sourceContent" content: Vec<CitedText<'a>>,
+        "location" location: Location<'a>,
+    }
+}
+
+object! {
+    /// Where it is: one of these.
+    Location {
+        "web" web: Web<'a>,
+        "documentChar" characters: Range,
+        "documentPage" pages: Range,
+        "documentChunk" chunks: Range,
+        "searchResultLocation" search_result: Range,
+    }
+}
+
+object! {
+    /// A page of the web.
+    Web {
+        "url" url: Str<'a>,
+    }
+}
+
+/// A part of a document, or of a search result, which has a number.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Range {
+    #[serde(alias = "searchResultIndex")]
+    pub(crate) document_index: Option<f64>,
+    pub(crate) start: Option<f64>,
+    pub(crate) end: Option<f64>,
 }
 
 object! {
@@ -117,6 +157,7 @@ object! {
         "text" text: Str<'a>,
         "toolUse" tool_use: InputDelta<'a>,
         "reasoningContent" reasoning: ReasoningDelta<'a>,
+        "citation" citation: &'a RawValue,
     }
 }
 

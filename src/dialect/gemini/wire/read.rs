@@ -182,6 +182,72 @@ object! {
         "finishReason" finish_reason: Str<'a>,
         "finishMessage" finish_message: Str<'a>,
         "logprobsResult" logprobs_result: &'a RawValue,
+        "groundingMetadata" grounding: &'a RawValue,
+        "citationMetadata" citations: &'a RawValue,
+    }
+}
+
+object! {
+    /// What an answer is based on.
+    Grounding {
+        "groundingChunks" chunks: Vec<Chunk<'a>>,
+        "groundingSupports" supports: Vec<Support>,
+    }
+}
+
+object! {
+    /// Something that can be cited: one of these.
+    Chunk {
+        "web" web: Page<'a>,
+        "retrievedContext" retrieved: Page<'a>,
+        "maps" maps: Page<'a>,
+        "image" image: Page<'a>,
+    }
+}
+
+object! {
+    /// A page of the web, a place, or something in a store.
+    Page {
+        "uri" | "sourceUri" uri: Str<'a>,
+        "title" title: Str<'a>,
+        "text" text: Str<'a>,
+        "documentName" document: Str<'a>,
+    }
+}
+
+/// What cites chunks.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Support {
+    pub(crate) segment: Option<Segment>,
+    #[serde(rename = "groundingChunkIndices")]
+    pub(crate) chunks: Option<Vec<f64>>,
+}
+
+/// A segment of a part's text, in bytes.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Segment {
+    #[serde(rename = "partIndex")]
+    pub(crate) part: Option<f64>,
+    #[serde(rename = "startIndex")]
+    pub(crate) start: Option<f64>,
+    #[serde(rename = "endIndex")]
+    pub(crate) end: Option<f64>,
+}
+
+object! {
+    /// What was recited.
+    CitationMetadata {
+        "citationSources" | "citations" sources: Vec<Recitation<'a>>,
+    }
+}
+
+object! {
+    /// Where something is from that was recited, in bytes of the text.
+    Recitation {
+        "startIndex" start: f64,
+        "endIndex" end: f64,
+        "uri" uri: Str<'a>,
+        "title" title: Str<'a>,
     }
 }
 

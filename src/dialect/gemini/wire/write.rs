@@ -281,6 +281,57 @@ pub(crate) struct Candidate<'a> {
     pub(crate) index: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) logprobs_result: Option<Likelihoods<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grounding_metadata: Option<GroundingMetadata>,
+}
+
+/// What is cited, and by what.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GroundingMetadata {
+    pub(crate) grounding_chunks: Vec<Chunk>,
+    pub(crate) grounding_supports: Vec<Support>,
+}
+
+/// What is cited.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Chunk {
+    Web(Page),
+    RetrievedContext(Page),
+}
+
+/// What is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub(crate) struct Page {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<String>,
+}
+
+/// What cites.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Support {
+    pub(crate) segment: Segment,
+    pub(crate) grounding_chunk_indices: Vec<usize>,
+}
+
+/// Some bytes of a part's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Segment {
+    #[serde(skip_serializing_if = "is_first")]
+    pub(crate) part_index: usize,
+    pub(crate) start_index: usize,
+    pub(crate) end_index: usize,
+}
+
+fn is_first(index: &usize) -> bool {
+    *index == 0
 }
 
 /// Counts of tokens.
@@ -294,8 +345,22 @@ pub(crate) struct Usage {
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) thoughts_token_count: u64,
     pub(crate) total_token_count: u64,
+    /// Only what is sound, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt_tokens_details: Option<[Modality; 1]>,
+    /// The same of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) candidates_tokens_details: Option<[Modality; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) traffic_type: Option<&'static str>,
+}
+
+/// How many of the tokens are of one kind.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Modality {
+    pub(crate) modality: &'static str,
+    pub(crate) token_count: u64,
 }
 
 fn is_zero(count: &u64) -> bool {
