@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::{
     Error, Kind, Target, Tokens, Units, Work,
     auth::Caller,
+    dispatch::Strategy,
     labels::Labels,
     ledger::{Amounts, Scope, Standings},
     lock,
@@ -59,6 +60,8 @@ pub struct Learnt {
     pub shadowed: Vec<Box<str>>,
     /// How much the model is to read, as far as somebody wanted to know.
     pub(crate) input: Option<Input>,
+    /// How the targets were chosen; `None` until they are.
+    pub route: Option<Routed>,
     /// The attempts so far, in order.
     pub attempts: Vec<Attempt>,
     /// The fields of the request that the provider's dialect could not express.
@@ -77,6 +80,16 @@ pub struct Learnt {
     pub drain: bool,
     /// What is known of work that goes on after the answer.
     pub job: Job,
+}
+
+/// How the targets of a request were chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Routed {
+    /// By what the first one was.
+    pub strategy: Strategy,
+    /// How many were not asked, because they lack what the request needs.
+    pub passed_over: u32,
 }
 
 /// Work that goes on at a provider after it has answered, such as a [batch](crate::batch), and who pays

@@ -23,6 +23,9 @@ pub const MODEL: HeaderName = HeaderName::from_static("x-bartizan-model");
 /// How many attempts it took.
 pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
 
+/// By what the target was chosen, such as `latency`.
+pub const ROUTE: HeaderName = HeaderName::from_static("x-bartizan-route");
+
 /// The fields of the request that the provider's dialect could not express, separated by commas.
 pub const LOST: HeaderName = HeaderName::from_static("x-bartizan-lost");
 

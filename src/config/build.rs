@@ -28,7 +28,7 @@ use crate::{
         GEMINI_EMBED, OPENAI_BATCHES, OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS,
         OPENAI_FILES, OPENAI_RESPONSES, endpoints,
     },
-    dispatch::{Candidate, Cause, Retry, Route, Table},
+    dispatch::{Candidate, Cause, Load, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
     ledger::{Ledger, MemoryLedger, Scope},
@@ -44,15 +44,28 @@ use crate::{
 
 /// Makes routing tables of configurations.
 ///
-/// It is kept from one configuration to the next, because the connections to providers and the count
-/// of requests in flight have to outlive a reload.
+/// It is kept from one configuration to the next, because the connections to providers, the count of
+/// requests in flight and what is known of targets from their answers have to outlive a reload.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     clients: HashMap<Pool, HttpClient>,
     in_flight: HashMap<(String, usize), InFlightLayer>,
     breakers: Breakers,
+    loads: Arc<Loads>,
     secret: OwnSecret,
     ledger: Option<Arc<dyn Ledger>>,
+}
+
+/// What is known of the targets of the configuration, by their names.
+type Loads = HashMap<String, Arc<Load>>;
+
+/// That of the targets of `config`, as far as anything is `known`. What clients name themselves is not among it,
+/// so that it has as many members as the configuration.
+fn loads(config: &Config, known: &Loads) -> Loads {
+    let targets = config.models.values().flat_map(|model| &model.targets);
+    targets
+        .map(|target| (target.name.clone(), known.get(&target.name).cloned().unwrap_or_default()))
+        .collect()
 }
 
 impl Builder {
@@ -69,6 +82,7 @@ impl Builder {
     /// If the address, a header or the key of a provider can't be used; the message names it.
     pub fn table(&mut self, config: &Config) -> Result<Table, BoxError> {
         let prices = Arc::new(Prices::new(config));
+        self.loads = Arc::new(loads(config, &self.loads));
         let mut providers = BTreeMap::new();
         for (name, provider) in &config.providers {
             let stack = self.provider(name, provider, config, &prices);
@@ -110,6 +124,7 @@ impl Builder {
             in_flight: in_flight.clone(),
             rules: provider.breaker.or(&config.defaults.breaker).rules(),
             breakers: self.breakers.clone(),
+            loads: self.loads.clone(),
             secret: secret(provider, config).unwrap_or(self.secret.0),
             prices: prices.clone(),
             scopes: config.provider_scopes(name, provider),
@@ -226,10 +241,16 @@ fn route(
         let stack = providers.get(provider).ok_or_else(|| wrong("there is no such provider"))?;
         stack
             .candidate(upstream_model, place.known_as(), model, config)
+            .map(|candidate| candidate.weight(place.weight.unwrap_or(1)))
             .map_err(|error| wrong(&error.to_string()))
     };
     let candidates = model.targets.iter().enumerate().map(candidate).collect::<Result<Vec<_>, _>>()?;
-    let route = settings(Route::new(name, candidates), model, config);
+    let route = settings(Route::new(name, candidates), model, config).strategy(model.strategy.into());
+    let route = route.go_on_after(model.go_on_after.iter().map(|cause| (*cause).into()));
+    let route = match &model.sticky {
+        Some(sticky) => route.sticky((**sticky).clone()),
+        None => route,
+    };
     Ok(match &model.per_request {
         Some(per_request) => route.ceiling(per_request.ceiling(&format!("model:{name}"))),
         None => route,
@@ -252,6 +273,7 @@ pub(super) fn settings(route: Route, model: &Model, config: &Config) -> Route {
             attempts: retry.attempts(),
             backoff: (backoff.first, backoff.most),
         })
+        .retry_budget(retry.budget().into())
         .total(model.timeouts.or(&defaults.timeouts).total())
         .drain(model.on_disconnect.unwrap_or(defaults.on_disconnect) == super::OnDisconnect::Drain)
         .assume_output(model.assume_output.unwrap_or(defaults.assume_output).get())
@@ -272,6 +294,7 @@ pub(super) struct Stack {
     in_flight: InFlightLayer,
     rules: Rules,
     breakers: Breakers,
+    loads: Arc<Loads>,
     prices: Arc<Prices>,
     own_prices: BTreeMap<String, Price>,
     /// What all that is asked there is charged to.
@@ -329,14 +352,15 @@ impl Stack {
                     .cost(reported_cost(&self.provider))
                     .cached_in(cached_in(self.kind)),
             );
+        let load = self.loads.get(&**target.name()).cloned().unwrap_or_default();
         let Some(address) = place.address else {
-            return Ok(Candidate::new(target, stack.service(Demo::default())));
+            return Ok(Candidate::new(target, stack.service(Demo::default())).load(load));
         };
         let client = self.clients.get(&connect).cloned().unwrap_or_else(|| HttpClient::new(connect));
         let upstream = Upstream::at(client, address).first_byte(timeouts.first_byte()).idle(timeouts.idle());
         // Last, so that the credential passes through no other layer.
         let service = stack.layer(sign).service(upstream);
-        Ok(Candidate::new(target, service).asked_for(place.model))
+        Ok(Candidate::new(target, service).asked_for(place.model).load(load))
     }
 
     fn target(&self, model: &str, known_as: Option<&str>) -> Arc<Target> {
@@ -460,5 +484,33 @@ mod tests {
         assert!(!believed("{ kind: openrouter, api_key: k, base_url: https://openrouter.example/api/v1 }"));
         assert!(!believed("{ kind: openai-compatible, base_url: https://openrouter.ai/api/v1 }"));
         assert!(!believed("{ kind: deepseek, api_key: k }") && !believed("{ kind: openai, api_key: k }"));
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_targets_outlives_a_reload_and_clients_add_nothing_to_it() {
+        let config = |targets: &str| {
+            let text = format!(
+                "auth: open\nproviders: {{ d: {{ kind: demo }} }}\nmodels: {{ chat: {{ targets: [ {targets} ] }} }}"
+            );
+            Config::from_text(&text).unwrap()
+        };
+        let mut builder = Builder::default();
+        let table = builder.table(&config("{ use: d/a }, { use: d/b }")).unwrap();
+        let known = builder.loads["d/a"].clone();
+
+        let dispatch = crate::dispatch::Dispatch::new(table);
+        let names = ["d/a", "d/one", "d/other"].map(|name| crate::testing::ask(name, None));
+        for req in names {
+            // There is a route; the demo wants messages.
+            let error = tower::ServiceExt::oneshot(dispatch.clone(), req).await.unwrap_err();
+            assert_eq!(error.kind(), crate::Kind::InvalidRequest);
+        }
+        let after_requests = builder.loads.len();
+        builder.table(&config("{ use: d/a }, { use: d/c }")).unwrap();
+
+        assert!(Arc::ptr_eq(&known, &builder.loads["d/a"]));
+        let mut names: Vec<_> = builder.loads.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!((after_requests, names), (2, vec!["d/a", "d/c"]));
     }
 }

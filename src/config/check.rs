@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice,
+    AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice, choice,
     per_request,
     problem::{Problem, unknown},
     quotas,
@@ -129,6 +129,7 @@ impl Config {
             }
         }
         check_retry(&path, &model.retry, problems);
+        choice::check(&path, model, problems);
         per_request::check(&path, model.per_request.as_ref(), problems);
     }
 
@@ -262,6 +263,7 @@ fn check_prices(path: &str, prices: &BTreeMap<String, UsdPrice>, problems: &mut 
 }
 
 fn check_retry(path: &str, retry: &Retry, problems: &mut Vec<Problem>) {
+    choice::check_budget(path, retry, problems);
     if retry.backoff.is_some_and(|backoff| backoff.first > backoff.most) {
         let message = "the longest pause is shorter than the first one; write the shorter one first";
         problems.push(Problem::at(format!("{path}.retry.backoff"), message));

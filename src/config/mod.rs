@@ -56,6 +56,7 @@ mod alerts;
 mod breaker;
 mod build;
 mod check;
+mod choice;
 mod credentials;
 mod documents;
 mod environment;
@@ -99,6 +100,7 @@ pub use self::{
     alerts::{Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
     breaker::Breaker,
     build::Builder,
+    choice::{GoOnAfter, RetryBudget, Strategy},
     credentials::Credentials,
     documents::LeftOut,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},

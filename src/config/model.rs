@@ -8,17 +8,30 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Breaker, PerRequest,
+    choice::{GoOnAfter, RetryBudget, Strategy},
     units::{Backoff, RetryOn, Written},
 };
-use crate::price::ASSUMED_OUTPUT;
+use crate::{dispatch::Sticky, price::ASSUMED_OUTPUT};
 
 /// A name that clients may ask for, and who answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Model {
-    /// Who is asked, in this order, until one answers.
+    /// Who is asked, until one answers: in this order, if `strategy` doesn't say otherwise. One that is known not to
+    /// take what a request needs (tools, images, an answer by a schema, more input) is passed over while another
+    /// can take it.
     pub targets: Vec<Target>,
+    /// Which target is asked first; the others come after it, in the order that follows.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// What keeps its target, with `strategy: weighted`: `user`, `session`, `key` or `tag:feature`. What has none is
+    /// given one by chance.
+    #[serde(default)]
+    pub sticky: Option<Written<Sticky>>,
+    /// After which failures the next target is asked, although they are otherwise final.
+    #[serde(default)]
+    pub go_on_after: Vec<GoOnAfter>,
     /// When and how often the same target is asked again.
     #[serde(default)]
     pub retry: Retry,
@@ -54,12 +67,16 @@ pub struct Target {
     /// `gpt-4o`, for a deployment at Azure. Its price and its abilities are those.
     #[serde(default)]
     pub model: Option<String>,
+    /// Its share among the others, with `strategy: weighted` or `least-busy`: 1 if it isn't given. One of 0 is
+    /// asked after all others.
+    #[serde(default)]
+    pub weight: Option<u32>,
 }
 
 impl Target {
     /// The target named `provider/model`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), model: None }
+        Self { name: name.into(), model: None, weight: None }
     }
 
     /// What the model is, if its own name doesn't say.
@@ -128,6 +145,9 @@ pub struct Retry {
     /// How long to pause between two attempts, doubling: `200ms..5s` if it isn't given. A
     /// `retry-after` of the provider goes before.
     pub backoff: Option<Written<Backoff>>,
+    /// How often all requests of a model together may ask targets again: 20 % and 10 per second if it isn't
+    /// given.
+    pub budget: Option<RetryBudget>,
 }
 
 const RETRIED: [u16; 6] = [429, 500, 502, 503, 504, 529];
@@ -140,6 +160,7 @@ impl Retry {
             on: self.on.clone().or_else(|| other.on.clone()),
             attempts: self.attempts.or(other.attempts),
             backoff: self.backoff.or(other.backoff),
+            budget: self.budget.or(other.budget),
         }
     }
 
@@ -164,6 +185,11 @@ impl Retry {
     pub fn backoff(&self) -> Backoff {
         let usual = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
         self.backoff.map_or(usual, |backoff| *backoff)
+    }
+
+    /// How often all requests of a model together may ask targets again.
+    pub fn budget(&self) -> RetryBudget {
+        self.budget.unwrap_or_default()
     }
 }
 

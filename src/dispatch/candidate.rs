@@ -4,9 +4,16 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
+use sha2::{Digest, Sha256};
 use tower::{Service, ServiceExt};
 
-use crate::{BoxBody, BoxError, BoxFuture, Error, Payload, Target, headers, payload::ModelName};
+use super::load::{Asking, Load};
+use crate::{
+    BoxBody, BoxError, BoxFuture, Error, Payload, Target,
+    body::{End, OnEnd},
+    headers,
+    payload::ModelName,
+};
 
 /// One target behind its own stack of layers.
 #[derive(Clone)]
@@ -16,11 +23,24 @@ pub struct Candidate {
     provider_header: HeaderValue,
     model_header: HeaderValue,
     stack: Arc<dyn Call>,
+    weight: u32,
+    load: Arc<Load>,
+    digest: u64,
+}
+
+/// The beginning of a digest.
+pub(super) fn short(digest: Sha256) -> u64 {
+    let digest: [u8; 32] = digest.finalize().into();
+    digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 /// A service with its type forgotten; calling it costs one allocation.
 trait Call: Send + Sync {
-    fn call(&self, req: Request<Payload>) -> BoxFuture<'static, Result<Response<BoxBody>, Error>>;
+    fn call(
+        &self,
+        req: Request<Payload>,
+        asking: OnEnd<Asking>,
+    ) -> BoxFuture<'static, Result<Response<BoxBody>, Error>>;
 }
 
 impl Candidate {
@@ -38,9 +58,25 @@ impl Candidate {
             model: ModelName::new(target.model()),
             provider_header: header(target.provider()),
             model_header: header(target.model()),
+            digest: short(Sha256::new_with_prefix(target.name().as_bytes())),
             target,
             stack: Arc::new(Stack(service)),
+            weight: 1,
+            load: Arc::default(),
         }
+    }
+
+    /// Sets its share among the others, where the route goes by weights: 1 if it isn't set. One of 0 is asked
+    /// after all others.
+    #[must_use]
+    pub fn weight(self, weight: u32) -> Self {
+        Self { weight, ..self }
+    }
+
+    /// Shares what is known of the target with other candidates, and with what comes after a reload.
+    #[must_use]
+    pub fn load(self, load: Arc<Load>) -> Self {
+        Self { load, ..self }
     }
 
     /// Sets the name by which the provider is asked, where the target has another one.
@@ -54,9 +90,25 @@ impl Candidate {
         &self.target
     }
 
+    /// Its share among the others.
+    pub(super) fn share(&self) -> u32 {
+        self.weight
+    }
+
+    /// What is known of it from its answers.
+    pub(super) fn known_load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    /// Of its name.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
+    }
+
     /// Asks the target, under its name for the model.
     pub(super) fn call(&self, req: Request<Payload>) -> BoxFuture<'static, Result<Response<BoxBody>, Error>> {
-        self.stack.call(req.map(|payload| payload.for_model(&self.model)))
+        let asking = self.load.begin(req.body().exchange());
+        self.stack.call(req.map(|payload| payload.for_model(&self.model)), asking)
     }
 
     /// Says in an answer who gave it.
@@ -83,12 +135,28 @@ where
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    fn call(&self, req: Request<Payload>) -> BoxFuture<'static, Result<Response<BoxBody>, Error>> {
+    fn call(
+        &self,
+        req: Request<Payload>,
+        mut asking: OnEnd<Asking>,
+    ) -> BoxFuture<'static, Result<Response<BoxBody>, Error>> {
         let call = self.0.clone().oneshot(req);
         Box::pin(async move {
             match call.await {
-                Ok(res) => Ok(res.map(|body| body.map_err(Into::into).boxed_unsync())),
-                Err(error) => Err(error.into()),
+                Ok(res) => {
+                    if let Some(asking) = asking.get_mut() {
+                        asking.head();
+                    }
+                    Ok(res.map(|body| asking.follow(body.map_err(Into::into)).boxed_unsync()))
+                }
+                Err(error) => {
+                    let error = error.into();
+                    if let Some(asking) = asking.get_mut() {
+                        asking.failed(&error);
+                    }
+                    asking.finish(End::Failed);
+                    Err(error)
+                }
             }
         })
     }

@@ -1,10 +1,11 @@
 //! Sends a request to a target that answers: [`Dispatch`].
 //!
-//! A [`Table`] says which [`Route`] serves a model's name, and a route has [`Candidate`]s in the order
-//! of preference: each is a stack of layers around one target. Dispatch tries the first; where asking
-//! again may help it does so, with backoff and jitter and as the provider wishes (`retry-after`), and
-//! where another target may know better it goes on to the next. It looks at errors only: everything
-//! that isn't success comes to it as one.
+//! A [`Table`] says which [`Route`] serves a model's name, and a route has [`Candidate`]s: each is a stack
+//! of layers around one target. A [`Strategy`] says which of them is asked first: as they are listed, if none is
+//! set. One that is known not to take what the request needs is passed over while another can. Where asking
+//! again may help it is done, with backoff and jitter, as the provider wishes (`retry-after`) and as far as the
+//! [`RetryBudget`] goes, and where another target may know better the next one is asked. Dispatch looks at
+//! errors only: everything that isn't success comes to it as one.
 //!
 //! Where something was reserved for the request, and failed attempts have already cost so much that the
 //! rest doesn't bear another one, no other one is begun.
@@ -32,15 +33,24 @@
 //! # let _ = dispatch;
 //! ```
 
+mod budget;
 mod candidate;
+mod load;
 mod lower;
+mod needs;
+mod order;
 mod prices;
 mod retry;
 mod service;
+#[cfg(test)]
+mod slowed;
 mod table;
 
 pub use self::{
+    budget::RetryBudget,
     candidate::Candidate,
+    load::Load,
+    order::{Sticky, Strategy},
     retry::{Cause, Retry},
     service::Dispatch,
     table::{Resolve, Route, Table},

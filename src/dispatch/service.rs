@@ -9,11 +9,11 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Candidate, Route, Table, lower::lowered};
+use super::{Candidate, Route, Table, lower::lowered, needs::Needs};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::{Caller, ProviderKey},
-    exchange::{AssumeOutput, Deadline, Exchange, Outcome},
+    exchange::{AssumeOutput, Deadline, Exchange, Outcome, Routed},
     headers,
     price::{AttemptCost, NanoUsd},
 };
@@ -77,32 +77,29 @@ async fn run(
     lowered: Option<&'static str>,
 ) -> Result<Response<BoxBody>, Error> {
     let exchange = req.body().exchange().clone();
-    let deadline = route.total.map(|total| Deadline(Instant::now() + total));
-    if let Some(deadline) = deadline {
-        req.extensions_mut().insert(deadline);
-    }
-    if route.drain {
-        exchange.learn(|learnt| learnt.drain = true);
-    }
-    let mut failure = None;
     let head = req.body().shared_head();
-    if head.batch.is_some() || head.max_output.is_none() {
-        let lowered = exchange.learn(|learnt| learnt.lowered).filter(|_| head.batch.is_none());
-        let (tokens, is_cap) = lowered.map_or((route.assume_output, route.caps_output), |most| (most, true));
-        req.extensions_mut().insert(AssumeOutput { tokens, is_cap });
-    }
+    let deadline = prepare(&route, &mut req);
+    route.retry_budget.deposit();
     let caller = req.extensions().get::<Caller>();
     let permit =
         |candidate: &Candidate| caller.map_or(Ok(()), |caller| caller.may_be_answered_by(candidate.target()));
+    let may_be_asked = || route.candidates_for(&head).filter(|candidate| permit(candidate).is_ok());
     if req.extensions().get::<ProviderKey>().is_some() {
-        let permitted = route.candidates_for(&head).filter(|candidate| permit(candidate).is_ok());
-        one_provider(permitted)?;
+        one_provider(may_be_asked())?;
     }
-    // What is true of the last one that may not be asked, if none may.
-    let mut forbidden = None;
-    for candidate in route.candidates_for(&head) {
-        if let Err(error) = permit(candidate) {
-            forbidden = Some(error);
+    let needs = route.differences.needs(req.body());
+    let takes_it = |candidate: &&Candidate| needs.are_met_by(candidate.target().known_facts());
+    let passed_over = passed_over(&needs, may_be_asked());
+    exchange.learn(|learnt| {
+        learnt.drain |= route.drain;
+        learnt.route = Some(Routed { strategy: route.strategy, passed_over });
+    });
+    let eligible = may_be_asked().filter(move |candidate| passed_over == 0 || takes_it(candidate));
+    // The second is set by a request that was too long for one.
+    let (mut failure, mut more_than) = (None, None);
+    for candidate in route.order(eligible, req.body()) {
+        let most = candidate.target().known_facts().max_input;
+        if more_than.is_some_and(|more_than| most.is_none_or(|most| most <= more_than)) {
             continue;
         }
         if let Some(error) = failure.take_if(|_| !is_affordable(candidate, &route, req.body())) {
@@ -114,13 +111,55 @@ async fn run(
                 describe(&exchange, lowered, &mut res);
                 return Ok(res);
             }
-            Err(error) if may_go_on(&error, head.is_once) && !is_past(deadline) => failure = Some(error),
+            Err(error) if may_go_on(&route, &error, head.is_once) && !is_past(deadline) => {
+                if error.kind() == Kind::ContextTooLong {
+                    more_than = more_than.max(Some(taken(candidate, req.body())));
+                }
+                failure = Some(error);
+            }
             Err(error) => return Err(error),
         }
     }
+    // What is true of the last one that may not be asked, if none may.
+    let forbidden = || route.candidates_for(&head).filter_map(|candidate| permit(candidate).err()).last();
     Err(failure
-        .or(forbidden)
+        .or_else(forbidden)
         .unwrap_or_else(|| Error::new(Kind::NoRoute, "the route has no targets").with_param("model")))
+}
+
+/// Tells the request what its route says of it, and by when it has to be over.
+fn prepare(route: &Route, req: &mut Request<Payload>) -> Option<Deadline> {
+    let deadline = route.total.map(|total| Deadline(Instant::now() + total));
+    if let Some(deadline) = deadline {
+        req.extensions_mut().insert(deadline);
+    }
+    let head = req.body().head();
+    if head.batch.is_some() || head.max_output.is_none() {
+        let is_batch = head.batch.is_some();
+        let lowered = req.body().exchange().learn(|learnt| learnt.lowered).filter(|_| !is_batch);
+        let (tokens, is_cap) = lowered.map_or((route.assume_output, route.caps_output), |most| (most, true));
+        req.extensions_mut().insert(AssumeOutput { tokens, is_cap });
+    }
+    deadline
+}
+
+/// How many of `candidates` are not asked, because others take what they don't; none, if there are no others.
+fn passed_over<'a>(needs: &Needs, candidates: impl Iterator<Item = &'a Candidate>) -> u32 {
+    if needs.is_nothing() {
+        return 0;
+    }
+    let (mut taking, mut lacking) = (0, 0);
+    for candidate in candidates {
+        let count =
+            if needs.are_met_by(candidate.target().known_facts()) { &mut taking } else { &mut lacking };
+        *count += 1;
+    }
+    if taking == 0 { 0 } else { lacking }
+}
+
+/// How much input of a request that was too long for a candidate must be more than can be taken.
+fn taken(candidate: &Candidate, payload: &Payload) -> u64 {
+    candidate.target().known_facts().max_input.unwrap_or_else(|| payload.input().likely())
 }
 
 /// Whoever brings a key has to be sure whose it is: nobody else may get to see it.
@@ -155,11 +194,15 @@ async fn ask(
             Err(error) => error,
         };
         note(exchange, begun, &error);
-        let again = route.retry.wait(&error, attempts).filter(|_| may_go_on(&error, is_once));
+        let again = route.retry.wait(&error, attempts).filter(|_| may_go_on(route, &error, is_once));
         let Some(wait) = again.filter(|_| is_affordable(candidate, route, req.body())) else {
             return Err(error);
         };
         if deadline.is_some_and(|deadline| Instant::now() + wait >= deadline.0) {
+            return Err(error);
+        }
+        if !route.retry_budget.withdraw() {
+            tracing::debug!(id = %exchange.id(), target = %candidate.target(), kind = %error.kind(), "the retry budget is used up");
             return Err(error);
         }
         tracing::debug!(id = %exchange.id(), target = %candidate.target(), kind = %error.kind(), ?wait, "trying again");
@@ -180,8 +223,8 @@ async fn attempt(
 }
 
 /// Whether the next attempt may help, and does no harm.
-fn may_go_on(error: &Error, is_once: bool) -> bool {
-    error.is_failover() && (!is_once || error.has_begun_nothing())
+fn may_go_on(route: &Route, error: &Error, is_once: bool) -> bool {
+    route.goes_on_after(error) && (!is_once || error.has_begun_nothing())
 }
 
 /// Whether what is left of what was reserved bears another attempt.
@@ -211,15 +254,19 @@ fn note(exchange: &Exchange, begun: usize, error: &Error) {
 
 /// Says in an answer how it came about, and which cap on its output was `lowered`.
 fn describe(exchange: &Exchange, lowered: Option<&str>, res: &mut Response<BoxBody>) {
-    let (attempts, lost, cap) = exchange.learn(|learnt| {
+    let (attempts, lost, cap, route) = exchange.learn(|learnt| {
         let lost: Vec<_> = lowered.into_iter().chain(learnt.lost.iter().map(|lost| &**lost)).collect();
         (
             learnt.attempts.len(),
             (!lost.is_empty()).then(|| lost.join(", ")),
             learnt.max_output.or(learnt.lowered),
+            learnt.route,
         )
     });
     res.headers_mut().insert(headers::ATTEMPTS, HeaderValue::from(attempts));
+    if let Some(route) = route {
+        res.headers_mut().insert(headers::ROUTE, HeaderValue::from_static(route.strategy.as_str()));
+    }
     if let Some(cap) = cap {
         res.headers_mut().insert(headers::MAX_OUTPUT, HeaderValue::from(cap));
     }
@@ -241,9 +288,10 @@ mod tests {
     use crate::{
         Target,
         budget::Prices,
-        dispatch::Retry,
+        dispatch::{Retry, RetryBudget, Strategy},
         lock,
         price::Rates,
+        target::ModelFacts,
         testing::{ENDINGS, Ending, MustBeReady, Script, Step, ask, is_shared},
     };
 
@@ -599,5 +647,113 @@ mod tests {
             refused.message(),
             "this key may only be answered in ap*, and nobody is known to have the model there"
         );
+    }
+
+    fn with(target: Target, calls: &Calls, name: &'static str, kind: Option<Kind>) -> Candidate {
+        let calls = calls.clone();
+        let service = MustBeReady::new(move |_: Request<Payload>| {
+            lock(&calls).push(name);
+            async move {
+                match kind {
+                    Some(kind) => Err(Error::new(kind, name)),
+                    None => Ending::KnownLength.answer().await,
+                }
+            }
+        });
+        Candidate::new(Arc::new(target), service)
+    }
+
+    fn sized(name: &'static str, most: Option<u64>) -> Target {
+        let mut facts = ModelFacts::new([], []);
+        facts.max_input = most;
+        Target::new("demo", name).facts(facts)
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_for_one_goes_to_those_that_are_known_to_take_more() {
+        for (goes_on, expected) in [(true, vec!["small", "large"]), (false, vec!["small"])] {
+            let calls = Calls::default();
+            let too_long = Some(Kind::ContextTooLong);
+            let candidates = [
+                with(sized("small", Some(100)), &calls, "small", too_long),
+                with(sized("equal", Some(100)), &calls, "equal", None),
+                with(sized("unknown", None), &calls, "unknown", None),
+                with(sized("large", Some(200)), &calls, "large", None),
+            ];
+            let after = goes_on.then_some(Kind::ContextTooLong);
+            let route = Route::new("chat", candidates).go_on_after(after);
+
+            let answer = dispatch(route).oneshot(ask("chat", None)).await;
+
+            assert_eq!((lock(&calls).clone(), answer.is_ok()), (expected, goes_on));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_one_provider_filters_may_go_to_another() {
+        for (kinds, expected) in [(vec![Kind::ContentFiltered], 2), (vec![Kind::ContextTooLong], 1)] {
+            let calls = Calls::default();
+            let candidates = [failing(&calls, "a", Kind::ContentFiltered), answering(&calls, "b")];
+            let route = Route::new("chat", candidates).go_on_after(kinds);
+
+            let answer = dispatch(route).oneshot(ask("chat", None)).await;
+
+            assert_eq!((lock(&calls).len(), answer.is_ok()), (expected, expected == 2));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_makes_no_storm_of_retries_and_the_next_target_is_asked_all_the_same() {
+        let calls = Calls::default();
+        let candidates = [failing(&calls, "down", Kind::Upstream), answering(&calls, "up")];
+        let retry = Retry { attempts: 3, backoff: Default::default(), ..Retry::default() };
+        let route = Route::new("chat", candidates).retry(retry).retry_budget(RetryBudget::new(20, 0));
+        let service = dispatch(route);
+
+        for _ in 0..100 {
+            assert!(service.clone().oneshot(ask("chat", None)).await.is_ok());
+        }
+
+        let down = lock(&calls).iter().filter(|name| **name == "down").count();
+        assert_eq!((down, lock(&calls).len() - down), (120, 100));
+    }
+
+    #[tokio::test]
+    async fn who_lacks_what_is_needed_is_passed_over_while_another_can() {
+        let calls = Calls::default();
+        let lacks = |name| Target::new("demo", name).facts(ModelFacts::new([], ["function_calling"]));
+        let without = |name| with(lacks(name), &calls, name, None);
+        let tools = || {
+            ask("chat", None).map(|payload| {
+                let source = r#"{"model":"chat","tools":[{"type":"function"}]}"#;
+                Payload::new(
+                    payload.dialect(),
+                    payload.head().clone(),
+                    source.into(),
+                    payload.exchange().clone(),
+                )
+            })
+        };
+        let mixed = dispatch(Route::new("chat", [without("a"), answering(&calls, "b")]));
+        let none = dispatch(Route::new("chat", [without("c"), without("d")]));
+        let req = tools();
+        let exchange = req.body().exchange().clone();
+
+        mixed.clone().oneshot(req).await.unwrap();
+        mixed.oneshot(ask("chat", None)).await.unwrap();
+        none.oneshot(tools()).await.unwrap();
+
+        assert_eq!(*lock(&calls), ["b", "a", "c"]);
+        assert_eq!(exchange.learn(|learnt| learnt.route.unwrap().passed_over), 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_says_by_what_its_target_was_chosen() {
+        let calls = Calls::default();
+        let route = Route::new("chat", [answering(&calls, "a")]).strategy(Strategy::LeastBusy);
+
+        let answer = dispatch(route).oneshot(ask("chat", None)).await.unwrap();
+
+        assert_eq!(answer.headers()[headers::ROUTE], "least-busy");
     }
 }

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use super::{Candidate, Retry};
-use crate::{budget::Ceiling, payload::Head, price::ASSUMED_OUTPUT};
+use super::{Candidate, Retry, RetryBudget, Sticky, Strategy, needs::Differences};
+use crate::{Error, Kind, budget::Ceiling, payload::Head, price::ASSUMED_OUTPUT};
 
 /// Which route serves a model's name.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,12 @@ pub trait Resolve: fmt::Debug + Send + Sync + 'static {
 pub struct Route {
     pub(super) name: Arc<str>,
     pub(super) candidates: Box<[Candidate]>,
+    pub(super) differences: Differences,
+    pub(super) strategy: Strategy,
+    pub(super) sticky: Option<Sticky>,
+    pub(super) go_on_after: Box<[Kind]>,
     pub(super) retry: Retry,
+    pub(super) retry_budget: RetryBudget,
     pub(super) total: Option<Duration>,
     pub(super) drain: bool,
     pub(super) assume_output: u64,
@@ -65,12 +70,19 @@ impl Table {
 }
 
 impl Route {
-    /// A route that asks `candidates` in this order, with the default [`Retry`].
+    /// A route that asks `candidates` in this order, with the default [`Retry`]. One that is known not to take what
+    /// a request needs (tools, images, an answer by a schema, more input) is passed over while another can take it.
     pub fn new(name: &str, candidates: impl IntoIterator<Item = Candidate>) -> Self {
+        let candidates: Box<[Candidate]> = candidates.into_iter().collect();
         Self {
             name: name.into(),
-            candidates: candidates.into_iter().collect(),
+            differences: Differences::between(&candidates),
+            candidates,
+            strategy: Strategy::default(),
+            sticky: None,
+            go_on_after: Box::default(),
             retry: Retry::default(),
+            retry_budget: RetryBudget::default(),
             total: None,
             drain: false,
             assume_output: ASSUMED_OUTPUT,
@@ -90,10 +102,41 @@ impl Route {
         self.candidates.iter().filter(has_it).take(most)
     }
 
+    /// Whether the next target is asked after `error`, if asking again does no harm.
+    pub(super) fn goes_on_after(&self, error: &Error) -> bool {
+        error.is_failover() || self.go_on_after.contains(&error.kind())
+    }
+
+    /// Sets which target is asked first.
+    #[must_use]
+    pub fn strategy(self, strategy: Strategy) -> Self {
+        Self { strategy, ..self }
+    }
+
+    /// Sets what keeps its target where targets are chosen by their weights.
+    #[must_use]
+    pub fn sticky(self, sticky: Sticky) -> Self {
+        Self { sticky: Some(sticky), ..self }
+    }
+
+    /// Sets after which failures the next target is asked that are otherwise final, such as
+    /// [`ContentFiltered`](Kind::ContentFiltered). After [`ContextTooLong`](Kind::ContextTooLong) only targets
+    /// are asked that are known to take more input.
+    #[must_use]
+    pub fn go_on_after(self, kinds: impl IntoIterator<Item = Kind>) -> Self {
+        Self { go_on_after: kinds.into_iter().collect(), ..self }
+    }
+
     /// Sets when a target is asked again.
     #[must_use]
     pub fn retry(self, retry: Retry) -> Self {
         Self { retry, ..self }
+    }
+
+    /// Sets how many attempts may be made again at the same target by all requests of the route together.
+    #[must_use]
+    pub fn retry_budget(self, budget: RetryBudget) -> Self {
+        Self { retry_budget: budget, ..self }
     }
 
     /// Sets how long all attempts and the answer together may take.

@@ -1,5 +1,5 @@
 use super::{NanoUsd, Tier, likely_tokens, worst_case};
-use crate::{Payload, Target, Tokens, batch::Batch};
+use crate::{Payload, Target, Tokens, Units, Work, batch::Batch};
 
 /// The most that one attempt at a target may cost.
 #[derive(Clone, Copy, Debug)]
@@ -37,4 +37,14 @@ impl AttemptCost {
             None => likely_tokens(payload, assume_output, facts),
         }
     }
+}
+
+/// What one attempt at a target probably costs; `None` if the price is not known.
+pub(crate) fn likely_cost(target: &Target, payload: &Payload, assume_output: u64) -> Option<NanoUsd> {
+    let (price, head) = (target.known_price()?, payload.head());
+    let usual = || {
+        let tokens = likely_tokens(payload, assume_output, target.known_facts());
+        Work { tokens, units: Units { tier: head.tier.unwrap_or_default(), ..Units::default() } }
+    };
+    price.cost_of(&head.work.unwrap_or_else(usual))
 }

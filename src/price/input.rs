@@ -220,6 +220,10 @@ fn begins_image(text: &[u8]) -> bool {
 }
 
 /// The strings of a JSON text that are values, each with the name that comes before it.
+pub(crate) fn values(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    Values::of(json)
+}
+
 struct Values<'a> {
     rest: &'a [u8],
     name: &'a [u8],

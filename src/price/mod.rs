@@ -12,7 +12,11 @@ mod reported;
 mod tier;
 mod units;
 
-pub(crate) use self::{attempt::AttemptCost, estimate::likely_tokens};
+pub(crate) use self::{
+    attempt::{AttemptCost, likely_cost},
+    estimate::likely_tokens,
+    input::values,
+};
 pub use self::{
     book::{Listing, PriceBook},
     estimate::{ASSUMED_OUTPUT, worst_case},

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     Exchange, Kind, Tokens, Units,
     body::End,
-    exchange::{Attempt, Outcome},
+    exchange::{Attempt, Outcome, Routed},
     labels::Labels,
     price::NanoUsd,
 };
@@ -60,6 +60,9 @@ pub struct Record {
     pub model: Option<Box<str>>,
     /// Whether the client asked for a stream.
     pub stream: bool,
+    /// How the targets were chosen; left out of the JSON if none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<Routed>,
     /// The attempts, in order.
     pub attempts: Vec<AttemptRecord>,
     /// What all attempts together used.
@@ -149,6 +152,7 @@ impl Record {
             dialect,
             model,
             stream,
+            route: learnt.route,
             tokens: attempts.iter().map(|attempt| attempt.tokens).fold(Tokens::default(), |a, b| a + b),
             units: attempts.iter().map(|attempt| attempt.units).fold(Units::default(), |a, b| a + b),
             cost: attempts.iter().filter_map(|attempt| attempt.cost).sum(),
