@@ -129,6 +129,7 @@ struct Inner {
     reply: Option<Reply>,
     source: Option<BoxError>,
     nothing_begun: bool,
+    elsewhere: bool,
 }
 
 impl Error {
@@ -142,6 +143,7 @@ impl Error {
             reply: None,
             source: None,
             nothing_begun: false,
+            elsewhere: false,
         }))
     }
 
@@ -177,6 +179,14 @@ impl Error {
     #[must_use]
     pub fn with_nothing_begun(mut self) -> Self {
         self.0.nothing_begun = true;
+        self
+    }
+
+    /// Says that the target was not asked and need not be asked again for now, while another one may be.
+    #[must_use]
+    pub fn with_elsewhere(mut self) -> Self {
+        self.0.nothing_begun = true;
+        self.0.elsewhere = true;
         self
     }
 
@@ -221,10 +231,11 @@ impl Error {
 
     /// Whether the same target may well answer if it is asked again.
     pub fn is_retryable(&self) -> bool {
-        matches!(
+        let passes = matches!(
             self.0.kind,
             Kind::RateLimited | Kind::Timeout | Kind::Overloaded | Kind::Unreachable | Kind::Upstream
-        )
+        );
+        passes && !self.0.elsewhere
     }
 
     /// Whether the target has certainly not begun with what it was asked for.
@@ -242,7 +253,8 @@ impl Error {
 
     /// Whether another target may answer although this one did not.
     pub fn is_failover(&self) -> bool {
-        self.is_retryable() || matches!(self.0.kind, Kind::UpstreamAuth | Kind::Billing | Kind::NoRoute)
+        let is_of_target = matches!(self.0.kind, Kind::UpstreamAuth | Kind::Billing | Kind::NoRoute);
+        self.is_retryable() || self.0.elsewhere || is_of_target
     }
 }
 

@@ -222,6 +222,15 @@ impl Exchange {
         change(&mut lock(&self.0.learnt))
     }
 
+    /// Notes once that something called `name` is lost on the way.
+    pub(crate) fn lose(&self, name: &str) {
+        self.learn(|learnt| {
+            if !learnt.lost.iter().any(|known| **known == *name) {
+                learnt.lost.push(name.into());
+            }
+        });
+    }
+
     /// Notes why the client gets no answer; the first reason stays.
     pub fn fail(&self, error: &Error) {
         self.learn(|learnt| {

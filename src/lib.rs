@@ -110,6 +110,7 @@
 //!
 //! | | what it does | what it needs | what it makes, or refuses with |
 //! |---|---|---|---|
+//! | [`BreakerLayer`] | passes over a target that fails | nothing | [`Overloaded`](Kind::Overloaded), so the next target is asked |
 //! | [`InFlightLayer`] | bounds what one provider is sent | nothing | [`Overloaded`](Kind::Overloaded), so the next target is asked |
 //! | [`ProviderBudgetLayer`] | holds the worst case of an attempt on the provider's own accounts | the payload | [`Billing`](Kind::Billing), [`RateLimited`](Kind::RateLimited), so the next target is asked |
 //! | [`TranslateLayer`] | speaks the provider's dialect inwards, the client's outwards | the payload | what was lost; in strict mode [`InvalidRequest`](Kind::InvalidRequest) |
@@ -180,6 +181,7 @@
 //! [`AccessLayer`]: access::AccessLayer
 //! [`AlertsLayer`]: alerts::AlertsLayer
 //! [`AuthLayer`]: auth::AuthLayer
+//! [`BreakerLayer`]: breaker::BreakerLayer
 //! [`BudgetLayer`]: budget::BudgetLayer
 //! [`Dispatch`]: dispatch::Dispatch
 //! [`DrainLayer`]: drain::DrainLayer
@@ -217,6 +219,7 @@ pub mod alerts;
 pub mod auth;
 pub mod batch;
 pub mod body;
+pub mod breaker;
 pub mod budget;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]

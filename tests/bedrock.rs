@@ -63,7 +63,7 @@ impl Gateway {
         let bedrock = Bedrock::default();
         let url = bedrock.start().await;
         let text = format!(
-            "auth: open\nunknown_price: allow\ndefaults: {{ retry: {{ attempts: 1 }} }}\n\
+            "auth: open\nunknown_price: allow\ndefaults: {{ retry: {{ attempts: 1 }}, breaker: {{ failures: 0 }} }}\n\
              providers: {{ b: {{ kind: bedrock, base_url: {url}, region: us-east-1, {credentials} }} }}"
         );
         let config = Config::read(&text, "test", &|_| None).unwrap_or_else(|error| panic!("{error}"));

@@ -12,6 +12,7 @@ use tower::ServiceBuilder;
 use super::{
     Config, Model, Provider, ProviderKind, RetryOn, Streaming, Target as Place,
     address::{address, base_url},
+    breaker::Breakers,
     credentials::credential,
     place::place,
     prices::{Prices, in_region, list_name},
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::{
     BoxError, Dialect, Target,
+    breaker::{BreakerLayer, Rules},
     demo::Demo,
     dialect::{
         ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, BEDROCK_EMBEDDINGS, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT,
@@ -48,6 +50,7 @@ use crate::{
 pub struct Builder {
     clients: HashMap<Pool, HttpClient>,
     in_flight: HashMap<(String, usize), InFlightLayer>,
+    breakers: Breakers,
     secret: OwnSecret,
     ledger: Option<Arc<dyn Ledger>>,
 }
@@ -105,6 +108,8 @@ impl Builder {
             sign: sign(provider, address.as_ref())?,
             address,
             in_flight: in_flight.clone(),
+            rules: provider.breaker.or(&config.defaults.breaker).rules(),
+            breakers: self.breakers.clone(),
             secret: secret(provider, config).unwrap_or(self.secret.0),
             prices: prices.clone(),
             scopes: config.provider_scopes(name, provider),
@@ -265,6 +270,8 @@ pub(super) struct Stack {
     address: Option<Address>,
     sign: SignLayer,
     in_flight: InFlightLayer,
+    rules: Rules,
+    breakers: Breakers,
     prices: Arc<Prices>,
     own_prices: BTreeMap<String, Price>,
     /// What all that is asked there is charged to.
@@ -300,7 +307,10 @@ impl Stack {
             ProviderBudgetLayer::new(self.ledger.clone(), target.clone(), self.scopes.iter().cloned())
                 .unknown_price(config.unknown_price.into())
                 .store_away(config.store_away.budgets.into());
+        let breaker = self.breakers.of(target.name(), self.rules);
         let stack = ServiceBuilder::new()
+            // Outermost, to see how an attempt ended in the end; what it passes over costs nothing.
+            .layer(BreakerLayer::new(breaker))
             // Full is an error, so that the route can go on to the next target.
             .layer(self.in_flight.clone())
             // Outside of what is sent: where the provider's budget is used up, nothing is.

@@ -24,12 +24,14 @@ impl Config {
             check_provider(name, provider, &mut problems);
             let path = format!("providers.{}", step(name));
             quotas::check(&path, &provider.budget, &provider.limits, &mut problems);
-            check_prices(&format!("providers.{}.prices", step(name)), &provider.prices, &mut problems);
+            check_prices(&format!("{path}.prices"), &provider.prices, &mut problems);
+            provider.breaker.check(&format!("{path}.breaker"), &mut problems);
         }
         for (name, model) in &self.models {
             self.check_model(name, model, &mut problems);
         }
         check_retry("defaults", &self.defaults.retry, &mut problems);
+        self.defaults.breaker.check("defaults.breaker", &mut problems);
         for pattern in self.prices.keys().filter(|pattern| !pattern.contains('/')) {
             let message = "is matched with `provider/model`; write `*/` in front of it for all providers";
             problems.push(Problem::at(format!("prices.{}", step(pattern)), message));

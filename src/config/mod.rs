@@ -53,6 +53,7 @@
 mod address;
 mod admin;
 mod alerts;
+mod breaker;
 mod build;
 mod check;
 mod credentials;
@@ -96,6 +97,7 @@ pub use self::watch::Watch;
 pub use self::{
     admin::Admin,
     alerts::{Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
+    breaker::Breaker,
     build::Builder,
     credentials::Credentials,
     documents::LeftOut,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    PerRequest,
+    Breaker, PerRequest,
     units::{Backoff, RetryOn, Written},
 };
 use crate::price::ASSUMED_OUTPUT;
@@ -82,6 +82,8 @@ pub struct Defaults {
     pub retry: Retry,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// When a target is passed over because it fails.
+    pub breaker: Breaker,
     /// What becomes of the answer when the client leaves.
     pub on_disconnect: OnDisconnect,
     /// How many tokens of output are reserved for a request that sets no limit; a limit to all providers is only
@@ -94,6 +96,7 @@ impl Default for Defaults {
         Self {
             retry: Retry::default(),
             timeouts: Timeouts::default(),
+            breaker: Breaker::default(),
             on_disconnect: OnDisconnect::default(),
             assume_output: NonZeroU64::MIN.saturating_add(ASSUMED_OUTPUT - 1),
         }

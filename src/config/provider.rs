@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Budget, Credentials, Limits, ProviderKind, Secret, Several, UsdPrice, units::Written};
+use super::{Breaker, Budget, Credentials, Limits, ProviderKind, Secret, Several, UsdPrice, units::Written};
 
 /// Someone who serves models.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -28,6 +28,10 @@ pub struct Provider {
     /// The most requests that it is sent at the same time; no limit if it isn't given.
     #[serde(default)]
     pub max_in_flight: Option<NonZeroUsize>,
+    /// When one of its models is passed over because it fails; what isn't said here comes from
+    /// `defaults.breaker`.
+    #[serde(default)]
+    pub breaker: Breaker,
     /// How long a connection may take to be made; `timeouts.connect` if it isn't given.
     #[serde(default)]
     pub connect_timeout: Option<Written<Duration>>,
@@ -91,6 +95,7 @@ impl Provider {
             headers: BTreeMap::new(),
             http2: false,
             max_in_flight: None,
+            breaker: Breaker::default(),
             connect_timeout: None,
             budget: Several::default(),
             limits: Limits::default(),

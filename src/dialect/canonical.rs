@@ -220,6 +220,13 @@ pub struct Tool<'a> {
     pub cache: Option<Cache>,
 }
 
+impl Tool<'_> {
+    /// Whether every dialect has a word for it.
+    pub(crate) fn is_function(&self) -> bool {
+        !matches!(self.input, ToolInput::Opaque { .. })
+    }
+}
+
 /// What a tool takes.
 #[derive(Clone, Debug)]
 pub enum ToolInput<'a> {

@@ -199,6 +199,9 @@ pub(crate) fn any_lost(parts: &[Part<'_>], said: impl Fn(&Citation<'_>) -> bool)
     })
 }
 
+/// The name of citations in an answer that are lost.
+pub(crate) const LOST_IN_ANSWER: &str = "answer.citations";
+
 /// The name of citations in a request that are lost.
 pub(crate) const LOST: &str = "messages[].annotations";
 

@@ -7,13 +7,17 @@ use bytes::{Bytes, BytesMut};
 use super::{
     ChatCodec, Encode,
     canonical::{Answer, Choice, Citation, Content, Event, Part},
-    citation::characters,
+    citation::{self, characters},
 };
 use crate::{Error, Payload, payload::Head};
 
 /// The events of a provider's whole `answer` to whoever `asked`, in the provider's own dialect.
 pub(crate) fn streamed(codec: &dyn ChatCodec, answer: &[u8], asked: Payload) -> Result<Bytes, Error> {
     let Answer { id, model, created, choices, tokens, .. } = codec.decode_answer(answer)?;
+    let is_lost = |choice: &Choice<'_>| citation::any_lost(&choice.parts, |citation| codec.cites(citation));
+    if choices.iter().any(is_lost) {
+        asked.exchange().lose(citation::LOST_IN_ANSWER);
+    }
     // Whoever counts wants the counts; those that the client doesn't want are taken out further out.
     let head = Head { stream: true, include_usage: true, ..asked.head().clone() };
     let source = asked.source().clone();

@@ -33,6 +33,10 @@ const MESSAGES: &[Rule] = &[
     Rule::refused_unless("temperature", "1").where_there_is("\"temperature\"").of_models(is_not_sampled),
     Rule::refused_unless("top_p", "1").where_there_is("\"top_p\"").of_models(is_not_sampled),
     Rule::refused("top_k").where_there_is("\"top_k\"").of_models(is_not_sampled),
+    Rule::refused_unless("top_p", "1")
+        .where_there_is("\"top_p\"")
+        .of_models(takes_one_way_to_sample)
+        .of_requests(|request, _| request.get("temperature").is_some_and(|value| value != "null")),
     Rule::forced("thinking", without_budget).where_there_is("\"budget_tokens\"").of_models(|model| {
         let facts = model.known_facts();
         facts.supports("adaptive_thinking") && !facts.supports("legacy_thinking")
@@ -80,6 +84,11 @@ fn is_not_sampled(model: &Target) -> bool {
     model.known_facts().lacks("sampling_params")
 }
 
+/// The models that refuse a temperature and a nucleus together.
+fn takes_one_way_to_sample(model: &Target) -> bool {
+    ["opus-4-1", "sonnet-4-5", "haiku-4-5"].iter().any(|name| model.model().contains(name))
+}
+
 fn thinks(model: &Target) -> bool {
     model.known_facts().supports("reasoning")
 }
@@ -121,9 +130,12 @@ mod tests {
     };
 
     fn sent(dialect: &'static dyn Dialect, facts: ModelFacts, source: &str) -> (String, Vec<String>) {
+        sent_to(&Target::new("p", "m").facts(facts), dialect, source)
+    }
+
+    fn sent_to(to: &Target, dialect: &'static dyn Dialect, source: &str) -> (String, Vec<String>) {
         let payload = Payload::new(dialect, Head::default(), source.to_owned().into(), Exchange::default());
-        let to = Target::new("p", "m").facts(facts);
-        let (payload, lost) = adapted(payload, &HeaderMap::new(), &Deviations::new("", &[]), &to);
+        let (payload, lost) = adapted(payload, &HeaderMap::new(), &Deviations::new("", &[]), to);
         let text = String::from_utf8(payload.to_bytes().into()).unwrap();
         (text, lost.iter().map(ToString::to_string).collect())
     }
@@ -146,6 +158,21 @@ mod tests {
             changed(r#"{"model":"m","max_tokens":9}"#, &["top_k", "top_p"])
         );
         assert_eq!(claude("claude-opus-4-5", source), changed(source, &[]));
+    }
+
+    #[test]
+    fn a_temperature_goes_before_a_nucleus_where_they_do_not_go_together() {
+        // C63
+        let to = |model: &str, source| sent_to(&Target::new("anthropic", model), &ANTHROPIC, source);
+        let both = r#"{"temperature":0.5,"top_p":0.9}"#;
+        let rest = r#"{"temperature":0.5}"#;
+
+        assert_eq!(to("claude-sonnet-4-5-20250929", both), changed(rest, &["top_p"]));
+        assert_eq!(to("claude-opus-4-1@20250805", r#"{"temperature":0.5,"top_p":1}"#), changed(rest, &[]));
+        for alone in [r#"{"top_p":0.9}"#, r#"{"temperature":null,"top_p":0.9}"#] {
+            assert_eq!(to("claude-haiku-4-5", alone), changed(alone, &[]));
+        }
+        assert_eq!(to("claude-opus-4-5", both), changed(both, &[]));
     }
 
     #[test]

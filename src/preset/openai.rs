@@ -22,6 +22,7 @@ pub const OPENAI: Deviations = Deviations::new(
         unsampled("frequency_penalty", "0", "\"frequency_penalty\""),
         unsampled("logprobs", "false", "\"logprobs\""),
         unsampled("top_logprobs", "0", "\"top_logprobs\""),
+        Rule::refused("stop").where_there_is("\"stop\"").of_models(knows_no_stops),
         // Those that call one tool at a time need not be told to.
         Rule::omitted("parallel_tool_calls")
             .where_there_is("\"parallel_tool_calls\"")
@@ -59,6 +60,14 @@ const fn nearer(path: &'static str, change: fn(&str) -> Option<String>) -> Rule 
 fn thinks(model: &Target) -> bool {
     let facts = model.known_facts();
     facts.supports("reasoning") && !facts.supports("sampling_params")
+}
+
+/// The models of which OpenAI says that they take no texts to stop at.
+fn knows_no_stops(target: &Target) -> bool {
+    ["o3", "o4-mini"].iter().any(|name| {
+        let rest = target.model().strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    })
 }
 
 fn never_thinks(model: &Target) -> bool {
@@ -213,6 +222,27 @@ mod tests {
 
         assert_eq!(at_openai(&OPENAI_CHAT, "o3", source), (r#"{"model":"m"}"#.to_owned(), vec![]));
         assert_eq!(at_openai(&OPENAI_CHAT, "gpt-5", source), (source.to_owned(), vec![]));
+    }
+
+    #[test]
+    fn a_model_that_knows_no_stops_gets_none() {
+        // C64
+        let sent = |model: &str, source: &str| {
+            let source = source.to_owned().into();
+            let payload = Payload::new(&OPENAI_CHAT, Head::default(), source, Exchange::default());
+            let to = Target::new("openai", model);
+            let (payload, lost) = adapted(payload, &HeaderMap::new(), &OPENAI, &to);
+            (String::from_utf8(payload.to_bytes().into()).unwrap(), lost.len())
+        };
+        let source = r#"{"model":"m","stop":["x"]}"#;
+
+        for model in ["o3", "o3-2025-04-16", "o4-mini"] {
+            assert_eq!(sent(model, source), (r#"{"model":"m"}"#.to_owned(), 1), "{model}");
+        }
+        assert_eq!(sent("o4-mini", r#"{"model":"m","stop":null}"#).1, 0);
+        for model in ["gpt-4o", "gpt-5", "o30"] {
+            assert_eq!(sent(model, source), (source.to_owned(), 0), "{model}");
+        }
     }
 
     #[test]

@@ -191,6 +191,7 @@ mod tests {
         ledger::{MemoryLedger, Period, Quota},
         payload::Head,
         price::{NanoUsd, Rates},
+        target::ModelFacts,
         testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared},
     };
 
@@ -342,7 +343,11 @@ mod tests {
     #[tokio::test]
     async fn what_a_batch_may_cost_is_held_until_it_is_over() {
         let ledger = Arc::new(MemoryLedger::default());
-        let layer = layer(&ledger, usd(3_000));
+        let mut facts = ModelFacts::default();
+        facts.max_output = Some(4_096);
+        let limited = Arc::new(Target::clone(&target("demo")).facts(facts));
+        let scope = Scope::new("provider:demo", usd(3_000));
+        let layer = ProviderBudgetLayer::new(ledger.clone(), limited, [scope]);
         let attempt = async |stage: Stage, next: Option<Job>| {
             let (to, inner) = (target("demo"), next.clone());
             let service = layer.layer(service_fn(move |req: Request<Payload>| {
@@ -367,7 +372,7 @@ mod tests {
         let running = || Some(Job::Running("b".into()));
 
         attempt(begun(), running()).await.unwrap();
-        // Half of the 4,096 tokens' price, as it is a batch.
+        // Half of the price of the most that the model writes, as it is a batch.
         let held = 2_048;
         assert_eq!(balance(&ledger), (0, held));
         assert_eq!(attempt(begun(), running()).await, Err(Kind::Billing));

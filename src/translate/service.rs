@@ -299,7 +299,10 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
 
     use http_body_util::BodyExt;
     use tower::{Layer, ServiceExt};
@@ -309,6 +312,7 @@ mod tests {
         Exchange, Target,
         body::{End, Observe, OnEnd},
         dialect::{BEDROCK, GEMINI, OPENAI_CHAT, OPENAI_EMBEDDINGS, OPENAI_RESPONSES},
+        first_event::FirstEventLayer,
         lock,
         payload::Head,
         preset::Preset,
@@ -714,6 +718,24 @@ mod tests {
 
             assert_eq!(exchange.learn(|learnt| learnt.lost.join(" ")), "answer.citations");
         }
+    }
+
+    #[tokio::test]
+    async fn a_citation_is_noted_that_is_lost_where_a_whole_answer_becomes_a_stream() {
+        const WHOLE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"c","content":[{"type":"text","text":"Hi","citations":[{"type":"new_location"}]}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#;
+        let req = chat(true);
+        let exchange = req.body().exchange().clone();
+        let inner =
+            FirstEventLayer::new(Duration::from_secs(20)).layer(MustBeReady::new(|_: Request<Payload>| {
+                let mut res = Response::new(Script::new([Step::Data(WHOLE)]));
+                res.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                std::future::ready(Ok::<_, Error>(res))
+            }));
+
+        let answer = layer(&[&ANTHROPIC]).layer(inner).oneshot(req).await.unwrap();
+
+        assert!(text(answer.into_body()).await.0.contains("Hi"));
+        assert_eq!(exchange.learn(|learnt| learnt.lost.join(" ")), "answer.citations");
     }
 
     #[tokio::test]

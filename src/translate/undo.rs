@@ -2,7 +2,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use bytes::BytesMut;
 
-use super::unsaid::{CITATIONS, Unsaid, note};
+use super::unsaid::Unsaid;
 use crate::{
     Error, Exchange,
     body::sse,
@@ -10,6 +10,7 @@ use crate::{
         Decode, Encode, Undo, arguments,
         buffer::Buffered,
         canonical::{Answer, Content, Event, Finish, ToolCall},
+        citation::LOST_IN_ANSWER,
     },
 };
 
@@ -113,7 +114,7 @@ impl UndoStream {
 
     fn note_citations(&mut self) {
         if let (true, Some((_, exchange))) = (std::mem::take(&mut self.put_right.is_lost), &self.unsaid) {
-            note(CITATIONS, exchange);
+            exchange.lose(LOST_IN_ANSWER);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What a provider's answer says that the client's can't: media, and what is cited where there is no place for it.
+//! What a provider's answer says that the client's can't: media, how the web was searched, and what is cited where
+//! there is no place for it.
 
 use memchr::memmem;
 use serde_json::Value;
@@ -9,8 +10,7 @@ use crate::{
     dialect::{ChatCodec, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, canonical::Answer, citation},
 };
 
-/// What is cited in vain, by its name in the record.
-pub(super) const CITATIONS: &str = "answer.citations";
+/// By its name in the record.
 const MEDIA: &str = "answer.media";
 
 /// Where it stands, in whole answers and in events, and what it is called in the record.
@@ -25,7 +25,11 @@ const CHAT: &[Place] = &[
 
 const RESPONSES: &[Place] = &[("output[].result", MEDIA), ("item.result", MEDIA)];
 
-const GEMINIS: &[Place] = &[("candidates[].content.parts[].inlineData", MEDIA)];
+const GEMINIS: &[Place] = &[
+    ("candidates[].content.parts[].inlineData", MEDIA),
+    ("candidates[].groundingMetadata.webSearchQueries", "answer.webSearchQueries"),
+    ("candidates[].groundingMetadata.searchEntryPoint", "answer.searchEntryPoint"),
+];
 
 /// Looks for what is not said to the client.
 #[derive(Clone, Copy, Debug)]
@@ -54,26 +58,17 @@ impl Unsaid {
         let Ok(answer) = serde_json::from_slice::<Value>(json) else { return };
         for (path, name) in self.0 {
             if says(&answer, path) {
-                note(name, exchange);
+                exchange.lose(name);
             }
         }
     }
-}
-
-/// Notes once that an answer has lost what is called `name`.
-pub(super) fn note(name: &str, exchange: &Exchange) {
-    exchange.learn(|learnt| {
-        if !learnt.lost.iter().any(|known| **known == *name) {
-            learnt.lost.push(name.into());
-        }
-    });
 }
 
 /// Notes whether a whole answer cites what the client can't be told.
 pub(super) fn note_citations(answer: &Answer<'_>, client: &dyn ChatCodec, exchange: &Exchange) {
     let is_lost = |choice| citation::any_lost(choice, |citation| client.cites(citation));
     if answer.choices.iter().any(|choice| is_lost(&choice.parts)) {
-        note(CITATIONS, exchange);
+        exchange.lose(citation::LOST_IN_ANSWER);
     }
 }
 
@@ -124,6 +119,21 @@ mod tests {
         ] {
             assert_eq!(lost(provider, answer), [MEDIA.into()] as [Box<str>; 1], "{answer}");
         }
+    }
+
+    #[test]
+    fn how_gemini_has_searched_is_reported() {
+        let answer = |grounding: &str| {
+            format!(r#"{{"candidates":[{{"content":{{"parts":[]}},"groundingMetadata":{grounding}}}]}}"#)
+        };
+
+        let queries = lost(&GEMINI, &answer(r#"{"webSearchQueries":["q"],"groundingChunks":[]}"#));
+        let widget = lost(&GEMINI, &answer(r#"{"searchEntryPoint":{"renderedContent":"<div>"}}"#));
+        let neither = lost(&GEMINI, &answer(r#"{"webSearchQueries":[],"groundingChunks":[{}]}"#));
+
+        assert_eq!(queries, ["answer.webSearchQueries".into()] as [Box<str>; 1]);
+        assert_eq!(widget, ["answer.searchEntryPoint".into()] as [Box<str>; 1]);
+        assert!(neither.is_empty());
     }
 
     #[test]

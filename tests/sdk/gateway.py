@@ -43,7 +43,9 @@ providers:
   locked: {{ kind: openai, api_key: sk-locked-0123456789, base_url: {url}/v1 }}
 defaults:
   retry: {{ attempts: 1 }}
-  timeouts: {{ connect: 1s, first_byte: 1s, first_event: 1s, idle: 1s, total: 20s }}
+  timeouts: {{ connect: 1s, first_byte: 2s, first_event: 2s, idle: 2s, total: 20s }}
+  # The tests share the providers, and most of what these do is to fail.
+  breaker: {{ failures: 0, percent: 0 }}
 models:
   chat: {{ targets: [ {{ use: openai/gpt-4o-mini }}, {{ use: anthropic/claude-sonnet-4-5 }} ] }}
   chat-2: {{ targets: [ {{ use: anthropic/claude-sonnet-4-5 }}, {{ use: openai/gpt-4o-mini }} ] }}

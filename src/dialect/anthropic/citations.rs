@@ -74,9 +74,9 @@ pub(super) fn write<'a>(citation: &'a Citation<'_>) -> Option<Wire<'a>> {
     Some(match &citation.source {
         Source::Url { url, proof } => {
             let encrypted_index = proof.as_deref().unwrap_or_default();
-            Wire::WebSearchResultLocation { cited_text, url, title, encrypted_index }
+            Wire::WebSearchResult { cited_text, url, title, encrypted_index }
         }
-        Source::SearchResult { source, index, blocks } => Wire::SearchResultLocation {
+        Source::SearchResult { source, index, blocks } => Wire::SearchResult {
             cited_text,
             source,
             title,
@@ -99,7 +99,7 @@ fn document<'a>(
     file_id: Option<&'a str>,
 ) -> Wire<'a> {
     match place {
-        Place::Characters(at) => Wire::CharLocation {
+        Place::Characters(at) => Wire::Char {
             cited_text,
             document_index,
             document_title,
@@ -107,7 +107,7 @@ fn document<'a>(
             start_char_index: at.start,
             end_char_index: at.end,
         },
-        Place::Pages(at) => Wire::PageLocation {
+        Place::Pages(at) => Wire::Page {
             cited_text,
             document_index,
             document_title,
@@ -115,7 +115,7 @@ fn document<'a>(
             start_page_number: at.start,
             end_page_number: at.end,
         },
-        Place::Blocks(at) => Wire::ContentBlockLocation {
+        Place::Blocks(at) => Wire::ContentBlock {
             cited_text,
             document_index,
             document_title,

@@ -80,17 +80,23 @@ fn allowed<'a>(request: &'a Request<'a>) -> Result<Vec<&'a canonical::Tool<'a>>,
         Some(canonical::ToolChoice::Allowed { names, .. }) => {
             let names: HashSet<&str> = names.iter().map(|name| &**name).collect();
             let tools: Vec<_> = all().filter(|tool| names.contains(&*tool.name)).collect();
-            let is_known = !tools.is_empty();
+            let is_known = tools.iter().any(|tool| is_sent(tool));
             (tools, is_known)
         }
-        Some(canonical::ToolChoice::Named(name)) => (all().collect(), all().any(|tool| tool.name == *name)),
+        Some(canonical::ToolChoice::Named(name)) => {
+            (all().collect(), all().any(|tool| tool.name == *name && is_sent(tool)))
+        }
         _ => (all().collect(), true),
     };
     if is_known {
         return Ok(tools);
     }
-    let message = "tool_choice: names a tool that is not among the tools";
+    let message = "tool_choice: names a tool that can't be sent";
     Err(Error::new(Kind::InvalidRequest, message).with_param("tool_choice"))
+}
+
+fn is_sent(tool: &canonical::Tool<'_>) -> bool {
+    tool.is_function() || matches!(tool.input, ToolInput::Opaque { dialect: ID, .. })
 }
 
 fn tool<'a>(
@@ -326,5 +332,22 @@ mod tests {
 
         assert_eq!(body["tools"], json!([{"type": "web_search_20260318", "name": "web_search"}]));
         assert_eq!(lost, ["tools"]);
+    }
+
+    #[test]
+    fn a_tool_that_is_lost_can_not_be_chosen() {
+        let opaque = |dialect| canonical::Tool {
+            input: ToolInput::Opaque { dialect, raw: raw(r#"{"type":"x","name":"x"}"#) },
+            ..tool("x", None)
+        };
+        let only = || canonical::ToolChoice::Allowed { required: true, names: vec!["x".into()] };
+        for choice in [canonical::ToolChoice::Named("x".into()), only()] {
+            let choosing = |dialect| with(vec![tool("f", None), opaque(dialect)], Some(choice.clone()));
+
+            let refused = try_encode(&choosing("other"), &[], &[]).unwrap_err();
+
+            assert_eq!(refused.param(), Some("tool_choice"));
+            assert!(encoded(&choosing(ID), &[], &[]).0.get("tool_choice").is_some());
+        }
     }
 }

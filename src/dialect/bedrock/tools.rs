@@ -119,18 +119,18 @@ fn allowed<'a>(request: &'a Request<'a>) -> Result<Vec<&'a canonical::Tool<'a>>,
     let (tools, is_known): (Vec<_>, _) = match &request.tool_choice {
         Some(canonical::ToolChoice::Allowed { names, .. }) => {
             let tools: Vec<_> = all.filter(|tool| names.contains(&tool.name)).collect();
-            let is_known = !tools.is_empty();
+            let is_known = tools.iter().any(|tool| tool.is_function());
             (tools, is_known)
         }
         Some(canonical::ToolChoice::Named(name)) => {
-            (all.clone().collect(), all.clone().any(|tool| tool.name == *name))
+            (all.clone().collect(), all.clone().any(|tool| tool.name == *name && tool.is_function()))
         }
         _ => (all.collect(), true),
     };
     if is_known {
         return Ok(tools);
     }
-    let message = "tool_choice: names a tool that is not among the tools";
+    let message = "tool_choice: names a tool that can't be sent";
     Err(Error::new(Kind::InvalidRequest, message).with_param("tool_choice"))
 }
 
@@ -322,6 +322,9 @@ mod tests {
 
         assert!(body.get("toolConfig").is_none());
         assert_eq!(lost, ["tools"]);
+        request.tools.push(tool("f", None));
+        request.tool_choice = Some(canonical::ToolChoice::Named("web_search".into()));
+        assert_eq!(try_encode(&request, CLAUDE).unwrap_err().param(), Some("tool_choice"));
     }
 
     /// C45

@@ -213,8 +213,10 @@ mod tests {
         to_raw_value(&value).unwrap()
     }
 
+    type Cited<'p> = (&'p str, Option<Range<usize>>);
+
     /// The addresses and spans that parts cite.
-    fn cited<'p>(parts: &'p [Part<'_>]) -> Vec<Vec<(&'p str, Option<Range<usize>>)>> {
+    fn cited<'p>(parts: &'p [Part<'_>]) -> Vec<Vec<Cited<'p>>> {
         let of = |citation: &'p Citation<'_>| (citation.url().unwrap_or("?"), citation.span.clone());
         parts.iter().map(|part| part.citations.iter().map(of).collect()).collect()
     }

@@ -84,11 +84,12 @@ fn config<'a>(
         ToolChoice::Allowed { names, .. } => names,
         ToolChoice::Auto | ToolChoice::None | ToolChoice::Required => &[],
     };
-    let known: HashSet<&str> = request.tools.iter().map(|tool| &*tool.name).collect();
+    let functions = request.tools.iter().filter(|tool| tool.is_function());
+    let known: HashSet<&str> = functions.map(|tool| &*tool.name).collect();
     let sent: Vec<&'a str> =
         chosen.iter().filter(|name| known.contains(&***name)).map(|name| names.sent(name)).collect();
     if sent.is_empty() && !chosen.is_empty() {
-        let message = "tool_choice: names a tool that is not among the tools";
+        let message = "tool_choice: names a tool that can't be sent";
         return Err(Error::new(Kind::InvalidRequest, message).with_param("tool_choice"));
     }
     if has_no_functions {
@@ -209,5 +210,26 @@ mod tests {
 
         assert_eq!(body["tools"][1], json!({"googleSearch": {}}));
         assert_eq!(lost, ["tools[].function.strict", "tools[].web_search", "parallel_tool_calls"]);
+    }
+
+    #[test]
+    fn a_tool_that_is_lost_can_not_be_chosen() {
+        let input = ToolInput::Opaque { dialect: "other", raw: raw("{}") };
+        let foreign = canonical::Tool { input, ..tool("x", None) };
+        let choosing = |choice| Request {
+            tools: vec![tool("f", None), foreign.clone()],
+            tool_choice: Some(choice),
+            ..hi()
+        };
+        let allowed = |names: &[&'static str]| ToolChoice::Allowed {
+            required: true,
+            names: names.iter().map(|name| (*name).into()).collect(),
+        };
+
+        for choice in [ToolChoice::Named("x".into()), allowed(&["x"])] {
+            assert_eq!(try_encode(&choosing(choice)).unwrap_err().param(), Some("tool_choice"));
+        }
+        let (body, _) = encoded(&choosing(allowed(&["f", "x"])));
+        assert_eq!(body["toolConfig"]["functionCallingConfig"]["allowedFunctionNames"], json!(["f"]));
     }
 }

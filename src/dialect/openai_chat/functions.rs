@@ -31,12 +31,7 @@ impl Functions {
 
     /// Notes that the model has called more than the client can be told.
     pub(crate) fn lose_calls(&self) {
-        const CALLS: &str = "answer.tool_calls";
-        self.0.learn(|learnt| {
-            if !learnt.lost.iter().any(|lost| **lost == *CALLS) {
-                learnt.lost.push(CALLS.into());
-            }
-        });
+        self.0.lose("answer.tool_calls");
     }
 }
 

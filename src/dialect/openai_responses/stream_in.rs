@@ -184,7 +184,7 @@ impl Decoder {
     }
 
     /// Says what a whole text cites, if that was not said before.
-    fn cite(&mut self, citations: Vec<Citation<'_>>, before: usize, length: usize, emit: Emit<'_>) {
+    fn cite(citations: Vec<Citation<'_>>, before: usize, length: usize, emit: Emit<'_>) {
         for citation in citations {
             let mut citation = citation.within(length).later(before);
             citation.span.get_or_insert(before..before + length);
@@ -258,7 +258,7 @@ impl Decoder {
             };
             self.part(index, part, emit)?;
             if !is_cited {
-                self.cite(citations, before, length, emit);
+                Self::cite(citations, before, length, emit);
             }
             before += length;
         }

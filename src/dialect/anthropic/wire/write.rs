@@ -126,15 +126,12 @@ impl<'a> Block<'a> {
 
 /// What a text cites.
 #[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 pub(crate) enum Citation<'a> {
-    WebSearchResultLocation {
-        cited_text: &'a str,
-        url: &'a str,
-        title: Option<&'a str>,
-        encrypted_index: &'a str,
-    },
-    SearchResultLocation {
+    #[serde(rename = "web_search_result_location")]
+    WebSearchResult { cited_text: &'a str, url: &'a str, title: Option<&'a str>, encrypted_index: &'a str },
+    #[serde(rename = "search_result_location")]
+    SearchResult {
         cited_text: &'a str,
         source: &'a str,
         title: Option<&'a str>,
@@ -142,7 +139,8 @@ pub(crate) enum Citation<'a> {
         start_block_index: u64,
         end_block_index: u64,
     },
-    CharLocation {
+    #[serde(rename = "char_location")]
+    Char {
         cited_text: &'a str,
         document_index: u64,
         document_title: Option<&'a str>,
@@ -151,7 +149,8 @@ pub(crate) enum Citation<'a> {
         start_char_index: u64,
         end_char_index: u64,
     },
-    PageLocation {
+    #[serde(rename = "page_location")]
+    Page {
         cited_text: &'a str,
         document_index: u64,
         document_title: Option<&'a str>,
@@ -160,7 +159,8 @@ pub(crate) enum Citation<'a> {
         start_page_number: u64,
         end_page_number: u64,
     },
-    ContentBlockLocation {
+    #[serde(rename = "content_block_location")]
+    ContentBlock {
         cited_text: &'a str,
         document_index: u64,
         document_title: Option<&'a str>,

@@ -1,0 +1,408 @@
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{Rules, window::Window};
+use crate::{Error, Kind, lock};
+
+/// Whether a target is asked. Clones are the same breaker.
+#[derive(Clone, Debug)]
+pub struct Breaker(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    name: Box<str>,
+    rules: Rules,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Counts the phases, so that what began in an earlier one doesn't speak for a later one.
+    generation: u64,
+    in_a_row: u32,
+    window: Window,
+    /// How often it opened without having been closed for long.
+    trips: u32,
+    last_failure: Option<Kind>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Closed {
+        since: Instant,
+    },
+    Open {
+        until: Instant,
+    },
+    /// So many probes are on their way.
+    Probing {
+        probes: u32,
+    },
+}
+
+/// How a target stands at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// How long it is yet to be passed over; `None` if it is asked. Zero while it is being probed.
+    pub open_for: Option<Duration>,
+    /// The failures since the last answer.
+    pub failures_in_a_row: u32,
+    /// What the last failure was.
+    pub last_failure: Option<Kind>,
+}
+
+/// That a request was let through.
+#[derive(Debug)]
+pub(super) struct Pass {
+    generation: u64,
+    is_probe: bool,
+}
+
+/// How an exchange with the target ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// With a whole answer, or with as much of it as the client wanted; whether its head took too long.
+    Answered { slowly: bool },
+    /// By a fault of the target, which may say how long it wants to be left alone.
+    Failed { kind: Kind, retry_after: Option<Duration> },
+}
+
+impl Breaker {
+    /// A closed breaker of the target with this name, which its errors and logs mention.
+    pub fn new(name: &str, rules: Rules) -> Self {
+        let now = Instant::now();
+        let state = State {
+            phase: Phase::Closed { since: now },
+            generation: 0,
+            in_a_row: 0,
+            window: Window::new(rules.over, now),
+            trips: 0,
+            last_failure: None,
+        };
+        Self(Arc::new(Shared { name: name.into(), rules, state: Mutex::new(state) }))
+    }
+
+    /// The name of the target.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// When it opens and closes.
+    pub fn rules(&self) -> &Rules {
+        &self.0.rules
+    }
+
+    /// Whether the other one is a clone of this one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// How the target stands at the moment.
+    pub fn standing(&self) -> Standing {
+        let state = lock(&self.0.state);
+        let open_for = match state.phase {
+            Phase::Closed { .. } => None,
+            Phase::Open { until } => Some(until.saturating_duration_since(Instant::now())),
+            Phase::Probing { .. } => Some(Duration::ZERO),
+        };
+        Standing { open_for, failures_in_a_row: state.in_a_row, last_failure: state.last_failure }
+    }
+
+    /// Lets a request through, or says why not.
+    pub(super) fn admit(&self) -> Result<Pass, Error> {
+        /// How soon a probe may have brought an answer.
+        const SOON: Duration = Duration::from_secs(1);
+
+        let now = Instant::now();
+        let state = &mut *lock(&self.0.state);
+        let is_probe = match &mut state.phase {
+            Phase::Closed { .. } => false,
+            Phase::Open { until } if now < *until => return Err(self.refused(*until - now, state)),
+            Phase::Open { .. } => {
+                state.change(Phase::Probing { probes: 1 });
+                true
+            }
+            Phase::Probing { probes } if *probes < self.0.rules.probes => {
+                *probes += 1;
+                true
+            }
+            Phase::Probing { .. } => return Err(self.refused(SOON, state)),
+        };
+        Ok(Pass { generation: state.generation, is_probe })
+    }
+
+    fn refused(&self, left: Duration, state: &State) -> Error {
+        // Clients are told whole seconds; "0s" would be no answer to "when".
+        let left = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
+        let last = state.last_failure.unwrap_or(Kind::Upstream);
+        let message =
+            format!("`{}` is passed over for {left:?} because it failed, at last with {last}", self.0.name);
+        Error::new(Kind::Overloaded, message).with_retry_after(left).with_elsewhere()
+    }
+
+    /// The head of the answer is here: of a probe that is all that was to be known.
+    pub(super) fn answers(&self, pass: &Pass) {
+        let state = &mut *lock(&self.0.state);
+        if pass.is_probe && pass.generation == state.generation {
+            state.change(Phase::Closed { since: Instant::now() });
+            state.in_a_row = 0;
+            state.window.clear();
+            tracing::info!(target = &*self.0.name, "the target answers again");
+        }
+    }
+
+    /// The client left before anything was known.
+    pub(super) fn left(&self, pass: &Pass) {
+        let state = &mut *lock(&self.0.state);
+        if !pass.is_probe || pass.generation != state.generation {
+            return;
+        }
+        if let Phase::Probing { probes } = &mut state.phase {
+            *probes -= 1;
+            if *probes == 0 {
+                state.phase = Phase::Open { until: Instant::now() };
+            }
+        }
+    }
+
+    /// What became of a request that was let through.
+    pub(super) fn report(&self, pass: &Pass, outcome: Outcome) {
+        let now = Instant::now();
+        let state = &mut *lock(&self.0.state);
+        match outcome {
+            Outcome::Answered { slowly } => {
+                state.in_a_row = 0;
+                state.window.count(now, slowly);
+                if slowly {
+                    self.trip(state, now, None);
+                }
+            }
+            Outcome::Failed { kind, retry_after } => {
+                state.in_a_row = state.in_a_row.saturating_add(1);
+                state.window.count(now, true);
+                state.last_failure = Some(kind);
+                let is_failed_probe = pass.is_probe && pass.generation == state.generation;
+                if is_failed_probe && matches!(state.phase, Phase::Probing { .. }) {
+                    self.open(state, now, retry_after);
+                } else {
+                    self.trip(state, now, retry_after);
+                }
+            }
+        }
+    }
+
+    /// Opens if there was too much, and it isn't open yet.
+    fn trip(&self, state: &mut State, now: Instant, retry_after: Option<Duration>) {
+        let Phase::Closed { since } = state.phase else { return };
+        let rules = &self.0.rules;
+        let counts = state.window.sum(now);
+        let is_row = rules.in_a_row > 0 && state.in_a_row >= rules.in_a_row;
+        let is_share = rules.share > 0.0
+            && counts.all >= rules.at_least.max(1)
+            && f64::from(counts.bad) >= rules.share * f64::from(counts.all);
+        if !is_row && !is_share {
+            return;
+        }
+        if now.saturating_duration_since(since) > rules.pause.1 {
+            state.trips = 0;
+        }
+        self.open(state, now, retry_after);
+    }
+
+    fn open(&self, state: &mut State, now: Instant, retry_after: Option<Duration>) {
+        let (shortest, longest) = self.0.rules.pause;
+        let pause = shortest.saturating_mul(1 << state.trips.min(16)).max(retry_after.unwrap_or_default());
+        let pause = pause.min(longest);
+        state.trips = state.trips.saturating_add(1);
+        state.change(Phase::Open { until: now + pause });
+        tracing::warn!(
+            target = &*self.0.name,
+            failures_in_a_row = state.in_a_row,
+            last = state.last_failure.map(Kind::as_str),
+            ?pause,
+            "the target fails and is passed over"
+        );
+    }
+}
+
+impl State {
+    fn change(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.generation += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILED: Outcome = Outcome::Failed { kind: Kind::Unreachable, retry_after: None };
+    const ANSWERED: Outcome = Outcome::Answered { slowly: false };
+
+    fn rules() -> Rules {
+        Rules {
+            in_a_row: 3,
+            at_least: 10,
+            over: Duration::from_secs(10),
+            pause: (Duration::from_secs(1), Duration::from_secs(3)),
+            ..Rules::default()
+        }
+    }
+
+    fn exchange(breaker: &Breaker, outcome: Outcome) {
+        let pass = breaker.admit().unwrap();
+        if matches!(outcome, Outcome::Answered { .. }) {
+            breaker.answers(&pass);
+        }
+        breaker.report(&pass, outcome);
+    }
+
+    fn opened() -> Breaker {
+        let breaker = Breaker::new("a/b", rules());
+        (0..3).for_each(|_| exchange(&breaker, FAILED));
+        breaker
+    }
+
+    async fn pause(milliseconds: u64) {
+        tokio::time::advance(Duration::from_millis(milliseconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
+        let breaker = Breaker::new("a/b", rules());
+
+        for outcome in [FAILED, FAILED, ANSWERED, FAILED, FAILED] {
+            exchange(&breaker, outcome);
+        }
+        assert_eq!(breaker.standing().open_for, None);
+        exchange(&breaker, FAILED);
+
+        let error = breaker.admit().unwrap_err();
+        assert_eq!(
+            error.message(),
+            "`a/b` is passed over for 1s because it failed, at last with unreachable"
+        );
+        assert_eq!((error.kind(), error.retry_after()), (Kind::Overloaded, Some(Duration::from_secs(1))));
+        assert!(!error.is_retryable() && error.is_failover() && error.has_begun_nothing());
+        let expected = Standing {
+            open_for: Some(Duration::from_secs(1)),
+            failures_in_a_row: 3,
+            last_failure: Some(Kind::Unreachable),
+        };
+        assert_eq!(breaker.standing(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_share_of_failures_opens_it_once_there_are_enough_requests() {
+        let breaker = Breaker::new("a/b", rules());
+
+        for _ in 0..4 {
+            exchange(&breaker, FAILED);
+            exchange(&breaker, ANSWERED);
+        }
+        exchange(&breaker, FAILED);
+        assert_eq!(breaker.standing().open_for, None, "nine are too few");
+        exchange(&breaker, FAILED);
+        assert!(breaker.admit().is_err());
+
+        let calm = Breaker::new("a/b", rules());
+        for _ in 0..20 {
+            exchange(&calm, FAILED);
+            exchange(&calm, ANSWERED);
+            exchange(&calm, ANSWERED);
+        }
+        assert_eq!(calm.standing().open_for, None, "a third is below the share");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_answers_count_in_the_share() {
+        let breaker = Breaker::new("a/b", rules());
+
+        (0..10).for_each(|_| exchange(&breaker, Outcome::Answered { slowly: true }));
+
+        assert!(breaker.admit().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_probe_at_a_time_goes_through_after_the_pause_and_closes_it() {
+        let breaker = opened();
+
+        pause(999).await;
+        assert!(breaker.admit().is_err());
+        pause(1).await;
+        let probe = breaker.admit().unwrap();
+        assert!(breaker.admit().is_err());
+        assert_eq!(breaker.standing().open_for, Some(Duration::ZERO));
+        breaker.answers(&probe);
+
+        assert_eq!(breaker.standing().open_for, None);
+        assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_fails_opens_it_for_longer_up_to_a_bound() {
+        let breaker = opened();
+
+        for seconds in [1, 2, 3, 3] {
+            assert_eq!(breaker.standing().open_for, Some(Duration::from_secs(seconds)));
+            pause(seconds * 1000).await;
+            exchange(&breaker, FAILED);
+        }
+
+        pause(3_000).await;
+        exchange(&breaker, ANSWERED);
+        // What was long ago doesn't count.
+        pause(4_000).await;
+        (0..3).for_each(|_| exchange(&breaker, FAILED));
+        assert_eq!(breaker.standing().open_for, Some(Duration::from_secs(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_whose_client_leaves_gives_its_place_to_the_next_one() {
+        let breaker = opened();
+        pause(1_000).await;
+
+        let probe = breaker.admit().unwrap();
+        breaker.left(&probe);
+
+        assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_began_before_it_opened_says_nothing_of_the_probe() {
+        let breaker = Breaker::new("a/b", rules());
+        let (early, late) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        (0..3).for_each(|_| exchange(&breaker, FAILED));
+
+        breaker.answers(&early);
+        breaker.report(&early, ANSWERED);
+        assert!(breaker.admit().is_err());
+
+        pause(1_000).await;
+        let _probe = breaker.admit().unwrap();
+        breaker.report(&late, FAILED);
+        breaker.left(&late);
+        assert_eq!(breaker.standing().open_for, Some(Duration::ZERO), "it is still being probed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_is_left_alone_for_as_long_as_it_says() {
+        let limited = |seconds| Outcome::Failed {
+            kind: Kind::RateLimited,
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        for (wish, expected) in [(2, 2), (60, 3), (0, 1)] {
+            let breaker = Breaker::new("a/b", rules());
+
+            (0..3).for_each(|_| exchange(&breaker, limited(wish)));
+
+            assert_eq!(breaker.standing().open_for, Some(Duration::from_secs(expected)));
+        }
+    }
+}

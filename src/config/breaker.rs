@@ -1,0 +1,144 @@
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Problem,
+    units::{Backoff, Written},
+};
+use crate::{
+    breaker::{self, Rules},
+    lock,
+};
+
+/// When a target that fails is passed over, and for how long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Breaker {
+    /// After so many failures in a row: 5 if it isn't given; 0 is never.
+    pub failures: Option<u32>,
+    /// When so many percent of its requests fail: 50 if it isn't given; 0 is never.
+    pub percent: Option<u8>,
+    /// The percentage is looked at when there were at least so many requests: 20 if it isn't given.
+    pub at_least: Option<u32>,
+    /// The percentage is of the requests within this time: 30s if it isn't given.
+    pub over: Option<Written<Duration>>,
+    /// An answer that begins later than this counts as a failure in the percentage; none does if it isn't given.
+    pub slow: Option<Written<Duration>>,
+    /// How long it is passed over the first time, and at most: `2s..1m` if it isn't given. Then one request
+    /// is sent, and shows whether it answers again.
+    pub pause: Option<Written<Backoff>>,
+}
+
+impl Breaker {
+    /// This, with what it doesn't say taken from `other`.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        Self {
+            failures: self.failures.or(other.failures),
+            percent: self.percent.or(other.percent),
+            at_least: self.at_least.or(other.at_least),
+            over: self.over.or(other.over),
+            slow: self.slow.or(other.slow),
+            pause: self.pause.or(other.pause),
+        }
+    }
+
+    pub(super) fn check(&self, path: &str, problems: &mut Vec<Problem>) {
+        if self.percent.is_some_and(|percent| percent > 100) {
+            problems.push(Problem::at(format!("{path}.percent"), "expected a percentage from 0 to 100"));
+        }
+        if self.over.is_some_and(|over| *over < Duration::from_secs(1)) {
+            problems.push(Problem::at(format!("{path}.over"), "is shorter than a second"));
+        }
+        if self.pause.is_some_and(|pause| pause.first.is_zero()) {
+            problems.push(Problem::at(format!("{path}.pause"), "can't be zero"));
+        }
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        let usual = Rules::default();
+        Rules {
+            in_a_row: self.failures.unwrap_or(usual.in_a_row),
+            share: self.percent.map_or(usual.share, |percent| f64::from(percent) / 100.0),
+            at_least: self.at_least.unwrap_or(usual.at_least),
+            over: self.over.map_or(usual.over, |over| *over),
+            slow: self.slow.map(|slow| *slow),
+            pause: self.pause.map_or(usual.pause, |pause| (pause.first, pause.most)),
+            ..usual
+        }
+    }
+}
+
+/// The breakers of all targets, which outlive a reload and are the same for all routes to a target.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Breakers(Arc<Mutex<HashMap<Box<str>, breaker::Breaker>>>);
+
+impl Breakers {
+    /// Clients name targets too, so only so many are remembered.
+    const MOST: usize = 4096;
+
+    /// That of `target`; another one once its rules have changed.
+    pub(super) fn of(&self, target: &str, rules: Rules) -> breaker::Breaker {
+        let mut breakers = lock(&self.0);
+        if let Some(breaker) = breakers.get(target).filter(|breaker| *breaker.rules() == rules) {
+            return breaker.clone();
+        }
+        if breakers.len() >= Self::MOST {
+            breakers.retain(|_, breaker| breaker.standing().open_for.is_some());
+        }
+        if breakers.len() >= Self::MOST {
+            breakers.clear();
+        }
+        let breaker = breaker::Breaker::new(target, rules);
+        breakers.insert(target.into(), breaker.clone());
+        breaker
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_comes_from_the_defaults_and_then_from_the_built_in_rules() {
+        let read = |yaml: &str| serde_saphyr::from_str::<Breaker>(yaml).unwrap();
+        let own = read("{ failures: 0, slow: 5s }");
+        let defaults = read("{ failures: 9, percent: 25, pause: 1s..10s }");
+
+        let rules = own.or(&defaults).rules();
+
+        assert_eq!((rules.in_a_row, rules.share), (0, 0.25));
+        assert_eq!(rules.slow, Some(Duration::from_secs(5)));
+        assert_eq!(rules.pause, (Duration::from_secs(1), Duration::from_secs(10)));
+        assert_eq!((rules.at_least, rules.over), (20, Duration::from_secs(30)));
+    }
+
+    #[tokio::test]
+    async fn all_routes_to_a_target_share_its_breaker_until_its_rules_change() {
+        let breakers = Breakers::default();
+        let rules = Rules::default();
+        let (first, second) = (breakers.of("a/b", rules), breakers.of("a/b", rules));
+
+        assert!(first.is_same(&second));
+        assert!(!first.is_same(&breakers.of("a/c", rules)));
+        assert!(!first.is_same(&breakers.of("a/b", Rules { probes: 7, ..rules })));
+    }
+
+    #[tokio::test]
+    async fn names_that_clients_choose_are_not_remembered_for_ever() {
+        let breakers = Breakers::default();
+
+        for n in 0..2 * Breakers::MOST {
+            breakers.of(&format!("a/{n}"), Rules::default());
+        }
+
+        assert!(lock(&breakers.0).len() <= Breakers::MOST);
+    }
+}

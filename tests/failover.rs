@@ -1,0 +1,245 @@
+//! Failures of one target that callers don't notice: real connections, real faults, many at once.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{Router, body::to_bytes, extract::Request as AxumRequest, response::IntoResponse};
+use bartizan::{
+    BoxBody, Error, Exchange, Kind, Payload, Target,
+    auth::{AuthLayer, Caller, VirtualKey},
+    breaker::{Breaker, BreakerLayer, Rules},
+    config::{Builder, Config},
+    dialect::{Dialects, OPENAI_CHAT},
+    dispatch::{Candidate, Dispatch, Route, Table},
+    ingest::IngestLayer,
+    payload::Head,
+    render_errors::RenderErrorsLayer,
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use tokio::net::TcpListener;
+use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneService};
+
+/// What strikes before the first event of an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    Refuse,
+    Reset,
+    Hang,
+    Status(u16),
+    NotJson,
+    EmptyStream,
+    ErrorFirst,
+}
+
+const FAULTS: [Fault; 10] = [
+    Fault::Refuse,
+    Fault::Reset,
+    Fault::Hang,
+    Fault::Status(429),
+    Fault::Status(500),
+    Fault::Status(503),
+    Fault::Status(529),
+    Fault::NotJson,
+    Fault::EmptyStream,
+    Fault::ErrorFirst,
+];
+
+const WHOLE: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,
+    "finish_reason":"stop","message":{"role":"assistant","content":"Hi"}}],
+    "usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
+const STREAM: &str = concat!(
+    r#"data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"Hi"},"finish_reason":null}]}"#,
+    "\n\n",
+    r#"data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+    "\n\ndata: [DONE]\n\n",
+);
+const FAILS: &str = r#"{"error":{"message":"it is down","type":"server_error"}}"#;
+
+/// A server with a fault, or without one.
+struct Server {
+    url: String,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Server {
+    async fn start(fault: Option<Fault>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counts = asked.clone();
+        match fault {
+            // Nobody listens any more.
+            Some(Fault::Refuse) => drop(listener),
+            Some(Fault::Reset) => {
+                tokio::spawn(async move {
+                    while let Ok((socket, _)) = listener.accept().await {
+                        counts.fetch_add(1, Ordering::Relaxed);
+                        drop(socket);
+                    }
+                });
+            }
+            _ => {
+                let app = Router::new().fallback(move |req: AxumRequest| {
+                    counts.fetch_add(1, Ordering::Relaxed);
+                    answer(fault, req)
+                });
+                tokio::spawn(async { axum::serve(listener, app).await });
+            }
+        }
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+async fn answer(fault: Option<Fault>, req: AxumRequest) -> impl IntoResponse {
+    let body = to_bytes(req.into_body(), 1 << 20).await.unwrap();
+    let is_stream = String::from_utf8_lossy(&body).contains("\"stream\":true");
+    let events = |text: String| (StatusCode::OK, [(header::CONTENT_TYPE, "text/event-stream")], text);
+    let json = |status, text: &str| (status, [(header::CONTENT_TYPE, "application/json")], text.to_owned());
+    match (fault, is_stream) {
+        (Some(Fault::Hang), _) => std::future::pending().await,
+        (Some(Fault::Status(status)), _) => json(StatusCode::from_u16(status).unwrap(), FAILS),
+        (Some(Fault::NotJson), true) => events("<html>welcome</html>".into()),
+        (Some(Fault::NotJson), false) => json(StatusCode::OK, "<html>welcome</html>"),
+        (Some(Fault::EmptyStream), true) => events(String::new()),
+        (Some(Fault::EmptyStream), false) => json(StatusCode::OK, ""),
+        (Some(Fault::ErrorFirst), true) => events(format!("data: {FAILS}\n\n")),
+        (Some(Fault::ErrorFirst), false) => json(StatusCode::OK, FAILS),
+        (_, true) => events(STREAM.into()),
+        (_, false) => json(StatusCode::OK, WHOLE),
+    }
+}
+
+type Gateway = BoxCloneService<Request<Full<Bytes>>, Response<BoxBody>, Infallible>;
+
+fn gateway(first: &Server, second: &Server) -> Gateway {
+    let text = format!(
+        "auth: open\nunknown_price: allow\nproviders:\n  \
+         a: {{ kind: openai-compatible, base_url: '{}' }}\n  \
+         b: {{ kind: openai-compatible, base_url: '{}' }}\n\
+         models:\n  chat:\n    targets: [ {{ use: a/m }}, {{ use: b/m }} ]\n    \
+         retry: {{ attempts: 2, backoff: 1ms..5ms }}\n    timeouts: {{ first_byte: 500ms, first_event: 500ms }}\n",
+        first.url, second.url
+    );
+    let config = Config::read(&text, "test", &|_| None).unwrap_or_else(|error| panic!("{error}"));
+    let table = Builder::default().table(&config).unwrap();
+    let stack = ServiceBuilder::new()
+        .map_response(|res: Response<_>| res.map(|body| BodyExt::map_err(body, Into::into).boxed_unsync()))
+        .layer(RenderErrorsLayer::new(Dialects::default()))
+        .layer(AuthLayer::open(Caller::new(VirtualKey::new("everybody"))))
+        .layer(IngestLayer::new(Dialects::default()))
+        .service(Dispatch::new(table));
+    BoxCloneService::new(stack)
+}
+
+fn chat(stream: bool) -> Request<Full<Bytes>> {
+    let body =
+        format!(r#"{{"model":"chat","messages":[{{"role":"user","content":"Hi"}}],"stream":{stream}}}"#);
+    let req = Request::post("/v1/chat/completions").header(header::CONTENT_TYPE, "application/json");
+    req.body(Full::from(body)).unwrap()
+}
+
+/// Sends `count` requests, 100 at once; the times they took, if each was answered.
+async fn load(gateway: &Gateway, count: usize) -> Vec<Duration> {
+    let calls = (0..count).map(|n| async move {
+        let begun = Instant::now();
+        let res = gateway.clone().oneshot(chat(n % 2 == 0)).await.unwrap();
+        let status = res.status();
+        let body = res.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(status, StatusCode::OK, "{body:?}");
+        assert!(body.windows(4).any(|at| at == b"\"Hi\""), "{body:?}");
+        begun.elapsed()
+    });
+    let mut times: Vec<_> = stream::iter(calls).buffer_unordered(100).collect().await;
+    times.sort();
+    times
+}
+
+#[tokio::test]
+async fn with_one_healthy_target_every_request_is_answered_whatever_strikes_the_other() {
+    const REQUESTS: usize = 1_000;
+
+    for fault in FAULTS {
+        let (first, second) = (Server::start(Some(fault)).await, Server::start(None).await);
+
+        let times = load(&gateway(&first, &second), REQUESTS).await;
+
+        let (median, last) = (times[REQUESTS / 2], times[REQUESTS * 99 / 100]);
+        println!(
+            "{fault:?}: {REQUESTS} of {REQUESTS} answered, {} tries at the faulty target, median {median:?}, p99 {last:?}",
+            first.asked()
+        );
+        assert_eq!(second.asked(), REQUESTS, "{fault:?}");
+        // The hundred that were sent at once, twice, and the probes; without a breaker there would be 2,000.
+        assert!(first.asked() <= 300, "{fault:?}: {}", first.asked());
+    }
+}
+
+#[tokio::test]
+async fn where_all_targets_are_down_the_load_on_them_is_small_and_the_client_is_told_when() {
+    const REQUESTS: usize = 1_000;
+    let down = Some(Fault::Status(503));
+    let (first, second) = (Server::start(down).await, Server::start(down).await);
+    let gateway = gateway(&first, &second);
+
+    for _ in 0..REQUESTS {
+        let res = gateway.clone().oneshot(chat(false)).await.unwrap();
+        assert_eq!(res.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    println!("{REQUESTS} requests while all is down: {} and {} tries", first.asked(), second.asked());
+    assert!(first.asked() + second.asked() <= 100);
+    let refused = gateway.oneshot(chat(false)).await.unwrap();
+    let after: u64 = refused.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&after));
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    let body = String::from_utf8_lossy(&body);
+    assert!(body.contains("`b/m` is passed over for") && body.contains("at last with overloaded"), "{body}");
+}
+
+#[tokio::test]
+async fn going_on_from_an_open_breaker_takes_no_time_to_speak_of() {
+    const TIMES: usize = 1_001;
+    let target = |name| Arc::new(Target::new("demo", name));
+    let answers = service_fn(async |_: Request<Payload>| {
+        Ok::<_, Error>(Response::new(Full::new(Bytes::from_static(b"{}"))))
+    });
+    let fails = service_fn(async |_: Request<Payload>| {
+        Err::<Response<Full<Bytes>>, _>(Error::new(Kind::Unreachable, "no connection"))
+    });
+    let breaker = Breaker::new("demo/a", Rules { in_a_row: 1, ..Rules::default() });
+    let guarded = ServiceBuilder::new().layer(BreakerLayer::new(breaker.clone())).service(fails);
+    let (a, b) = (Candidate::new(target("a"), guarded), Candidate::new(target("b"), answers));
+    let table = Table::default().route(Route::new("both", [a, b.clone()])).route(Route::new("one", [b]));
+    let dispatch = Dispatch::new(table);
+    let median = async |model: &str| {
+        let mut times = Vec::with_capacity(TIMES);
+        for _ in 0..TIMES {
+            let head = Head { model: model.into(), ..Head::default() };
+            let payload = Payload::new(&OPENAI_CHAT, head, Bytes::from_static(b"{}"), Exchange::default());
+            let begun = Instant::now();
+            assert!(dispatch.clone().oneshot(Request::new(payload)).await.is_ok());
+            times.push(begun.elapsed());
+        }
+        times.sort();
+        times[TIMES / 2]
+    };
+
+    let (both, one) = (median("both").await, median("one").await);
+
+    println!("with an open breaker before it: {both:?}, without: {one:?}");
+    assert!(breaker.standing().open_for.is_some());
+    assert!(both.saturating_sub(one) < Duration::from_micros(100));
+}
