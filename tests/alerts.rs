@@ -176,6 +176,30 @@ fn a_loop_is_refused_in_the_clients_words_and_told() {
 }
 
 #[test]
+fn a_loop_runs_over_all_gateways_that_share_a_store() {
+    if !server::is_installed() {
+        return;
+    }
+    let redis = server::Server::start();
+    let (address, _messages) = listen();
+    let store = format!("{{ redis: {{ url: '{}', journal: null }} }}", redis.url());
+    let rest = format!(
+        "loops: {{ same_request: {{ more_than: 10, per: 1m }} }}\nkeys: [ {{ name: app, key: {KEY} }} ]"
+    );
+    let proxies = [(); 2].map(|()| Proxy::start(&config(&address, &store, &rest)));
+
+    let mut answered = 0;
+    for turn in 0..30 {
+        answered += usize::from(ask(&proxies[turn % 2], "again").status == 200);
+        // What was answered is told afterwards.
+        thread::sleep(Duration::from_millis(50));
+    }
+
+    assert!((10..=11).contains(&answered), "{answered}");
+    assert_eq!(ask(&proxies[0], "something else").status, 200);
+}
+
+#[test]
 fn what_was_crossed_last_is_told_when_the_gateway_stops() {
     let (address, messages) = listen();
     let keys = format!("keys: [ {{ name: app, key: {KEY}, limits: {{ requests: 1/day }} }} ]");

@@ -53,6 +53,9 @@ pub struct Gateway {
     ledger: Arc<dyn Ledger>,
     budgets: Budgets,
     telling: Telling,
+    loops: LoopLayer,
+    /// Who tells other gateways of loops.
+    sharing: Option<JoinHandle<()>>,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -78,13 +81,17 @@ impl Gateway {
         let settings = settings(config, &budgets, &keys).await?;
         let settings = Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone()))?);
         let (records, writer) = records(&config.log.records)?;
+        let telling = Telling::begin(config, budgets.ledger())?;
+        let (loops, sharing) = loops(config, &budgets, &telling);
         Ok(Self {
             ready: Ready::default(),
             dispatch,
             keys,
             settings,
             labels,
-            telling: Telling::begin(config, budgets.ledger())?,
+            telling,
+            loops,
+            sharing,
             ledger: budgets.ledger(),
             budgets,
             drain: DrainLayer::new(MAX_DRAINED),
@@ -161,7 +168,7 @@ impl Gateway {
             // Knows whom and what the request is for, and charges their accounts too.
             .layer(self.labels.clone())
             // Knows the session. Nothing is reserved for what runs away.
-            .layer(LoopLayer::new(config.loop_rules()).alerts(self.telling.alerts()))
+            .layer(self.loops.clone())
             // Outside of the budget, so that what it looks at is settled.
             .layer(AlertsLayer::new(self.telling.alerts()))
             // Last before the call: what is held is held as shortly as possible.
@@ -182,7 +189,14 @@ impl Gateway {
     /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, budgets, ledger, telling, dispatch, settings, .. } = self;
+        let Self { records, writer, budgets, ledger, telling, dispatch, settings, loops, sharing, .. } = self;
+        drop(loops);
+        if let Some(mut sharing) = sharing
+            && tokio::time::timeout(PATIENCE, &mut sharing).await.is_err()
+        {
+            // It holds the ledger.
+            sharing.abort();
+        }
         // Asks the ledger a last time.
         telling.close(PATIENCE).await;
         // Routes charge the budgets of their providers, and settings make routes.
@@ -197,6 +211,16 @@ impl Gateway {
             }
         }
     }
+}
+
+/// What stops loops, on all gateways together if others use the same store, and who tells them then.
+fn loops(config: &Config, budgets: &Budgets, telling: &Telling) -> (LoopLayer, Option<JoinHandle<()>>) {
+    let loops = LoopLayer::new(config.loop_rules()).alerts(telling.alerts());
+    if budgets.away().is_none() {
+        return (loops, None);
+    }
+    let (loops, task) = loops.shared(budgets.ledger());
+    (loops, Some(tokio::spawn(task)))
 }
 
 /// What is set while the gateway runs, beside the budgets.

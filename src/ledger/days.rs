@@ -72,10 +72,14 @@ impl Serialize for Day {
     }
 }
 
-/// The accounts of some holds, each once.
+/// What the names of accounts begin with of which no days are remembered.
+pub(crate) const UNREMEMBERED: &str = "loop:";
+
+/// The accounts of some holds whose days are remembered, each once.
 pub(super) fn accounts(holds: &[Hold]) -> impl Iterator<Item = &Arc<str>> {
     let is_first = |(index, hold): &(usize, &Hold)| {
-        holds[..*index].iter().rev().all(|before| before.account != hold.account)
+        !hold.account.starts_with(UNREMEMBERED)
+            && holds[..*index].iter().rev().all(|before| before.account != hold.account)
     };
     holds.iter().enumerate().filter(is_first).map(|(_, hold)| &hold.account)
 }
@@ -136,6 +140,13 @@ mod tests {
 
         assert_eq!(accounts(&holds).map(|account| &**account).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(held(&holds), Amounts { cost: NanoUsd(5), input: 3, output: 0 });
+    }
+
+    #[test]
+    fn of_what_is_counted_for_a_while_no_days_are_remembered() {
+        let holds = [hold("loop:0", Measure::Input, 1), hold("a", Measure::Usd, 5)];
+
+        assert_eq!(accounts(&holds).map(|account| &**account).collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub use self::redis::{RedisLedger, RedisOptions};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::{SqliteLedger, SqliteOptions, Unfinished};
-pub(crate) use self::{autonomous::is_refusal, refusal::Refused, usage::Amount};
+pub(crate) use self::{autonomous::is_refusal, days::UNREMEMBERED, refusal::Refused, usage::Amount};
 pub use self::{
     autonomous::{Autonomous, Later},
     days::{Day, REMEMBERED},

@@ -13,11 +13,15 @@
 //! no loop of it. So of many equal requests at the same time all are let in. What is asked for without
 //! making anything new, such as the state of a batch or a count of tokens, is not looked at.
 //!
-//! It is kept in each process, for the 10,000 requests and sessions that were used last: several gateways let through
-//! as often as each of them may. To share it would make an account in the store of every different request. What
-//! sessions may spend holds over all gateways where it is a [quota of theirs](crate::labels::Rules::sessions). Requests are told apart
+//! It is kept in each process, for the 10,000 requests and sessions that were used last. Requests are told apart
 //! by a keyed hash of 64 bits, with a key that is new in every process; where `same_request` is set, that is what it
 //! costs.
+//!
+//! Several gateways count together where they [share a ledger](LoopLayer::shared): what was answered is told to it
+//! afterwards, under a digest, and nobody waits for that. So each of them may let one more through than all of
+//! them may. A request that is answered once is told to nobody, so that there is no account for every different
+//! one; nor is what is looked at for less than a minute. What sessions may spend holds to the nano-dollar where it
+//! is a [quota of theirs](crate::labels::Rules::sessions).
 //!
 //! ```
 //! use std::time::Duration;
@@ -32,6 +36,7 @@
 mod counts;
 mod layer;
 mod service;
+mod shared;
 
 use std::time::Duration;
 

@@ -11,7 +11,8 @@ use tower::Service;
 
 use super::{
     LoopLayer, Loops, SameRequest, SessionSpend,
-    counts::{Counts, Over, Session},
+    counts::{Over, Session, Thing},
+    shared::{News, account, is_shared},
 };
 use crate::{
     Error, Exchange, Ingested, Kind, Payload,
@@ -60,7 +61,7 @@ impl LoopLayer {
             return Ok(Counted(None));
         }
         let request = match loops.same_request {
-            Some(same) => Some((self.look_at_request(caller, payload, loops, same)?, same.per)),
+            Some(same) => Some(self.look_at_request(caller, payload, loops, same)?),
             None => None,
         };
         let session = payload.exchange().learn(|learnt| learnt.labels.session.clone());
@@ -68,12 +69,14 @@ impl LoopLayer {
             Some((most, session)) => {
                 let session = (caller.name.clone(), session);
                 self.look_at_session(&session, payload, loops, most)?;
-                Some((session, most.per))
+                let is_told = self.news.is_some() && is_shared(most.per);
+                let account = is_told.then(|| account(&[session.0.as_bytes(), session.1.as_bytes()]));
+                Some(Known { of: session, per: most.per, account })
             }
             None => None,
         };
-        let (counts, exchange) = (self.counts.clone(), payload.exchange().clone());
-        Ok(Counted(Some(Counting { counts, exchange, request, session, answered: false })))
+        let (layer, exchange) = (self.clone(), payload.exchange().clone());
+        Ok(Counted(Some(Counting { layer, exchange, request, session, answered: false })))
     }
 
     /// By what the request is known.
@@ -83,7 +86,7 @@ impl LoopLayer {
         payload: &Payload,
         loops: &Loops,
         SameRequest { more_than, per }: SameRequest,
-    ) -> Result<u64, Error> {
+    ) -> Result<Known<u64>, Error> {
         let model = payload.model();
         let name = self.counts.name(&caller.name, payload.dialect().id(), model, payload.source());
         let limit = u64::from(more_than).saturating_sub(1);
@@ -99,7 +102,21 @@ impl LoopLayer {
             let runaway = Runaway { key: caller.name.clone(), of, per, shadow: loops.shadow };
             self.refuse(over, runaway, message, payload.exchange())?;
         }
-        Ok(name)
+        // What comes for the first time is told to nobody.
+        let is_told = self.news.is_some() && is_shared(per) && self.counts.is_repeated(name);
+        let parts = || {
+            let texts = [&*caller.name, payload.dialect().id(), model].map(str::as_bytes);
+            account(&[texts[0], texts[1], texts[2], payload.source()])
+        };
+        Ok(Known { of: name, per, account: is_told.then(parts) })
+    }
+
+    /// Tells other gateways of what has come.
+    fn tell(&self, of: Thing, account: Option<Arc<str>>, per: Duration) {
+        if let (Some(news), Some(account)) = (&self.news, account) {
+            // Where there is no room it is told with the next.
+            let _ = news.try_send(News { of, account, per });
+        }
     }
 
     fn look_at_session(
@@ -157,12 +174,20 @@ pub struct Counted(Option<Counting>);
 
 #[derive(Debug)]
 struct Counting {
-    counts: Arc<Counts>,
+    layer: LoopLayer,
     exchange: Exchange,
-    request: Option<(u64, Duration)>,
-    session: Option<(Session, Duration)>,
+    request: Option<Known<u64>>,
+    session: Option<Known<Session>>,
     /// Whether a part of the answer has passed.
     answered: bool,
+}
+
+/// Something that is counted, and under which name other gateways are told of it.
+#[derive(Debug)]
+struct Known<T> {
+    of: T,
+    per: Duration,
+    account: Option<Arc<str>>,
 }
 
 impl Observe for Counted {
@@ -173,16 +198,18 @@ impl Observe for Counted {
     }
 
     fn end(self, end: End) {
-        let Some(Counting { counts, exchange, request, session, answered }) = self.0 else { return };
+        let Some(Counting { layer, exchange, request, session, answered }) = self.0 else { return };
         // A client that has left before there was an answer, or whose answer broke, may well try again.
         let is_answered = end == End::Complete || (end == End::Aborted && answered);
-        if let Some((name, per)) = request.filter(|_| is_answered) {
-            counts.add_request(name, per);
+        if let Some(Known { of, per, account }) = request.filter(|_| is_answered) {
+            layer.counts.add_request(of, per);
+            layer.tell(Thing::Request(of), account, per);
         }
-        if let Some((session, per)) = session
+        if let Some(Known { of, per, account }) = session
             && let spent @ NanoUsd(1..) = exchange.cost()
         {
-            counts.add_spend(session, spent.0, per);
+            layer.counts.add_spend(of.clone(), spent.0, per);
+            layer.tell(Thing::Session(of), account, per);
         }
     }
 }
@@ -355,5 +382,64 @@ mod tests {
         for _ in 0..3 {
             answered(&layer, ask("m", free())).await.unwrap();
         }
+    }
+
+    /// Gateways that count together.
+    fn gateways(loops: &Loops) -> [LoopLayer; 2] {
+        let ledger = Arc::new(MemoryLedger::default());
+        [(); 2].map(|()| {
+            let (layer, task) = LoopLayer::new(loops.clone()).shared(ledger.clone());
+            tokio::spawn(task);
+            layer
+        })
+    }
+
+    /// How many of so many are answered, one here and one there, each told before the next one comes.
+    async fn answered_by(gateways: &[LoopLayer; 2], ask: impl Fn() -> Request<Payload>) -> usize {
+        let mut count = 0;
+        for turn in 0..40 {
+            count += usize::from(answered(&gateways[turn % 2], ask()).await.is_ok());
+            advance(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
+        }
+        count
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gateways_that_share_a_ledger_count_the_same_request_together() {
+        let gateways = gateways(&Loops::default().same_request(10, MINUTE));
+
+        let count = answered_by(&gateways, || ask("m", key("a"))).await;
+
+        assert!((10..=11).contains(&count), "{count}");
+        let error = answered(&gateways[0], ask("m", key("a"))).await.unwrap_err();
+        answered(&gateways[0], ask("m", key("b"))).await.unwrap();
+        advance(error.retry_after().unwrap()).await;
+        answered(&gateways[0], ask("m", key("a"))).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gateways_that_share_a_ledger_add_up_what_a_session_spends() {
+        let gateways = gateways(&Loops::default().session(NanoUsd::from_usd(9), MINUTE));
+
+        let count = answered_by(&gateways, || in_session("s", "m")).await;
+
+        assert!((10..=11).contains(&count), "{count}");
+        answered(&gateways[0], in_session("other", "m")).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_once_is_told_to_nobody() {
+        let (layer, _task) = LoopLayer::new(Loops::default().same_request(10, MINUTE))
+            .shared(Arc::new(MemoryLedger::default()));
+        let news = layer.news.clone().unwrap();
+
+        answered(&layer, ask("m", key("a"))).await.unwrap();
+        answered(&layer, ask("other", key("a"))).await.unwrap();
+        let once = news.max_capacity() - news.capacity();
+        answered(&layer, ask("m", key("a"))).await.unwrap();
+        let twice = news.max_capacity() - news.capacity();
+
+        assert_eq!((once, twice), (0, 1));
     }
 }

@@ -329,7 +329,10 @@ mod tests {
     }
     /// An attempt about a batch, of whose cost the exchange is told.
     fn about(stage: Stage) -> Request<Payload> {
-        let requests = Requests { lines: 1, open: 1, ..Requests::default() };
+        about_requests(stage, Requests { lines: 1, output: 4_096, ..Requests::default() })
+    }
+
+    fn about_requests(stage: Stage, requests: Requests) -> Request<Payload> {
         let batch = Batch { requests, stage, proof: None };
         let head = Head { model: "m".into(), batch: Some(Box::new(batch)), ..Head::default() };
         let exchange = Exchange::default();
@@ -383,6 +386,20 @@ mod tests {
         // A batch that was not begun holds nothing.
         attempt(begun(), None).await.unwrap();
         assert_eq!(balance(&ledger), (7, 0));
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_may_cost_any_amount_is_not_begun() {
+        let ledger = Arc::new(MemoryLedger::default());
+        let layer = layer(&ledger, usd(1_000_000_000));
+        let stage = Stage::Begun { file_at: 0..0, file: "f".into() };
+        let requests = Requests { lines: 1, open: 1, ..Requests::default() };
+
+        let service = layer.layer(service_fn(|_: Request<Payload>| Ending::KnownLength.answer()));
+        let refused = service.oneshot(about_requests(stage, requests)).await.unwrap_err();
+
+        assert_eq!(refused.kind(), Kind::Billing);
+        assert!(refused.message().contains("is not known"), "{refused}");
     }
 
     #[tokio::test]
