@@ -277,8 +277,12 @@ async fn c83_what_is_cited_is_cited_in_every_dialect() {
         } else {
             assert_eq!(cited, [expected()], "{pair}: {}", streamed.text());
         }
+        // How Gemini has searched is said to nobody else.
+        let is_told = provider.name() != "Gemini" || client.name() == "Gemini";
+        let lost: &[&str] = if is_told { &[] } else { &["answer.webSearchQueries"] };
         for got in [got, assembled, streamed] {
-            assert!(got.lost.is_empty() && got.lost_header().is_empty(), "{pair}: {:?}", got.lost);
+            assert_eq!(got.lost, lost, "{pair}");
+            assert!(!is_told || got.lost_header().is_empty(), "{pair}");
         }
     }
 }
