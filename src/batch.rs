@@ -130,7 +130,7 @@ impl Requests {
     }
 
     /// The most that they use. Nobody caps a line that has no cap of its own, so it writes as much as the model
-    /// can; `assume_output` stands for that where it is [not known](Self::is_bounded).
+    /// can; `assume_output` stands for that where it is not known.
     pub fn worst_case(&self, facts: &ModelFacts, assume_output: u64) -> Work {
         let open = self.open.saturating_mul(facts.max_output.unwrap_or(assume_output));
         let tokens =
