@@ -64,14 +64,24 @@ impl Load {
     /// once, and what is quicker little by little. It decays while nobody asks, so that a target which was slow
     /// is tried again: one at a time, because it doesn't while somebody waits.
     pub fn latency(&self) -> Option<Duration> {
-        let (seconds, age) = self.latency.read(self.now())?;
+        self.latency_at(Instant::now())
+    }
+
+    /// The same for whoever looks at many of them, and at the clock once.
+    pub(super) fn latency_at(&self, now: Instant) -> Option<Duration> {
+        let (seconds, age) = self.latency.read(self.told_at(now))?;
         let decayed = if self.waiting() == 0 { seconds * weight(age) } else { seconds };
         Some(Duration::from_secs_f64(decayed))
     }
 
     /// How many tokens of output it writes in a second, as far as that was measured within the last minute.
     pub fn throughput(&self) -> Option<f64> {
-        let (tokens, age) = self.throughput.read(self.now())?;
+        self.throughput_at(Instant::now())
+    }
+
+    /// The same for whoever looks at many of them, and at the clock once.
+    pub(super) fn throughput_at(&self, now: Instant) -> Option<f64> {
+        let (tokens, age) = self.throughput.read(self.told_at(now))?;
         (age < FORGOTTEN).then_some(tokens)
     }
 
@@ -91,8 +101,12 @@ impl Load {
     }
 
     /// Milliseconds, of which only differences count: they begin anew every seven weeks.
+    fn told_at(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.epoch).as_millis() as u32
+    }
+
     fn now(&self) -> u32 {
-        self.epoch.elapsed().as_millis() as u32
+        self.told_at(Instant::now())
     }
 
     fn told_latency(&self, taken: Duration) {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::{Candidate, Route, candidate::short};
 use crate::{Exchange, Payload, exchange::Learnt, price::likely_cost};
@@ -141,6 +142,7 @@ impl Route {
             return Order::Listed(candidates);
         }
         let sticky = self.sticky.as_ref().and_then(|sticky| sticky.digest(&self.name, payload.exchange()));
+        let now = Instant::now();
         let mut places = Vec::with_capacity(self.candidates.len());
         for (index, candidate) in candidates.enumerate() {
             let usual = Place { candidate, tier: USUAL, score: 0.0, tie: index as u64 };
@@ -148,9 +150,9 @@ impl Route {
                 Strategy::Priority => usual,
                 Strategy::Weighted => weighted(usual, sticky),
                 Strategy::LeastBusy => least_busy(usual),
-                Strategy::Latency => quickest(usual),
+                Strategy::Latency => quickest(usual, now),
                 Strategy::Cheapest => cheapest(usual, payload, self.assume_output),
-                Strategy::Throughput => most_productive(usual),
+                Strategy::Throughput => most_productive(usual, now),
             });
         }
         if self.strategy == Strategy::Latency {
@@ -181,10 +183,10 @@ fn least_busy(place: Place<'_>) -> Place<'_> {
     }
 }
 
-fn quickest(place: Place<'_>) -> Place<'_> {
+fn quickest(place: Place<'_>, now: Instant) -> Place<'_> {
     let load = place.candidate.known_load();
     let busy = f64::from(load.in_flight());
-    let (tier, score) = match load.latency() {
+    let (tier, score) = match load.latency_at(now) {
         Some(latency) => (USUAL, latency.as_secs_f64() * (busy + 1.0)),
         None if load.waiting() == 0 => (FIRST, 0.0),
         // The first one that tries it will tell.
@@ -217,9 +219,9 @@ fn cheapest<'a>(place: Place<'a>, payload: &Payload, assume_output: u64) -> Plac
     }
 }
 
-fn most_productive(place: Place<'_>) -> Place<'_> {
+fn most_productive(place: Place<'_>, now: Instant) -> Place<'_> {
     let load = place.candidate.known_load();
-    match load.throughput() {
+    match load.throughput_at(now) {
         Some(tokens) => Place { score: -tokens, ..place },
         None if load.in_flight() == 0 => Place { tier: FIRST, tie: random(), ..place },
         None => Place { tier: LAST, score: f64::from(load.in_flight()), ..place },
