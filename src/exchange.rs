@@ -64,6 +64,8 @@ pub struct Learnt {
     pub route: Option<Routed>,
     /// The attempts so far, in order.
     pub attempts: Vec<Attempt>,
+    /// Which of them answers, where it need not be the last one.
+    pub(crate) answers: Option<usize>,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
     /// Whether the caller pays the provider itself, with a key of its own.
@@ -80,6 +82,14 @@ pub struct Learnt {
     pub drain: bool,
     /// What is known of work that goes on after the answer.
     pub job: Job,
+}
+
+impl Learnt {
+    /// The attempt that answers, as far as that is known.
+    pub(crate) fn answering(&mut self) -> Option<&mut Attempt> {
+        let last = self.attempts.len().checked_sub(1)?;
+        self.attempts.get_mut(self.answers.unwrap_or(last))
+    }
 }
 
 /// How the targets of a request were chosen.
@@ -168,6 +178,26 @@ pub struct Attempt {
     pub reported: Option<NanoUsd>,
     /// How it came out.
     pub outcome: Outcome,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Role {
+    /// To answer, after all attempts before it have failed.
+    #[default]
+    Answer,
+    /// To answer before another one does that takes long; see [`Hedge`](crate::dispatch::Hedge).
+    Hedge,
+}
+
+impl Role {
+    pub(crate) fn is_usual(&self) -> bool {
+        *self == Self::Answer
+    }
 }
 
 impl Attempt {
@@ -200,7 +230,7 @@ pub enum Outcome {
     Answered,
     /// It failed.
     Failed(Kind),
-    /// It was given up, because the client left.
+    /// It was given up, because the client left or another attempt was quicker.
     Aborted,
 }
 
@@ -269,10 +299,10 @@ impl Exchange {
         })
     }
 
-    /// Notes why the last attempt broke off inside of its answer: further in it looked like leaving.
+    /// Notes why the attempt that answers broke off inside of its answer: further in it looked like leaving.
     pub(crate) fn broke_off(&self, error: &Error) {
         self.learn(|learnt| {
-            if let Some(attempt) = learnt.attempts.last_mut() {
+            if let Some(attempt) = learnt.answering() {
                 attempt.outcome = Outcome::Failed(error.kind());
             }
         });
@@ -296,6 +326,7 @@ impl Exchange {
                 estimated: false,
                 reported: None,
                 outcome: Outcome::Running,
+                role: Role::Answer,
             });
             learnt.attempts.len() - 1
         });

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice, choice,
-    per_request,
+    hedge, per_request,
     problem::{Problem, unknown},
     quotas,
 };
@@ -130,6 +130,7 @@ impl Config {
         }
         check_retry(&path, &model.retry, problems);
         choice::check(&path, model, problems);
+        hedge::check(&path, model.hedge, problems);
         per_request::check(&path, model.per_request.as_ref(), problems);
     }
 

@@ -60,6 +60,7 @@ mod choice;
 mod credentials;
 mod documents;
 mod environment;
+mod hedge;
 mod holder;
 mod interpolate;
 mod keys;
@@ -103,6 +104,7 @@ pub use self::{
     choice::{GoOnAfter, RetryBudget, Strategy},
     credentials::Credentials,
     documents::LeftOut,
+    hedge::Hedge,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},

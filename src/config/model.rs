@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Breaker, PerRequest,
+    Breaker, Hedge, PerRequest,
     choice::{GoOnAfter, RetryBudget, Strategy},
     units::{Backoff, RetryOn, Written},
 };
@@ -35,6 +35,9 @@ pub struct Model {
     /// When and how often the same target is asked again.
     #[serde(default)]
     pub retry: Retry,
+    /// When a second target is asked, because the first one takes long to begin; never, if it isn't given.
+    #[serde(default)]
+    pub hedge: Option<Hedge>,
     /// How long things may take.
     #[serde(default)]
     pub timeouts: Timeouts,

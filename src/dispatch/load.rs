@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -10,6 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::tail::Tails;
 use crate::{
     Error, Exchange,
     body::{End, Observe, OnEnd},
@@ -35,6 +36,8 @@ pub struct Load {
     latency: Average,
     /// Tokens of output per second.
     throughput: Average,
+    /// The times of the last answers, where somebody wants to know more than their average.
+    tails: OnceLock<Tails>,
 }
 
 impl Default for Load {
@@ -45,6 +48,7 @@ impl Default for Load {
             waiting: AtomicU32::new(0),
             latency: Average::default(),
             throughput: Average::default(),
+            tails: OnceLock::new(),
         }
     }
 }
@@ -83,6 +87,11 @@ impl Load {
     pub(super) fn throughput_at(&self, now: Instant) -> Option<f64> {
         let (tokens, age) = self.throughput.read(self.told_at(now))?;
         (age < FORGOTTEN).then_some(tokens)
+    }
+
+    /// The times of the last answers, kept from the first time that somebody asks for them.
+    pub(super) fn tails(&self) -> &Tails {
+        self.tails.get_or_init(Tails::default)
     }
 
     /// Begins to count a request that belongs to `exchange`.

@@ -10,6 +10,9 @@
 //! Where something was reserved for the request, and failed attempts have already cost so much that the
 //! rest doesn't bear another one, no other one is begun.
 //!
+//! Where a target takes long to begin, a route may [hedge](Hedge): the next target is asked as well, and who
+//! answers first answers.
+//!
 //! The table can be exchanged while requests run. A request keeps the route it started with.
 //!
 //! ```
@@ -35,6 +38,7 @@
 
 mod budget;
 mod candidate;
+mod hedge;
 mod load;
 mod lower;
 mod needs;
@@ -45,10 +49,12 @@ mod service;
 #[cfg(test)]
 mod slowed;
 mod table;
+mod tail;
 
 pub use self::{
     budget::RetryBudget,
     candidate::Candidate,
+    hedge::{After, Hedge},
     load::Load,
     order::{Sticky, Strategy},
     retry::{Cause, Retry},

@@ -10,7 +10,7 @@ use crate::{
 
 /// The worst case of a route is an answer of its dearest target, after every other attempt that the route
 /// allows was lost on the way: each of those costs its input. When attempts turn out to have cost more,
-/// no further one is begun.
+/// no further one is begun. Where a route hedges, the input of one more attempt comes on top.
 impl Prices for Dispatch {
     fn worst_case(&self, payload: &Payload) -> Option<NanoUsd> {
         let (known, is_complete) = self.bound(payload);
@@ -40,7 +40,10 @@ impl Prices for Dispatch {
         let Some(route) = self.table().find(payload.model()) else { return Tokens::default() };
         let of =
             |candidate: &Candidate| AttemptCost::tokens(candidate.target(), payload, route.assume_output);
-        route.candidates_for(payload.head()).map(of).max_by_key(Tokens::total).unwrap_or_default()
+        let one = route.candidates_for(payload.head()).map(of).max_by_key(Tokens::total).unwrap_or_default();
+        // The input of the attempt that is given up.
+        let input = if route.may_hedge(payload) { 2 * one.input } else { one.input };
+        Tokens { input, ..one }
     }
 }
 
@@ -53,17 +56,19 @@ impl Dispatch {
         let Some(route) = route else { return (NanoUsd(0), true) };
         let attempts = if payload.head().is_once { 0 } else { u64::from(route.retry.attempts.max(1)) };
         let (mut answer, mut lost, mut is_complete) = (NanoUsd(0), NanoUsd(0), true);
+        let (mut besides, hedges) = (NanoUsd(0), route.may_hedge(payload));
         for candidate in route.candidates_for(payload.head()) {
             let Some(cost) = AttemptCost::of(candidate.target(), payload, route.assume_output) else {
                 is_complete = false;
                 continue;
             };
             is_complete &= cost.is_bounded;
+            besides = besides.max(cost.lost);
             let once = if attempts == 0 { NanoUsd(0) } else { cost.lost };
             answer = answer.max(cost.answered.saturating_sub(once));
             lost = lost + NanoUsd(once.0.saturating_mul(attempts));
         }
-        (answer + lost, is_complete)
+        (answer + lost + if hedges { besides } else { NanoUsd(0) }, is_complete)
     }
 }
 

@@ -9,11 +9,11 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Candidate, Route, Table, lower::lowered, needs::Needs};
+use super::{Candidate, Hedge, Route, Table, hedge::race, lower::lowered, needs::Needs};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::{Caller, ProviderKey},
-    exchange::{AssumeOutput, Deadline, Exchange, Outcome, Routed},
+    exchange::{AssumeOutput, Deadline, Exchange, Outcome, Role, Routed},
     headers,
     price::{AttemptCost, NanoUsd},
 };
@@ -97,7 +97,9 @@ async fn run(
     let eligible = may_be_asked().filter(move |candidate| passed_over == 0 || takes_it(candidate));
     // The second is set by a request that was too long for one.
     let (mut failure, mut more_than) = (None, None);
-    for candidate in route.order(eligible, req.body()) {
+    let mut order = route.order(eligible, req.body());
+    let mut hedge = route.hedge_for(req.body());
+    while let Some(candidate) = order.next() {
         let most = candidate.target().known_facts().max_input;
         if more_than.is_some_and(|more_than| most.is_none_or(|most| most <= more_than)) {
             continue;
@@ -105,9 +107,9 @@ async fn run(
         if let Some(error) = failure.take_if(|_| !is_affordable(candidate, &route, req.body())) {
             return Err(error);
         }
-        match ask(candidate, &route, &req, &exchange, deadline).await {
+        let second = hedge.take().map(|hedge| (hedge, &mut order));
+        match ask(candidate, &route, &req, &exchange, deadline, second).await {
             Ok(mut res) => {
-                candidate.sign(&mut res);
                 describe(&exchange, lowered, &mut res);
                 return Ok(res);
             }
@@ -176,21 +178,29 @@ fn one_provider<'a>(mut candidates: impl Iterator<Item = &'a Candidate>) -> Resu
     Err(Error::new(Kind::InvalidRequest, message).with_param("model"))
 }
 
-/// Asks one target, again and again if that may help.
-async fn ask(
-    candidate: &Candidate,
+/// Asks one target, again and again if that may help; and the `second` as well, if the first answer takes long.
+async fn ask<'a>(
+    candidate: &'a Candidate,
     route: &Route,
     req: &Request<Payload>,
     exchange: &Exchange,
     deadline: Option<Deadline>,
+    mut second: Option<(&Hedge, &mut (impl Iterator<Item = &'a Candidate> + Send))>,
 ) -> Result<Response<BoxBody>, Error> {
     let is_once = req.body().head().is_once;
     let mut attempts = 0;
     loop {
         attempts += 1;
         let begun = exchange.learn(|learnt| learnt.attempts.len());
-        let error = match attempt(candidate.call(req.clone()), deadline).await {
-            Ok(res) => return Ok(res),
+        let answer = match second.take() {
+            None => attempt(candidate.call(req.clone()), deadline).await.map(|res| (res, candidate)),
+            Some((hedge, others)) => attempt(race(hedge, candidate, others, route, req), deadline).await,
+        };
+        let error = match answer {
+            Ok((mut res, answers)) => {
+                answers.sign(&mut res);
+                return Ok(res);
+            }
             Err(error) => error,
         };
         note(exchange, begun, &error);
@@ -210,10 +220,10 @@ async fn ask(
     }
 }
 
-async fn attempt(
-    call: BoxFuture<'static, Result<Response<BoxBody>, Error>>,
+async fn attempt<T>(
+    call: impl Future<Output = Result<T, Error>>,
     deadline: Option<Deadline>,
-) -> Result<Response<BoxBody>, Error> {
+) -> Result<T, Error> {
     match deadline {
         None => call.await,
         Some(deadline) => tokio::time::timeout_at(deadline.0, call)
@@ -247,7 +257,10 @@ fn is_past(deadline: Option<Deadline>) -> bool {
 fn note(exchange: &Exchange, begun: usize, error: &Error) {
     exchange.learn(|learnt| {
         for attempt in learnt.attempts.iter_mut().skip(begun) {
-            attempt.outcome = Outcome::Failed(error.kind());
+            // That of a hedge is noted by itself.
+            if attempt.role == Role::Answer || !matches!(attempt.outcome, Outcome::Failed(_)) {
+                attempt.outcome = Outcome::Failed(error.kind());
+            }
         }
     });
 }

@@ -1,6 +1,6 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use super::{Candidate, Retry, RetryBudget, Sticky, Strategy, needs::Differences};
+use super::{Candidate, Hedge, Retry, RetryBudget, Sticky, Strategy, needs::Differences};
 use crate::{Error, Kind, budget::Ceiling, payload::Head, price::ASSUMED_OUTPUT};
 
 /// Which route serves a model's name.
@@ -38,6 +38,7 @@ pub struct Route {
     pub(super) assume_output: u64,
     pub(super) caps_output: bool,
     pub(super) ceiling: Option<Arc<Ceiling>>,
+    pub(super) hedge: Option<Hedge>,
 }
 
 impl Table {
@@ -88,6 +89,7 @@ impl Route {
             assume_output: ASSUMED_OUTPUT,
             caps_output: false,
             ceiling: None,
+            hedge: None,
         }
     }
 
@@ -156,6 +158,12 @@ impl Route {
     #[must_use]
     pub fn ceiling(self, ceiling: Ceiling) -> Self {
         Self { ceiling: Some(Arc::new(ceiling)), ..self }
+    }
+
+    /// Asks a second target where the first one takes long.
+    #[must_use]
+    pub fn hedge(self, hedge: Hedge) -> Self {
+        Self { hedge: Some(hedge), ..self }
     }
 
     /// Sets how many tokens of output a request is expected to use that doesn't say.

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     Exchange, Kind, Tokens, Units,
     body::End,
-    exchange::{Attempt, Outcome, Routed},
+    exchange::{Attempt, Outcome, Role, Routed},
     labels::Labels,
     price::NanoUsd,
 };
@@ -92,6 +92,9 @@ pub struct Record {
 pub struct AttemptRecord {
     /// Who was asked: `provider/model`.
     pub target: Arc<str>,
+    /// What it is for; left out of the JSON if it is just to answer.
+    #[serde(skip_serializing_if = "Role::is_usual")]
+    pub role: Role,
     /// When it began, after the arrival of the request.
     #[serde(rename = "started_ms", serialize_with = "as_milliseconds")]
     pub started: Duration,
@@ -121,10 +124,9 @@ pub struct AttemptRecord {
 impl Record {
     pub(super) fn new(exchange: &Exchange, status: Option<u16>, bytes: u64, end: End) -> Self {
         // Nothing is learnt after this, so it is taken and not copied.
-        let learnt = exchange.learn(std::mem::take);
+        let mut learnt = exchange.learn(std::mem::take);
         let attempts: Vec<_> = learnt.attempts.iter().map(AttemptRecord::new).collect();
-        let last = learnt.attempts.last();
-        let is_answered = last.is_some_and(|attempt| attempt.outcome == Outcome::Answered);
+        let is_answered = learnt.answering().is_some_and(|attempt| attempt.outcome == Outcome::Answered);
         let (error, message) = learnt.failure.map(|failure| (failure.kind, failure.message)).unzip();
         let (dialect, model, stream) = match learnt.asked {
             Some(asked) => (Some(asked.dialect), Some(asked.model), asked.stream),
@@ -170,6 +172,7 @@ impl AttemptRecord {
     fn new(attempt: &Attempt) -> Self {
         Self {
             target: attempt.target.name().clone(),
+            role: attempt.role,
             started: attempt.started,
             first_byte: attempt.first_byte,
             ended: attempt.ended,

@@ -33,7 +33,8 @@ impl Sink for Tracing {
     fn record(&self, record: Record) {
         let Record { id, status, .. } = &record;
         let (key, model) = (record.key.as_deref().unwrap_or("-"), record.model.as_deref().unwrap_or("-"));
-        let target = record.attempts.last().map_or("-", |attempt| &*attempt.target);
+        let answered = record.attempts.iter().rev().find(|attempt| attempt.outcome == "answered");
+        let target = answered.or(record.attempts.last()).map_or("-", |attempt| &*attempt.target);
         let (input, output, cost) = (record.tokens.input, record.tokens.output, record.cost);
         let (attempts, ms) = (record.attempts.len(), record.duration.as_millis() as u64);
         let end = record.end.as_str();
