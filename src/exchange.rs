@@ -192,6 +192,8 @@ pub enum Role {
     Answer,
     /// To answer before another one does that takes long; see [`Hedge`](crate::dispatch::Hedge).
     Hedge,
+    /// To go on with an answer that broke off; see [`OnBreak`](crate::dispatch::OnBreak).
+    Resume,
 }
 
 impl Role {

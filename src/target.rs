@@ -114,6 +114,12 @@ impl ModelFacts {
         Self { server_supports: supports, server_lacks: lacks, ..self }
     }
 
+    /// Takes back that the model has `feature`.
+    pub(crate) fn without(mut self, feature: &str) -> Self {
+        self.supports.retain(|known| **known != *feature);
+        self
+    }
+
     /// Whether anything is known of the model itself.
     pub fn is_known(&self) -> bool {
         let limits = self.max_input.or(self.max_output);

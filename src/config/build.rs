@@ -247,6 +247,7 @@ fn route(
     let candidates = model.targets.iter().enumerate().map(candidate).collect::<Result<Vec<_>, _>>()?;
     let route = settings(Route::new(name, candidates), model, config).strategy(model.strategy.into());
     let route = route.go_on_after(model.go_on_after.iter().map(|cause| (*cause).into()));
+    let route = route.on_break(model.on_break.into());
     let route = model.hedge.into_iter().fold(route, |route, hedge| route.hedge(hedge.into()));
     let route = match &model.sticky {
         Some(sticky) => route.sticky((**sticky).clone()),

@@ -59,6 +59,28 @@ impl From<GoOnAfter> for Kind {
     }
 }
 
+/// What becomes of a stream that breaks in the middle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnBreak {
+    /// It ends with an error in the client's dialect.
+    #[default]
+    Error,
+    /// The next target goes on with it, and the client gets one stream; where that can't be done cleanly, it ends with an
+    /// error.
+    Resume,
+}
+
+impl From<OnBreak> for dispatch::OnBreak {
+    fn from(on_break: OnBreak) -> Self {
+        match on_break {
+            OnBreak::Error => Self::Error,
+            OnBreak::Resume => Self::Resume,
+        }
+    }
+}
+
 /// How often targets are asked again by all requests of a model together, so that an outage makes no
 /// storm of retries. The next target is asked whatever is left of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -101,7 +101,7 @@ pub use self::{
     alerts::{Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
     breaker::Breaker,
     build::Builder,
-    choice::{GoOnAfter, RetryBudget, Strategy},
+    choice::{GoOnAfter, OnBreak, RetryBudget, Strategy},
     credentials::Credentials,
     documents::LeftOut,
     hedge::Hedge,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Breaker, Hedge, PerRequest,
-    choice::{GoOnAfter, RetryBudget, Strategy},
+    choice::{GoOnAfter, OnBreak, RetryBudget, Strategy},
     units::{Backoff, RetryOn, Written},
 };
 use crate::{dispatch::Sticky, price::ASSUMED_OUTPUT};
@@ -38,6 +38,9 @@ pub struct Model {
     /// When a second target is asked, because the first one takes long to begin; never, if it isn't given.
     #[serde(default)]
     pub hedge: Option<Hedge>,
+    /// What becomes of a stream that breaks in the middle.
+    #[serde(default)]
+    pub on_break: OnBreak,
     /// How long things may take.
     #[serde(default)]
     pub timeouts: Timeouts,

@@ -454,3 +454,49 @@ pub enum Event<'a> {
     /// The stream has ended properly; comes last, and once.
     End,
 }
+
+impl Event<'_> {
+    /// The same, for whoever keeps it longer than what it was read from.
+    pub(crate) fn into_owned(self) -> Event<'static> {
+        let owned = |text: Text<'_>| Text::Owned(text.into_owned());
+        match self {
+            Self::Start { id, model, created } => {
+                Event::Start { id: owned(id), model: owned(model), created }
+            }
+            Self::Text { choice, text } => Event::Text { choice, text: owned(text) },
+            Self::Reasoning { choice, text } => Event::Reasoning { choice, text: owned(text) },
+            Self::Signature { choice, signature } => Event::Signature { choice, signature: owned(signature) },
+            Self::RedactedReasoning { choice, data } => {
+                Event::RedactedReasoning { choice, data: owned(data) }
+            }
+            Self::Refusal { choice, text } => Event::Refusal { choice, text: owned(text) },
+            Self::ToolCall { choice, call, id, name, is_free_text } => {
+                Event::ToolCall { choice, call, id: owned(id), name: owned(name), is_free_text }
+            }
+            Self::Arguments { choice, call, fragment } => {
+                Event::Arguments { choice, call, fragment: owned(fragment) }
+            }
+            Self::Citation { choice, citation } => {
+                Event::Citation { choice, citation: citation.into_owned() }
+            }
+            Self::Logprobs { choice, raw } => Event::Logprobs { choice, raw: Cow::Owned(raw.into_owned()) },
+            Self::Usage(tokens) => Event::Usage(tokens),
+            Self::Finish { choice, finish } => Event::Finish { choice, finish: finish.into_owned() },
+            Self::Ping => Event::Ping,
+            Self::End => Event::End,
+        }
+    }
+}
+
+impl Finish<'_> {
+    /// The same, for whoever keeps it longer than what it was read from.
+    pub(crate) fn into_owned(self) -> Finish<'static> {
+        match self {
+            Self::Stop => Finish::Stop,
+            Self::StopSequence(text) => Finish::StopSequence(Text::Owned(text.into_owned())),
+            Self::Length => Finish::Length,
+            Self::ToolCalls => Finish::ToolCalls,
+            Self::Refused(text) => Finish::Refused(text.map(|text| Text::Owned(text.into_owned()))),
+        }
+    }
+}

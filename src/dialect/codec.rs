@@ -73,6 +73,20 @@ pub trait ChatCodec: fmt::Debug + Send + Sync + 'static {
 
     /// Writes a stream for the client that has `asked`.
     fn encoder(&self, asked: &Payload) -> Box<dyn Encode>;
+
+    /// Writes the rest of a stream for a client that has got what these events `said`, whoever has written it, and
+    /// nothing after this `last` one of them, in which there was text. `None` if it can't be gone on with cleanly.
+    fn encoder_after(
+        &self,
+        asked: &Payload,
+        said: &[canonical::Event<'_>],
+        _last: &sse::Event,
+    ) -> Option<Box<dyn Encode>> {
+        let mut encoder = self.encoder(asked);
+        let mut written = BytesMut::new();
+        said.iter().for_each(|event| encoder.event(event.clone(), &mut written));
+        Some(encoder)
+    }
 }
 
 /// A request for a provider, and what became of it on the way.

@@ -213,6 +213,7 @@ mod cap;
 pub(crate) mod citation;
 mod cited;
 mod codec;
+mod continued;
 mod count;
 mod dialects;
 pub(crate) mod exact;
@@ -384,6 +385,12 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// The same question for a stream, where it is one for a whole answer; `None` where none can be put
     /// together from a stream of this dialect.
     fn ask_for_stream(&self, _payload: Payload) -> Option<Payload> {
+        None
+    }
+
+    /// The JSON of a `request` with what the model has `said` as its last turn, so that it goes on with it: by itself, or
+    /// because it is told to in one more turn. `None` where an answer can't be gone on with.
+    fn continued(&self, _request: &str, _said: &str, _goes_on_by_itself: bool) -> Option<String> {
         None
     }
 

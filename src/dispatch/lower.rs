@@ -26,7 +26,8 @@ pub(super) fn lowered(parts: &Parts, payload: Payload) -> Result<(Payload, Optio
     Ok((payload.rewritten(head, text.into()), Some(member)))
 }
 
-fn with_cap(dialect: &dyn Dialect, text: &str, most: u64) -> Option<(String, &'static str)> {
+/// The request with its cap lowered to `most`, and the member in which it stands; `None` if it has none.
+pub(super) fn with_cap(dialect: &dyn Dialect, text: &str, most: u64) -> Option<(String, &'static str)> {
     let request = Object::read(text.trim_ascii())?;
     let caps = dialect.output_caps();
     let mut edits: Vec<_> = caps.iter().filter_map(|cap| Some((*cap, value(&request, cap)?))).collect();

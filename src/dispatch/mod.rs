@@ -13,6 +13,8 @@
 //! Where a target takes long to begin, a route may [hedge](Hedge): the next target is asked as well, and who
 //! answers first answers.
 //!
+//! A stream that breaks in the middle may be [gone on with](OnBreak) by the next target.
+//!
 //! The table can be exchanged while requests run. A request keeps the route it started with.
 //!
 //! ```
@@ -44,6 +46,7 @@ mod lower;
 mod needs;
 mod order;
 mod prices;
+mod resume;
 mod retry;
 mod service;
 #[cfg(test)]
@@ -57,6 +60,7 @@ pub use self::{
     hedge::{After, Hedge},
     load::Load,
     order::{Sticky, Strategy},
+    resume::OnBreak,
     retry::{Cause, Retry},
     service::Dispatch,
     table::{Resolve, Route, Table},

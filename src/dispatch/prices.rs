@@ -10,7 +10,8 @@ use crate::{
 
 /// The worst case of a route is an answer of its dearest target, after every other attempt that the route
 /// allows was lost on the way: each of those costs its input. When attempts turn out to have cost more,
-/// no further one is begun. Where a route hedges, the input of one more attempt comes on top.
+/// no further one is begun. Where a route hedges, or lets others go on with streams, the input of one more attempt for
+/// each comes on top.
 impl Prices for Dispatch {
     fn worst_case(&self, payload: &Payload) -> Option<NanoUsd> {
         let (known, is_complete) = self.bound(payload);
@@ -41,9 +42,9 @@ impl Prices for Dispatch {
         let of =
             |candidate: &Candidate| AttemptCost::tokens(candidate.target(), payload, route.assume_output);
         let one = route.candidates_for(payload.head()).map(of).max_by_key(Tokens::total).unwrap_or_default();
-        // The input of the attempt that is given up.
-        let input = if route.may_hedge(payload) { 2 * one.input } else { one.input };
-        Tokens { input, ..one }
+        // The input of the attempt that is given up, or of that which broke off.
+        let more = u64::from(route.may_hedge(payload)) + u64::from(route.may_resume(payload));
+        Tokens { input: one.input.saturating_mul(1 + more), ..one }
     }
 }
 
@@ -56,7 +57,7 @@ impl Dispatch {
         let Some(route) = route else { return (NanoUsd(0), true) };
         let attempts = if payload.head().is_once { 0 } else { u64::from(route.retry.attempts.max(1)) };
         let (mut answer, mut lost, mut is_complete) = (NanoUsd(0), NanoUsd(0), true);
-        let (mut besides, hedges) = (NanoUsd(0), route.may_hedge(payload));
+        let (mut besides, mut extra) = (NanoUsd(0), NanoUsd(0));
         for candidate in route.candidates_for(payload.head()) {
             let Some(cost) = AttemptCost::of(candidate.target(), payload, route.assume_output) else {
                 is_complete = false;
@@ -68,7 +69,10 @@ impl Dispatch {
             answer = answer.max(cost.answered.saturating_sub(once));
             lost = lost + NanoUsd(once.0.saturating_mul(attempts));
         }
-        (answer + lost + if hedges { besides } else { NanoUsd(0) }, is_complete)
+        for may in [route.may_hedge(payload), route.may_resume(payload)] {
+            extra = if may { extra + besides } else { extra };
+        }
+        (answer + lost + extra, is_complete)
     }
 }
 

@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Candidate, Hedge, Route, Table, hedge::race, lower::lowered, needs::Needs};
+use super::{Candidate, Hedge, Route, Table, hedge::race, lower::lowered, needs::Needs, resume::resumable};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::{Caller, ProviderKey},
@@ -109,9 +109,15 @@ async fn run(
         }
         let second = hedge.take().map(|hedge| (hedge, &mut order));
         match ask(candidate, &route, &req, &exchange, deadline, second).await {
-            Ok(mut res) => {
+            Ok((mut res, answers)) => {
+                answers.sign(&mut res);
                 describe(&exchange, lowered, &mut res);
-                return Ok(res);
+                if !route.may_resume(req.body()) {
+                    return Ok(res);
+                }
+                let first = (!std::ptr::eq(candidate, answers)).then_some(candidate);
+                let others = order.chain(first).chain([answers]).cloned().collect();
+                return Ok(resumable(res, route.clone(), req, others, deadline));
             }
             Err(error) if may_go_on(&route, &error, head.is_once) && !is_past(deadline) => {
                 if error.kind() == Kind::ContextTooLong {
@@ -186,7 +192,7 @@ async fn ask<'a>(
     exchange: &Exchange,
     deadline: Option<Deadline>,
     mut second: Option<(&Hedge, &mut (impl Iterator<Item = &'a Candidate> + Send))>,
-) -> Result<Response<BoxBody>, Error> {
+) -> Result<(Response<BoxBody>, &'a Candidate), Error> {
     let is_once = req.body().head().is_once;
     let mut attempts = 0;
     loop {
@@ -197,10 +203,7 @@ async fn ask<'a>(
             Some((hedge, others)) => attempt(race(hedge, candidate, others, route, req), deadline).await,
         };
         let error = match answer {
-            Ok((mut res, answers)) => {
-                answers.sign(&mut res);
-                return Ok(res);
-            }
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         note(exchange, begun, &error);
@@ -220,7 +223,7 @@ async fn ask<'a>(
     }
 }
 
-async fn attempt<T>(
+pub(super) async fn attempt<T>(
     call: impl Future<Output = Result<T, Error>>,
     deadline: Option<Deadline>,
 ) -> Result<T, Error> {
@@ -238,7 +241,7 @@ fn may_go_on(route: &Route, error: &Error, is_once: bool) -> bool {
 }
 
 /// Whether what is left of what was reserved bears another attempt.
-fn is_affordable(candidate: &Candidate, route: &Route, payload: &Payload) -> bool {
+pub(super) fn is_affordable(candidate: &Candidate, route: &Route, payload: &Payload) -> bool {
     let reserved = payload.exchange().learn(|learnt| learnt.reserved);
     let Some(reserved) = reserved else { return true };
     let spent = payload.exchange().cost();
@@ -248,13 +251,13 @@ fn is_affordable(candidate: &Candidate, route: &Route, payload: &Payload) -> boo
             .is_none_or(|cost| spent + cost.answered <= reserved)
 }
 
-fn is_past(deadline: Option<Deadline>) -> bool {
+pub(super) fn is_past(deadline: Option<Deadline>) -> bool {
     deadline.is_some_and(|deadline| deadline.0 <= Instant::now() + Duration::from_millis(1))
 }
 
 /// What was begun has failed, and why is known best here: inside it looked like leaving. A candidate
 /// that refused by itself has begun nothing.
-fn note(exchange: &Exchange, begun: usize, error: &Error) {
+pub(super) fn note(exchange: &Exchange, begun: usize, error: &Error) {
     exchange.learn(|learnt| {
         for attempt in learnt.attempts.iter_mut().skip(begun) {
             // That of a hedge is noted by itself.

@@ -1,6 +1,6 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use super::{Candidate, Hedge, Retry, RetryBudget, Sticky, Strategy, needs::Differences};
+use super::{Candidate, Hedge, OnBreak, Retry, RetryBudget, Sticky, Strategy, needs::Differences};
 use crate::{Error, Kind, budget::Ceiling, payload::Head, price::ASSUMED_OUTPUT};
 
 /// Which route serves a model's name.
@@ -39,6 +39,7 @@ pub struct Route {
     pub(super) caps_output: bool,
     pub(super) ceiling: Option<Arc<Ceiling>>,
     pub(super) hedge: Option<Hedge>,
+    pub(super) on_break: OnBreak,
 }
 
 impl Table {
@@ -90,6 +91,7 @@ impl Route {
             caps_output: false,
             ceiling: None,
             hedge: None,
+            on_break: OnBreak::default(),
         }
     }
 
@@ -164,6 +166,12 @@ impl Route {
     #[must_use]
     pub fn hedge(self, hedge: Hedge) -> Self {
         Self { hedge: Some(hedge), ..self }
+    }
+
+    /// Sets what becomes of a stream that breaks in the middle.
+    #[must_use]
+    pub fn on_break(self, on_break: OnBreak) -> Self {
+        Self { on_break, ..self }
     }
 
     /// Sets how many tokens of output a request is expected to use that doesn't say.

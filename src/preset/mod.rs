@@ -164,7 +164,12 @@ impl Preset {
 
     /// What is known of a model, with what its server takes and refuses.
     pub fn facts(&self, facts: ModelFacts) -> ModelFacts {
-        facts.at_server(self.supports, self.lacks)
+        let facts = facts.at_server(self.supports, self.lacks);
+        match self.name {
+            // It does at another address only.
+            "deepseek" => facts.without("assistant_prefill"),
+            _ => facts,
+        }
     }
 }
 

@@ -101,6 +101,7 @@ pub static PRESETS: &[Preset] = &[
                 Rule::omitted("tools[].function.parameters.$id"),
             ],
         )
+        .quirk(goes_on)
         .embeddings(&[Rule::renamed("dimensions", "output_dimension"), Rule::refused("user")]),
     },
     Preset {
@@ -336,6 +337,16 @@ fn remembers_reasoning(request: &Object<'_>, changes: &mut Changes<'_>) {
     }
 }
 
+/// Mistral goes on with a last turn of the model's own if it is told so.
+fn goes_on(request: &Object<'_>, changes: &mut Changes<'_>) {
+    let messages = request.objects("messages");
+    let Some(last) = messages.last() else { return };
+    let is_own = last.get("role") == Some("\"assistant\"") && last.get("prefix").is_none();
+    if is_own && last.get("tool_calls").is_none_or(|calls| matches!(calls, "null" | "[]")) {
+        changes.add(last, "prefix", "true");
+    }
+}
+
 /// Qwen has a switch of its own for thinking, and can't be forced to call a tool while it thinks.
 fn thinks_or_must_call(request: &Object<'_>, changes: &mut Changes<'_>) {
     let has_switch = request.get("enable_thinking").is_some();
@@ -513,6 +524,23 @@ mod tests {
     }
 
     #[test]
+    fn mistral_goes_on_with_a_turn_of_its_own_only_if_it_is_the_last_one() {
+        becomes(
+            "mistral",
+            r#"{"messages":[{"role":"assistant","content":"a"},{"role":"user"},{"role":"assistant","content":"b"}]}"#,
+            r#"{"messages":[{"role":"assistant","content":"a"},{"role":"user"},{"prefix":true,"role":"assistant","content":"b"}]}"#,
+            &[],
+        );
+        for other in [
+            r#"{"messages":[{"role":"assistant","content":"a"},{"role":"user"}]}"#,
+            r#"{"messages":[{"role":"assistant","tool_calls":[{"id":"123456789"}]}]}"#,
+            r#"{"messages":[{"role":"assistant","content":"a","prefix":true}]}"#,
+        ] {
+            becomes("mistral", other, other, &[]);
+        }
+    }
+
+    #[test]
     fn together_is_asked_for_one_likelihood_where_no_others_are_wanted() {
         for none in ["0", "null"] {
             let source = format!(r#"{{"logprobs":true,"top_logprobs":{none}}}"#);
@@ -559,7 +587,7 @@ mod tests {
             r#"{"seed":7,"user":"u","logit_bias":{"1":2},"stream":true,"stream_options":{"include_usage":true},"logprobs":false,
             "messages":[{"role":"user","name":"n","content":"q"},{"role":"assistant","content":"a","tool_calls":null}]}"#,
             r#"{"random_seed":7,"stream":true,
-            "messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#,
+            "messages":[{"role":"user","content":"q"},{"prefix":true,"role":"assistant","content":"a"}]}"#,
             &["user", "logit_bias", "messages[].name"],
         );
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{answer, citations, decode, encode, stream_in::Decoder, stream_out::Encoder};
 use crate::{
     Error, Payload, Target,
+    body::sse,
     dialect::{ChatCodec, Decode, Encode, Encoded, canonical},
 };
 
@@ -42,6 +43,15 @@ impl ChatCodec for AnthropicCodec {
 
     fn encoder(&self, asked: &Payload) -> Box<dyn Encode> {
         Box::new(Encoder::new(&asked.head().model))
+    }
+
+    fn encoder_after(
+        &self,
+        asked: &Payload,
+        said: &[canonical::Event<'_>],
+        last: &sse::Event,
+    ) -> Option<Box<dyn Encode>> {
+        Some(Box::new(Encoder::new(&asked.head().model).after(said, last)?))
     }
 }
 

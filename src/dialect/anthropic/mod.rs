@@ -40,7 +40,7 @@ use serde_json::value::RawValue;
 use self::codec::AnthropicCodec;
 use super::proof;
 use super::{
-    Closing, Codec, Dialect, GEMINI, LimitHeaders, MOST_SEARCHES, Sent, assembled, exact, gemini,
+    Closing, Codec, Dialect, GEMINI, LimitHeaders, MOST_SEARCHES, Sent, assembled, continued, exact, gemini,
     json::{self, Member, span},
     text::Str,
 };
@@ -174,6 +174,10 @@ impl Dialect for Anthropic {
 
     fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
         assembled::asked(payload)
+    }
+
+    fn continued(&self, request: &str, said: &str, goes_on_by_itself: bool) -> Option<String> {
+        continued::continued(request, continued::MESSAGES, said, goes_on_by_itself)
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {

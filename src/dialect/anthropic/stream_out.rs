@@ -4,6 +4,7 @@
 //! the one before it is whole.
 
 use bytes::{BufMut, BytesMut};
+use serde::Deserialize;
 
 use super::{
     citations, finish, usage,
@@ -11,6 +12,7 @@ use super::{
 };
 use crate::{
     Tokens,
+    body::sse,
     dialect::{
         Encode, arguments,
         buffer::Buffered,
@@ -135,6 +137,19 @@ impl Encoder {
             tokens: Tokens::default(),
             finish: None,
         }
+    }
+
+    /// Where it goes on with what somebody else has written; `None` if the block that is open is another one there.
+    pub(super) fn after(mut self, said: &[Event<'_>], last: &sse::Event) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Place {
+            index: u32,
+        }
+
+        let mut written = BytesMut::new();
+        said.iter().for_each(|event| self.event(event.clone(), &mut written));
+        let place: Place = serde_json::from_slice(&last.data).ok()?;
+        (place.index == self.index).then_some(self)
     }
 
     fn start(&mut self, id: &str, model: &str) {

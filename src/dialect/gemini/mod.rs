@@ -49,7 +49,7 @@ use self::{codec::GeminiCodec, path::Method, wire::read::Whole};
 use super::{
     Closing, Codec, Dialect, LimitHeaders, MOST_SEARCHES, Sent,
     cap::capped_in,
-    exact,
+    continued, exact,
     json::{self, Member},
     other_models,
     schema::Members,
@@ -185,6 +185,10 @@ impl Dialect for Gemini {
 
     fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
         Some(payload.streamed())
+    }
+
+    fn continued(&self, request: &str, said: &str, goes_on_by_itself: bool) -> Option<String> {
+        continued::continued(request, continued::CONTENTS, said, goes_on_by_itself)
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {

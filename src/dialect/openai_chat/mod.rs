@@ -34,7 +34,7 @@ use serde_json::value::RawValue;
 use super::{
     Closing, Codec, Dialect, MOST_SEARCHES, Sent, assembled,
     cap::capped,
-    exact,
+    continued, exact,
     json::{self, Member, span},
     openai_error, other_models,
     text::Str,
@@ -202,6 +202,10 @@ impl Dialect for OpenAiChat {
             Some(b'n') => Some(without_null_usage(&event.raw)),
             _ => Some(event.raw.clone()),
         }
+    }
+
+    fn continued(&self, request: &str, said: &str, goes_on_by_itself: bool) -> Option<String> {
+        continued::continued(request, continued::MESSAGES, said, goes_on_by_itself)
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{answer, decode, encode, stream_in::Decoder, stream_out::Encoder};
 use crate::{
     Error, Payload, Target,
+    body::sse,
     dialect::{ChatCodec, Decode, Encode, Encoded, canonical, openai_annotations},
 };
 
@@ -39,5 +40,14 @@ impl ChatCodec for OpenAiResponsesCodec {
 
     fn encoder(&self, asked: &Payload) -> Box<dyn Encode> {
         Box::new(Encoder::new(&asked.head().model, asked.source()))
+    }
+
+    fn encoder_after(
+        &self,
+        asked: &Payload,
+        said: &[canonical::Event<'_>],
+        last: &sse::Event,
+    ) -> Option<Box<dyn Encode>> {
+        Some(Box::new(Encoder::new(&asked.head().model, asked.source()).after(said, last)?))
     }
 }

@@ -42,7 +42,7 @@ use serde_json::value::RawValue;
 use super::{
     Closing, Codec, Dialect, MOST_SEARCHES, Sent, assembled,
     cap::capped,
-    exact,
+    continued, exact,
     json::{self, Member, span},
     openai_chat::CacheOptions,
     openai_error, other_models,
@@ -209,6 +209,10 @@ impl Dialect for OpenAiResponses {
 
     fn ask_for_stream(&self, payload: Payload) -> Option<Payload> {
         assembled::asked(payload)
+    }
+
+    fn continued(&self, request: &str, said: &str, goes_on_by_itself: bool) -> Option<String> {
+        continued::continued(request, continued::ITEMS, said, goes_on_by_itself)
     }
 
     fn read_usage(&self, json: &[u8], tokens: &mut Tokens) -> bool {

@@ -6,6 +6,7 @@
 use std::{borrow::Cow, ops::Range};
 
 use bytes::{BufMut, BytesMut};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::{
     Tokens,
+    body::sse,
     dialect::{
         Encode,
         buffer::Buffered,
@@ -184,6 +186,31 @@ impl Encoder {
             tokens: Tokens::default(),
             finish: Finish::Stop,
         }
+    }
+
+    /// Where it goes on with what somebody else has written, whose message it takes over and whose count of events;
+    /// `None` if there are items before it that can't be named again.
+    pub(super) fn after(mut self, said: &[Event<'_>], last: &sse::Event) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Last<'a> {
+            sequence_number: u64,
+            output_index: usize,
+            content_index: usize,
+            #[serde(borrow)]
+            item_id: Cow<'a, str>,
+        }
+
+        let mut written = BytesMut::new();
+        said.iter().for_each(|event| self.event(event.clone(), &mut written));
+        let last: Last<'_> = serde_json::from_slice(&last.data).ok()?;
+        let Open::Message { place, before, .. } = &mut self.open else { return None };
+        let is_there = (place.index, before.len()) == (last.output_index, last.content_index);
+        if !is_there || place.index > 0 && *place.id != *last.item_id {
+            return None;
+        }
+        place.id = last.item_id.into_owned();
+        self.sequence = last.sequence_number + 1;
+        Some(self)
     }
 
     fn start(&mut self, id: &str, model: &str, created: Option<u64>, out: &mut BytesMut) {
