@@ -80,6 +80,8 @@ pub struct Learnt {
     pub reserved: Option<NanoUsd>,
     /// Whether the answer is to be read to its end when the client leaves.
     pub drain: bool,
+    /// The exchange of which this one is a copy, whose answer nobody sees.
+    pub mirrors: Option<RequestId>,
     /// What is known of work that goes on after the answer.
     pub job: Job,
 }

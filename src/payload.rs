@@ -189,6 +189,11 @@ impl Payload {
         Self { head: Arc::new(head), source, edits: Vec::new(), ..self }
     }
 
+    /// The same request in another exchange.
+    pub(crate) fn of_exchange(self, exchange: Exchange) -> Self {
+        Self { exchange, ..self }
+    }
+
     /// The same request with another cap on its output in its head; the bytes stay as they are.
     #[must_use]
     pub(crate) fn with_max_output(mut self, most: u64) -> Self {

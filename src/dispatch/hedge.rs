@@ -89,23 +89,25 @@ impl Hedge {
 impl Route {
     /// Whether a request may be sent twice, as far as the route and the request are concerned.
     pub(super) fn may_hedge(&self, payload: &Payload) -> bool {
-        self.hedge.is_some() && is_safe_twice(payload)
+        self.hedge.is_some() && payload.is_safe_twice()
     }
 
     /// How a request is hedged, which counts as one that was made.
     pub(super) fn hedge_for(&self, payload: &Payload) -> Option<&Hedge> {
-        let hedge = self.hedge.as_ref().filter(|_| is_safe_twice(payload))?;
+        let hedge = self.hedge.as_ref().filter(|_| payload.is_safe_twice())?;
         hedge.deposit();
         Some(hedge)
     }
 }
 
-/// Whether asking twice does nothing that asking once doesn't.
-fn is_safe_twice(payload: &Payload) -> bool {
-    let head = payload.head();
-    let is_chat = matches!(payload.dialect().codec(), Some(Codec::Chat(_)));
-    let is_kept = head.is_once || head.batch.is_some() || head.resource.is_some();
-    is_chat && !is_kept && !head.reads_more && head.code_sessions == 0
+impl Payload {
+    /// Whether asking twice does nothing that asking once doesn't.
+    pub(super) fn is_safe_twice(&self) -> bool {
+        let head = self.head();
+        let is_chat = matches!(self.dialect().codec(), Some(Codec::Chat(_)));
+        let is_kept = head.is_once || head.batch.is_some() || head.resource.is_some();
+        is_chat && !is_kept && !head.reads_more && head.code_sessions == 0
+    }
 }
 
 /// Whether what was reserved bears the answer of either, and the loss of the other.

@@ -15,6 +15,8 @@
 //!
 //! A stream that breaks in the middle may be [gone on with](OnBreak) by the next target.
 //!
+//! A [`Mirror`] copies a share of a route's requests to another target, so that the two can be compared.
+//!
 //! The table can be exchanged while requests run. A request keeps the route it started with.
 //!
 //! ```
@@ -43,6 +45,7 @@ mod candidate;
 mod hedge;
 mod load;
 mod lower;
+mod mirror;
 mod needs;
 mod order;
 mod prices;
@@ -59,6 +62,7 @@ pub use self::{
     candidate::Candidate,
     hedge::{After, Hedge},
     load::Load,
+    mirror::{Compared, Mirror, Mirrors},
     order::{Sticky, Strategy},
     resume::OnBreak,
     retry::{Cause, Retry},

@@ -234,7 +234,7 @@ fn fraction(bits: u64) -> f64 {
 }
 
 /// Numbers that nobody has to be unable to guess, without asking the system for each.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(getrandom::u64().unwrap_or_default());
     }

@@ -9,7 +9,10 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Candidate, Hedge, Route, Table, hedge::race, lower::lowered, needs::Needs, resume::resumable};
+use super::{
+    Candidate, Hedge, Route, Table, hedge::race, lower::lowered, mirror::watched, needs::Needs,
+    resume::resumable,
+};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::{Caller, ProviderKey},
@@ -59,6 +62,7 @@ impl<B: Ingested> Service<Request<B>> for Dispatch {
         };
         let req = Request::from_parts(parts, payload);
         match self.table.load().find(req.body().model()) {
+            Some(route) if route.mirror.is_some() => Box::pin(mirrored(route, req, lowered)),
             Some(route) => Box::pin(run(route, req, lowered)),
             None => {
                 let message = format!(
@@ -69,6 +73,16 @@ impl<B: Ingested> Service<Request<B>> for Dispatch {
             }
         }
     }
+}
+
+/// Answers a request of which a copy may be on its way.
+async fn mirrored(
+    route: Arc<Route>,
+    req: Request<Payload>,
+    lowered: Option<&'static str>,
+) -> Result<Response<BoxBody>, Error> {
+    let watch = route.mirror.as_ref().and_then(|mirror| mirror.copy(&route, &req));
+    watched(run(route, req, lowered).await, watch)
 }
 
 async fn run(
@@ -136,7 +150,7 @@ async fn run(
 }
 
 /// Tells the request what its route says of it, and by when it has to be over.
-fn prepare(route: &Route, req: &mut Request<Payload>) -> Option<Deadline> {
+pub(super) fn prepare(route: &Route, req: &mut Request<Payload>) -> Option<Deadline> {
     let deadline = route.total.map(|total| Deadline(Instant::now() + total));
     if let Some(deadline) = deadline {
         req.extensions_mut().insert(deadline);

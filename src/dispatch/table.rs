@@ -1,6 +1,6 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use super::{Candidate, Hedge, OnBreak, Retry, RetryBudget, Sticky, Strategy, needs::Differences};
+use super::{Candidate, Hedge, Mirror, OnBreak, Retry, RetryBudget, Sticky, Strategy, needs::Differences};
 use crate::{Error, Kind, budget::Ceiling, payload::Head, price::ASSUMED_OUTPUT};
 
 /// Which route serves a model's name.
@@ -40,6 +40,7 @@ pub struct Route {
     pub(super) ceiling: Option<Arc<Ceiling>>,
     pub(super) hedge: Option<Hedge>,
     pub(super) on_break: OnBreak,
+    pub(super) mirror: Option<Mirror>,
 }
 
 impl Table {
@@ -92,6 +93,7 @@ impl Route {
             ceiling: None,
             hedge: None,
             on_break: OnBreak::default(),
+            mirror: None,
         }
     }
 
@@ -172,6 +174,12 @@ impl Route {
     #[must_use]
     pub fn on_break(self, on_break: OnBreak) -> Self {
         Self { on_break, ..self }
+    }
+
+    /// Copies a share of the requests to another target.
+    #[must_use]
+    pub fn mirror(self, mirror: Mirror) -> Self {
+        Self { mirror: Some(mirror), ..self }
     }
 
     /// Sets how many tokens of output a request is expected to use that doesn't say.

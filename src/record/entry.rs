@@ -23,6 +23,10 @@ pub struct Record {
     /// The request's name, as in its `x-request-id`.
     #[serde(serialize_with = "as_text")]
     pub id: crate::exchange::RequestId,
+    /// The request of which this one is a copy, by a [mirror](crate::dispatch::Mirror); left out of the JSON if it is
+    /// none.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_maybe_text")]
+    pub mirrors: Option<crate::exchange::RequestId>,
     /// When the request came.
     #[serde(serialize_with = "as_timestamp")]
     pub arrived: SystemTime,
@@ -122,7 +126,7 @@ pub struct AttemptRecord {
 }
 
 impl Record {
-    pub(super) fn new(exchange: &Exchange, status: Option<u16>, bytes: u64, end: End) -> Self {
+    pub(crate) fn new(exchange: &Exchange, status: Option<u16>, bytes: u64, end: End) -> Self {
         // Nothing is learnt after this, so it is taken and not copied.
         let mut learnt = exchange.learn(std::mem::take);
         let attempts: Vec<_> = learnt.attempts.iter().map(AttemptRecord::new).collect();
@@ -134,6 +138,7 @@ impl Record {
         };
         Self {
             id: *exchange.id(),
+            mirrors: learnt.mirrors,
             arrived: exchange.arrived(),
             duration: exchange.elapsed(),
             end: match end {
@@ -193,6 +198,13 @@ impl AttemptRecord {
 
 fn as_text<S: Serializer>(text: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(text)
+}
+
+fn as_maybe_text<S: Serializer>(
+    text: &Option<impl std::fmt::Display>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    text.as_ref().map(ToString::to_string).serialize(serializer)
 }
 
 fn as_timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
