@@ -27,6 +27,7 @@ pub fn run(command: &Command) -> ExitCode {
 async fn ask(command: &Command) -> Result<String, String> {
     match command {
         Command::Usage(asked) => usage(asked).await,
+        Command::Compare { model, proxy } => compare(model.as_deref(), proxy).await,
         Command::Keys { command } => match command {
             Keys::Create(wanted) => {
                 let made = send(&wanted.proxy, Method::POST, "/admin/v1/keys", Some(wish(wanted)?)).await?;
@@ -152,6 +153,40 @@ async fn usage(asked: &Usage) -> Result<String, String> {
         table(&["account", "measure", "per", "limit", "used", "held", "left", "resets"], &rows("usage"))
     };
     Ok(said(&asked.proxy, &answer, &text))
+}
+
+async fn compare(model: Option<&str>, proxy: &Proxy) -> Result<String, String> {
+    let query = model.map(|model| format!("?model={}", escaped(model))).unwrap_or_default();
+    let answer = send(proxy, Method::GET, &format!("/admin/v1/mirrors{query}"), None).await?;
+    let mut rows = answer["data"].as_array().cloned().unwrap_or_default();
+    for row in &mut rows {
+        let (requests, failed) = (row["requests"].as_f64(), row["failed"].as_f64());
+        let share = requests.zip(failed).filter(|(requests, _)| *requests > 0.0);
+        row["failed_percent"] =
+            json!(share.map(|(requests, failed)| format!("{:.1}", 100.0 * failed / requests)));
+        let cost = row["usd"].as_str().and_then(|usd| usd.parse::<f64>().ok());
+        let each = requests.zip(cost).filter(|(requests, _)| *requests > 0.0);
+        row["usd_per_1000"] = json!(each.map(|(requests, cost)| format!("{:.4}", 1_000.0 * cost / requests)));
+        row["copies"] = row["mirror"].clone();
+    }
+    let columns = [
+        "model",
+        "target",
+        "copies",
+        "requests",
+        "failed_percent",
+        "first_p50_ms",
+        "first_p95_ms",
+        "p50_ms",
+        "p95_ms",
+        "input",
+        "output",
+        "usd",
+        "usd_per_1000",
+        "unpriced",
+        "skipped",
+    ];
+    Ok(said(proxy, &answer, &table(&columns, &rows)))
 }
 
 /// The members of objects, one object a line.

@@ -62,6 +62,14 @@ pub enum Command {
     },
     /// Show what the gateway has used, or a key, a team, a customer, an end user, a session, a tag or a provider.
     Usage(Usage),
+    /// Compare what came of copies of requests (`mirror` of a model) with what came of their originals.
+    Compare {
+        /// Of this model only.
+        #[arg(long)]
+        model: Option<String>,
+        #[command(flatten)]
+        proxy: Proxy,
+    },
 }
 
 #[derive(Debug, Subcommand)]

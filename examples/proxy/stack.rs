@@ -16,7 +16,7 @@ use bartizan::{
     budget::BudgetLayer,
     config::{self, AuthMode, Away, Builder, Config, Records},
     dialect::Dialects,
-    dispatch::{Dispatch, Table},
+    dispatch::{Dispatch, Mirrors, Table},
     drain::DrainLayer,
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
@@ -37,6 +37,8 @@ use super::{alerts::Telling, store::Budgets, unread::Unread};
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
+/// The most copies of requests that are under way at the same time.
+const MAX_MIRRORED: u32 = 100;
 /// The most records that wait to be written.
 const MAX_RECORDS: usize = 10_000;
 
@@ -57,6 +59,7 @@ pub struct Gateway {
     /// Who tells other gateways of loops.
     sharing: Option<JoinHandle<()>>,
     drain: DrainLayer,
+    mirrors: Mirrors,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
 }
@@ -77,10 +80,11 @@ impl Gateway {
         let dispatch = Dispatch::new(Table::default());
         let labels = LabelsLayer::new(config.label_rules());
         let keys = Arc::new(MemoryKeys::default());
-        let builder = Builder::default().ledger(budgets.ledger());
+        let (records, writer) = records(&config.log.records)?;
+        let mirrors = Mirrors::new(MAX_MIRRORED).records(records.clone());
+        let builder = Builder::default().ledger(budgets.ledger()).mirrors(mirrors.clone());
         let settings = settings(config, &budgets, &keys).await?;
         let settings = Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone()))?);
-        let (records, writer) = records(&config.log.records)?;
         let telling = Telling::begin(config, budgets.ledger())?;
         let (loops, sharing) = loops(config, &budgets, &telling);
         Ok(Self {
@@ -95,6 +99,7 @@ impl Gateway {
             ledger: budgets.ledger(),
             budgets,
             drain: DrainLayer::new(MAX_DRAINED),
+            mirrors,
             records,
             writer: Mutex::new(writer),
         })
@@ -146,7 +151,7 @@ impl Gateway {
             // Outside of all that fails, inside of the record, which has to know the status.
             .layer(RenderErrorsLayer::new(dialects.clone()))
             // Has a key of its own, and is there also when the gateway is full.
-            .layer(AdminLayer::new(self.settings.clone(), self.ledger.clone()))
+            .layer(AdminLayer::new(self.settings.clone(), self.ledger.clone()).mirrors(self.mirrors.clone()))
             // Before any work is done for a request; counts it until its answer has ended.
             .layer(InFlightLayer::new(server.max_in_flight.get()))
             // Before a byte of the body is read.
@@ -188,8 +193,21 @@ impl Gateway {
     /// Waits for what was begun for clients that have left, for what was spent to be written, and for the
     /// records.
     pub async fn close(self, within: Duration) {
-        let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, budgets, ledger, telling, dispatch, settings, loops, sharing, .. } = self;
+        let rest = async { tokio::join!(self.drain.finished(), self.mirrors.finished()) };
+        let _ = tokio::time::timeout(within, rest).await;
+        let Self {
+            mirrors,
+            records,
+            writer,
+            budgets,
+            ledger,
+            telling,
+            dispatch,
+            settings,
+            loops,
+            sharing,
+            ..
+        } = self;
         drop(loops);
         if let Some(mut sharing) = sharing
             && tokio::time::timeout(PATIENCE, &mut sharing).await.is_err()
@@ -200,7 +218,7 @@ impl Gateway {
         // Asks the ledger a last time.
         telling.close(PATIENCE).await;
         // Routes charge the budgets of their providers, and settings make routes.
-        drop((ledger, dispatch, settings));
+        drop((ledger, dispatch, settings, mirrors));
         budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.
         drop(records);

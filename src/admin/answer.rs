@@ -38,6 +38,7 @@ pub(super) async fn answer(
         Action::Usage => office.usage(&query).await?,
         Action::Standing(of) => office.standing(of, &query).await?,
         Action::Prices => office.prices(&query)?,
+        Action::Mirrors => mirrors(office, &query)?,
         Action::Put(section) => {
             let entry = office.put(section, name, object(body)?, version).await?;
             note(id, "set", section, name);
@@ -63,6 +64,15 @@ pub(super) async fn answer(
         Action::LiteLlm(action) => litellm::answer(office, action, &query, object(body)?, id).await?,
     };
     Ok(future::json(StatusCode::OK, value.to_string()))
+}
+
+/// What came of the copies of a model's requests, or of all, and of their originals.
+fn mirrors(office: &Office, query: &Query) -> Result<Value, Error> {
+    query.only(&["model"])?;
+    let wanted = query.get("model");
+    let mut report = office.mirrors.report();
+    report.retain(|row| wanted.is_none_or(|model| *row.model == *model));
+    Ok(serde_json::json!({ "data": report }))
 }
 
 async fn create(

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::{Administration, Settings, replay::Replays};
-use crate::ledger::Ledger;
+use crate::{dispatch::Mirrors, ledger::Ledger};
 
 /// Answers administrators; see the [module](super).
 #[derive(Clone, Debug)]
@@ -17,12 +17,21 @@ pub(super) struct Office {
     pub(super) settings: Arc<Settings>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) replays: Replays,
+    pub(super) mirrors: Mirrors,
 }
 
 impl AdminLayer {
     /// Changes `settings`, and says what stands in `ledger`.
     pub fn new(settings: Arc<Settings>, ledger: Arc<dyn Ledger>) -> Self {
-        Self { office: Arc::new(Office { settings, ledger, replays: Replays::default() }) }
+        let (replays, mirrors) = Default::default();
+        Self { office: Arc::new(Office { settings, ledger, replays, mirrors }) }
+    }
+
+    /// Shows what came of the copies of `mirrors`.
+    #[must_use]
+    pub fn mirrors(self, mirrors: Mirrors) -> Self {
+        let (settings, ledger) = (self.office.settings.clone(), self.office.ledger.clone());
+        Self { office: Arc::new(Office { settings, ledger, replays: Replays::default(), mirrors }) }
     }
 }
 

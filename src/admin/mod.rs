@@ -16,6 +16,7 @@
 //! | `GET /admin/v1/prices` | what models cost, sorted by name; `limit`, `after`, `prefix`, `model`, `source`; with `set=true` what was set |
 //! | `GET`, `PUT`, `DELETE /admin/v1/prices/{provider/model}` | what one model costs, or with `*` several |
 //! | `GET /admin/v1/usage?key=…` | what an account has used; or of a `team`, a `customer`, a `user`, a `session`, a `tag`, a `provider`, or the gateway; with `since` and `until` day by day, in UTC |
+//! | `GET /admin/v1/mirrors` | what came of [copies](crate::dispatch::Mirror) of requests and of their originals on this node, by model and target; of one `model` |
 //!
 //! An entry has the fields that it has in a configuration. It says whether it is of the configuration's
 //! `file`, which wins and can't be changed here, or of the `api`, and which `version` it is; with `if-match` a

@@ -110,6 +110,7 @@ fn parameters(one: &Operation) -> Value {
         Action::Usage => &["key", "team", "customer", "user", "session", "tag", "provider", "since", "until"],
         Action::Standing(_) => &["limit", "after", "scope", "name"],
         Action::Prices => &["limit", "after", "prefix", "model", "source", "set"],
+        Action::Mirrors => &["model"],
         Action::LiteLlm(LiteLlm::Info) => &["key"],
         Action::LiteLlm(LiteLlm::List) => &litellm::LIST,
         _ => &[],

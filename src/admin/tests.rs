@@ -573,3 +573,41 @@ async fn usage_of_past_days_is_told_of_what_is_gone_too() {
     let (_, all) = gateway.ask("GET /admin/v1/usage", Value::Null).await;
     assert_eq!(all["usage"][0]["account"], "gateway");
 }
+
+#[tokio::test]
+async fn copies_are_compared_with_their_originals() {
+    use crate::dispatch::{Candidate, Dispatch, Mirror, Mirrors, Route, Table};
+
+    let mirrors = Mirrors::default();
+    let candidate = |name: &str| {
+        let service = async |req: Request<crate::Payload>| {
+            let target = Arc::new(crate::Target::new("demo", req.body().model()));
+            let attempt = req.body().exchange().begin(&target);
+            attempt.finish(crate::exchange::Outcome::Answered);
+            Ok::<_, crate::Error>(Response::new(Script::new([])))
+        };
+        Candidate::new(Arc::new(crate::Target::new("demo", name)), MustBeReady::new(service))
+    };
+    let route =
+        |name: &str| Route::new(name, [candidate("own")]).mirror(Mirror::new(candidate("other"), &mirrors));
+    let dispatch = Dispatch::new(Table::default().route(route("chat")).route(route("code")));
+    for model in ["chat", "code"] {
+        let answer = dispatch.clone().oneshot(crate::testing::ask(model, None)).await.unwrap();
+        answer.into_body().collect().await.unwrap();
+    }
+    mirrors.finished().await;
+    let mut gateway = Gateway::new(FILE).await;
+    gateway.layer = gateway.layer.mirrors(mirrors);
+
+    let (status, all) = gateway.ask("GET /admin/v1/mirrors", Value::Null).await;
+    let (_, one) = gateway.ask("GET /admin/v1/mirrors?model=code", Value::Null).await;
+
+    let rows = |value: &Value| {
+        let rows = value["data"].as_array().unwrap().iter();
+        rows.map(|row| format!("{} {} {}", row["model"], row["target"], row["mirror"])).collect::<Vec<_>>()
+    };
+    assert_eq!((status, rows(&all).len()), (200, 4), "{all}");
+    assert_eq!(rows(&one), [r#""code" "demo/own" false"#, r#""code" "demo/other" true"#]);
+    assert_eq!((&one["data"][0]["requests"], &one["data"][0]["usd"]), (&json!(1), &json!("0")), "{one}");
+    assert_eq!(gateway.ask("GET /admin/v1/mirrors?key=a", Value::Null).await.0, 400);
+}

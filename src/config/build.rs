@@ -28,7 +28,7 @@ use crate::{
         GEMINI_EMBED, OPENAI_BATCHES, OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS,
         OPENAI_FILES, OPENAI_RESPONSES, endpoints,
     },
-    dispatch::{Candidate, Cause, Load, Retry, Route, Table},
+    dispatch::{Candidate, Cause, Load, Mirror, Mirrors, Retry, Route, Table},
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
     ledger::{Ledger, MemoryLedger, Scope},
@@ -54,6 +54,7 @@ pub struct Builder {
     loads: Arc<Loads>,
     secret: OwnSecret,
     ledger: Option<Arc<dyn Ledger>>,
+    mirrors: Mirrors,
 }
 
 /// What is known of the targets of the configuration, by their names.
@@ -75,6 +76,12 @@ impl Builder {
         Self { ledger: Some(ledger), ..self }
     }
 
+    /// Sets where copies of requests are compared and recorded; nowhere else than here, if it isn't said.
+    #[must_use]
+    pub fn mirrors(self, mirrors: Mirrors) -> Self {
+        Self { mirrors, ..self }
+    }
+
     /// The routes of `config`: one for each of its models, and `provider/model` for all others.
     ///
     /// # Errors
@@ -90,7 +97,11 @@ impl Builder {
         }
         let mut table = Table::default();
         for (name, model) in &config.models {
-            table = table.route(route(name, model, config, &providers)?);
+            let route = route(name, model, config, &providers)?;
+            table = table.route(match mirror(name, model, config, &providers, &self.mirrors)? {
+                Some(mirror) => route.mirror(mirror),
+                None => route,
+            });
         }
         Ok(table.resolve(Models::new(config, providers)))
     }
@@ -259,6 +270,25 @@ fn route(
     })
 }
 
+/// Whom a model's requests are copied to.
+fn mirror(
+    name: &str,
+    model: &Model,
+    config: &Config,
+    providers: &BTreeMap<String, Stack>,
+    mirrors: &Mirrors,
+) -> Result<Option<Mirror>, BoxError> {
+    let Some(mirror) = &model.mirror else { return Ok(None) };
+    let wrong = |what: &str| BoxError::from(format!("models.{name}.mirror.use: {what}"));
+    let target = mirror.target();
+    let (provider, upstream_model) = target.parts().ok_or_else(|| wrong("expected provider/model"))?;
+    let stack = providers.get(provider).ok_or_else(|| wrong("there is no such provider"))?;
+    let scopes = mirror.scopes(name, config.zone());
+    let candidate = stack.charged(upstream_model, target.known_as(), model, config, scopes);
+    let candidate = candidate.map_err(|error| wrong(&error.to_string()))?;
+    Ok(Some(Mirror::new(candidate, mirrors).percent(mirror.percent.unwrap_or(100))))
+}
+
 /// What a model says of its route, and what the defaults say where it doesn't.
 pub(super) fn settings(route: Route, model: &Model, config: &Config) -> Route {
     let defaults = &config.defaults;
@@ -315,6 +345,18 @@ impl Stack {
         settings: &Model,
         config: &Config,
     ) -> Result<Candidate, BoxError> {
+        self.charged(model, known_as, settings, config, Vec::new())
+    }
+
+    /// The same, where each attempt is charged to other accounts too.
+    fn charged(
+        &self,
+        model: &str,
+        known_as: Option<&str>,
+        settings: &Model,
+        config: &Config,
+        besides: Vec<Scope>,
+    ) -> Result<Candidate, BoxError> {
         let timeouts = settings.timeouts.or(&config.defaults.timeouts);
         let target = self.target(model, known_as);
         let place = place(&self.provider, self.address.as_ref(), model, known_as.unwrap_or(model))?;
@@ -328,10 +370,10 @@ impl Stack {
             .strict(settings.strict.unwrap_or(config.server.strict))
             .always_streams(self.provider.stream == Streaming::Always)
             .deviations(place.deviations);
-        let budget =
-            ProviderBudgetLayer::new(self.ledger.clone(), target.clone(), self.scopes.iter().cloned())
-                .unknown_price(config.unknown_price.into())
-                .store_away(config.store_away.budgets.into());
+        let scopes = self.scopes.iter().cloned().chain(besides);
+        let budget = ProviderBudgetLayer::new(self.ledger.clone(), target.clone(), scopes)
+            .unknown_price(config.unknown_price.into())
+            .store_away(config.store_away.budgets.into());
         let breaker = self.breakers.of(target.name(), self.rules);
         let stack = ServiceBuilder::new()
             // Outermost, to see how an attempt ended in the end; what it passes over costs nothing.

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice, choice,
-    hedge, per_request,
+    hedge, mirror, per_request,
     problem::{Problem, unknown},
     quotas,
 };
@@ -131,6 +131,10 @@ impl Config {
         check_retry(&path, &model.retry, problems);
         choice::check(&path, model, problems);
         hedge::check(&path, model.hedge, problems);
+        mirror::check(&path, model, problems);
+        if let Some(message) = model.mirror.as_ref().and_then(|mirror| self.wrong_target(&mirror.target())) {
+            problems.push(Problem::at(format!("{path}.mirror.use"), message));
+        }
         per_request::check(&path, model.per_request.as_ref(), problems);
     }
 

@@ -65,6 +65,7 @@ mod holder;
 mod interpolate;
 mod keys;
 mod kind;
+mod mirror;
 mod model;
 mod money;
 mod per_request;
@@ -107,6 +108,7 @@ pub use self::{
     hedge::Hedge,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
+    mirror::Mirror,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
     per_request::{OnExcess, PerRequest},

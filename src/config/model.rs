@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Breaker, Hedge, PerRequest,
+    Breaker, Hedge, Mirror, PerRequest,
     choice::{GoOnAfter, OnBreak, RetryBudget, Strategy},
     units::{Backoff, RetryOn, Written},
 };
@@ -41,6 +41,9 @@ pub struct Model {
     /// What becomes of a stream that breaks in the middle.
     #[serde(default)]
     pub on_break: OnBreak,
+    /// Whom a share of the requests is copied to, so that models can be compared; nobody sees its answers.
+    #[serde(default)]
+    pub mirror: Option<Mirror>,
     /// How long things may take.
     #[serde(default)]
     pub timeouts: Timeouts,
