@@ -1,6 +1,7 @@
 use std::{
     convert::Infallible,
     io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -68,13 +69,14 @@ where
             Unread::of(req)
         });
         let service = TowerToHyperService::new(service);
-        let connection =
-            builder.serve_connection(TokioIo::new(Patient::new(socket, PATIENCE)), service).into_owned();
-        let connection = follow(graceful.watch(connection), header_timeout, asked);
-        let mut until = until.clone();
+        let (builder, watcher, mut until) = (builder.clone(), graceful.watcher(), until.clone());
         tokio::spawn(async move {
+            // Made where it stays: a future that is moved into another one takes its place twice.
+            let socket = TokioIo::new(Patient::new(socket, PATIENCE));
+            let connection = builder.serve_connection(socket, service).into_owned();
+            let connection = std::pin::pin!(watcher.watch(connection));
             tokio::select! {
-                () = connection => {}
+                () = follow(connection, header_timeout, asked) => {}
                 _ = until.changed() => {}
             }
         });
@@ -85,11 +87,10 @@ where
 
 /// Sees a connection to its end, which comes soon if nothing is asked.
 async fn follow<E: std::fmt::Display>(
-    connection: impl Future<Output = Result<(), E>>,
+    mut connection: Pin<&mut impl Future<Output = Result<(), E>>>,
     header_timeout: Duration,
     asked: Arc<AtomicBool>,
 ) {
-    let mut connection = std::pin::pin!(connection);
     let ended = match timeout(header_timeout, &mut connection).await {
         Ok(ended) => ended,
         // hyper's own timer begins only when the version of the protocol is known.
