@@ -9,14 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::to_bytes, extract::Request as AxumRequest, response::IntoResponse};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::Request as AxumRequest,
+    response::IntoResponse,
+};
 use bartizan::{
     BoxBody, Error, Exchange, Kind, Payload, Target,
     auth::{AuthLayer, Caller, VirtualKey},
     breaker::{Breaker, BreakerLayer, Rules},
     config::{Builder, Config},
     dialect::{Dialects, OPENAI_CHAT},
-    dispatch::{Candidate, Dispatch, Route, Table},
+    dispatch::{Candidate, Dispatch, Mirrors, Route, Table},
     ingest::IngestLayer,
     payload::Head,
     render_errors::RenderErrorsLayer,
@@ -38,6 +43,8 @@ enum Fault {
     NotJson,
     EmptyStream,
     ErrorFirst,
+    /// After the first words, which strikes too late for the faults below.
+    CutLater,
 }
 
 const FAULTS: [Fault; 10] = [
@@ -103,7 +110,7 @@ impl Server {
     }
 }
 
-async fn answer(fault: Option<Fault>, req: AxumRequest) -> impl IntoResponse {
+async fn answer(fault: Option<Fault>, req: AxumRequest) -> axum::response::Response {
     let body = to_bytes(req.into_body(), 1 << 20).await.unwrap();
     let is_stream = String::from_utf8_lossy(&body).contains("\"stream\":true");
     let events = |text: String| (StatusCode::OK, [(header::CONTENT_TYPE, "text/event-stream")], text);
@@ -117,24 +124,36 @@ async fn answer(fault: Option<Fault>, req: AxumRequest) -> impl IntoResponse {
         (Some(Fault::EmptyStream), false) => json(StatusCode::OK, ""),
         (Some(Fault::ErrorFirst), true) => events(format!("data: {FAILS}\n\n")),
         (Some(Fault::ErrorFirst), false) => json(StatusCode::OK, FAILS),
+        (Some(Fault::CutLater), true) => {
+            let first = STREAM.split_inclusive("\n\n").next().unwrap();
+            let pieces = [Ok(Bytes::from_static(first.as_bytes())), Err("the connection broke")];
+            let body = Body::from_stream(stream::iter(pieces));
+            return (StatusCode::OK, [(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
+        }
         (_, true) => events(STREAM.into()),
         (_, false) => json(StatusCode::OK, WHOLE),
     }
+    .into_response()
 }
 
 type Gateway = BoxCloneService<Request<Full<Bytes>>, Response<BoxBody>, Infallible>;
 
 fn gateway(first: &Server, second: &Server) -> Gateway {
+    gateway_with(first, second, "", Mirrors::default())
+}
+
+/// One whose model says `more`.
+fn gateway_with(first: &Server, second: &Server, more: &str, mirrors: Mirrors) -> Gateway {
     let text = format!(
         "auth: open\nunknown_price: allow\nproviders:\n  \
          a: {{ kind: openai-compatible, base_url: '{}' }}\n  \
          b: {{ kind: openai-compatible, base_url: '{}' }}\n\
          models:\n  chat:\n    targets: [ {{ use: a/m }}, {{ use: b/m }} ]\n    \
-         retry: {{ attempts: 2, backoff: 1ms..5ms }}\n    timeouts: {{ first_byte: 500ms, first_event: 500ms }}\n",
+         retry: {{ attempts: 2, backoff: 1ms..5ms }}\n    timeouts: {{ first_byte: 500ms, first_event: 500ms }}\n    {more}\n",
         first.url, second.url
     );
     let config = Config::read(&text, "test", &|_| None).unwrap_or_else(|error| panic!("{error}"));
-    let table = Builder::default().table(&config).unwrap();
+    let table = Builder::default().mirrors(mirrors).table(&config).unwrap();
     let stack = ServiceBuilder::new()
         .map_response(|res: Response<_>| res.map(|body| BodyExt::map_err(body, Into::into).boxed_unsync()))
         .layer(RenderErrorsLayer::new(Dialects::default()))
@@ -242,4 +261,53 @@ async fn going_on_from_an_open_breaker_takes_no_time_to_speak_of() {
     println!("with an open breaker before it: {both:?}, without: {one:?}");
     assert!(breaker.standing().open_for.is_some());
     assert!(both.saturating_sub(one) < Duration::from_micros(100));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_in_the_middle_is_gone_on_with_if_the_model_says_so() {
+    for (more, goes_on) in [("on_break: resume", true), ("on_break: error", false)] {
+        let (first, second) = (Server::start(Some(Fault::CutLater)).await, Server::start(None).await);
+        let gateway = gateway_with(&first, &second, more, Mirrors::default());
+
+        let res = gateway.oneshot(chat(true)).await.unwrap();
+        let body = res.into_body().collect().await.unwrap().to_bytes();
+
+        let body = String::from_utf8_lossy(&body);
+        // Whoever goes on says the same once more, which is taken out.
+        assert_eq!((body.matches("Hi").count(), body.contains("[DONE]")), (1, goes_on), "{body}");
+        assert_eq!((second.asked(), body.contains("\"error\"")), (usize::from(goes_on), !goes_on), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_hangs_costs_no_more_than_the_delay_of_the_hedge() {
+    let (first, second) = (Server::start(Some(Fault::Hang)).await, Server::start(None).await);
+    let hedge = "hedge: { after: 20ms, percent: 100 }";
+    let gateway = gateway_with(&first, &second, hedge, Mirrors::default());
+
+    let begun = Instant::now();
+    let res = gateway.oneshot(chat(false)).await.unwrap();
+
+    // Without it, the first event would be waited for.
+    assert_eq!(
+        (res.status(), &res.headers()["x-bartizan-provider"]),
+        (StatusCode::OK, &"b".parse().unwrap())
+    );
+    assert!(begun.elapsed() < Duration::from_millis(400), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_mirror_gets_its_share_and_fails_for_nobody() {
+    let (first, second) = (Server::start(None).await, Server::start(Some(Fault::Status(500))).await);
+    let mirrors = Mirrors::default();
+    let mirror = "mirror: { use: b/other, percent: 100, budget: { tokens: 1M, per: day } }";
+    let gateway = gateway_with(&first, &second, mirror, mirrors.clone());
+
+    load(&gateway, 20).await;
+    mirrors.finished().await;
+
+    let report = mirrors.report();
+    let row = |mirror| report.iter().find(|row| row.is_mirror == mirror).unwrap();
+    assert_eq!((first.asked(), row(false).requests, row(false).failed), (20, 20, 0));
+    assert_eq!((&*row(true).target, row(true).failed), ("b/other", row(true).requests));
 }

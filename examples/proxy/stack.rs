@@ -194,7 +194,10 @@ impl Gateway {
     /// records.
     pub async fn close(self, within: Duration) {
         let rest = async { tokio::join!(self.drain.finished(), self.mirrors.finished()) };
-        let _ = tokio::time::timeout(within, rest).await;
+        if tokio::time::timeout(within, rest).await.is_err() {
+            tracing::warn!("answers are no longer read for clients that have left, and charged by estimate");
+            tokio::join!(self.drain.stop(), self.mirrors.stop());
+        }
         let Self {
             mirrors,
             records,

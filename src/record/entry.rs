@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     Exchange, Kind, Tokens, Units,
     body::End,
-    exchange::{Attempt, Outcome, Role, Routed},
+    exchange::{Attempt, Outcome, RequestId, Role, Routed},
     labels::Labels,
     price::NanoUsd,
 };
@@ -22,11 +22,11 @@ use crate::{
 pub struct Record {
     /// The request's name, as in its `x-request-id`.
     #[serde(serialize_with = "as_text")]
-    pub id: crate::exchange::RequestId,
+    pub id: RequestId,
     /// The request of which this one is a copy, by a [mirror](crate::dispatch::Mirror); left out of the JSON if it is
     /// none.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_maybe_text")]
-    pub mirrors: Option<crate::exchange::RequestId>,
+    pub mirrors: Option<RequestId>,
     /// When the request came.
     #[serde(serialize_with = "as_timestamp")]
     pub arrived: SystemTime,
@@ -196,15 +196,12 @@ impl AttemptRecord {
     }
 }
 
-fn as_text<S: Serializer>(text: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(text)
+fn as_text<S: Serializer>(id: &RequestId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_str())
 }
 
-fn as_maybe_text<S: Serializer>(
-    text: &Option<impl std::fmt::Display>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    text.as_ref().map(ToString::to_string).serialize(serializer)
+fn as_maybe_text<S: Serializer>(id: &Option<RequestId>, serializer: S) -> Result<S::Ok, S::Error> {
+    id.as_ref().map(RequestId::as_str).serialize(serializer)
 }
 
 fn as_timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

@@ -69,9 +69,26 @@ impl Mirror {
         Some(OnEnd::new(Original { exchange, route: route.clone(), mirrors: self.mirrors.clone() }))
     }
 
-    async fn run(self, route: Arc<Route>, mut req: Request<Payload>, place: OwnedSemaphorePermit) {
+    async fn run(self, route: Arc<Route>, req: Request<Payload>, place: OwnedSemaphorePermit) {
         let exchange = req.body().exchange().clone();
-        let deadline = prepare(&route, &mut req);
+        let Mirrors(shared) = &self.mirrors;
+        let read = tokio::select! {
+            read = self.read(&route, req) => read,
+            // Never given out: it is closed when copies are to stop.
+            _ = shared.stop.acquire() => Read { status: None, bytes: 0, end: End::Aborted },
+        };
+        if read.end != End::Aborted {
+            shared.comparison.told(&route.name, Side::Mirror, &exchange);
+        }
+        if let Some(records) = &shared.records {
+            records.record(Record::new(&exchange, read.status, read.bytes, read.end));
+        }
+        drop(place);
+    }
+
+    async fn read(&self, route: &Route, mut req: Request<Payload>) -> Read {
+        let exchange = req.body().exchange().clone();
+        let deadline = prepare(route, &mut req);
         let answer = attempt(self.candidate.call(req), deadline).await;
         let status = answer.is_ok().then_some(StatusCode::OK.as_u16());
         let read = match answer {
@@ -82,14 +99,16 @@ impl Mirror {
             note(&exchange, 0, error);
             exchange.fail(error);
         }
-        let Mirrors(shared) = &self.mirrors;
-        shared.comparison.told(&route.name, Side::Mirror, &exchange);
-        if let Some(records) = &shared.records {
-            let (bytes, end) = read.map_or((0, End::Failed), |bytes| (bytes, End::Complete));
-            records.record(Record::new(&exchange, status, bytes, end));
-        }
-        drop(place);
+        let (bytes, end) = read.map_or((0, End::Failed), |bytes| (bytes, End::Complete));
+        Read { status, bytes, end }
     }
+}
+
+/// What came of reading an answer that nobody sees.
+struct Read {
+    status: Option<u16>,
+    bytes: u64,
+    end: End,
 }
 
 /// The same request for somebody else, of which the client's exchange learns nothing.
@@ -126,6 +145,7 @@ pub struct Mirrors(Arc<Shared>);
 struct Shared {
     at_once: u32,
     places: Arc<Semaphore>,
+    stop: Semaphore,
     records: Option<Arc<dyn Sink>>,
     comparison: Comparison,
 }
@@ -134,21 +154,30 @@ impl Mirrors {
     /// At most so many copies are under way at the same time; what comes beyond is not copied, and counted.
     pub fn new(at_once: u32) -> Self {
         let at_once = at_once.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
-        let places = Arc::new(Semaphore::new(at_once as usize));
-        Self(Arc::new(Shared { at_once, places, records: None, comparison: Comparison::default() }))
+        Self::of(at_once, None)
     }
 
     /// Records each copy in `sink`, with the name of its original in `mirrors`.
     #[must_use]
     pub fn records(self, sink: Arc<dyn Sink>) -> Self {
-        let Shared { at_once, places, .. } = &*self.0;
-        let (at_once, places) = (*at_once, places.clone());
-        Self(Arc::new(Shared { at_once, places, records: Some(sink), comparison: Comparison::default() }))
+        Self::of(self.0.at_once, Some(sink))
+    }
+
+    fn of(at_once: u32, records: Option<Arc<dyn Sink>>) -> Self {
+        let (places, stop) = (Arc::new(Semaphore::new(at_once as usize)), Semaphore::new(0));
+        Self(Arc::new(Shared { at_once, places, stop, records, comparison: Comparison::default() }))
     }
 
     /// What came of copies and of their originals since the process began, by route and target.
     pub fn report(&self) -> Vec<Compared> {
         self.0.comparison.report()
+    }
+
+    /// Gives up the copies that are under way, which are charged by an estimate, and waits until none is. None is made
+    /// any more.
+    pub async fn stop(&self) {
+        self.0.stop.close();
+        self.finished().await;
     }
 
     /// Waits until no copy is under way.
@@ -277,6 +306,19 @@ mod tests {
         assert_eq!((records.len(), records[0].mirrors), (1, Some(id)));
         assert_eq!((records[0].cost, &*records[0].attempts[0].target), (NanoUsd(100_000), "demo/other"));
         assert_eq!((records[0].key.as_deref(), records[0].bytes, records[0].end), (None, 4, End::Complete));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn copies_that_are_stopped_are_recorded_and_compared_with_nothing() {
+        let kept = Arc::new(Kept::default());
+        let mirrors = Mirrors::new(9).records(kept.clone());
+        let service = dispatch(Mirror::new(candidate("other", 900, None), &mirrors));
+
+        answered(&service, ask("chat", None)).await;
+        mirrors.stop().await;
+
+        assert_eq!(lock(&kept.0)[0].end, End::Aborted);
+        assert!(mirrors.report().iter().all(|row| !row.is_mirror));
     }
 
     #[tokio::test(start_paused = true)]
