@@ -233,6 +233,7 @@ pub mod error;
 pub mod exchange;
 pub mod first_event;
 pub mod future;
+mod hashing;
 pub mod headers;
 pub mod health;
 pub mod in_flight;
