@@ -148,7 +148,9 @@ impl Member {
         let Some(rest) = self.rest(json).filter(|rest| rest.starts_with(b"{")) else {
             return NearTheEnd::Nothing;
         };
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<T>();
+        // Checked at once, which is faster than one name after the other.
+        let Ok(text) = std::str::from_utf8(rest) else { return NearTheEnd::Unclear };
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<T>();
         let Some(Ok(value)) = values.next() else { return NearTheEnd::Unclear };
         let after = &rest[values.byte_offset()..];
         if ends_one_object(after) && self.rest(after).is_none() {
