@@ -94,18 +94,18 @@ pub(super) fn is_ours(path: &str) -> bool {
 
 /// What a request asks for, and the name in its path, if there is one.
 pub(super) fn asked<'p>(method: &Method, path: &'p str) -> Result<(Action, Cow<'p, str>), Error> {
-    let mut is_known = false;
+    let mut others = Vec::new();
     for operation in &OPERATIONS {
         let Some(name) = matched(operation.path, path) else { continue };
         if operation.method == *method {
             return Ok((operation.action, percent::decoded(name)));
         }
-        is_known = true;
+        others.push(operation.method.clone());
     }
-    Err(if is_known {
-        Error::new(Kind::MethodNotAllowed, format!("this endpoint does not take {method}"))
-    } else {
+    Err(if others.is_empty() {
         Error::new(Kind::NotFound, "there is no such endpoint; /openapi.json lists those that are")
+    } else {
+        Error::other_method(&others)
     })
 }
 

@@ -36,7 +36,7 @@ impl Places {
         let Ok(place) = self.free.clone().try_acquire_owned() else { return false };
         let (rest, this) = (finish(), self.clone());
         runtime.spawn(async move {
-            select(rest, pin!(stopped.changed())).await;
+            select(pin!(stopped.changed()), rest).await;
             drop((place, this));
         });
         true
