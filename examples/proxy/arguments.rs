@@ -137,7 +137,7 @@ pub struct Named {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "account", multiple = false, args = ["key", "team", "customer", "user", "session", "tag", "provider"])]
+#[group(id = "account", multiple = false, args = ["key", "team", "user", "session", "tag", "provider"])]
 pub struct Usage {
     /// Of this key.
     #[arg(long)]
@@ -145,8 +145,8 @@ pub struct Usage {
     /// Of all keys of this team.
     #[arg(long)]
     pub team: Option<String>,
-    /// Of all keys of this customer.
-    #[arg(long)]
+    /// Of all keys of this customer, or of its end user or session.
+    #[arg(long, conflicts_with_all = ["key", "team", "tag", "provider"])]
     pub customer: Option<String>,
     /// Of this end user.
     #[arg(long)]

@@ -108,7 +108,7 @@ fn parameters(one: &Operation) -> Value {
     let query: &[&str] = match one.action {
         Action::List(_) => &["limit", "after", "prefix", "team", "customer"],
         Action::Usage => &["key", "team", "customer", "user", "session", "tag", "provider", "since", "until"],
-        Action::Standing(_) => &["limit", "after", "scope", "name"],
+        Action::Standing(_) => &["limit", "after", "scope", "name", "customer"],
         Action::Prices => &["limit", "after", "prefix", "model", "source", "set"],
         Action::LiteLlm(LiteLlm::Info) => &["key"],
         Action::LiteLlm(LiteLlm::List) => &litellm::LIST,

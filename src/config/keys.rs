@@ -92,6 +92,10 @@ pub struct Key {
     /// How the key begins, to tell it from others.
     #[serde(default)]
     pub prefix: Option<String>,
+    /// What the key was made of, together with what only who made it knows: by it the same request to make it has
+    /// the same answer.
+    #[serde(default)]
+    pub seed: Option<String>,
     /// Whatever else is to be known of it; nothing goes by it.
     #[serde(default)]
     pub metadata: BTreeMap<String, Value>,
@@ -199,6 +203,7 @@ impl Key {
             disabled: false,
             previous: Several::default(),
             prefix: None,
+            seed: None,
             metadata: BTreeMap::new(),
         }
     }

@@ -53,7 +53,9 @@
 //! other: money and requests as they were held, tokens not at all, and places are given back; each is logged.
 //! If the node was only slow, its settlement corrects the charge to the exact amount, up to a day later.
 //! After an outage of Redis itself nodes have the time of one lease to come back. Holds that were
-//! [kept](Ledger::keep) belong to no node and have no lease.
+//! [kept](Ledger::keep) belong to no node and have no lease; there are at most 100,000 of them, and what finds no room
+//! is charged as it was held. One that was taken up, and whose node has not heard of it, is kept again, if there is
+//! still room.
 //!
 //! # What is where
 //!

@@ -83,3 +83,53 @@ async fn a_reservation_that_comes_after_it_was_cancelled_holds_nothing() {
     assert!(matches!(reserve(&ledger, id, 60, SystemTime::now()).await, Some(Reserved::Gone)));
     assert_eq!(ledger.balance("key:a", Measure::Usd, Period::Day).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn where_nothing_more_is_kept_what_was_taken_up_unheard_is_charged_as_it_was_held() {
+    if !server::is_installed() {
+        return;
+    }
+    let server = Server::start();
+    let ledger = ledger(&server);
+    let keys = &ledger.shared.keys;
+    let ticket = ledger.reserve(&scopes(), NanoUsd(60).into()).await.unwrap();
+    ledger.keep(ticket, "job");
+    let taken_up = async || {
+        let id = ledger.next();
+        let call = Call::new(&RESUME)
+            .key(keys.nodes())
+            .key(keys.holds(id.node))
+            .key(keys.mark(id))
+            .key(keys.kept())
+            .arg(id.node)
+            .arg(id.number)
+            .arg(30_000)
+            .arg("job");
+        let answer: Option<String> = from_redis_value(ledger.shared.ask(&call).await.unwrap()).unwrap();
+        answer.map(|_| id)
+    };
+    // Nobody hears of it.
+    let id = loop {
+        if let Some(id) = taken_up().await {
+            break id;
+        }
+    };
+    let mut fill = redis::cmd("EVAL");
+    fill.arg("for i = 1, 100000 do redis.call('HSET', KEYS[1], i, '[]') end")
+        .arg(1)
+        .arg(keys.kept().to_string());
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    fill.exec(&mut connection).unwrap();
+
+    ledger.queue.send(Errand::new(id, Deed::Keep { name: "job".into() }, Vec::new())).unwrap();
+
+    let balance = loop {
+        let balance = ledger.balance("key:a", Measure::Usd, Period::Day).await.unwrap().unwrap();
+        if balance.held == 0 {
+            break balance;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(balance.posted, 60);
+    assert!(ledger.resume("job").await.unwrap().is_none());
+}
