@@ -222,6 +222,7 @@ mod gemini;
 mod ids;
 pub(crate) mod joined;
 pub(crate) mod json;
+pub(crate) mod json_writer;
 pub(crate) mod lost;
 mod measure;
 mod media;
