@@ -210,6 +210,7 @@ mod bedrock;
 mod bedrock_embeddings;
 pub(crate) mod buffer;
 mod cap;
+mod chosen;
 pub(crate) mod citation;
 mod cited;
 mod codec;
