@@ -31,7 +31,7 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     let facts = to.known_facts();
     let names = Names::of(request, &NAMES);
     let mut lost = Lost::default();
-    lost.push_if(citation::any_lost_of(request, |_, _| false), citation::LOST);
+    citation::lose(request, |_, _| false, &mut lost);
     let plan = effort::plan(request.reasoning, facts);
     lost.push_if(plan.is_lost, "thinking");
     let takes_top_k = facts.supports("top_k");

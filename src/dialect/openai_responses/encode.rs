@@ -41,7 +41,7 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     let facts = to.known_facts();
     let names = Names::of(request, &NAMES);
     let mut lost = Lost::default();
-    lost.push_if(citation::any_lost_of(request, history::takes), citation::LOST);
+    citation::lose(request, history::takes, &mut lost);
     let plan = effort::plan(request.reasoning, facts);
     lost.push_if(plan.is_lost, "thinking");
     lost.push_if(request.max_output.is_some_and(|cap| cap < LEAST_OUTPUT), "max_tokens");
