@@ -150,8 +150,8 @@
 //!   [`Ledger`](ledger::Ledger) for money, [`Directory`](directory::Directory) for what is set meanwhile, [`Sink`](record::Sink) for records,
 //!   [`Prices`](budget::Prices) for the worst case, [`Catalog`](models::Catalog) for the list of models.
 //!   A ledger has to pass the `ledger::conformance` suite of the feature `test-util`.
-//! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated;
-//!   [`dialect`] has a whole one. A provider that deviates from a dialect has a [`preset`].
+//! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated. A
+//!   provider that deviates from a dialect has a [`preset`]. [`extending`] describes both, with examples.
 //!
 //! # Features
 //!
@@ -231,6 +231,7 @@ pub mod dispatch;
 pub mod drain;
 pub mod error;
 pub mod exchange;
+pub mod extending;
 pub mod first_event;
 pub mod future;
 mod hashing;

@@ -6,6 +6,7 @@ use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use serde_json::{error::Category, value::RawValue};
 
+use super::json_writer;
 use crate::{Error, Kind};
 
 /// Reads a shallow struct; an error names the field and never repeats what the client wrote.
@@ -63,7 +64,7 @@ pub(crate) fn written(request: &impl Serialize) -> Result<Vec<u8>, Error> {
     const USUAL_SIZE: usize = 16 << 10;
 
     let mut json = Vec::with_capacity(USUAL_SIZE);
-    serde_json::to_writer(&mut json, request)
+    json_writer::write(&mut json, request)
         .map_err(|error| Error::new(Kind::Internal, "the request can't be written").with_source(error))?;
     Ok(json)
 }
