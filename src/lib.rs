@@ -93,6 +93,7 @@
 //! | [`RenderErrorsLayer`] | writes errors in the client's dialect | the path | `x-request-id`; never fails |
 //! | [`InFlightLayer`] | bounds how many answers are under way | nothing | [`Overloaded`](Kind::Overloaded) |
 //! | [`AdminLayer`] | customers, teams and keys that are set while the gateway runs | the administrators' key | [`Unauthenticated`](Kind::Unauthenticated), [`Conflict`](Kind::Conflict), … |
+//! | [`TellFaultsLayer`] | says what was made to fail on purpose, lets administrators ask for it | | [`Forbidden`](Kind::Forbidden) |
 //! | [`AuthLayer`] | takes the client's key out and looks it up in a [`KeyStore`](auth::KeyStore) | a key in the headers | the extension [`Caller`](auth::Caller); [`Unauthenticated`](Kind::Unauthenticated) |
 //! | [`RequestLimitLayer`] | requests per window and key | the caller | [`RateLimited`](Kind::RateLimited) |
 //! | [`ModelsLayer`] | answers `GET /v1/models` with what the key may use | the caller | |
@@ -118,6 +119,7 @@
 //! | [`FirstEventLayer`] | holds an answer back until it has content | the payload | [`Timeout`](Kind::Timeout), errors inside of a success |
 //! | [`MeterLayer`] | reads the usage out of what passes | the payload | an [`Attempt`](exchange::Attempt) of the exchange |
 //! | [`SignLayer`] | the provider's credential, and only the headers it may see | | |
+//! | [`FaultLayer`] | fails on purpose, where it is told to | the payload | what a provider would |
 //! | [`Upstream`] | the HTTP call | the payload | what the provider refused with, as an [`Error`] |
 //!
 //! The reasons for the order:
@@ -130,7 +132,8 @@
 //! - Budgets are last before the call: what is held is held as shortly as possible.
 //! - The meter is inside of translation, because it reads what the provider really sent; the first
 //!   event is judged outside of the meter, because an answer that is thrown away has been paid for.
-//! - The signature is last: the credential passes through no other layer.
+//! - The signature is last: the credential passes through no other layer, except one that fails on purpose, which is
+//!   where the provider would be.
 //!
 //! Layers of tower and tower-http may stand anywhere: an [`Error`] that has passed through a
 //! [`BoxError`] comes out as it was.
@@ -185,6 +188,7 @@
 //! [`BudgetLayer`]: budget::BudgetLayer
 //! [`Dispatch`]: dispatch::Dispatch
 //! [`DrainLayer`]: drain::DrainLayer
+//! [`FaultLayer`]: fault::FaultLayer
 //! [`FirstEventLayer`]: first_event::FirstEventLayer
 //! [`HealthLayer`]: health::HealthLayer
 //! [`InFlightLayer`]: in_flight::InFlightLayer
@@ -199,6 +203,7 @@
 //! [`RenderErrorsLayer`]: render_errors::RenderErrorsLayer
 //! [`RequestLimitLayer`]: request_limit::RequestLimitLayer
 //! [`SignLayer`]: sign::SignLayer
+//! [`TellFaultsLayer`]: fault::TellFaultsLayer
 //! [`TranslateLayer`]: translate::TranslateLayer
 #![cfg_attr(feature = "client", doc = "[`Upstream`]: upstream::Upstream")]
 #![cfg_attr(not(feature = "client"), doc = "[`Upstream`]: crate#features")]
@@ -231,6 +236,7 @@ pub mod dispatch;
 pub mod drain;
 pub mod error;
 pub mod exchange;
+pub mod fault;
 pub mod first_event;
 pub mod future;
 pub mod headers;

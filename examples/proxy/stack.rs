@@ -18,6 +18,7 @@ use bartizan::{
     dialect::Dialects,
     dispatch::{Dispatch, Table},
     drain::DrainLayer,
+    fault::TellFaultsLayer,
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
@@ -29,11 +30,13 @@ use bartizan::{
     render_errors::RenderErrorsLayer,
     request_limit::RequestLimitLayer,
 };
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body;
 use tokio::{sync::Mutex, task::JoinHandle};
 use tower::{Service, ServiceBuilder};
 
-use super::{alerts::Telling, store::Budgets, unread::Unread};
+use super::{alerts::Telling, store::Budgets};
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
@@ -50,6 +53,7 @@ pub struct Gateway {
     keys: Arc<MemoryKeys>,
     settings: Arc<Settings>,
     labels: LabelsLayer,
+    faults: TellFaultsLayer,
     ledger: Arc<dyn Ledger>,
     budgets: Budgets,
     telling: Telling,
@@ -73,15 +77,22 @@ pub struct Reloading {
 
 impl Gateway {
     pub async fn new(config: &Config) -> Result<Self, BoxError> {
+        Self::with(config, Builder::default()).await
+    }
+
+    /// With routes that `builder` makes.
+    pub async fn with(config: &Config, builder: Builder) -> Result<Self, BoxError> {
         let budgets = Budgets::open(config).await?;
         let dispatch = Dispatch::new(Table::default());
         let labels = LabelsLayer::new(config.label_rules());
+        let faults = TellFaultsLayer::default();
         let keys = Arc::new(MemoryKeys::default());
-        let builder = Builder::default().ledger(budgets.ledger());
-        let settings = settings(config, &budgets, &keys).await?;
-        let settings = Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone()))?);
-        let (records, writer) = records(&config.log.records)?;
         let telling = Telling::begin(config, budgets.ledger())?;
+        let builder = builder.ledger(budgets.ledger()).alerts(telling.alerts());
+        let settings = settings(config, &budgets, &keys).await?;
+        let settings =
+            Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone(), faults.clone()))?);
+        let (records, writer) = records(&config.log.records)?;
         let (loops, sharing) = loops(config, &budgets, &telling);
         Ok(Self {
             ready: Ready::default(),
@@ -89,6 +100,7 @@ impl Gateway {
             keys,
             settings,
             labels,
+            faults,
             telling,
             loops,
             sharing,
@@ -115,17 +127,21 @@ impl Gateway {
     }
 
     /// The stack, from the client inwards.
-    pub fn service(
+    pub fn service<B>(
         &self,
         config: &Config,
     ) -> impl Service<
-        Request<Unread>,
-        Response = Response<impl http_body::Body<Data = bytes::Bytes, Error = BoxError> + Send + use<>>,
+        Request<B>,
+        Response = Response<impl Body<Data = Bytes, Error = BoxError> + Send + use<B>>,
         Error = Infallible,
         Future: Send,
     > + Clone
     + Send
-    + use<> {
+    + use<B>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let dialects = Dialects::default();
         let server = &config.server;
         let auth = match config.auth {
@@ -149,6 +165,8 @@ impl Gateway {
             .layer(AdminLayer::new(self.settings.clone(), self.ledger.clone()))
             // Before any work is done for a request; counts it until its answer has ended.
             .layer(InFlightLayer::new(server.max_in_flight.get()))
+            // Says what was made to fail on purpose, also where somebody else than administrators asks for it.
+            .layer(self.faults.clone())
             // Before a byte of the body is read.
             .layer(auth)
             // Needs only the caller, so it too refuses before the body is read.
@@ -197,10 +215,11 @@ impl Gateway {
             // It holds the ledger.
             sharing.abort();
         }
+        // Routes tell of their providers' keys and charge their budgets, and settings make routes.
+        drop((dispatch, settings));
         // Asks the ledger a last time.
         telling.close(PATIENCE).await;
-        // Routes charge the budgets of their providers, and settings make routes.
-        drop((ledger, dispatch, settings));
+        drop(ledger);
         budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.
         drop(records);
@@ -237,12 +256,14 @@ fn apply(
     builder: Builder,
     dispatch: Dispatch,
     labels: LabelsLayer,
+    faults: TellFaultsLayer,
 ) -> impl Fn(&Config) -> Result<(), BoxError> + Send + Sync + 'static {
     let builder = std::sync::Mutex::new(builder);
     move |config| {
         let table = builder.lock().unwrap_or_else(PoisonError::into_inner).table(config)?;
         dispatch.reload(table);
         labels.replace(config.label_rules());
+        config.announce_faults(&faults);
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ impl Config {
         self.check_keys(&mut problems);
         self.check_teams(&mut problems);
         self.check_alerts(&mut problems);
+        self.faults.check(self.admin.key.is_some(), &mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
             let path = format!("providers.{}", step(name));
@@ -204,7 +205,19 @@ fn check_provider(name: &str, provider: &Provider, problems: &mut Vec<Problem>) 
     if let Some(problem) = provider.credentials.as_ref().and_then(|given| given.problem(provider.kind)) {
         wrong(".credentials", problem);
     }
-    if provider.api_key.is_some() && provider.credentials.is_some() {
+    let has_key = provider.api_key.is_some() || !provider.api_keys.is_empty();
+    if provider.api_key.is_some() && !provider.api_keys.is_empty() {
+        wrong(".api_keys", "stands beside an `api_key`; put that one among them");
+    }
+    for (index, pooled) in provider.api_keys.iter().enumerate() {
+        if pooled.key.expose().trim().is_empty() {
+            wrong(&format!(".api_keys[{index}].key"), "is empty");
+        }
+        if let Some(first) = provider.api_keys[..index].iter().position(|other| other.key == pooled.key) {
+            wrong(&format!(".api_keys[{index}].key"), &format!("is the same key as api_keys[{first}]"));
+        }
+    }
+    if has_key && provider.credentials.is_some() {
         wrong(".credentials", "stands beside an `api_key`; one is enough");
     }
     if provider.api_key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
@@ -230,7 +243,8 @@ fn missing(provider: &Provider) -> Vec<(&'static str, &'static str)> {
     match provider.kind {
         ProviderKind::Azure => {
             need(provider.resource.is_some() || has_url, ".resource", "is missing; or give a `base_url`");
-            let has_proof = provider.api_key.is_some() || provider.credentials.is_some();
+            let has_key = provider.api_key.is_some() || !provider.api_keys.is_empty();
+            let has_proof = has_key || provider.credentials.is_some();
             need(has_proof, ".api_key", "is missing; or give `credentials`");
         }
         ProviderKind::Vertex => {

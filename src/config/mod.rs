@@ -60,6 +60,7 @@ mod choice;
 mod credentials;
 mod documents;
 mod environment;
+mod faults;
 mod holder;
 mod interpolate;
 mod keys;
@@ -103,6 +104,7 @@ pub use self::{
     choice::{GoOnAfter, RetryBudget, Strategy},
     credentials::Credentials,
     documents::LeftOut,
+    faults::{FaultRule, Faults},
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
@@ -111,7 +113,7 @@ pub use self::{
     postgres::Postgres,
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
     problem::{ConfigError, Place, Problem},
-    provider::{Provider, Streaming},
+    provider::{PooledKey, Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
     server::{Log, LogFormat, Records, Server},
@@ -162,6 +164,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// What is a loop that has run away, where a key or its team doesn't say.
     pub loops: Loops,
+    /// What is made to fail on purpose.
+    pub faults: Faults,
     /// The time zone in which days, weeks, months, quarters and years of budgets and limits begin, such as
     /// `Europe/Berlin`; UTC if it isn't given.
     pub timezone: Option<Written<Zone>>,

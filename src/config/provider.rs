@@ -1,4 +1,8 @@
-use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +19,10 @@ pub struct Provider {
     /// The key that requests are signed with.
     #[serde(default)]
     pub api_key: Option<Secret>,
+    /// Several keys in its place, among which requests are shared out. One that the provider refuses is left out for ten
+    /// minutes, one that has reached its limit for as long as the provider says.
+    #[serde(default)]
+    pub api_keys: Vec<PooledKey>,
     /// Where it is, up to and including a version such as `/v1`; the public API of the provider if it
     /// isn't given.
     #[serde(default)]
@@ -73,6 +81,18 @@ pub struct Provider {
     pub credentials: Option<Credentials>,
 }
 
+/// One of several keys of a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PooledKey {
+    /// The key.
+    pub key: Secret,
+    /// Its share among the others: 1 if it isn't given.
+    #[serde(default)]
+    pub weight: Option<NonZeroU32>,
+}
+
 /// When a provider is asked for a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -91,6 +111,7 @@ impl Provider {
         Self {
             kind,
             api_key: None,
+            api_keys: Vec::new(),
             base_url: None,
             headers: BTreeMap::new(),
             http2: false,
