@@ -99,6 +99,7 @@
 //! | [`ModelsLayer`] | answers `GET /v1/models` with what the key may use | the caller | |
 //! | [`AboutKeyLayer`] | answers `GET /v1/key` with what is left to the key | the caller | |
 //! | [`IngestLayer`] | reads the body once, within limits, and looks into it | POST, JSON or a form, a known path | the body [`Payload`]; [`InvalidRequest`](Kind::InvalidRequest), [`TooLarge`](Kind::TooLarge), … |
+//! | [`KeepAliveLayer`] | sends comments while the first event of a stream is waited for | the payload | the head of an answer, before there is one |
 //! | [`AccessLayer`] | which models a key may ask for | the caller, the payload | [`Forbidden`](Kind::Forbidden) |
 //! | [`LabelsLayer`] | reads end user, session and tags, and lets their quotas be charged too | the caller, the payload | scopes of the caller; [`InvalidRequest`](Kind::InvalidRequest) |
 //! | [`LoopLayer`] | stops the same request again and again, and sessions that spend very much | the caller, the payload | [`RunawayLoop`](Kind::RunawayLoop) |
@@ -194,6 +195,7 @@
 //! [`InFlightLayer`]: in_flight::InFlightLayer
 //! [`LabelsLayer`]: labels::LabelsLayer
 //! [`LoopLayer`]: loops::LoopLayer
+//! [`KeepAliveLayer`]: keep_alive::KeepAliveLayer
 //! [`IngestLayer`]: ingest::IngestLayer
 //! [`MeterLayer`]: meter::MeterLayer
 //! [`ModelsLayer`]: models::ModelsLayer
@@ -243,6 +245,7 @@ pub mod headers;
 pub mod health;
 pub mod in_flight;
 pub mod ingest;
+pub mod keep_alive;
 pub mod labels;
 pub mod ledger;
 pub mod loops;

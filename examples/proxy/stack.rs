@@ -14,7 +14,7 @@ use bartizan::{
     alerts::AlertsLayer,
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::BudgetLayer,
-    config::{self, AuthMode, Away, Builder, Config, Records},
+    config::{self, AuthMode, Away, Builder, Config, Records, Standings},
     dialect::Dialects,
     dispatch::{Dispatch, Table},
     drain::DrainLayer,
@@ -22,6 +22,7 @@ use bartizan::{
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
+    keep_alive::KeepAliveLayer,
     labels::LabelsLayer,
     ledger::Ledger,
     loops::LoopLayer,
@@ -54,12 +55,15 @@ pub struct Gateway {
     settings: Arc<Settings>,
     labels: LabelsLayer,
     faults: TellFaultsLayer,
+    standings: Standings,
     ledger: Arc<dyn Ledger>,
     budgets: Budgets,
     telling: Telling,
     loops: LoopLayer,
     /// Who tells other gateways of loops.
     sharing: Option<JoinHandle<()>>,
+    /// Who tells them of targets that are passed over, and who asks providers whether they are there.
+    watching: Vec<JoinHandle<()>>,
     drain: DrainLayer,
     records: Arc<dyn Sink>,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -89,6 +93,9 @@ impl Gateway {
         let keys = Arc::new(MemoryKeys::default());
         let telling = Telling::begin(config, budgets.ledger())?;
         let builder = builder.ledger(budgets.ledger()).alerts(telling.alerts());
+        let standings = builder.standings();
+        let passing_on = budgets.board().map(|board| tokio::spawn(builder.sharing(board)));
+        let watching = passing_on.into_iter().chain([tokio::spawn(builder.probing())]).collect();
         let settings = settings(config, &budgets, &keys).await?;
         let settings =
             Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone(), faults.clone()))?);
@@ -101,9 +108,11 @@ impl Gateway {
             settings,
             labels,
             faults,
+            standings,
             telling,
             loops,
             sharing,
+            watching,
             ledger: budgets.ledger(),
             budgets,
             drain: DrainLayer::new(MAX_DRAINED),
@@ -181,6 +190,8 @@ impl Gateway {
                     .limit(server.max_body.bytes())
                     .memory(server.max_in_flight_bytes.bytes()),
             )
+            // Outside of all that may take long.
+            .layer(KeepAliveLayer::new(server.keep_alive.map(|every| *every)))
             // The first that needs the model: nothing is reserved for what isn't allowed.
             .layer(AccessLayer::new())
             // Knows whom and what the request is for, and charges their accounts too.
@@ -195,7 +206,8 @@ impl Gateway {
     }
 
     fn health(&self, config: &Config) -> HealthLayer {
-        let health = HealthLayer::new(self.ready.clone());
+        let (standings, tells) = (self.standings.clone(), config.server.health);
+        let health = HealthLayer::new(self.ready.clone()).report(move || standings.json(tells));
         match (self.budgets.away(), config.store_away.budgets) {
             // Other nodes may still reach it.
             (Some(is_away), Away::Refuse) => health.needs("store_away", move || !is_away()),
@@ -207,8 +219,22 @@ impl Gateway {
     /// records.
     pub async fn close(self, within: Duration) {
         let _ = tokio::time::timeout(within, self.drain.finished()).await;
-        let Self { records, writer, budgets, ledger, telling, dispatch, settings, loops, sharing, .. } = self;
+        let Self {
+            records,
+            writer,
+            budgets,
+            ledger,
+            telling,
+            dispatch,
+            settings,
+            loops,
+            sharing,
+            watching,
+            ..
+        } = self;
         drop(loops);
+        // Nobody waits for what it tells.
+        watching.iter().for_each(JoinHandle::abort);
         if let Some(mut sharing) = sharing
             && tokio::time::timeout(PATIENCE, &mut sharing).await.is_err()
         {

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     num::NonZeroU32,
     sync::Arc,
@@ -17,13 +17,15 @@ use super::{
     credentials::{credential, form},
     place::{Place, place},
     prices::{Prices, in_region, list_name},
+    probe::{self, Probes, probes},
     region::region,
     resolve::Models,
+    standings::{Known, Standings},
 };
 use crate::{
     BoxError, Dialect, Target,
     alerts::Alerts,
-    breaker::{BreakerLayer, Rules},
+    breaker::{self, Board, BreakerLayer, Rules},
     demo::Demo,
     dialect::{
         ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, BEDROCK_EMBEDDINGS, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT,
@@ -57,6 +59,8 @@ pub struct Builder {
     /// The keys of providers that have several.
     pools: HashMap<String, KeyPool>,
     alerts: Option<Alerts>,
+    standings: Standings,
+    probes: Probes,
     secret: OwnSecret,
     ledger: Option<Arc<dyn Ledger>>,
     is_rehearsed: bool,
@@ -79,6 +83,23 @@ impl Builder {
     #[must_use]
     pub fn ledger(self, ledger: Arc<dyn Ledger>) -> Self {
         Self { ledger: Some(ledger), ..self }
+    }
+
+    /// How the targets stand, now and whenever it is looked at again.
+    pub fn standings(&self) -> Standings {
+        self.standings.clone()
+    }
+
+    /// Tells other gateways on `board` which targets are passed over, and passes over those that they do, until it is
+    /// dropped.
+    pub fn sharing(&self, board: Arc<dyn Board>) -> impl Future<Output = ()> + Send + use<> {
+        let breakers = self.breakers.clone();
+        breaker::share(board, move || breakers.all())
+    }
+
+    /// Asks providers whether they are there, as the configuration in force has it, until it is dropped.
+    pub fn probing(&self) -> impl Future<Output = ()> + Send + use<> {
+        probe::ask(self.probes.clone())
     }
 
     /// Sets who tells people of keys that providers refuse.
@@ -110,6 +131,10 @@ impl Builder {
         let mut table = Table::default();
         for (name, model) in &config.models {
             table = table.route(route(name, model, config, &providers)?);
+        }
+        self.standings.replace(self.known(config, &providers));
+        if !self.is_rehearsed {
+            self.probes.store(Arc::new(probes(config, &self.breakers)?));
         }
         Ok(table.resolve(Models::new(config, providers)))
     }
@@ -158,6 +183,19 @@ impl Builder {
             ledger: self.ledger.get_or_insert_with(|| Arc::new(MemoryLedger::default())).clone(),
             own_prices: provider.prices.iter().map(|(model, price)| (model.clone(), price.into())).collect(),
         })
+    }
+
+    /// The targets of the configuration, each once.
+    fn known(&self, config: &Config, providers: &BTreeMap<String, Stack>) -> Vec<Known> {
+        let mut seen = HashSet::new();
+        let targets = config.models.values().flat_map(|model| &model.targets);
+        let known = |target: &Listed| {
+            let (provider, _) = target.parts()?;
+            let stack = providers.get(provider)?;
+            let pool = self.pools.get(provider).filter(|_| !stack.provider.api_keys.is_empty());
+            Some(Known { breaker: self.breakers.of(&target.name, stack.rules), pool: pool.cloned() })
+        };
+        targets.filter(|target| seen.insert(&target.name)).filter_map(known).collect()
     }
 
     /// The keys of a provider that has several. What is known of them outlives a reload, as long as they are the same.
@@ -392,7 +430,7 @@ impl Stack {
         let breaker = self.breakers.of(target.name(), self.rules);
         let stack = ServiceBuilder::new()
             // Outermost, to see how an attempt ended in the end; what it passes over costs nothing.
-            .layer(BreakerLayer::new(breaker))
+            .layer(BreakerLayer::new(breaker.clone()))
             // Full is an error, so that the route can go on to the next target.
             .layer(self.in_flight.clone())
             // Outside of what is sent: where the provider's budget is used up, nothing is.
@@ -415,13 +453,14 @@ impl Stack {
         // Where the provider's answer comes from, so that all others take it for one of the provider.
         let faults = config.faults.layer(&target).first_byte(timeouts.first_byte());
         let Some(address) = place.address else {
-            return Ok(Candidate::new(target, stack.layer(faults).service(Demo::default())).load(load));
+            let candidate = Candidate::new(target, stack.layer(faults).service(Demo::default()));
+            return Ok(candidate.load(load).recovers_by(breaker));
         };
         let client = self.clients.get(&connect).cloned().unwrap_or_else(|| HttpClient::new(connect));
         let upstream = Upstream::at(client, address).first_byte(timeouts.first_byte()).idle(timeouts.idle());
         // Almost last, so that the credential passes through no layer that reads.
         let service = stack.layer(sign).layer(faults).service(upstream);
-        Ok(Candidate::new(target, service).asked_for(place.model).load(load))
+        Ok(Candidate::new(target, service).asked_for(place.model).load(load).recovers_by(breaker))
     }
 
     fn target(&self, model: &str, known_as: Option<&str>) -> Arc<Target> {

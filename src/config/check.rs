@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use super::{
     AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice, choice,
@@ -20,6 +23,9 @@ impl Config {
         self.check_keys(&mut problems);
         self.check_teams(&mut problems);
         self.check_alerts(&mut problems);
+        if self.server.keep_alive.is_some_and(|every| *every < Duration::from_secs(1)) {
+            problems.push(Problem::at("server.keep_alive", "is shorter than a second"));
+        }
         self.faults.check(self.admin.key.is_some(), &mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
@@ -27,6 +33,7 @@ impl Config {
             quotas::check(&path, &provider.budget, &provider.limits, &mut problems);
             check_prices(&format!("{path}.prices"), &provider.prices, &mut problems);
             provider.breaker.check(&format!("{path}.breaker"), &mut problems);
+            provider.probe.iter().for_each(|probe| probe.check(&path, provider, &mut problems));
         }
         for (name, model) in &self.models {
             self.check_model(name, model, &mut problems);

@@ -72,6 +72,7 @@ mod place;
 mod postgres;
 mod price;
 mod prices;
+mod probe;
 mod problem;
 mod provider;
 mod quotas;
@@ -81,6 +82,7 @@ mod resolve;
 mod schema;
 mod server;
 mod several;
+mod standings;
 mod store;
 mod suggest;
 mod units;
@@ -112,12 +114,14 @@ pub use self::{
     per_request::{OnExcess, PerRequest},
     postgres::Postgres,
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
+    probe::Probe,
     problem::{ConfigError, Place, Problem},
     provider::{PooledKey, Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
-    server::{Log, LogFormat, Records, Server},
+    server::{HealthTells, Log, LogFormat, Records, Server},
     several::Several,
+    standings::Standings,
     store::{Redis, Store},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };

@@ -7,7 +7,9 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Breaker, Budget, Credentials, Limits, ProviderKind, Secret, Several, UsdPrice, units::Written};
+use super::{
+    Breaker, Budget, Credentials, Limits, Probe, ProviderKind, Secret, Several, UsdPrice, units::Written,
+};
 
 /// Someone who serves models.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -40,6 +42,10 @@ pub struct Provider {
     /// `defaults.breaker`.
     #[serde(default)]
     pub breaker: Breaker,
+    /// How it is asked whether it is there, while nobody asks it for anything: not at all if it isn't given. One that
+    /// doesn't answer counts as a failure of all its models, and one that does is tried again at once.
+    #[serde(default)]
+    pub probe: Option<Probe>,
     /// How long a connection may take to be made; `timeouts.connect` if it isn't given.
     #[serde(default)]
     pub connect_timeout: Option<Written<Duration>>,
@@ -117,6 +123,7 @@ impl Provider {
             http2: false,
             max_in_flight: None,
             breaker: Breaker::default(),
+            probe: None,
             connect_timeout: None,
             budget: Several::default(),
             limits: Limits::default(),

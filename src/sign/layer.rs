@@ -85,6 +85,12 @@ impl SignLayer {
         Self { signature: Arc::new(Signature { credential, pool: Some(pool), headers, of_account, own_key }) }
     }
 
+    /// What it adds to requests.
+    #[cfg(feature = "config")]
+    pub(crate) fn headers(&self) -> HeaderMap {
+        self.signature.headers.clone()
+    }
+
     /// Sets how a caller's [own key](ProviderKey) is presented in place of the credential: as the credential is,
     /// if this isn't called; `None` refuses requests that bring one.
     #[must_use]
