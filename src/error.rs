@@ -207,6 +207,11 @@ impl Error {
         self
     }
 
+    /// Whether the target need not be asked again for now, which somebody else sees to.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.0.elsewhere
+    }
+
     /// Applies `change` to the message and to the provider's own words, to take secrets out.
     #[must_use]
     pub(crate) fn scrubbed(mut self, change: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Self {

@@ -47,6 +47,12 @@ pub const TAGS: HeaderName = HeaderName::from_static("x-bartizan-tags");
 /// A key of the client's own for the provider, which is used in place of the gateway's.
 pub const PROVIDER_KEY: HeaderName = HeaderName::from_static("x-bartizan-provider-key");
 
+/// What was made to fail on purpose; in a request of an administrator, what is to be.
+pub const FAULT: HeaderName = HeaderName::from_static("x-bartizan-fault");
+
+/// The administrators' key, beside the key of a request that asks for a fault.
+pub const ADMIN_KEY: HeaderName = HeaderName::from_static("x-bartizan-admin-key");
+
 /// Set to `true` by a client that wants a refusal instead of a loss.
 pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");
 

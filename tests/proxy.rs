@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 #[path = "support/process.rs"]
+#[allow(dead_code)]
 mod process;
 
 use std::{

@@ -27,6 +27,7 @@ pub fn run(command: &Command) -> ExitCode {
 async fn ask(command: &Command) -> Result<String, String> {
     match command {
         Command::Usage(asked) => usage(asked).await,
+        Command::Drill(_) => Err("a drill is held without a proxy".to_owned()),
         Command::Keys { command } => match command {
             Keys::Create(wanted) => {
                 let made = send(&wanted.proxy, Method::POST, "/admin/v1/keys", Some(wish(wanted)?)).await?;
@@ -155,7 +156,7 @@ async fn usage(asked: &Usage) -> Result<String, String> {
 }
 
 /// The members of objects, one object a line.
-fn table(columns: &[&str], rows: &[Value]) -> String {
+pub fn table(columns: &[&str], rows: &[Value]) -> String {
     let cell = |row: &Value, column: &&str| match &row[*column] {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.replace(char::is_control, "?"),

@@ -6,6 +6,7 @@ mod administer;
 mod alerts;
 mod arguments;
 mod client;
+mod drill;
 mod greeting;
 mod patience;
 mod reload;
@@ -21,7 +22,10 @@ use bartizan::{BoxError, config};
 use clap::Parser;
 use tokio::net::TcpListener;
 
-use self::{arguments::Arguments, start::Start};
+use self::{
+    arguments::{Arguments, Command},
+    start::Start,
+};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -29,8 +33,10 @@ fn main() -> ExitCode {
         println!("{}", config::json_schema());
         return ExitCode::SUCCESS;
     }
-    if let Some(command) = &arguments.command {
-        return administer::run(command);
+    match &arguments.command {
+        Some(Command::Drill(drill)) => return drill::run(drill),
+        Some(command) => return administer::run(command),
+        None => {}
     }
     let start = match Start::new(&arguments) {
         Ok(start) => start,

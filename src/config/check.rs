@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use super::{
     AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice, choice,
@@ -20,12 +23,17 @@ impl Config {
         self.check_keys(&mut problems);
         self.check_teams(&mut problems);
         self.check_alerts(&mut problems);
+        if self.server.keep_alive.is_some_and(|every| *every < Duration::from_secs(1)) {
+            problems.push(Problem::at("server.keep_alive", "is shorter than a second"));
+        }
+        self.faults.check(self.admin.key.is_some(), &mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
             let path = format!("providers.{}", step(name));
             quotas::check(&path, &provider.budget, &provider.limits, &mut problems);
             check_prices(&format!("{path}.prices"), &provider.prices, &mut problems);
             provider.breaker.check(&format!("{path}.breaker"), &mut problems);
+            provider.probe.iter().for_each(|probe| probe.check(&path, provider, &mut problems));
         }
         for (name, model) in &self.models {
             self.check_model(name, model, &mut problems);
@@ -204,7 +212,19 @@ fn check_provider(name: &str, provider: &Provider, problems: &mut Vec<Problem>) 
     if let Some(problem) = provider.credentials.as_ref().and_then(|given| given.problem(provider.kind)) {
         wrong(".credentials", problem);
     }
-    if provider.api_key.is_some() && provider.credentials.is_some() {
+    let has_key = provider.api_key.is_some() || !provider.api_keys.is_empty();
+    if provider.api_key.is_some() && !provider.api_keys.is_empty() {
+        wrong(".api_keys", "stands beside an `api_key`; put that one among them");
+    }
+    for (index, pooled) in provider.api_keys.iter().enumerate() {
+        if pooled.key.expose().trim().is_empty() {
+            wrong(&format!(".api_keys[{index}].key"), "is empty");
+        }
+        if let Some(first) = provider.api_keys[..index].iter().position(|other| other.key == pooled.key) {
+            wrong(&format!(".api_keys[{index}].key"), &format!("is the same key as api_keys[{first}]"));
+        }
+    }
+    if has_key && provider.credentials.is_some() {
         wrong(".credentials", "stands beside an `api_key`; one is enough");
     }
     if provider.api_key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
@@ -230,7 +250,8 @@ fn missing(provider: &Provider) -> Vec<(&'static str, &'static str)> {
     match provider.kind {
         ProviderKind::Azure => {
             need(provider.resource.is_some() || has_url, ".resource", "is missing; or give a `base_url`");
-            let has_proof = provider.api_key.is_some() || provider.credentials.is_some();
+            let has_key = provider.api_key.is_some() || !provider.api_keys.is_empty();
+            let has_proof = has_key || provider.credentials.is_some();
             need(has_proof, ".api_key", "is missing; or give `credentials`");
         }
         ProviderKind::Vertex => {

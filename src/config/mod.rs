@@ -60,6 +60,7 @@ mod choice;
 mod credentials;
 mod documents;
 mod environment;
+mod faults;
 mod holder;
 mod interpolate;
 mod keys;
@@ -71,6 +72,7 @@ mod place;
 mod postgres;
 mod price;
 mod prices;
+mod probe;
 mod problem;
 mod provider;
 mod quotas;
@@ -80,6 +82,7 @@ mod resolve;
 mod schema;
 mod server;
 mod several;
+mod standings;
 mod store;
 mod suggest;
 mod units;
@@ -103,6 +106,7 @@ pub use self::{
     choice::{GoOnAfter, RetryBudget, Strategy},
     credentials::Credentials,
     documents::LeftOut,
+    faults::{FaultRule, Faults},
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
     model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
@@ -110,12 +114,14 @@ pub use self::{
     per_request::{OnExcess, PerRequest},
     postgres::Postgres,
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
+    probe::Probe,
     problem::{ConfigError, Place, Problem},
-    provider::{Provider, Streaming},
+    provider::{PooledKey, Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     schema::json_schema,
-    server::{Log, LogFormat, Records, Server},
+    server::{HealthTells, Log, LogFormat, Records, Server},
     several::Several,
+    standings::Standings,
     store::{Redis, Store},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
@@ -162,6 +168,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// What is a loop that has run away, where a key or its team doesn't say.
     pub loops: Loops,
+    /// What is made to fail on purpose.
+    pub faults: Faults,
     /// The time zone in which days, weeks, months, quarters and years of budgets and limits begin, such as
     /// `Europe/Berlin`; UTC if it isn't given.
     pub timezone: Option<Written<Zone>>,

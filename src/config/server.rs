@@ -40,6 +40,12 @@ pub struct Server {
     pub workers: Option<NonZeroUsize>,
     /// Whether a request is refused when the provider's dialect can't express all of it.
     pub strict: bool,
+    /// How long a client that asks for a stream waits without a sign before it is sent a comment (`: keep-alive`), and
+    /// then each time again, until the answer begins; for ever if it isn't given. What fails after the first one comes
+    /// as an event, with the status 200.
+    pub keep_alive: Option<Written<Duration>>,
+    /// What `/health` tells everybody.
+    pub health: HealthTells,
     /// What all gateways with this configuration have in common and clients don't know, at least 16
     /// characters: ids of files and batches are proven with it. The credential of a provider if it isn't
     /// given, and where there is none, something that is made for each process.
@@ -59,9 +65,23 @@ impl Default for Server {
             keep_alive: Written::new(Duration::from_secs(75)),
             workers: None,
             strict: false,
+            keep_alive: None,
+            health: HealthTells::default(),
             secret: None,
         }
     }
+}
+
+/// What `/health` tells everybody who reaches it: never an address, a key or a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum HealthTells {
+    /// How each target stands, and why.
+    #[default]
+    Targets,
+    /// Only how many of them answer.
+    Counts,
 }
 
 /// What is logged, and how.

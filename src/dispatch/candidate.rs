@@ -11,6 +11,7 @@ use super::load::{Asking, Load};
 use crate::{
     BoxBody, BoxError, BoxFuture, Error, Payload, Target,
     body::{End, OnEnd},
+    breaker::Breaker,
     headers,
     payload::ModelName,
 };
@@ -25,6 +26,7 @@ pub struct Candidate {
     stack: Arc<dyn Call>,
     weight: u32,
     load: Arc<Load>,
+    breaker: Option<Breaker>,
     digest: u64,
 }
 
@@ -63,7 +65,20 @@ impl Candidate {
             stack: Arc::new(Stack(service)),
             weight: 1,
             load: Arc::default(),
+            breaker: None,
         }
+    }
+
+    /// Lets it be asked for a share of the requests only while `breaker` says that it recovers, where there are
+    /// others.
+    #[must_use]
+    pub fn recovers_by(self, breaker: Breaker) -> Self {
+        Self { breaker: Some(breaker), ..self }
+    }
+
+    /// Which part of the requests it is asked for in its turn.
+    pub(super) fn recovered(&self) -> f64 {
+        self.breaker.as_ref().map_or(1.0, Breaker::share)
     }
 
     /// Sets its share among the others, where the route goes by weights: 1 if it isn't set. One of 0 is asked

@@ -40,6 +40,7 @@ mod lower;
 mod needs;
 mod order;
 mod prices;
+mod recovery;
 mod retry;
 mod service;
 #[cfg(test)]

@@ -229,12 +229,12 @@ fn most_productive(place: Place<'_>, now: Instant) -> Place<'_> {
 }
 
 /// More than 0, and 1 at the most.
-fn fraction(bits: u64) -> f64 {
+pub(super) fn fraction(bits: u64) -> f64 {
     ((bits >> 11) + 1) as f64 / (1_u64 << 53) as f64
 }
 
 /// Numbers that nobody has to be unable to guess, without asking the system for each.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(getrandom::u64().unwrap_or_default());
     }

@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Candidate, Route, Table, lower::lowered, needs::Needs};
+use super::{Candidate, Route, Table, lower::lowered, needs::Needs, recovery::Recovering};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::{Caller, ProviderKey},
@@ -97,7 +97,7 @@ async fn run(
     let eligible = may_be_asked().filter(move |candidate| passed_over == 0 || takes_it(candidate));
     // The second is set by a request that was too long for one.
     let (mut failure, mut more_than) = (None, None);
-    for candidate in route.order(eligible, req.body()) {
+    for candidate in Recovering::new(&route, route.order(eligible, req.body())) {
         let most = candidate.target().known_facts().max_input;
         if more_than.is_some_and(|more_than| most.is_none_or(|most| most <= more_than)) {
             continue;

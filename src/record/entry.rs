@@ -81,6 +81,9 @@ pub struct Record {
     pub unpriced: bool,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// What was made to fail on purpose, and where; left out of the JSON if that is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Box<str>>,
     /// What quotas in shadow would have refused; left out of the JSON if that is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shadowed: Vec<Box<str>>,
@@ -161,6 +164,7 @@ impl Record {
             unpriced: attempts.iter().any(|attempt| attempt.cost.is_none()),
             attempts,
             lost: learnt.lost,
+            faults: learnt.faults,
             shadowed: learnt.shadowed,
         }
     }
