@@ -38,6 +38,7 @@
 mod answer;
 mod create;
 mod entry;
+mod explain;
 mod layer;
 mod litellm;
 mod openapi;

@@ -77,11 +77,12 @@ mod quotas;
 mod read;
 mod region;
 mod resolve;
+mod rule;
 mod schema;
 mod server;
 mod several;
 mod store;
-mod suggest;
+mod tasks;
 mod units;
 mod variables;
 #[cfg(feature = "reload")]
@@ -105,7 +106,7 @@ pub use self::{
     documents::LeftOut,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
-    model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
+    model::{Defaults, Model, Objective, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
     per_request::{OnExcess, PerRequest},
     postgres::Postgres,
@@ -113,10 +114,12 @@ pub use self::{
     problem::{ConfigError, Place, Problem},
     provider::{Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
+    rule::Rule,
     schema::json_schema,
     server::{Log, LogFormat, Records, Server},
     several::Several,
     store::{Redis, Store},
+    tasks::{Task, Tasks},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
 pub(crate) use self::{
