@@ -62,6 +62,8 @@ pub struct Learnt {
     pub(crate) input: Option<Input>,
     /// How the targets were chosen; `None` until they are.
     pub route: Option<Routed>,
+    /// The rule of the model that led there.
+    pub rule: Option<Arc<str>>,
     /// The attempts so far, in order.
     pub attempts: Vec<Attempt>,
     /// The fields of the request that the provider's dialect could not express.

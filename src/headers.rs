@@ -26,6 +26,12 @@ pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
 /// By what the target was chosen, such as `latency`.
 pub const ROUTE: HeaderName = HeaderName::from_static("x-bartizan-route");
 
+/// Who shall answer: `{"models":["b"],"provider":{"order":["openai"]},"max_cost":0.05}`.
+pub const CHOOSE: HeaderName = HeaderName::from_static("x-bartizan-choose");
+
+/// The rule of the model that led to the target.
+pub const RULE: HeaderName = HeaderName::from_static("x-bartizan-rule");
+
 /// The fields of the request that the provider's dialect could not express, separated by commas.
 pub const LOST: HeaderName = HeaderName::from_static("x-bartizan-lost");
 

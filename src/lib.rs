@@ -228,6 +228,7 @@ pub mod batch;
 pub mod body;
 pub mod breaker;
 pub mod budget;
+pub mod choose;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod config;
@@ -238,6 +239,9 @@ pub mod dispatch;
 pub mod drain;
 pub mod error;
 pub mod exchange;
+#[cfg(feature = "cel")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cel")))]
+pub mod expression;
 pub mod extending;
 pub mod fault;
 pub mod first_event;
@@ -265,6 +269,8 @@ pub mod render_errors;
 pub mod request_limit;
 pub mod secret;
 pub mod sign;
+#[cfg(feature = "cel")]
+mod suggest;
 pub mod target;
 #[cfg(test)]
 mod testing;

@@ -65,6 +65,8 @@ pub enum Command {
     /// Let each target of each route fail in each way, and show what a client sees. Exits with 0 if all routes
     /// survive, with 1 if one doesn't, with 2 if the drill can't be held.
     Drill(Drill),
+    /// Show where a request would go, and why: every target with its price. Nothing is sent.
+    Explain(Explain),
 }
 
 /// Requests go through the real stack, in this process: no proxy has to run, and no port is opened. The built-in
@@ -194,6 +196,27 @@ pub struct Usage {
     /// Day by day until this one, in the same form.
     #[arg(long, value_name = "DAY")]
     pub until: Option<String>,
+    #[command(flatten)]
+    pub proxy: Proxy,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The model that is asked for; the request's own if it isn't given.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// The request, JSON as it would be sent; a short question if it isn't given.
+    #[arg(long, value_name = "FILE")]
+    pub request: Option<PathBuf>,
+    /// Where it would be sent.
+    #[arg(long, default_value = "/v1/chat/completions")]
+    pub path: String,
+    /// The name of the key that would be presented; one that may do everything if it isn't given.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// A header of the request, such as x-bartizan-tags:feature=search; may be given several times.
+    #[arg(long, value_name = "NAME:VALUE")]
+    pub header: Vec<String>,
     #[command(flatten)]
     pub proxy: Proxy,
 }

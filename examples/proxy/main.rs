@@ -79,8 +79,8 @@ async fn run(start: Start) -> Result<(), BoxError> {
         tokio::time::sleep(drain_delay).await;
     };
     let server = &config.server;
-    let (head, keep_alive, drain) = (*server.header_timeout, *server.keep_alive, *server.drain_timeout);
-    let timeouts = serve::Timeouts { head, keep_alive, drain };
+    let (head, idle, drain) = (*server.header_timeout, *server.idle_timeout, *server.drain_timeout);
+    let timeouts = serve::Timeouts { head, idle, drain };
     let finished = tokio::select! {
         finished = serve::serve(listener, service, timeouts, stop) => finished,
         () = second_signal() => false,

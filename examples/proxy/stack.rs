@@ -14,6 +14,7 @@ use bartizan::{
     alerts::AlertsLayer,
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::BudgetLayer,
+    choose::ChooseLayer,
     config::{self, AuthMode, Away, Builder, Config, Records, Standings},
     dialect::Dialects,
     dispatch::{Dispatch, Table},
@@ -171,7 +172,7 @@ impl Gateway {
             // Outside of all that fails, inside of the record, which has to know the status.
             .layer(RenderErrorsLayer::new(dialects.clone()))
             // Has a key of its own, and is there also when the gateway is full.
-            .layer(AdminLayer::new(self.settings.clone(), self.ledger.clone()))
+            .layer(AdminLayer::new(self.settings.clone(), self.ledger.clone()).explain(self.dispatch.clone()))
             // Before any work is done for a request; counts it until its answer has ended.
             .layer(InFlightLayer::new(server.max_in_flight.get()))
             // Says what was made to fail on purpose, also where somebody else than administrators asks for it.
@@ -198,6 +199,8 @@ impl Gateway {
             .layer(self.labels.clone())
             // Knows the session. Nothing is reserved for what runs away.
             .layer(self.loops.clone())
+            // Before anything is reserved, which depends on the targets; knows the labels.
+            .layer(ChooseLayer::new(self.dispatch.clone()).ledger(self.ledger.clone()))
             // Outside of the budget, so that what it looks at is settled.
             .layer(AlertsLayer::new(self.telling.alerts()))
             // Last before the call: what is held is held as shortly as possible.

@@ -28,6 +28,7 @@ pub(super) enum Action {
     Usage,
     Standing(Standing),
     Prices,
+    Explain,
     Describe,
     LiteLlm(LiteLlm),
 }
@@ -43,8 +44,8 @@ pub(super) enum LiteLlm {
 }
 
 /// Everything that is answered.
-pub(super) const OPERATIONS: [Operation; 29] = {
-    use Action::{Change, Create, Delete, Describe, Get, LiteLlm as Lite, Put, Rotate, Usage};
+pub(super) const OPERATIONS: [Operation; 30] = {
+    use Action::{Change, Create, Delete, Describe, Explain, Get, LiteLlm as Lite, Put, Rotate, Usage};
     use Section::{Customers, Keys, Prices, Teams};
     use Standing::{Budgets, Limits};
 
@@ -76,6 +77,7 @@ pub(super) const OPERATIONS: [Operation; 29] = {
         of(Method::GET, "/admin/v1/prices/{model}", "Show a price that was set", Get(Prices)),
         of(Method::PUT, "/admin/v1/prices/{model}", "Set what a model costs", Put(Prices)),
         of(Method::DELETE, "/admin/v1/prices/{model}", "Take back what was set", Delete(Prices)),
+        of(Method::POST, "/admin/v1/explain", "Show where a request would go, and why", Explain),
         of(Method::GET, "/openapi.json", "This document", Describe),
         of(Method::POST, "/key/generate", "Make a key, as LiteLLM does", Lite(LiteLlm::Generate)),
         of(Method::GET, "/key/info", "Show a key, as LiteLLM does", Lite(LiteLlm::Info)),

@@ -2,8 +2,8 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
     num::NonZeroU32,
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, SystemTime},
 };
 
 use http::{HeaderName, HeaderValue};
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tower::ServiceBuilder;
 
 use super::{
-    Config, Model, PooledKey, Provider, ProviderKind, RetryOn, Streaming, Target as Listed,
+    Config, Model, PooledKey, Provider, ProviderKind, RetryOn, Streaming, Target as Listed, Tasks,
     address::{address, base_url},
     breaker::Breakers,
     credentials::{credential, form},
@@ -24,15 +24,18 @@ use super::{
 };
 use crate::{
     BoxError, Dialect, Target,
+    access::Pattern,
     alerts::Alerts,
     breaker::{self, Board, BreakerLayer, Rules},
+    choose::{self, Embed, HashedNgrams, Life, ProviderEmbeddings},
     demo::Demo,
     dialect::{
         ANTHROPIC, ANTHROPIC_COUNT, BEDROCK, BEDROCK_EMBEDDINGS, GEMINI, GEMINI_BATCH_EMBED, GEMINI_COUNT,
         GEMINI_EMBED, OPENAI_BATCHES, OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_COUNT, OPENAI_EMBEDDINGS,
         OPENAI_FILES, OPENAI_RESPONSES, endpoints,
     },
-    dispatch::{Candidate, Cause, Load, Retry, Route, Table},
+    dispatch::{Candidate, Cause, Conversations, Load, Retry, Route, Table},
+    expression::Expression,
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
     ledger::{Ledger, MemoryLedger, Scope},
@@ -62,9 +65,17 @@ pub struct Builder {
     standings: Standings,
     probes: Probes,
     secret: OwnSecret,
+    kept: Kept,
+    ends: Ends,
     ledger: Option<Arc<dyn Ledger>>,
     is_rehearsed: bool,
 }
+
+/// The conversations of models.
+type Kept = HashMap<(String, Duration), Conversations>;
+
+/// Whether it was told that models are served by their successors.
+type Ends = HashMap<(String, SystemTime), Arc<AtomicBool>>;
 
 /// What is known of the targets of the configuration, by their names.
 type Loads = HashMap<String, Arc<Load>>;
@@ -72,7 +83,9 @@ type Loads = HashMap<String, Arc<Load>>;
 /// That of the targets of `config`, as far as anything is `known`. What clients name themselves is not among it,
 /// so that it has as many members as the configuration.
 fn loads(config: &Config, known: &Loads) -> Loads {
-    let targets = config.models.values().flat_map(|model| &model.targets);
+    let rules =
+        |model: &'_ Model| model.rules.iter().flat_map(|rule| &rule.targets).cloned().collect::<Vec<_>>();
+    let targets = config.models.values().flat_map(|model| model.targets.iter().cloned().chain(rules(model)));
     targets
         .map(|target| (target.name.clone(), known.get(&target.name).cloned().unwrap_or_default()))
         .collect()
@@ -128,9 +141,11 @@ impl Builder {
             let stack = self.provider(name, provider, config, &prices);
             providers.insert(name.clone(), stack.map_err(|error| format!("providers.{name}: {error}"))?);
         }
+        let (kept, ends) = (&mut self.kept, &mut self.ends);
+        let mut routes = Routes { config, providers: &providers, made: BTreeMap::new(), kept, ends };
         let mut table = Table::default();
-        for (name, model) in &config.models {
-            table = table.route(route(name, model, config, &providers)?);
+        for name in config.models.keys() {
+            table = table.route(routes.of(name, 0)?);
         }
         self.standings.replace(self.known(config, &providers));
         if !self.is_rehearsed {
@@ -322,6 +337,101 @@ fn versioned(sign: SignLayer) -> SignLayer {
     sign.header(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"))
 }
 
+/// The routes of the models, some of which lead to others.
+struct Routes<'a> {
+    config: &'a Config,
+    providers: &'a BTreeMap<String, Stack>,
+    made: BTreeMap<&'a str, Route>,
+    kept: &'a mut Kept,
+    ends: &'a mut Ends,
+}
+
+/// How many models may lead to each other, one after the other.
+const DEEPEST: usize = 16;
+
+impl<'a> Routes<'a> {
+    /// The route of a model, which others have led to.
+    fn of(&mut self, name: &str, depth: usize) -> Result<Route, BoxError> {
+        if let Some(route) = self.made.get(name) {
+            return Ok(route.clone());
+        }
+        let found = self.config.models.get_key_value(name).filter(|_| depth < DEEPEST);
+        let (name, model) =
+            found.ok_or_else(|| format!("models.{name}: is not there, or leads to itself"))?;
+        let mut made = match &model.alias {
+            Some(other) => self.of(other, depth + 1)?.named(name),
+            None => route(name, model, self.config, self.providers)?,
+        };
+        if let Some(lasts) = &model.keep_conversations {
+            made = made.conversations(self.conversations(name, **lasts));
+        }
+        for (index, rule) in model.rules.iter().enumerate() {
+            let wrong = |what: &str| BoxError::from(format!("models.{name}.rules[{index}]: {what}"));
+            let when = Expression::new(&rule.when).map_err(|mistake| wrong(&mistake.to_string()))?;
+            let then = match &rule.model {
+                Some(other) => self.of(other, depth + 1)?,
+                None => route(name, &rule.instead(model), self.config, self.providers)?,
+            };
+            let zone = self.config.timezone.as_ref().map(|zone| **zone);
+            made = made.rule(choose::Rule::new(&rule.called(index), when.zone(zone), then));
+        }
+        if let Some(tasks) = &model.tasks {
+            made = made.classify(self.tasks(name, tasks, depth)?);
+        }
+        if let Some(life) = self.life(name, model, depth)? {
+            made = made.ending(life);
+        }
+        self.made.insert(name, made.clone());
+        Ok(made)
+    }
+}
+
+impl Routes<'_> {
+    fn tasks(&mut self, name: &str, tasks: &Tasks, depth: usize) -> Result<choose::Tasks, BoxError> {
+        let wrong = |what: &str| BoxError::from(format!("models.{name}.tasks: {what}"));
+        let embedder: Arc<dyn Embed> = match tasks.embeddings.as_ref().map(|name| name.split_once('/')) {
+            None => Arc::new(HashedNgrams),
+            Some(parts) => {
+                let (provider, model) = parts.ok_or_else(|| wrong("embeddings: expected provider/model"))?;
+                let stack =
+                    self.providers.get(provider).ok_or_else(|| wrong("embeddings: no such provider"))?;
+                let usual = Model::default();
+                Arc::new(ProviderEmbeddings::new(stack.candidate(model, None, &usual, self.config)?))
+            }
+        };
+        let mut routes = Vec::new();
+        for task in &tasks.kinds {
+            routes.push((task.name.as_str().into(), self.of(&task.model, depth + 1)?));
+        }
+        Ok(choose::Tasks::new(tasks.classifier(embedder).map_err(|why| wrong(&why))?, routes))
+    }
+
+    fn life(&mut self, name: &str, model: &Model, depth: usize) -> Result<Option<Life>, BoxError> {
+        if model.deprecated.is_none() && model.sunset.is_none() {
+            return Ok(None);
+        }
+        let mut life = Life::default();
+        if let Some(since) = &model.deprecated {
+            life = life.deprecated(**since);
+        }
+        if let Some(at) = &model.sunset {
+            life = life.sunset(**at).told(self.ends.entry((name.to_owned(), **at)).or_default().clone());
+        }
+        if let Some(other) = &model.successor {
+            life = life.successor(self.of(other, depth + 1)?);
+        }
+        Ok(Some(match &model.link {
+            Some(link) => life.link(link),
+            None => life,
+        }))
+    }
+
+    fn conversations(&mut self, name: &str, lasts: Duration) -> Conversations {
+        let kept = self.kept.entry((name.to_owned(), lasts));
+        kept.or_insert_with(|| Conversations::new(lasts)).clone()
+    }
+}
+
 fn route(
     name: &str,
     model: &Model,
@@ -340,6 +450,7 @@ fn route(
     let candidates = model.targets.iter().enumerate().map(candidate).collect::<Result<Vec<_>, _>>()?;
     let route = settings(Route::new(name, candidates), model, config).strategy(model.strategy.into());
     let route = route.go_on_after(model.go_on_after.iter().map(|cause| (*cause).into()));
+    let route = bounded(route, model);
     let route = match &model.sticky {
         Some(sticky) => route.sticky((**sticky).clone()),
         None => route,
@@ -348,6 +459,20 @@ fn route(
         Some(per_request) => route.ceiling(per_request.ceiling(&format!("model:{name}"))),
         None => route,
     })
+}
+
+/// What a model keeps its requests within.
+fn bounded(mut route: Route, model: &Model) -> Route {
+    if !model.regions.is_empty() {
+        route = route.regions(model.regions.iter().map(|region| Pattern::new(&**region)));
+    }
+    if let Some(most) = &model.max_cost {
+        route = route.max_cost(**most);
+    }
+    match &model.objective {
+        Some(objective) => route.objective(*objective.p95),
+        None => route,
+    }
 }
 
 /// What a model says of its route, and what the defaults say where it doesn't.
@@ -454,13 +579,18 @@ impl Stack {
         let faults = config.faults.layer(&target).first_byte(timeouts.first_byte());
         let Some(address) = place.address else {
             let candidate = Candidate::new(target, stack.layer(faults).service(Demo::default()));
-            return Ok(candidate.load(load).recovers_by(breaker));
+            return Ok(candidate.load(load).breaker(breaker));
         };
         let client = self.clients.get(&connect).cloned().unwrap_or_else(|| HttpClient::new(connect));
         let upstream = Upstream::at(client, address).first_byte(timeouts.first_byte()).idle(timeouts.idle());
         // Almost last, so that the credential passes through no layer that reads.
         let service = stack.layer(sign).layer(faults).service(upstream);
-        Ok(Candidate::new(target, service).asked_for(place.model).load(load).recovers_by(breaker))
+        let understands = matches!(self.kind, ProviderKind::Preset(preset) if preset.name == "openrouter");
+        Ok(Candidate::new(target, service)
+            .asked_for(place.model)
+            .load(load)
+            .preferences(understands)
+            .breaker(breaker))
     }
 
     fn target(&self, model: &str, known_as: Option<&str>) -> Arc<Target> {

@@ -128,7 +128,7 @@ impl Config {
             );
             problems.push(Problem::at(&path, message));
         }
-        if model.targets.is_empty() {
+        if model.targets.is_empty() && model.alias.is_none() {
             problems.push(Problem::at(format!("{path}.targets"), "is empty; name a `provider/model` to use"));
         }
         for (index, target) in model.targets.iter().enumerate() {
@@ -138,12 +138,23 @@ impl Config {
         }
         check_retry(&path, &model.retry, problems);
         choice::check(&path, model, problems);
+        self.check_rules(name, &path, model, problems);
+        self.check_tasks(name, &path, model, problems);
+        self.check_names(name, &path, model, problems);
+        self.check_regions(&path, model, problems);
         per_request::check(&path, model.per_request.as_ref(), problems);
     }
 
-    fn wrong_target(&self, target: &Target) -> Option<String> {
-        let Some((provider, _)) = target.parts() else {
-            return Some(format!("`{}` is not of the form `provider/model`", target.name));
+    pub(super) fn wrong_target(&self, target: &Target) -> Option<String> {
+        self.wrong_name(&target.name)
+    }
+
+    /// What is wrong with a name that is to be one of a provider's models.
+    pub(super) fn wrong_name(&self, name: &str) -> Option<String> {
+        let parts =
+            name.split_once('/').filter(|(provider, model)| !provider.is_empty() && !model.is_empty());
+        let Some((provider, _)) = parts else {
+            return Some(format!("`{name}` is not of the form `provider/model`"));
         };
         let is_known = self.providers.contains_key(provider);
         (!is_known).then(|| unknown("provider", provider, self.providers.keys().map(String::as_str)))

@@ -79,12 +79,13 @@ mod quotas;
 mod read;
 mod region;
 mod resolve;
+mod rule;
 mod schema;
 mod server;
 mod several;
 mod standings;
 mod store;
-mod suggest;
+mod tasks;
 mod units;
 mod variables;
 #[cfg(feature = "reload")]
@@ -109,7 +110,7 @@ pub use self::{
     faults::{FaultRule, Faults},
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
-    model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
+    model::{Defaults, Model, Objective, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
     per_request::{OnExcess, PerRequest},
     postgres::Postgres,
@@ -118,11 +119,13 @@ pub use self::{
     problem::{ConfigError, Place, Problem},
     provider::{PooledKey, Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
+    rule::Rule,
     schema::json_schema,
     server::{HealthTells, Log, LogFormat, Records, Server},
     several::Several,
     standings::Standings,
     store::{Redis, Store},
+    tasks::{Task, Tasks},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
 pub(crate) use self::{

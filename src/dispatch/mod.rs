@@ -33,12 +33,17 @@
 //! # let _ = dispatch;
 //! ```
 
+mod bounds;
 mod budget;
 mod candidate;
+mod conversation;
+mod conversations;
+mod explain;
 mod load;
 mod lower;
 mod needs;
 mod order;
+mod pace;
 mod prices;
 mod recovery;
 mod retry;
@@ -50,6 +55,8 @@ mod table;
 pub use self::{
     budget::RetryBudget,
     candidate::Candidate,
+    conversations::Conversations,
+    explain::{Explained, Explanation},
     load::Load,
     order::{Sticky, Strategy},
     retry::{Cause, Retry},

@@ -71,7 +71,7 @@ mod tests {
             )
         };
         let breaker = recovered().await;
-        let route = Route::new("chat", [candidate("a").recovers_by(breaker), candidate("b")]);
+        let route = Route::new("chat", [candidate("a").breaker(breaker), candidate("b")]);
         let first = || {
             let drawn = (0..1_000).filter(|_| {
                 let order: Vec<_> = Recovering::new(&route, route.candidates.iter()).collect();

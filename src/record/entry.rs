@@ -63,6 +63,9 @@ pub struct Record {
     /// How the targets were chosen; left out of the JSON if none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Routed>,
+    /// The rule of the model that led there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
     /// The attempts, in order.
     pub attempts: Vec<AttemptRecord>,
     /// What all attempts together used.
@@ -156,6 +159,7 @@ impl Record {
             model,
             stream,
             route: learnt.route,
+            rule: learnt.rule.clone(),
             tokens: attempts.iter().map(|attempt| attempt.tokens).fold(Tokens::default(), |a, b| a + b),
             units: attempts.iter().map(|attempt| attempt.units).fold(Units::default(), |a, b| a + b),
             cost: attempts.iter().filter_map(|attempt| attempt.cost).sum(),
