@@ -191,7 +191,7 @@ impl Gateway {
                     .memory(server.max_in_flight_bytes.bytes()),
             )
             // Outside of all that may take long.
-            .layer(KeepAliveLayer::new(server.keep_alive.map(|every| *every)))
+            .layer(KeepAliveLayer::new(server.comment_every.map(|every| *every)))
             // The first that needs the model: nothing is reserved for what isn't allowed.
             .layer(AccessLayer::new())
             // Knows whom and what the request is for, and charges their accounts too.
@@ -218,7 +218,10 @@ impl Gateway {
     /// Waits for what was begun for clients that have left, for what was spent to be written, and for the
     /// records.
     pub async fn close(self, within: Duration) {
-        let _ = tokio::time::timeout(within, self.drain.finished()).await;
+        if tokio::time::timeout(within, self.drain.finished()).await.is_err() {
+            tracing::warn!("answers are no longer read for clients that have left, and charged by estimate");
+            self.drain.stop().await;
+        }
         let Self {
             records,
             writer,
