@@ -92,7 +92,7 @@ fn a_provider_that_is_asked_whether_it_is_there_is_passed_over_before_a_request_
 
 #[test]
 fn a_client_that_waits_is_told_that_somebody_is_there() {
-    let late = "store: memory\nserver: { keep_alive: 1s }\nfaults: { rules: [ { fault: delay 2500ms, targets: demo/* } ] }";
+    let late = "store: memory\nserver: { comment_every: 1s }\nfaults: { rules: [ { fault: delay 2500ms, targets: demo/* } ] }";
     let proxy = Proxy::start(&config("breaker: {}", late));
 
     let stream = exchange(proxy.connect(), chat("chat", true, "Hi"));

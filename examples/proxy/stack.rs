@@ -192,7 +192,7 @@ impl Gateway {
                     .memory(server.max_in_flight_bytes.bytes()),
             )
             // Outside of all that may take long.
-            .layer(KeepAliveLayer::new(server.keep_alive.map(|every| *every)))
+            .layer(KeepAliveLayer::new(server.comment_every.map(|every| *every)))
             // The first that needs the model: nothing is reserved for what isn't allowed.
             .layer(AccessLayer::new())
             // Knows whom and what the request is for, and charges their accounts too.

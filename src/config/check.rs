@@ -23,8 +23,8 @@ impl Config {
         self.check_keys(&mut problems);
         self.check_teams(&mut problems);
         self.check_alerts(&mut problems);
-        if self.server.keep_alive.is_some_and(|every| *every < Duration::from_secs(1)) {
-            problems.push(Problem::at("server.keep_alive", "is shorter than a second"));
+        if self.server.comment_every.is_some_and(|every| *every < Duration::from_secs(1)) {
+            problems.push(Problem::at("server.comment_every", "is shorter than a second"));
         }
         self.faults.check(self.admin.key.is_some(), &mut problems);
         for (name, provider) in &self.providers {

@@ -43,7 +43,7 @@ pub struct Server {
     /// How long a client that asks for a stream waits without a sign before it is sent a comment (`: keep-alive`), and
     /// then each time again, until the answer begins; for ever if it isn't given. What fails after the first one comes
     /// as an event, with the status 200.
-    pub keep_alive: Option<Written<Duration>>,
+    pub comment_every: Option<Written<Duration>>,
     /// What `/health` tells everybody.
     pub health: HealthTells,
     /// What all gateways with this configuration have in common and clients don't know, at least 16
@@ -65,7 +65,7 @@ impl Default for Server {
             idle_timeout: Written::new(Duration::from_secs(75)),
             workers: None,
             strict: false,
-            keep_alive: None,
+            comment_every: None,
             health: HealthTells::default(),
             secret: None,
         }
