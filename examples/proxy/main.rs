@@ -72,9 +72,11 @@ async fn run(start: Start) -> Result<(), BoxError> {
         tracing::info!("stopping: open answers may finish");
         tokio::time::sleep(drain_delay).await;
     };
-    let (header_timeout, drain) = (*config.server.header_timeout, *config.server.drain_timeout);
+    let server = &config.server;
+    let (head, keep_alive, drain) = (*server.header_timeout, *server.keep_alive, *server.drain_timeout);
+    let timeouts = serve::Timeouts { head, keep_alive, drain };
     let finished = tokio::select! {
-        finished = serve::serve(listener, service, header_timeout, stop, drain) => finished,
+        finished = serve::serve(listener, service, timeouts, stop) => finished,
         () = second_signal() => false,
     };
     if !finished {

@@ -191,7 +191,10 @@ impl Gateway {
     /// Waits for what was begun for clients that have left, for what was spent to be written, and for the
     /// records.
     pub async fn close(self, within: Duration) {
-        let _ = tokio::time::timeout(within, self.drain.finished()).await;
+        if tokio::time::timeout(within, self.drain.finished()).await.is_err() {
+            tracing::warn!("answers are no longer read for clients that have left, and charged by estimate");
+            self.drain.stop().await;
+        }
         let Self { records, writer, budgets, ledger, telling, dispatch, settings, loops, sharing, .. } = self;
         drop(loops);
         if let Some(mut sharing) = sharing

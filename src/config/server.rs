@@ -30,8 +30,11 @@ pub struct Server {
     pub max_in_flight_bytes: Written<Size>,
     /// The most requests that are served at the same time.
     pub max_in_flight: NonZeroUsize,
-    /// How long a client may take for the head of a request.
+    /// How long a client may take for the head of its first request.
     pub header_timeout: Written<Duration>,
+    /// How long a connection is kept between two requests, the head of the next one included; longer than
+    /// load balancers keep theirs, so that they don't find it closed.
+    pub keep_alive: Written<Duration>,
     /// The number of worker threads; as many as there are cores if it isn't given. Takes a restart
     /// to change.
     pub workers: Option<NonZeroUsize>,
@@ -53,6 +56,7 @@ impl Default for Server {
             max_in_flight_bytes: Written::new(Size(256_000_000)),
             max_in_flight: NonZeroUsize::MIN.saturating_add(9_999),
             header_timeout: Written::new(Duration::from_secs(10)),
+            keep_alive: Written::new(Duration::from_secs(75)),
             workers: None,
             strict: false,
             secret: None,

@@ -25,7 +25,7 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Error> {
 /// Whether `name` is taken for `known` by those who don't care for case, and isn't it.
 pub(crate) fn is_like(name: &str, known: &str) -> bool {
     if name.is_ascii() {
-        return name != known && name.eq_ignore_ascii_case(known);
+        return name.len() == known.len() && name != known && name.eq_ignore_ascii_case(known);
     }
     // The two letters beyond ASCII of which one in ASCII is the other case.
     let folded = |letter: char| match letter {

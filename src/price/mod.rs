@@ -177,7 +177,7 @@ impl Price {
     /// What all of `work` costs, rounded up once; `None` if the model is paid for something, but what
     /// it is used for here has no price.
     pub fn cost_of(&self, work: &Work) -> Option<NanoUsd> {
-        (self.is_free() || self.units.pay_for(&work.units, &self.scale.rates)).then(|| self.total(work))
+        (self.units.pay_for(&work.units, &self.scale.rates) || self.is_free()).then(|| self.total(work))
     }
 
     /// The most that `work` may cost, if it is done in the class of service that was `asked` for, or in
@@ -187,7 +187,7 @@ impl Price {
     pub fn worst_case(&self, work: &Work, asked: Option<Tier>, keeps_long: bool) -> Option<NanoUsd> {
         let most = |tier| {
             let work = Work { units: Units { tier, in_us: true, ..work.units }, ..*work };
-            let is_known = self.is_free() || self.units.pay_for(&work.units, &self.scale.rates);
+            let is_known = self.units.pay_for(&work.units, &self.scale.rates) || self.is_free();
             is_known.then(|| self.sum(&work, |rates| rates.most(&work, keeps_long)))
         };
         match asked.unwrap_or(self.unasked) {

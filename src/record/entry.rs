@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     Exchange, Kind, Tokens, Units,
     body::End,
-    exchange::{Attempt, Outcome, Routed},
+    exchange::{Attempt, Outcome, RequestId, Routed},
     labels::Labels,
     price::NanoUsd,
 };
@@ -22,7 +22,7 @@ use crate::{
 pub struct Record {
     /// The request's name, as in its `x-request-id`.
     #[serde(serialize_with = "as_text")]
-    pub id: crate::exchange::RequestId,
+    pub id: RequestId,
     /// When the request came.
     #[serde(serialize_with = "as_timestamp")]
     pub arrived: SystemTime,
@@ -192,8 +192,8 @@ impl AttemptRecord {
     }
 }
 
-fn as_text<S: Serializer>(text: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(text)
+fn as_text<S: Serializer>(id: &RequestId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_str())
 }
 
 fn as_timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

@@ -188,7 +188,7 @@ impl Dialect for Anthropic {
     }
 
     fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
-        USAGE.value(json) == Some(b'{') && usage::merge_of(json, work)
+        usage::merge_of(json, work)
     }
 
     fn output_bytes(&self, event: &sse::Event) -> usize {

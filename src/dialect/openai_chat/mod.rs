@@ -217,8 +217,7 @@ impl Dialect for OpenAiChat {
     fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
         // Not every chunk names the class, and the one with the counts need not.
         tier::merge(json, &mut work.units.tier);
-        let counted = (USAGE.value(json) == Some(b'{')).then(|| usage::of(json)).flatten();
-        work.count(counted)
+        work.count(usage::of(json))
     }
 
     fn output_bytes(&self, event: &sse::Event) -> usize {
