@@ -67,11 +67,8 @@ impl Task {
     fn signs(&self) -> Result<Signs, String> {
         let patterns =
             self.patterns.iter().map(|pattern| Signs::pattern(pattern)).collect::<Result<_, _>>()?;
-        let mut signs = Signs::default();
-        signs.patterns = patterns;
-        (signs.longer_than, signs.shorter_than) = (self.longer_than, self.shorter_than);
-        (signs.code, signs.tools) = (self.code, self.tools);
-        Ok(signs)
+        let Self { longer_than, shorter_than, code, tools, .. } = *self;
+        Ok(Signs { patterns, longer_than, shorter_than, code, tools })
     }
 }
 
