@@ -128,9 +128,9 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// Whether a request with this method can be meant for the dialect, once its path is.
-    fn allows(&self, parts: &Parts) -> bool {
-        parts.method == Method::POST
+    /// The methods by which what is at this path can be asked for, once the path is the dialect's.
+    fn methods(&self, _path: &str) -> &'static [Method] {
+        const { &[Method::POST] }
     }
 
     /// The members of answers in which ids stand of what a provider keeps for a client.

@@ -33,6 +33,7 @@ use crate::{
 };
 
 pub(crate) use self::apply::Adapter;
+pub(crate) use self::object::items;
 use self::rule::Action;
 pub use self::{
     object::Object,
