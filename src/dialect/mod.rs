@@ -87,7 +87,7 @@ pub use self::{
     sibling::Sibling,
     vertex_embeddings::VERTEX_EMBEDDINGS,
 };
-pub(crate) use self::{bedrock::BETAS, streamed::streamed};
+pub(crate) use self::{bedrock::BETAS, gemini::gemini_schema, streamed::streamed};
 use crate::{
     Error, Kind, Payload, Target, Tokens, Work,
     body::{Framing, sse},

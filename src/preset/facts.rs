@@ -2,7 +2,7 @@
 //! presets, and hold for requests that pass as they are. What translation writes keeps them by itself.
 
 use super::{Object, Rule};
-use crate::Target;
+use crate::{Target, dialect::gemini_schema};
 
 /// The rules for one dialect.
 type Facts = (&'static str, &'static [Rule]);
@@ -69,8 +69,13 @@ const fn unsampled_since(path: &'static str, usual: &'static str) -> Rule {
     Rule::refused_unless(path, usual).of_header("anthropic-version", "2026-10-21")
 }
 
-/// Gemini, which takes two forms of each name.
+/// Gemini, which takes two forms of each name. A JSON Schema may be anybody's, so it is adapted here as well; a schema in
+/// the words of OpenAPI (`parameters`, `responseSchema`) is Google's own, and what is wrong with it is for Google to say.
 const GENERATE: &[Rule] = &[
+    schema("tools[].functionDeclarations[].parametersJsonSchema"),
+    schema("tools[].function_declarations[].parameters_json_schema"),
+    schema("generationConfig.responseJsonSchema"),
+    schema("generation_config.response_json_schema"),
     unsampled("generationConfig.temperature", "1"),
     unsampled("generationConfig.topP", "1"),
     unsampled("generationConfig.topK", "null"),
@@ -82,6 +87,10 @@ const GENERATE: &[Rule] = &[
     unsampled("generation_config.presence_penalty", "0"),
     unsampled("generation_config.frequency_penalty", "0"),
 ];
+
+const fn schema(path: &'static str) -> Rule {
+    Rule::forced(path, gemini_schema)
+}
 
 const fn unsampled(path: &'static str, usual: &'static str) -> Rule {
     Rule::refused_unless(path, usual).of_models(is_not_sampled)
@@ -162,6 +171,29 @@ mod tests {
 
     fn changed(text: &str, lost: &[&str]) -> (String, Vec<String>) {
         (text.to_owned(), lost.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn keywords_of_json_schema_that_gemini_refuses_are_told_in_words() {
+        let asking = |schema: &str| {
+            let function = format!(r#"{{"name":"f", "parametersJsonSchema":{schema}}}"#);
+            format!(
+                r#"{{"contents":[],"tools":[{{"functionDeclarations":[{function}]}}],"generationConfig":{{"responseJsonSchema":{schema}}}}}"#
+            )
+        };
+        let taken = asking(r#"{"type":"object", "properties":{"a":{"title":"x", "type":"string"}}}"#);
+
+        assert_eq!(sent(&GEMINI, ModelFacts::default(), &taken), changed(&taken, &[]));
+        assert_eq!(
+            sent(&GEMINI, ModelFacts::default(), &asking(r#"{"type":"string","pattern":"a+"}"#)),
+            changed(
+                &asking(r#"{"type":"string","description":"pattern: \"a+\""}"#),
+                &[
+                    "tools[].functionDeclarations[].parametersJsonSchema",
+                    "generationConfig.responseJsonSchema"
+                ]
+            )
+        );
     }
 
     /// C61, C62

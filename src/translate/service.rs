@@ -1,13 +1,8 @@
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
-use pin_project_lite::pin_project;
 use serde_json::value::{RawValue, to_raw_value};
 use tower::Service;
 
@@ -15,10 +10,11 @@ use super::{
     TranslateLayer,
     body::Translated,
     estimate,
+    future::{ResponseFuture, State},
     pair::{Back, Beside, Pair},
 };
 use crate::{
-    BoxError, BoxFuture, Dialect, Error, Kind, Payload,
+    BoxError, Dialect, Error, Kind, Payload,
     dialect::{
         ANTHROPIC, BEDROCK, Codec, Encoded, OPENAI_BATCHES, OPENAI_FILES, citation, lost::Lost, words,
     },
@@ -247,59 +243,6 @@ fn betas(headers: &HeaderMap) -> Option<Box<RawValue>> {
     let names: Vec<&str> =
         values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect();
     if names.is_empty() { None } else { to_raw_value(&names).ok() }
-}
-
-pin_project! {
-    /// Response future of [`Translate`].
-    pub struct ResponseFuture<F, R> {
-        #[pin]
-        state: State<F, R>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<F, R> {
-        Native { #[pin] inner: F, filter: Option<&'static dyn Dialect> },
-        Foreign { answer: BoxFuture<'static, Result<Response<Translated<R>>, Error>> },
-        Own { answer: Option<Result<Response<Translated<R>>, Error>> },
-    }
-}
-
-impl<F, R> From<State<F, R>> for ResponseFuture<F, R> {
-    fn from(state: State<F, R>) -> Self {
-        Self { state }
-    }
-}
-
-impl<F, R> std::fmt::Debug for ResponseFuture<F, R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-impl<F, R, E> Future for ResponseFuture<F, R>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    E: Into<Error>,
-{
-    type Output = Result<Response<Translated<R>>, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Native { inner, filter } => {
-                let res = ready!(inner.poll(cx)).map_err(Into::into)?;
-                Poll::Ready(Ok(res.map(|inner| match filter.take() {
-                    Some(dialect) => Translated::filtered(inner, dialect),
-                    None => Translated::native(inner),
-                })))
-            }
-            StateProj::Foreign { answer } => answer.as_mut().poll(cx),
-            StateProj::Own { answer } => {
-                Poll::Ready(answer.take().expect("a future is not polled after it is ready"))
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod history;
 mod message;
 mod stream_in;
 mod stream_out;
+mod tools;
 pub(super) mod usage;
 mod wire;
 

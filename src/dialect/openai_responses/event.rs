@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
+    open::Place,
     response::Response,
-    stream_out::Place,
     wire::{self, Item},
 };
 use crate::dialect::json_writer;

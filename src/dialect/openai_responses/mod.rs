@@ -18,6 +18,7 @@ mod event;
 mod finish;
 mod history;
 mod items;
+mod open;
 mod parts;
 mod reasoning;
 mod response;
