@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 #[path = "support/process.rs"]
+#[allow(dead_code)]
 mod process;
 
 use std::{
@@ -103,6 +104,11 @@ fn a_configuration_can_be_checked_without_starting() {
     assert_eq!(code, 1);
     assert!(errors.contains("gateway.yaml:2:"), "{errors}");
     assert!(errors.contains("did you mean `max_body`?"), "{errors}");
+
+    let wrong = file(&config("http://127.0.0.1:1/v1").replace("level: debug", "level: \"a=b=c\""));
+    let (code, _, errors) = run(&["--check", "--config", wrong.to_str().unwrap()]);
+    assert_eq!(code, 1);
+    assert!(errors.contains("log.level: `a=b=c`"), "{errors}");
 
     let (code, _, errors) = run(&["--check", "--config", "/nowhere/gateway.yaml"]);
     assert_eq!(code, 1);
@@ -268,6 +274,26 @@ fn a_client_that_is_slow_with_its_head_is_cut_off() {
     }
     assert!(begun.elapsed() < Duration::from_secs(12));
     assert_eq!(exchange(proxy.connect(), chat("chat", false, "Hi")).status, 200);
+}
+
+#[test]
+fn a_connection_is_kept_between_requests_for_longer_than_a_head_may_take() {
+    let proxy =
+        Proxy::start(&config("http://127.0.0.1:1/v1").replace("max_body", "idle_timeout: 3s, max_body"));
+    let mut socket = proxy.connect();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let healthz = |socket: &mut TcpStream| {
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        head(socket)
+    };
+
+    assert!(healthz(&mut socket).contains("HTTP/1.1 200"));
+    thread::sleep(Duration::from_millis(1500));
+    assert!(healthz(&mut socket).contains("HTTP/1.1 200"));
+    let idle = Instant::now();
+    let _ = socket.read_to_end(&mut Vec::new());
+
+    assert!((2.0..8.0).contains(&idle.elapsed().as_secs_f64()), "{:?}", idle.elapsed());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use std::{
     convert::Infallible,
     io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -29,14 +30,24 @@ const MAX_HEAD: usize = 64 << 10;
 /// How long a client may take nothing of its answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Accepts connections until `stop` is ready, and then waits for open answers, but not for longer than
-/// `drain`. Returns whether all of them came to their end.
+/// How long clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the head of their first request.
+    pub head: Duration,
+    /// From one request to the end of the head of the next one.
+    pub idle: Duration,
+    /// For open answers when the program ends.
+    pub drain: Duration,
+}
+
+/// Accepts connections until `stop` is ready, and then waits for open answers, but not for longer than is
+/// set. Returns whether all of them came to their end.
 pub async fn serve<S, R>(
     listener: TcpListener,
     service: S,
-    header_timeout: Duration,
+    timeouts: Timeouts,
     stop: impl Future<Output = ()>,
-    drain: Duration,
 ) -> bool
 where
     S: Service<Request<Unread>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
@@ -44,7 +55,8 @@ where
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    let builder = builder(header_timeout);
+    let Timeouts { head, idle, drain } = timeouts;
+    let builder = builder(idle);
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     // Connections that outlive this function are cut, so that what they were doing is recorded.
@@ -68,13 +80,14 @@ where
             Unread::of(req)
         });
         let service = TowerToHyperService::new(service);
-        let connection =
-            builder.serve_connection(TokioIo::new(Patient::new(socket, PATIENCE)), service).into_owned();
-        let connection = follow(graceful.watch(connection), header_timeout, asked);
-        let mut until = until.clone();
+        let (builder, watcher, mut until) = (builder.clone(), graceful.watcher(), until.clone());
         tokio::spawn(async move {
+            // Made where it stays: a future that is moved into another one takes its place twice.
+            let socket = TokioIo::new(Patient::new(socket, PATIENCE));
+            let connection = builder.serve_connection(socket, service).into_owned();
+            let connection = std::pin::pin!(watcher.watch(connection));
             tokio::select! {
-                () = connection => {}
+                () = follow(connection, head, asked) => {}
                 _ = until.changed() => {}
             }
         });
@@ -85,14 +98,14 @@ where
 
 /// Sees a connection to its end, which comes soon if nothing is asked.
 async fn follow<E: std::fmt::Display>(
-    connection: impl Future<Output = Result<(), E>>,
-    header_timeout: Duration,
+    mut connection: Pin<&mut impl Future<Output = Result<(), E>>>,
+    head: Duration,
     asked: Arc<AtomicBool>,
 ) {
-    let mut connection = std::pin::pin!(connection);
-    let ended = match timeout(header_timeout, &mut connection).await {
+    let ended = match timeout(head, &mut connection).await {
         Ok(ended) => ended,
-        // hyper's own timer begins only when the version of the protocol is known.
+        // hyper's own timer is for connections that are kept, and begins only when the version of the
+        // protocol is known.
         Err(_) if !asked.load(Ordering::Relaxed) => return,
         Err(_) => connection.await,
     };
@@ -102,12 +115,12 @@ async fn follow<E: std::fmt::Display>(
     }
 }
 
-fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
+fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(idle)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS);
     builder

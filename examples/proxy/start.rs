@@ -46,6 +46,9 @@ impl Start {
             let error = format!("providers.{name}.base_url: is the address of the gateway itself");
             return Err(CantStart::Build(error));
         }
+        let level = arguments.log_level.as_ref().unwrap_or(&config.log.level);
+        let filter = EnvFilter::try_new(level);
+        filter.map_err(|error| CantStart::Build(format!("log.level: `{level}` is no filter: {error}")))?;
         // What can't be built is found before anything listens.
         let table = bartizan::config::Builder::default().table(&config);
         table.map_err(|error| CantStart::Build(error.to_string()))?;

@@ -38,6 +38,7 @@ pub(super) async fn answer(
         Action::Usage => office.usage(&query).await?,
         Action::Standing(of) => office.standing(of, &query).await?,
         Action::Prices => office.prices(&query)?,
+        Action::Explain => office.explain(body).await?,
         Action::Put(section) => {
             let entry = office.put(section, name, object(body)?, version).await?;
             note(id, "set", section, name);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::{Administration, Settings, replay::Replays};
-use crate::ledger::Ledger;
+use crate::{dispatch::Dispatch, ledger::Ledger};
 
 /// Answers administrators; see the [module](super).
 #[derive(Clone, Debug)]
@@ -17,12 +17,23 @@ pub(super) struct Office {
     pub(super) settings: Arc<Settings>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) replays: Replays,
+    /// Who knows where requests go.
+    pub(super) dispatch: Option<Dispatch>,
 }
 
 impl AdminLayer {
     /// Changes `settings`, and says what stands in `ledger`.
     pub fn new(settings: Arc<Settings>, ledger: Arc<dyn Ledger>) -> Self {
-        Self { office: Arc::new(Office { settings, ledger, replays: Replays::default() }) }
+        Self { office: Arc::new(Office { settings, ledger, replays: Replays::default(), dispatch: None }) }
+    }
+
+    /// Explains where requests go by the routes of `dispatch`: `POST /admin/v1/explain`.
+    #[must_use]
+    pub fn explain(self, dispatch: Dispatch) -> Self {
+        let Office { settings, ledger, .. } = &*self.office;
+        let (settings, ledger) = (settings.clone(), ledger.clone());
+        let office = Office { settings, ledger, replays: Replays::default(), dispatch: Some(dispatch) };
+        Self { office: Arc::new(office) }
     }
 }
 

@@ -41,6 +41,7 @@
 mod answer;
 mod create;
 mod entry;
+mod explain;
 mod layer;
 mod litellm;
 mod openapi;

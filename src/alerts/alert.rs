@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
+    Kind,
     ledger::{Amount, Measure, Period, Scope},
     price::NanoUsd,
 };
@@ -33,6 +34,39 @@ pub enum What {
     Velocity(Velocity),
     /// Somebody asks the same again and again, or a session spends very much.
     Loop(Runaway),
+    /// A provider has refused a key of the gateway, which is left out for a while.
+    KeyOut(KeyOut),
+}
+
+/// A key of a provider that is left out.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KeyOut {
+    /// The provider.
+    pub provider: Box<str>,
+    /// Which of its keys, counted from 0 in the order of the configuration.
+    pub key: usize,
+    /// How many keys it has.
+    pub of: usize,
+    /// What was said of it.
+    pub why: Kind,
+    /// For how long it is left out.
+    pub out_for: Duration,
+}
+
+impl KeyOut {
+    pub(crate) fn text(&self) -> String {
+        let Self { provider, key, of, why, out_for } = self;
+        format!("key {key} of the {of} of `{provider}` is left out for {}: {why}", time(*out_for))
+    }
+
+    fn body(&self) -> Value {
+        let Self { provider, key, of, why, out_for } = self;
+        json!({
+            "type": "key_out", "provider": provider, "key": key, "of": of, "why": why,
+            "out_for_seconds": out_for.as_secs(),
+        })
+    }
 }
 
 /// A quota of which a part is used that somebody wants to be told of.
@@ -231,6 +265,7 @@ impl Alert {
             What::Threshold(crossed) => crossed.text(),
             What::Velocity(velocity) => velocity.text(),
             What::Loop(runaway) => runaway.text(),
+            What::KeyOut(out) => out.text(),
         }
     }
 
@@ -241,6 +276,7 @@ impl Alert {
             What::Threshold(crossed) => crossed.body(),
             What::Velocity(velocity) => velocity.body(),
             What::Loop(runaway) => runaway.body(),
+            What::KeyOut(out) => out.body(),
         };
         body["id"] = (*self.id).into();
         body["at"] = written(self.at).into();
@@ -272,6 +308,9 @@ impl Alert {
             }
             What::Loop(Runaway { key, per, shadow, .. }) => {
                 tracing::warn!(id, %key, ?per, shadow, "alert: {text}");
+            }
+            What::KeyOut(KeyOut { provider, key, why, .. }) => {
+                tracing::warn!(id, %provider, key, %why, "alert: {text}");
             }
         }
     }

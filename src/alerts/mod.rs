@@ -74,7 +74,7 @@ pub(crate) use self::alert::time;
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub use self::webhook::{Format, Webhook, WebhookOptions};
 pub use self::{
-    alert::{Alert, Crossed, Repeated, Runaway, Velocity, What},
+    alert::{Alert, Crossed, KeyOut, Repeated, Runaway, Velocity, What},
     future::{ResponseFuture, Touch},
     handle::Alerts,
     layer::AlertsLayer,

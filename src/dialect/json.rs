@@ -3,9 +3,10 @@
 use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
 use memchr::memmem::Finder;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::{error::Category, value::RawValue};
 
+use super::json_writer;
 use crate::{Error, Kind};
 
 /// Reads a shallow struct; an error names the field and never repeats what the client wrote.
@@ -63,7 +64,7 @@ pub(crate) fn written(request: &impl Serialize) -> Result<Vec<u8>, Error> {
     const USUAL_SIZE: usize = 16 << 10;
 
     let mut json = Vec::with_capacity(USUAL_SIZE);
-    serde_json::to_writer(&mut json, request)
+    json_writer::write(&mut json, request)
         .map_err(|error| Error::new(Kind::Internal, "the request can't be written").with_source(error))?;
     Ok(json)
 }
@@ -142,14 +143,22 @@ impl Member {
         std::str::from_utf8(word).ok()
     }
 
-    /// The value of the only such member, if the outermost object ends soon after it; the quick way to
-    /// what stands at the end of a long answer. The text is known to be JSON or to be worthless.
-    pub(crate) fn near_the_end<'a, T: Deserialize<'a>>(&self, json: &'a [u8]) -> Option<T> {
-        let rest = self.rest(json)?;
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<T>();
-        let value = values.next()?.ok()?;
+    /// The value of the only such member, if it is an object and the outermost object ends soon after it; the
+    /// quick way to what stands at the end of a long answer. The text is known to be JSON or to be worthless.
+    pub(crate) fn near_the_end<'a, T: Deserialize<'a>>(&self, json: &'a [u8]) -> NearTheEnd<T> {
+        let Some(rest) = self.rest(json).filter(|rest| rest.starts_with(b"{")) else {
+            return NearTheEnd::Nothing;
+        };
+        // Checked at once, which is faster than one name after the other.
+        let Ok(text) = std::str::from_utf8(rest) else { return NearTheEnd::Unclear };
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<T>();
+        let Some(Ok(value)) = values.next() else { return NearTheEnd::Unclear };
         let after = &rest[values.byte_offset()..];
-        (ends_one_object(after) && self.rest(after).is_none()).then_some(value)
+        if ends_one_object(after) && self.rest(after).is_none() {
+            NearTheEnd::Found(value)
+        } else {
+            NearTheEnd::Unclear
+        }
     }
 
     /// Where the first such member stands, with one of the commas around it, if its value is null.
@@ -179,19 +188,23 @@ impl Member {
     }
 }
 
-/// Whether `rest` is the rest of one object after the value of a member, and nothing else; not said of a
-/// long one.
+/// What a look for a member near the end of a text has found.
+pub(crate) enum NearTheEnd<T> {
+    /// The value.
+    Found(T),
+    /// An object that may be anybody's.
+    Unclear,
+    /// No such member, or the first of them is no object.
+    Nothing,
+}
+
+/// Whether `rest` is the rest of one object after the value of a member; not said of one in which there is
+/// another bracket.
 fn ends_one_object(rest: &[u8]) -> bool {
-    let mut object = [b' '; 256];
-    match rest.trim_ascii_start() {
-        b"}" => true,
-        rest if rest.len() <= object.len() && rest.starts_with(b",") => {
-            object[..rest.len()].copy_from_slice(rest);
-            object[0] = b'{';
-            serde_json::from_slice::<IgnoredAny>(&object).is_ok()
-        }
-        _ => false,
-    }
+    let rest = rest.trim_ascii();
+    matches!(rest.first(), Some(b'}' | b','))
+        && memchr::memchr3(b'{', b'[', b'}', rest).is_some_and(|first| first + 1 == rest.len())
+        && rest.ends_with(b"}")
 }
 
 /// Where `raw`, borrowed from `whole`, stands in it.
@@ -326,15 +339,27 @@ mod tests {
     #[test]
     fn a_member_near_the_end_is_the_only_one_and_of_the_outermost_object() {
         let usage = Member::new(|| Finder::new(b"\"usage\""));
-        let value = |json: &'static str| usage.near_the_end::<&RawValue>(json.as_bytes()).map(RawValue::get);
+        let value = |json: &'static str| match usage.near_the_end::<&RawValue>(json.as_bytes()) {
+            NearTheEnd::Found(value) => value.get(),
+            NearTheEnd::Unclear => "unclear",
+            NearTheEnd::Nothing => "nothing",
+        };
 
-        assert_eq!(value(r#"{"a":[{"b":"\"usage\":{"}],"usage":{"c":1}}"#), Some(r#"{"c":1}"#));
-        assert_eq!(value("{\"usage\" : [] ,\"a\":{\"b\":[1]},\"c\":null } \n"), Some("[]"));
-        assert_eq!(value(r#"{"a":{"usage":1}}"#), None);
-        assert_eq!(value(r#"{"a":{"usage":1,"b":2},"c":3}"#), None);
-        assert_eq!(value(r#"{"usage":1,"a":{"usage":2}}"#), None);
-        assert_eq!(value(r#"{"usage":1,"a":2"#), None);
-        assert_eq!(value(r#"{"usage":{"c":1"#), None);
+        assert_eq!(value(r#"{"a":[{"b":"\"usage\":{"}],"usage":{"c":1}}"#), r#"{"c":1}"#);
+        assert_eq!(value("{\"usage\" : {} ,\"a\":\"b\",\"c\":null } \n"), "{}");
+        assert_eq!(value(r#"{"usage":[],"a":{"usage":{}}}"#), "nothing");
+        assert_eq!(value(r#"{"a":"usage"}"#), "nothing");
+        for unclear in [
+            r#"{"a":{"usage":{}}}"#,
+            r#"{"a":{"usage":{},"b":2},"c":3}"#,
+            r#"{"usage":{},"a":{"usage":{}}}"#,
+            r#"{"usage":{},"a":[2]}"#,
+            r#"{"usage":{},"a":"}"}"#,
+            r#"{"usage":{},"a":2"#,
+            r#"{"usage":{"c":1"#,
+        ] {
+            assert_eq!(value(unclear), "unclear", "{unclear}");
+        }
     }
 
     #[test]

@@ -33,13 +33,19 @@
 //! # let _ = dispatch;
 //! ```
 
+mod bounds;
 mod budget;
 mod candidate;
+mod conversation;
+mod conversations;
+mod explain;
 mod load;
 mod lower;
 mod needs;
 mod order;
+mod pace;
 mod prices;
+mod recovery;
 mod retry;
 mod service;
 #[cfg(test)]
@@ -49,6 +55,8 @@ mod table;
 pub use self::{
     budget::RetryBudget,
     candidate::Candidate,
+    conversations::Conversations,
+    explain::{Explained, Explanation},
     load::Load,
     order::{Sticky, Strategy},
     retry::{Cause, Retry},

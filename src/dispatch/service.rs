@@ -9,10 +9,11 @@ use http::{HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::{Candidate, Route, Table, lower::lowered, needs::Needs};
+use super::{Candidate, Route, Table, lower::lowered, needs::Needs, recovery::Recovering};
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::{Caller, ProviderKey},
+    choose::{self, Chosen},
     exchange::{AssumeOutput, Deadline, Exchange, Outcome, Routed},
     headers,
     price::{AttemptCost, NanoUsd},
@@ -33,6 +34,11 @@ impl Dispatch {
     /// Exchanges the table. Requests under way keep the route they started with.
     pub fn reload(&self, table: Table) {
         self.table.store(Arc::new(table));
+    }
+
+    /// The route of a model's name, before its rules were asked.
+    pub(crate) fn route(&self, model: &str) -> Option<Arc<Route>> {
+        self.table.load().find(model)
     }
 
     pub(super) fn table(&self) -> arc_swap::Guard<Arc<Table>> {
@@ -58,8 +64,11 @@ impl<B: Ingested> Service<Request<B>> for Dispatch {
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
         let req = Request::from_parts(parts, payload);
-        match self.table.load().find(req.body().model()) {
-            Some(route) => Box::pin(run(route, req, lowered)),
+        if let Some(chosen) = req.body().chosen().cloned() {
+            return Box::pin(run(chosen, req, lowered));
+        }
+        match self.route(req.body().model()) {
+            Some(route) => Box::pin(choose_and_run(self.clone(), route, req, lowered)),
             None => {
                 let message = format!(
                     "the model `{}` does not exist, or this gateway has no route for it",
@@ -71,8 +80,20 @@ impl<B: Ingested> Service<Request<B>> for Dispatch {
     }
 }
 
-async fn run(
+/// Where no layer further out has chosen.
+async fn choose_and_run(
+    dispatch: Dispatch,
     route: Arc<Route>,
+    req: Request<Payload>,
+    lowered: Option<&'static str>,
+) -> Result<Response<BoxBody>, Error> {
+    let req = choose::chosen(&dispatch, None, route.clone(), req).await?;
+    let chosen = req.body().chosen().cloned().unwrap_or_else(|| Chosen::plainly(route));
+    run(chosen, req, lowered).await
+}
+
+async fn run(
+    Chosen { route, says, .. }: Chosen,
     mut req: Request<Payload>,
     lowered: Option<&'static str>,
 ) -> Result<Response<BoxBody>, Error> {
@@ -81,8 +102,10 @@ async fn run(
     let deadline = prepare(&route, &mut req);
     route.retry_budget.deposit();
     let caller = req.extensions().get::<Caller>();
-    let permit =
-        |candidate: &Candidate| caller.map_or(Ok(()), |caller| caller.may_be_answered_by(candidate.target()));
+    let permit = |candidate: &Candidate| {
+        caller.map_or(Ok(()), |caller| caller.may_be_answered_by(candidate.target()))?;
+        route.admits(candidate, req.body())
+    };
     let may_be_asked = || route.candidates_for(&head).filter(|candidate| permit(candidate).is_ok());
     if req.extensions().get::<ProviderKey>().is_some() {
         one_provider(may_be_asked())?;
@@ -97,7 +120,7 @@ async fn run(
     let eligible = may_be_asked().filter(move |candidate| passed_over == 0 || takes_it(candidate));
     // The second is set by a request that was too long for one.
     let (mut failure, mut more_than) = (None, None);
-    for candidate in route.order(eligible, req.body()) {
+    for candidate in Recovering::new(&route, route.order(eligible, req.body())) {
         let most = candidate.target().known_facts().max_input;
         if more_than.is_some_and(|more_than| most.is_none_or(|most| most <= more_than)) {
             continue;
@@ -108,7 +131,11 @@ async fn run(
         match ask(candidate, &route, &req, &exchange, deadline).await {
             Ok(mut res) => {
                 candidate.sign(&mut res);
+                route.answered(candidate, req.body());
                 describe(&exchange, lowered, &mut res);
+                if let Some(says) = says {
+                    res.headers_mut().extend(*says);
+                }
                 return Ok(res);
             }
             Err(error) if may_go_on(&route, &error, head.is_once) && !is_past(deadline) => {
@@ -120,8 +147,7 @@ async fn run(
             Err(error) => return Err(error),
         }
     }
-    // What is true of the last one that may not be asked, if none may.
-    let forbidden = || route.candidates_for(&head).filter_map(|candidate| permit(candidate).err()).last();
+    let forbidden = || route.refusal(req.body(), route.candidates_for(&head), permit);
     Err(failure
         .or_else(forbidden)
         .unwrap_or_else(|| Error::new(Kind::NoRoute, "the route has no targets").with_param("model")))

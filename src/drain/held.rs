@@ -1,7 +1,8 @@
 use std::{fmt, pin::Pin, sync::Arc};
 
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::runtime::Handle;
 
+use super::places::Places;
 use crate::{BoxFuture, Exchange};
 
 /// Owns what is left of an exchange, and sees to its end when the client leaves.
@@ -11,7 +12,7 @@ pub(super) struct Held<T> {
     /// A pointer, so that `Drop` needs no bounds.
     finish: fn(Pin<Box<T>>) -> BoxFuture<'static, ()>,
     pub(super) exchange: Exchange,
-    pub(super) places: Arc<Semaphore>,
+    pub(super) places: Arc<Places>,
 }
 
 impl<T> Held<T> {
@@ -19,7 +20,7 @@ impl<T> Held<T> {
         rest: T,
         finish: fn(Pin<Box<T>>) -> BoxFuture<'static, ()>,
         exchange: Exchange,
-        places: Arc<Semaphore>,
+        places: Arc<Places>,
     ) -> Self {
         Self { rest: Some(Box::pin(rest)), finish, exchange, places }
     }
@@ -36,15 +37,9 @@ impl<T> Drop for Held<T> {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        match self.places.clone().try_acquire_owned() {
-            Ok(place) => {
-                let finish = (self.finish)(rest);
-                runtime.spawn(async move {
-                    finish.await;
-                    drop(place);
-                });
-            }
-            Err(_) => tracing::debug!(id = %self.exchange.id(), "no place to read the rest of an answer"),
+        // Without a place it is dropped as usual.
+        if !self.places.read(&runtime, || (self.finish)(rest)) {
+            tracing::debug!(id = %self.exchange.id(), "no place to read the rest of an answer");
         }
     }
 }

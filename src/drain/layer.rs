@@ -1,30 +1,33 @@
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tower::Layer;
 
-use super::Drain;
+use super::{Drain, places::Places};
 
 /// Reads answers to their end when their client leaves.
 ///
 /// Clones, and the services they make, share the places.
 #[derive(Clone, Debug)]
 pub struct DrainLayer {
-    max_at_once: u32,
-    pub(super) places: Arc<Semaphore>,
+    pub(super) places: Arc<Places>,
 }
 
 impl DrainLayer {
     /// Reads at most so many answers at once whose client has left.
     pub fn new(max_at_once: u32) -> Self {
-        let max_at_once = max_at_once.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
-        Self { max_at_once, places: Arc::new(Semaphore::new(max_at_once as usize)) }
+        Self { places: Arc::new(Places::new(max_at_once)) }
     }
 
     /// Waits until no answer is read any more, for a shutdown that charges exactly.
     pub async fn finished(&self) {
-        // The semaphore is never closed.
-        let _ = self.places.acquire_many(self.max_at_once).await;
+        self.places.finished().await;
+    }
+
+    /// Lets go of what is still read, and reads nothing more: what has passed of it is charged by estimate, as
+    /// if there were no such layer. Done when all of it is over, for a shutdown that waits no longer.
+    pub async fn stop(&self) {
+        self.places.stop();
+        self.finished().await;
     }
 }
 

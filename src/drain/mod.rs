@@ -41,6 +41,7 @@ mod body;
 mod future;
 mod held;
 mod layer;
+mod places;
 mod service;
 
 pub use self::{body::DrainBody, future::ResponseFuture, layer::DrainLayer, service::Drain};

@@ -5,17 +5,16 @@ use std::{
 
 use http::{Request, Response};
 use http_body::Body;
-use tokio::sync::Semaphore;
 use tower::Service;
 
-use super::{DrainBody, ResponseFuture, future, held::Held};
+use super::{DrainBody, ResponseFuture, future, held::Held, places::Places};
 use crate::Exchange;
 
 /// Reads answers to their end; see the [module](super).
 #[derive(Clone, Debug)]
 pub struct Drain<S> {
     pub(super) inner: S,
-    pub(super) places: Arc<Semaphore>,
+    pub(super) places: Arc<Places>,
 }
 
 impl<S, B, R> Service<Request<B>> for Drain<S>
@@ -137,6 +136,32 @@ mod tests {
         assert_eq!(seen.ends(), [End::Aborted, End::Complete]);
     }
 
+    #[tokio::test]
+    async fn nothing_is_read_any_more_when_that_is_stopped() {
+        let seen = Seen::default();
+        let layer = DrainLayer::new(2);
+
+        leave(&layer, &seen, true, Leave::AfterFrame).await;
+        layer.stop().await;
+        assert_eq!(seen.ends(), [End::Aborted]);
+
+        leave(&layer, &seen, true, Leave::AfterFrame).await;
+        assert_eq!(seen.ends(), [End::Aborted, End::Aborted]);
+    }
+
+    #[tokio::test]
+    async fn it_is_read_although_the_layer_is_gone() {
+        let (layer, seen) = (DrainLayer::new(1), Seen::default());
+
+        leave(&layer, &seen, true, Leave::BeforeHead).await;
+        drop(layer);
+        while seen.ends().is_empty() {
+            tokio::task::yield_now().await;
+        }
+
+        assert_eq!(seen.ends(), [End::Complete]);
+    }
+
     #[test]
     fn it_is_dropped_when_there_is_no_runtime() {
         let (layer, seen) = (DrainLayer::new(1), Seen::default());
@@ -163,7 +188,7 @@ mod tests {
 
             ending.play(service.oneshot(Request::new(())), || {}, || {}).await;
 
-            assert_eq!(layer.places.available_permits(), 1, "{ending:?}");
+            assert!(layer.places.are_all_free(), "{ending:?}");
         }
     }
 }

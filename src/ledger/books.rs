@@ -208,6 +208,7 @@ fn replace(account: Option<&mut Account>, hold: &Hold, used: u64, now: SystemTim
     account.map_or(hold.window, |account| account.settle(hold.window, hold.amount, used, now))
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl Hold {
     pub(super) fn place(&self) -> Place {
         Place { account: self.account.clone(), measure: self.measure, period: self.period }

@@ -13,7 +13,7 @@ mod tier;
 mod units;
 
 pub(crate) use self::{
-    attempt::{AttemptCost, likely_cost},
+    attempt::{AttemptCost, Likely, likely_cost},
     estimate::likely_tokens,
     input::values,
 };
@@ -177,7 +177,7 @@ impl Price {
     /// What all of `work` costs, rounded up once; `None` if the model is paid for something, but what
     /// it is used for here has no price.
     pub fn cost_of(&self, work: &Work) -> Option<NanoUsd> {
-        (self.is_free() || self.units.pay_for(&work.units, &self.scale.rates)).then(|| self.total(work))
+        (self.units.pay_for(&work.units, &self.scale.rates) || self.is_free()).then(|| self.total(work))
     }
 
     /// The most that `work` may cost, if it is done in the class of service that was `asked` for, or in
@@ -187,7 +187,7 @@ impl Price {
     pub fn worst_case(&self, work: &Work, asked: Option<Tier>, keeps_long: bool) -> Option<NanoUsd> {
         let most = |tier| {
             let work = Work { units: Units { tier, in_us: true, ..work.units }, ..*work };
-            let is_known = self.is_free() || self.units.pay_for(&work.units, &self.scale.rates);
+            let is_known = self.units.pay_for(&work.units, &self.scale.rates) || self.is_free();
             is_known.then(|| self.sum(&work, |rates| rates.most(&work, keeps_long)))
         };
         match asked.unwrap_or(self.unasked) {
@@ -269,7 +269,11 @@ impl Price {
         let tokens = tokens(rates).saturating_mul(1_000).saturating_mul(percent.into());
         let others = self.units.cost(&work.units).saturating_add(request).saturating_mul(100);
         let parts = tokens.saturating_add(others);
-        NanoUsd(u64::try_from(parts.div_ceil(100_000_000_000)).unwrap_or(u64::MAX))
+        // Most sums are small, and dividing large ones takes many times as long.
+        match u64::try_from(parts) {
+            Ok(parts) => NanoUsd(parts.div_ceil(100_000_000_000)),
+            Err(_) => NanoUsd(u64::try_from(parts.div_ceil(100_000_000_000)).unwrap_or(u64::MAX)),
+        }
     }
 }
 

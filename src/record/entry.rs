@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     Exchange, Kind, Tokens, Units,
     body::End,
-    exchange::{Attempt, Outcome, Routed},
+    exchange::{Attempt, Outcome, RequestId, Routed},
     labels::Labels,
     price::NanoUsd,
 };
@@ -22,7 +22,7 @@ use crate::{
 pub struct Record {
     /// The request's name, as in its `x-request-id`.
     #[serde(serialize_with = "as_text")]
-    pub id: crate::exchange::RequestId,
+    pub id: RequestId,
     /// When the request came.
     #[serde(serialize_with = "as_timestamp")]
     pub arrived: SystemTime,
@@ -63,6 +63,9 @@ pub struct Record {
     /// How the targets were chosen; left out of the JSON if none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Routed>,
+    /// The rule of the model that led there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
     /// The attempts, in order.
     pub attempts: Vec<AttemptRecord>,
     /// What all attempts together used.
@@ -81,6 +84,9 @@ pub struct Record {
     pub unpriced: bool,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// What was made to fail on purpose, and where; left out of the JSON if that is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Box<str>>,
     /// What quotas in shadow would have refused; left out of the JSON if that is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shadowed: Vec<Box<str>>,
@@ -153,6 +159,7 @@ impl Record {
             model,
             stream,
             route: learnt.route,
+            rule: learnt.rule.clone(),
             tokens: attempts.iter().map(|attempt| attempt.tokens).fold(Tokens::default(), |a, b| a + b),
             units: attempts.iter().map(|attempt| attempt.units).fold(Units::default(), |a, b| a + b),
             cost: attempts.iter().filter_map(|attempt| attempt.cost).sum(),
@@ -161,6 +168,7 @@ impl Record {
             unpriced: attempts.iter().any(|attempt| attempt.cost.is_none()),
             attempts,
             lost: learnt.lost,
+            faults: learnt.faults,
             shadowed: learnt.shadowed,
         }
     }
@@ -188,8 +196,8 @@ impl AttemptRecord {
     }
 }
 
-fn as_text<S: Serializer>(text: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(text)
+fn as_text<S: Serializer>(id: &RequestId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_str())
 }
 
 fn as_timestamp<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     BoxError, BoxFuture, Dialect, Error, Kind, Payload,
-    dialect::{ANTHROPIC, BEDROCK, Codec, Encoded, OPENAI_BATCHES, OPENAI_FILES, lost::Lost, words},
+    dialect::{
+        ANTHROPIC, BEDROCK, Codec, Encoded, OPENAI_BATCHES, OPENAI_FILES, citation, lost::Lost, words,
+    },
     exchange::{AssumeOutput, TakesWhole},
     headers,
     payload::Head,
@@ -163,16 +165,19 @@ impl TranslateLayer {
         let (parts, payload) = req.into_parts();
         let (payload, more) = self.adapter.adapted(payload, &parts.headers, &self.target);
         lost.extend(more.into_iter().filter(|field| !lost.contains(field)).collect::<Vec<_>>());
-        if let Some(client) = client {
-            let mut named = Lost::default();
-            lost.iter().for_each(|field| named.push(words::of_client(client.id(), field)));
-            lost = named.into_names();
-        }
+        let missed = lost.iter().position(|field| **field != *citation::LOST_OF_HISTORY);
+        let words_of_client = |field| client.map_or(field, |client| words::of_client(client.id(), field));
         let req = Request::from_parts(parts, payload);
-        if !lost.is_empty() && (self.strict || headers::asks_for_strictness(req.headers())) {
-            let message = format!("{}: {} can't express it, and losses are refused", lost[0], self.target);
-            return Err(Error::new(Kind::InvalidRequest, message).with_param(lost[0].clone()));
+        if let Some(missed) = missed
+            && (self.strict || headers::asks_for_strictness(req.headers()))
+        {
+            let field = words_of_client(&lost[missed]);
+            let message = format!("{field}: {} can't express it, and losses are refused", self.target);
+            return Err(Error::new(Kind::InvalidRequest, message).with_param(field));
         }
+        let mut named = Lost::default();
+        lost.iter().for_each(|field| named.push(words_of_client(field)));
+        let lost = named.into_names();
         req.body().exchange().learn(|learnt| learnt.lost = lost);
         Ok(req)
     }
@@ -839,6 +844,30 @@ mod tests {
 
         let refused = layer(&[&ANTHROPIC]).strict(true).layer(failing()).oneshot(lossy()).await.unwrap_err();
         assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("logit_bias")));
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_answer_cites_is_no_loss_to_refuse() {
+        let citing = |role: &str| {
+            let source = format!(
+                r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"Hi"}},{{"role":"{role}","content":[
+                {{"type":"text","text":"A","citations":[{{"type":"web_search_result_location","cited_text":"a",
+                "url":"https://e.x","title":"E","encrypted_index":"i"}}]}}]}},{{"role":"user","content":"So?"}}]}}"#
+            );
+            request(&ANTHROPIC, source.leak())
+        };
+        let strict = layer(&[&OPENAI_CHAT]).strict(true);
+        let failing = || MustBeReady::new(|_: Request<Payload>| Ending::Refused.answer());
+
+        let echo = citing("assistant");
+        let exchange = echo.body().exchange().clone();
+        let sent = strict.layer(failing()).oneshot(echo).await.unwrap_err();
+        let refused = strict.layer(failing()).oneshot(citing("user")).await.unwrap_err();
+
+        assert_eq!(sent.param(), None);
+        let lost = exchange.learn(|learnt| learnt.lost.clone());
+        assert_eq!(lost, ["messages[].content[].citations"].map(Box::<str>::from));
+        assert_eq!(refused.param(), Some("messages[].content[].citations"));
     }
 
     #[tokio::test]

@@ -20,7 +20,10 @@ type Connector = HttpConnector;
 /// HTTP/1.1 with keep-alive, unless HTTP/2 is asked for: one HTTP/2 connection per origin holds only as
 /// many streams as the provider allows, and the answers of models are long.
 #[derive(Clone)]
-pub struct HttpClient(Client<ConnectWithin<Connector>, Payload>);
+pub struct HttpClient(Client<ConnectWithin<Connector>, Outgoing>);
+
+/// In a box, because hyper has room for 32 requests ready at each connection.
+type Outgoing = Box<Payload>;
 
 /// Which versions of HTTP a pool speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +56,7 @@ impl HttpClient {
     }
 
     pub(super) fn request(&self, req: http::Request<Payload>) -> ResponseFuture {
-        self.0.request(req)
+        self.0.request(req.map(Box::new))
     }
 }
 

@@ -91,6 +91,26 @@ def test_an_endless_stream_does_not_keep_the_proxy_from_stopping(fakes, tmp_path
     assert record["estimated"] and float(record["cost"]) > 0
 
 
+def test_what_is_read_on_for_a_client_that_left_ends_with_the_proxy(fakes, tmp_path):
+    config = configuration(fakes.url, tmp_path / "records.jsonl").replace(
+        "drain_timeout: 10s", "drain_timeout: 500ms"
+    )
+    with Proxy(tmp_path, config) as own, client_of(own) as client:
+        stream = client.chat.completions.create(
+            model="drained", messages=[{"role": "user", "content": "endless"}], stream=True
+        )
+        next(iter(stream))
+        stream.close()
+        time.sleep(0.3)
+        assert not own.records()
+
+        own.signal(signal.SIGTERM)
+
+        assert own.process.wait(5) == 0
+    [record] = own.records()
+    assert record["estimated"] and float(record["cost"]) > 0
+
+
 @pytest.mark.parametrize("told_by", ["the file", "SIGHUP"])
 def test_no_request_fails_while_the_configuration_is_exchanged(own, fakes, told_by):
     config = own.config_file.read_text()

@@ -11,7 +11,11 @@ use super::{
 };
 use crate::{
     Tokens, Units, Work,
-    dialect::{canonical::Text, json, text::Str},
+    dialect::{
+        canonical::Text,
+        json::{self, NearTheEnd},
+        text::Str,
+    },
     price::Tier,
 };
 
@@ -105,9 +109,10 @@ impl Usage<'_> {
 
 /// Merges what a provider counted in an answer or an event into `work`; says whether it did.
 pub(super) fn merge_of(body: &[u8], work: &mut Work) -> bool {
-    let usage = match USAGE.near_the_end::<Option<Usage<'_>>>(body) {
-        Some(usage) => usage,
-        None => json::parse::<WithUsage<'_>>(body).ok().and_then(WithUsage::usage),
+    let usage = match USAGE.near_the_end::<Usage<'_>>(body) {
+        NearTheEnd::Found(usage) => Some(usage),
+        NearTheEnd::Nothing => None,
+        NearTheEnd::Unclear => json::parse::<WithUsage<'_>>(body).ok().and_then(WithUsage::usage),
     };
     if let Some(usage) = &usage {
         usage.merge_into(&mut work.tokens);

@@ -6,7 +6,11 @@ use serde_json::value::RawValue;
 use super::{GROUNDING, USAGE, wire::write};
 use crate::{
     Tokens, Units, Work,
-    dialect::{canonical::Text, json, text::Str},
+    dialect::{
+        canonical::Text,
+        json::{self, NearTheEnd},
+        text::Str,
+    },
     price::Tier,
 };
 
@@ -167,9 +171,10 @@ fn find(body: &[u8]) -> Option<Usage<'_>> {
         #[serde(borrow)]
         usage_metadata: Option<Usage<'a>>,
     }
-    match USAGE.near_the_end::<Option<Usage<'_>>>(body) {
-        Some(usage) => usage,
-        None => json::parse::<WithUsage<'_>>(body).ok().and_then(|body| body.usage_metadata),
+    match USAGE.near_the_end::<Usage<'_>>(body) {
+        NearTheEnd::Found(usage) => Some(usage),
+        NearTheEnd::Nothing => None,
+        NearTheEnd::Unclear => json::parse::<WithUsage<'_>>(body).ok().and_then(|body| body.usage_metadata),
     }
 }
 

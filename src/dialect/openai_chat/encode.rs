@@ -10,6 +10,7 @@ use crate::{
     dialect::{
         Encoded, Undo, arguments,
         canonical::{Extra, Format, Request, Tool, ToolChoice, ToolInput},
+        chosen::chosen,
         citation, json,
         lost::Lost,
         names::{Names, Rule},
@@ -30,7 +31,7 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     let facts = to.known_facts();
     let names = Names::of(request, &NAMES);
     let mut lost = Lost::default();
-    lost.push_if(citation::any_lost_of(request, |_, _| false), citation::LOST);
+    citation::lose(request, |_, _| false, &mut lost);
     let plan = effort::plan(request.reasoning, facts);
     lost.push_if(plan.is_lost, "thinking");
     let takes_top_k = facts.supports("top_k");
@@ -260,18 +261,10 @@ fn tool_choice<'a>(
     lost: &mut Lost,
 ) -> Result<Option<TextOr<'a, wire::ToolChoice<'a>>>, Error> {
     let Some(choice) = &request.tool_choice else { return Ok(None) };
+    let chosen = chosen(request, |tool| tool.is_function())?;
     if tools.is_empty() {
-        return match choice {
-            ToolChoice::Named(_) => {
-                let message = "tool_choice names a tool that can't be sent to this model";
-                Err(Error::new(Kind::InvalidRequest, message).with_param("tool_choice"))
-            }
-            ToolChoice::Auto | ToolChoice::None => Ok(None),
-            ToolChoice::Required | ToolChoice::Allowed { .. } => {
-                lost.push("tool_choice");
-                Ok(None)
-            }
-        };
+        lost.push_if(*choice == ToolChoice::Required, "tool_choice");
+        return Ok(None);
     }
     let take_text: HashSet<&str> =
         tools.iter().filter_map(|tool| tool.custom.as_ref()?.name.as_deref()).collect();
@@ -281,11 +274,11 @@ fn tool_choice<'a>(
         ToolChoice::None => "none".into(),
         ToolChoice::Required => "required".into(),
         ToolChoice::Named(name) => TextOr::Other(named(name)),
-        ToolChoice::Allowed { required, names: allowed } => TextOr::Other(wire::ToolChoice {
+        ToolChoice::Allowed { required, .. } => TextOr::Other(wire::ToolChoice {
             kind: Some("allowed_tools".into()),
             allowed_tools: Some(wire::AllowedTools {
                 mode: Some(if *required { "required" } else { "auto" }.into()),
-                tools: Some(allowed.iter().map(|name| named(name)).collect()),
+                tools: Some(chosen.into_iter().map(named).collect()),
             }),
             ..Default::default()
         }),
@@ -628,6 +621,28 @@ mod tests {
         assert_eq!(body, json!({"model": "m", "messages": []}));
         assert_eq!(lost, ["tool_choice"]);
         assert_eq!((named.kind(), named.param()), (Kind::InvalidRequest, Some("tool_choice")));
+    }
+
+    #[test]
+    fn only_what_is_sent_can_be_chosen() {
+        let allowed = |names: &[&'static str]| ToolChoice::Allowed {
+            required: false,
+            names: names.iter().map(|name| (*name).into()).collect(),
+        };
+        let with = |tool_choice| Request {
+            tools: vec![tool("f", None), tool("g", None)],
+            tool_choice: Some(tool_choice),
+            ..Request::default()
+        };
+
+        for choice in [ToolChoice::Named("h".into()), allowed(&["h"]), allowed(&[])] {
+            let refused = super::request(&with(choice), &target()).unwrap_err();
+
+            assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("tool_choice")));
+        }
+        let (body, _) = sent(&with(allowed(&["h", "f"])), &target());
+        let known = &body["tool_choice"]["allowed_tools"]["tools"];
+        assert_eq!(*known, json!([{"type": "function", "function": {"name": "f"}}]));
     }
 
     #[test]

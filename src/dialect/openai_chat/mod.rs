@@ -81,6 +81,8 @@ struct Shallow<'a> {
     metadata: Option<&'a RawValue>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
+    /// And what it reads of who shall answer.
+    provider: Option<IgnoredAny>,
     /// Its settings with a name, a model among them.
     preset: Option<IgnoredAny>,
     /// OpenRouter's, some of which ask models.
@@ -137,7 +139,7 @@ impl Dialect for OpenAiChat {
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = exact::read(body)?;
-        other_models::check(shallow.models, shallow.preset, shallow.plugins)?;
+        other_models::check(shallow.preset, shallow.plugins)?;
         let options = shallow.stream_options.map(RawValue::get);
         let include_usage = match options {
             Some(raw) => {
@@ -149,6 +151,7 @@ impl Dialect for OpenAiChat {
         let at = |raw: Option<&RawValue>| raw.map(|raw| span(body, raw.get()));
         Ok(Head {
             model: json::model(shallow.model)?,
+            has_wishes: shallow.models.is_some() || shallow.provider.is_some(),
             stream: shallow.stream.unwrap_or(false),
             include_usage: include_usage.unwrap_or(false),
             max_output: shallow.max_completion_tokens.or(shallow.max_tokens),
@@ -214,8 +217,7 @@ impl Dialect for OpenAiChat {
     fn read_work(&self, json: &[u8], work: &mut Work) -> bool {
         // Not every chunk names the class, and the one with the counts need not.
         tier::merge(json, &mut work.units.tier);
-        let counted = (USAGE.value(json) == Some(b'{')).then(|| usage::of(json)).flatten();
-        work.count(counted)
+        work.count(usage::of(json))
     }
 
     fn output_bytes(&self, event: &sse::Event) -> usize {
@@ -416,7 +418,8 @@ mod tests {
             "max_tokens: expected a whole number at line 1 column 28"
         );
         assert!(refused(r#"{"model":"cheap","model":"dear"}"#).contains("duplicate field `model`"));
-        assert!(refused(r#"{"model":"cheap","models":["dear"]}"#).starts_with("models: only `model`"));
+        assert!(peek(r#"{"model":"cheap","models":["dear"]}"#).is_ok_and(|head| head.has_wishes));
+        assert!(peek(r#"{"model":"cheap","provider":{}}"#).is_ok_and(|head| head.has_wishes));
         assert!(refused(r#"{"model":"cheap","preset":"dear"}"#).starts_with("preset: only `model`"));
         let plugin =
             r#"{"model":"m","plugins":[{"id":"web","model":null},{"id":"fusion","judge_model":"dear"}]}"#;

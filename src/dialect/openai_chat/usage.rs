@@ -9,7 +9,10 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{USAGE, wire::Groq};
-use crate::{Tokens, Units, Work, dialect::json};
+use crate::{
+    Tokens, Units, Work,
+    dialect::json::{self, NearTheEnd},
+};
 
 /// The counts of one answer; all details are parts of the totals.
 #[derive(Debug, Default, Deserialize)]
@@ -154,9 +157,10 @@ impl<'de> Deserialize<'de> for Count {
 /// Reads all that a whole answer or an event says was used, but for the class of service; `None` if it says
 /// nothing.
 pub(crate) fn of(json: &[u8]) -> Option<Work> {
-    let usage = match USAGE.near_the_end::<&RawValue>(json) {
-        Some(usage) => parse(usage)?,
-        None => search(json)?,
+    let usage = match USAGE.near_the_end::<Usage>(json) {
+        NearTheEnd::Found(usage) => usage,
+        NearTheEnd::Nothing => return None,
+        NearTheEnd::Unclear => search(json)?,
     };
     Some(Work { tokens: usage.tokens(), units: usage.units() })
 }

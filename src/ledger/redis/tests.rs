@@ -4,7 +4,11 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::{ledger::Quota, price::NanoUsd};
+use crate::{
+    breaker::{Board, Notice},
+    ledger::Quota,
+    price::NanoUsd,
+};
 
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../tests/redis/server.rs"]
@@ -132,4 +136,28 @@ async fn where_nothing_more_is_kept_what_was_taken_up_unheard_is_charged_as_it_w
     };
     assert_eq!(balance.posted, 60);
     assert!(ledger.resume("job").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_one_gateway_notes_of_a_target_all_of_them_read() {
+    if !server::is_installed() {
+        return;
+    }
+    let server = Server::start();
+    let (one, other) = (ledger(&server).board(), ledger(&server).board());
+    let notice = |seconds| Notice {
+        target: "a/b c".into(),
+        open_for: Duration::from_secs(seconds),
+        why: Kind::RateLimited,
+    };
+
+    assert_eq!(one.exchange(&[]).await.unwrap(), []);
+    one.exchange(&[notice(60)]).await.unwrap();
+    let open = other.exchange(&[]).await.unwrap();
+    let closed = other.exchange(&[notice(0)]).await.unwrap();
+
+    assert_eq!((&*open[0].target, open[0].why, open.len()), ("a/b c", Kind::RateLimited, 1));
+    assert!((58..=60).contains(&open[0].open_for.as_secs()), "{open:?}");
+    assert_eq!(closed, [notice(0)]);
+    assert_eq!(one.exchange(&[]).await.unwrap(), [notice(0)]);
 }
