@@ -103,6 +103,8 @@ pub struct Velocity {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Runaway {
+    /// By what all nodes know it, which says nothing of what it is about.
+    pub name: Arc<str>,
     /// The name of the key.
     pub key: Arc<str>,
     /// What is repeated, and how much of it there was.
@@ -133,6 +135,20 @@ pub enum Repeated {
         /// What it may spend.
         most: NanoUsd,
     },
+}
+
+impl What {
+    /// What is marked in the ledger for it, and for how long, so that one node tells of it; thresholds have marks of
+    /// their own.
+    pub(super) fn mark(&self) -> Option<(String, Duration)> {
+        match self {
+            Self::Threshold(_) => None,
+            Self::Velocity(Velocity { account, over, .. }) => {
+                Some((format!("alert:{account}:velocity:{}", time(*over)), *over))
+            }
+            Self::Loop(Runaway { name, per, .. }) => Some((format!("alert:{name}:{}", time(*per)), *per)),
+        }
+    }
 }
 
 impl Crossed {
@@ -326,7 +342,7 @@ mod tests {
         let tokens = Quota::new(Measure::Tokens, 1_000, Period::Rolling(86_400)).shadow(true);
         let runaway = |of| {
             let per = Duration::from_secs(60);
-            Alert::new(What::Loop(Runaway { key: "a".into(), of, per, shadow: false }))
+            Alert::new(What::Loop(Runaway { name: "loop:0".into(), key: "a".into(), of, per, shadow: false }))
         };
         let velocity = Velocity {
             account: "key:a".into(),

@@ -47,7 +47,8 @@
 //!
 //! # Unusual spend
 //!
-//! Is reckoned in each process, from what it has seen itself, and told once in the time that is looked at.
+//! Is reckoned in each process, from what it has seen itself, and told once in the time that is looked at, by one of
+//! the nodes that share a ledger; so are [loops](crate::loops). While the ledger can't be asked each node tells.
 //! An account is judged when as much time has passed before as is looked at. Those that were not used for
 //! longest are forgotten when there are more than 10,000.
 
