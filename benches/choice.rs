@@ -1,7 +1,7 @@
 //! What the choice among 50 targets costs by each strategy: `cargo bench --bench choice`.
 //!
 //! A request goes through `Dispatch` to a target that answers at once. `priority` takes the first one as it is
-//! listed; what the others take longer is their choice.
+//! listed; what the others take longer is their choice. Conditions are measured where they are asked.
 
 #![allow(missing_docs)]
 
@@ -9,8 +9,10 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use bartizan::{
     Error, Exchange, Payload, Target,
+    choose::{ChooseLayer, Rule},
     dialect::OPENAI_CHAT,
     dispatch::{Candidate, Dispatch, Route, Sticky, Strategy, Table},
+    expression::Expression,
     payload::Head,
     price::{NanoUsd, Rates},
 };
@@ -19,7 +21,7 @@ use criterion::Criterion;
 use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::Full;
-use tower::{Service, service_fn};
+use tower::{Layer, Service, service_fn};
 
 const TARGETS: u32 = 50;
 
@@ -44,7 +46,75 @@ fn main() {
         bench(&mut group, strategy.as_str(), route(strategy));
     }
     bench(&mut group, "weighted, sticky", route(Strategy::Weighted).sticky(Sticky::User));
+    bench(&mut group, "priority, at most so dear", route(Strategy::Priority).max_cost(NanoUsd::from_usd(1)));
+    bench(
+        &mut group,
+        "latency, with an objective",
+        route(Strategy::Latency).objective(Duration::from_secs(1)),
+    );
     group.finish();
+    conditions(&mut criterion);
+}
+
+/// What a request costs on its way through `Choose` where there are 1,000 models, without rules and with some.
+fn conditions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("1,000 models");
+    let simple = r#"request.stream || request.tokens > 50000"#;
+    let of_all = r#"request.tokens > 50000 || tags.feature == "x" || headers["x-region"] == "us"
+        || request.text.matches("(?i)summar|tl;?dr") || "run" in request.tools || team == "none"
+        || request.parameters.temperature > 1.5 || time.hour == 25 || !(key.startsWith("k") || key == "")"#;
+    for (name, rules) in [
+        ("without rules", vec![]),
+        ("one condition", vec![simple]),
+        ("five conditions", vec![simple; 5]),
+        ("a condition about everything", vec![of_all]),
+    ] {
+        let mut service = ChooseLayer::new(Dispatch::new(models(&rules))).layer(service_fn(answered));
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                request,
+                |req| black_box(service.call(req).now_or_never()),
+                criterion::BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+async fn answered(req: Request<Payload>) -> Result<Request<Payload>, Error> {
+    Ok(req)
+}
+
+fn models(rules: &[&str]) -> Table {
+    let service =
+        service_fn(async |_: Request<Payload>| Ok::<_, Error>(Response::new(Full::<Bytes>::from("{}"))));
+    let candidate = || Candidate::new(Arc::new(Target::new("provider", "model")), service);
+    (0..1_000).fold(Table::default(), |table, index| {
+        let mut route = Route::new(&format!("model-{index}"), [candidate()]);
+        for rule in rules {
+            let when = Expression::new(rule).expect("a condition");
+            route = route.rule(Rule::new("other", when, Route::new("other", [candidate()])));
+        }
+        table.route(route)
+    })
+}
+
+/// A request of half a kilobyte.
+fn request() -> Request<Payload> {
+    let body = format!(
+        r#"{{"model":"model-500","temperature":0.7,"tools":[{{"type":"function","function":{{"name":"search"}}}}],"messages":[{{"role":"user","content":"{}"}}]}}"#,
+        "words and words ".repeat(25)
+    );
+    let exchange = Exchange::default();
+    exchange.learn(|learnt| learnt.labels.tags = vec![("feature".into(), "search".into())]);
+    let head = Head { model: "model-500".into(), ..Head::default() };
+    let mut req = Request::new(Payload::new(&OPENAI_CHAT, head, body.into(), exchange));
+    for (name, value) in
+        [("x-region", "eu"), ("user-agent", "client/1.0"), ("accept", "*/*"), ("host", "localhost")]
+    {
+        req.headers_mut().insert(name, http::HeaderValue::from_static(value));
+    }
+    req
 }
 
 type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;

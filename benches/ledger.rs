@@ -1,4 +1,4 @@
-//! What the ledgers can do: `cargo bench --bench ledger`.
+//! What the ledgers can do: `cargo bench --bench ledger`, with the names of cases behind it, or all of them.
 //!
 //! `memory` looks a key up by its digest and holds money, requests and tokens on it, its team and the
 //! gateway, with 10,000 keys in 1,000 teams. `checks` is all that a request of them passes before it is let in: its key
@@ -35,13 +35,23 @@ const EACH: u64 = 5_000;
 const MOST: Duration = Duration::from_micros(3);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    memory();
-    checks()?;
-    sqlite()
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let is_wanted = |case: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == case);
+    if is_wanted("memory") {
+        memory();
+    }
+    if is_wanted("checks") {
+        checks()?;
+    }
+    if is_wanted("sqlite") {
+        sqlite()?;
+    }
+    Ok(())
 }
 
 fn memory() {
-    let keys: Vec<_> = (0..10_000).map(|number| key(number, 1_000)).collect();
+    let accounts = accounts(1_000);
+    let keys: Vec<_> = (0..10_000).map(|number| key(number, &accounts)).collect();
     let digests: Vec<_> = keys.iter().map(|key| KeyDigest::of(&*key.name)).collect();
     let store = MemoryKeys::from_iter(digests.iter().copied().zip(keys));
     let ledger = MemoryLedger::default();
@@ -67,7 +77,8 @@ fn memory() {
 
 /// What stands between a request's head and its way to a provider, beside reading its body.
 fn checks() -> Result<(), Box<dyn Error>> {
-    let keys: Vec<_> = (0..10_000).map(|number| rated(number, 1_000)).collect();
+    let accounts = accounts(1_000);
+    let keys: Vec<_> = (0..10_000).map(|number| rated(number, &accounts)).collect();
     let digests = keys.iter().map(|key| KeyDigest::of(&*key.name));
     let store = Arc::new(MemoryKeys::from_iter(digests.zip(keys.iter().cloned())));
     let ledger = Arc::new(MemoryLedger::default());
@@ -105,8 +116,8 @@ fn checks() -> Result<(), Box<dyn Error>> {
 }
 
 /// A key with rates, and quotas of money and tokens, on itself, on its team and on the gateway.
-fn rated(number: usize, teams: usize) -> VirtualKey {
-    let mut key = key(number, teams);
+fn rated(number: usize, accounts: &[Arc<str>]) -> VirtualKey {
+    let mut key = key(number, accounts);
     let of_requests = |scope: &Scope| scope.quota.is_some_and(|quota| quota.measure == Measure::Requests);
     let requests = key.scopes.iter().filter(|scope| of_requests(scope));
     let rate = "1000000000/minute".parse().expect("a rate");
@@ -121,19 +132,24 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
+/// Those of the gateway and its teams; a configuration has the name of each once, too.
+fn accounts(teams: usize) -> Vec<Arc<str>> {
+    std::iter::once("gateway".into()).chain((0..teams).map(|team| format!("team:{team}").into())).collect()
+}
+
 /// A key with quotas of money, requests and tokens on itself, on its team and on the gateway.
-fn key(number: usize, teams: usize) -> VirtualKey {
+fn key(number: usize, accounts: &[Arc<str>]) -> VirtualKey {
     let quotas = [
         Quota::usd(NanoUsd::from_usd(1_000_000), Period::Month),
         Quota::new(Measure::Requests, 1_000_000_000, Period::Minute),
         Quota::new(Measure::Tokens, 1_000_000_000_000, Period::Minute),
     ];
-    let accounts = [format!("team:{}", number % teams), "gateway".to_owned()];
     let key = quotas.iter().fold(VirtualKey::new(&format!("key-{number}")), |key, quota| key.quota(*quota));
-    accounts
-        .iter()
+    let (gateway, teams) = accounts.split_first().expect("the gateway has an account");
+    [&teams[number % teams.len()], gateway]
+        .into_iter()
         .flat_map(|account| quotas.map(|quota| (account, quota)))
-        .fold(key, |key, (account, quota)| key.scope(Scope::new(account.as_str(), quota)))
+        .fold(key, |key, (account, quota)| key.scope(Scope::new(account.clone(), quota)))
 }
 
 fn sqlite() -> Result<(), Box<dyn Error>> {

@@ -107,7 +107,7 @@ where
             return Answering::called(self.inner.call(req));
         }
         if req.method() != Method::GET {
-            return Answering::refused(Error::new(Kind::MethodNotAllowed, "this endpoint takes GET"));
+            return Answering::refused(Error::other_method(&[Method::GET]));
         }
         match Caller::of(&req) {
             Ok(caller) => Answering::waiting(Box::pin(about(caller.clone(), self.ledger.clone()))),

@@ -1,9 +1,9 @@
 //! A provider that needs no account: [`Demo`].
 //!
-//! It answers by itself, with what it was asked, whole or word by word. It speaks OpenAI's chat
-//! completions, so that a client of another dialect sees its request translated both ways; it stands at
-//! the end of the same stack as a real provider, so that keys, limits, budgets, records and streams can
-//! all be tried with it, and tested without a network.
+//! It answers by itself, with what it was asked, whole or word by word. It answers chats in the dialect in which it is
+//! asked, of those that clients speak: the configuration has it asked in OpenAI's chat completions, so that a client
+//! of another dialect sees its request translated both ways. It stands at the end of the same stack as a real
+//! provider, so that keys, limits, budgets, records and streams can all be tried with it, and tested without a network.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +21,7 @@ use tower::Service;
 use crate::{
     BoxBody, Error, Kind, Payload, Tokens,
     dialect::{
-        ChatCodec, Codec, Dialect, OPENAI_CHAT,
+        ChatCodec, Codec,
         canonical::{Answer, Choice, Content, Event, Finish, Request as Canonical, Role},
     },
 };
@@ -49,10 +49,7 @@ impl Demo {
     }
 
     fn answer(self, payload: &Payload) -> Result<Response<BoxBody>, Error> {
-        let codec = Some(payload.dialect())
-            .filter(|dialect| dialect.id() == OPENAI_CHAT.id())
-            .and_then(Dialect::codec)
-            .and_then(Codec::chat);
+        let codec = payload.dialect().codec().and_then(Codec::chat);
         let codec = codec.ok_or_else(|| Error::new(Kind::InvalidRequest, "the demo answers chats only"))?;
         let bytes = payload.to_bytes();
         let text = reply(&codec.decode_request(&bytes)?);

@@ -7,7 +7,7 @@
 use std::{convert::Infallible, error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::BoxError;
 
@@ -126,6 +126,7 @@ struct Inner {
     message: String,
     param: Option<String>,
     retry_after: Option<Duration>,
+    allow: Option<String>,
     reply: Option<Reply>,
     source: Option<BoxError>,
     nothing_begun: bool,
@@ -140,6 +141,7 @@ impl Error {
             message: message.into(),
             param: None,
             retry_after: None,
+            allow: None,
             reply: None,
             source: None,
             nothing_begun: false,
@@ -151,6 +153,21 @@ impl Error {
     #[must_use]
     pub fn with_param(mut self, param: impl Into<String>) -> Self {
         self.0.param = Some(param.into());
+        self
+    }
+
+    /// For an endpoint that is asked for by another method than these.
+    pub(crate) fn other_method(methods: &[Method]) -> Self {
+        let names: Vec<_> = methods.iter().map(Method::as_str).collect();
+        Self::new(Kind::MethodNotAllowed, format!("this endpoint takes {}", names.join(" or ")))
+            .with_allow(methods)
+    }
+
+    /// Names the methods by which an endpoint can be asked for (RFC 9110, section 10.2.1).
+    #[must_use]
+    pub fn with_allow(mut self, methods: &[Method]) -> Self {
+        let names: Vec<_> = methods.iter().map(Method::as_str).collect();
+        self.0.allow = Some(names.join(", "));
         self
     }
 
@@ -190,6 +207,11 @@ impl Error {
         self
     }
 
+    /// Whether the target need not be asked again for now, which somebody else sees to.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.0.elsewhere
+    }
+
     /// Applies `change` to the message and to the provider's own words, to take secrets out.
     #[must_use]
     pub(crate) fn scrubbed(mut self, change: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Self {
@@ -222,6 +244,11 @@ impl Error {
     /// When it is worth trying again, counted from now.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// The methods by which the endpoint can be asked for, as the header `allow` has them.
+    pub fn allow(&self) -> Option<&str> {
+        self.0.allow.as_deref()
     }
 
     /// What the provider said, if it was a provider that failed.

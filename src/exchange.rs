@@ -62,12 +62,16 @@ pub struct Learnt {
     pub(crate) input: Option<Input>,
     /// How the targets were chosen; `None` until they are.
     pub route: Option<Routed>,
+    /// The rule of the model that led there.
+    pub rule: Option<Arc<str>>,
     /// The attempts so far, in order.
     pub attempts: Vec<Attempt>,
     /// Which of them answers, where it need not be the last one.
     pub(crate) answers: Option<usize>,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// What was made to fail on purpose, and where: `503 at openai/gpt-4o`.
+    pub faults: Vec<Box<str>>,
     /// Whether the caller pays the provider itself, with a key of its own.
     pub own_key: bool,
     /// The cap on the output that the gateway has set where the client has set none.

@@ -26,6 +26,12 @@ pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
 /// By what the target was chosen, such as `latency`.
 pub const ROUTE: HeaderName = HeaderName::from_static("x-bartizan-route");
 
+/// Who shall answer: `{"models":["b"],"provider":{"order":["openai"]},"max_cost":0.05}`.
+pub const CHOOSE: HeaderName = HeaderName::from_static("x-bartizan-choose");
+
+/// The rule of the model that led to the target.
+pub const RULE: HeaderName = HeaderName::from_static("x-bartizan-rule");
+
 /// The fields of the request that the provider's dialect could not express, separated by commas.
 pub const LOST: HeaderName = HeaderName::from_static("x-bartizan-lost");
 
@@ -46,6 +52,12 @@ pub const TAGS: HeaderName = HeaderName::from_static("x-bartizan-tags");
 
 /// A key of the client's own for the provider, which is used in place of the gateway's.
 pub const PROVIDER_KEY: HeaderName = HeaderName::from_static("x-bartizan-provider-key");
+
+/// What was made to fail on purpose; in a request of an administrator, what is to be.
+pub const FAULT: HeaderName = HeaderName::from_static("x-bartizan-fault");
+
+/// The administrators' key, beside the key of a request that asks for a fault.
+pub const ADMIN_KEY: HeaderName = HeaderName::from_static("x-bartizan-admin-key");
 
 /// Set to `true` by a client that wants a refusal instead of a loss.
 pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");

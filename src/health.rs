@@ -2,7 +2,8 @@
 //!
 //! [`HealthLayer`] answers probes by itself and never asks a provider:
 //!
-//! - `/healthz`, `/livez` and `/health` with 200
+//! - `/healthz` and `/livez` with 200
+//! - `/health` with 200 and how the targets stand, or whatever else it is [told](HealthLayer::report) to say
 //! - `/readyz` with 200, or with 503 once [`Ready::drain`] was called, or while something is away that is
 //!   [needed](HealthLayer::needs)
 //! - `/` with 200 and the name of the service, which Claude Code asks for before it begins
@@ -74,6 +75,17 @@ impl Ready {
 pub struct HealthLayer {
     ready: Ready,
     needs: Vec<Need>,
+    report: Option<Report>,
+}
+
+/// What `/health` says.
+#[derive(Clone)]
+struct Report(Arc<dyn Fn() -> String + Send + Sync>);
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Report")
+    }
 }
 
 /// Something without which requests are refused.
@@ -92,7 +104,16 @@ impl fmt::Debug for Need {
 impl HealthLayer {
     /// Says of `/readyz` what `ready` says.
     pub fn new(ready: Ready) -> Self {
-        Self { ready, needs: Vec::new() }
+        Self { ready, needs: Vec::new(), report: None }
+    }
+
+    /// Sets what `/health` says, in JSON: `{"status":"ok"}`, if it isn't called. Whatever it is, the status is 200, so
+    /// that no gateway is restarted because of its providers. `report` is asked for each probe and must not wait;
+    /// everybody may read what it says.
+    #[must_use]
+    pub fn report(mut self, report: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.report = Some(Report(Arc::new(report)));
+        self
     }
 
     /// Lets `/readyz` say no while `is_there` does, with the status `away`, such as `store_away`.
@@ -144,7 +165,10 @@ impl<S> Health<S> {
     fn answer(&self, path: &str) -> Option<(StatusCode, Bytes)> {
         const OK: Bytes = Bytes::from_static(br#"{"status":"ok"}"#);
         Some(match path {
-            "/healthz" | "/livez" | "/health" => (StatusCode::OK, OK),
+            "/health" => {
+                (StatusCode::OK, self.settings.report.as_ref().map_or(OK, |report| (report.0)().into()))
+            }
+            "/healthz" | "/livez" => (StatusCode::OK, OK),
             "/readyz" => match self.settings.obstacle() {
                 None => (StatusCode::OK, OK),
                 Some(status) => {
@@ -243,5 +267,19 @@ mod tests {
         ] {
             assert_eq!(ask(&ready, method, path).await, (200, "inner".into()));
         }
+    }
+
+    #[tokio::test]
+    async fn a_report_is_made_when_somebody_asks() {
+        let asked = Arc::new(AtomicBool::new(false));
+        let asks = asked.clone();
+        let layer = HealthLayer::new(Ready::default()).report(move || {
+            asks.store(true, Ordering::Relaxed);
+            r#"{"status":"degraded"}"#.to_owned()
+        });
+
+        assert_eq!(send(layer.clone(), Method::GET, "/healthz").await.1, r#"{"status":"ok"}"#);
+        assert!(!asked.load(Ordering::Relaxed));
+        assert_eq!(send(layer, Method::GET, "/health").await, (200, r#"{"status":"degraded"}"#.into()));
     }
 }

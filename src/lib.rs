@@ -93,11 +93,13 @@
 //! | [`RenderErrorsLayer`] | writes errors in the client's dialect | the path | `x-request-id`; never fails |
 //! | [`InFlightLayer`] | bounds how many answers are under way | nothing | [`Overloaded`](Kind::Overloaded) |
 //! | [`AdminLayer`] | customers, teams and keys that are set while the gateway runs | the administrators' key | [`Unauthenticated`](Kind::Unauthenticated), [`Conflict`](Kind::Conflict), … |
+//! | [`TellFaultsLayer`] | says what was made to fail on purpose, lets administrators ask for it | | [`Forbidden`](Kind::Forbidden) |
 //! | [`AuthLayer`] | takes the client's key out and looks it up in a [`KeyStore`](auth::KeyStore) | a key in the headers | the extension [`Caller`](auth::Caller); [`Unauthenticated`](Kind::Unauthenticated) |
 //! | [`RequestLimitLayer`] | requests per window and key | the caller | [`RateLimited`](Kind::RateLimited) |
 //! | [`ModelsLayer`] | answers `GET /v1/models` with what the key may use | the caller | |
 //! | [`AboutKeyLayer`] | answers `GET /v1/key` with what is left to the key | the caller | |
 //! | [`IngestLayer`] | reads the body once, within limits, and looks into it | POST, JSON or a form, a known path | the body [`Payload`]; [`InvalidRequest`](Kind::InvalidRequest), [`TooLarge`](Kind::TooLarge), … |
+//! | [`KeepAliveLayer`] | sends comments while the first event of a stream is waited for | the payload | the head of an answer, before there is one |
 //! | [`AccessLayer`] | which models a key may ask for | the caller, the payload | [`Forbidden`](Kind::Forbidden) |
 //! | [`LabelsLayer`] | reads end user, session and tags, and lets their quotas be charged too | the caller, the payload | scopes of the caller; [`InvalidRequest`](Kind::InvalidRequest) |
 //! | [`LoopLayer`] | stops the same request again and again, and sessions that spend very much | the caller, the payload | [`RunawayLoop`](Kind::RunawayLoop) |
@@ -118,6 +120,7 @@
 //! | [`FirstEventLayer`] | holds an answer back until it has content | the payload | [`Timeout`](Kind::Timeout), errors inside of a success |
 //! | [`MeterLayer`] | reads the usage out of what passes | the payload | an [`Attempt`](exchange::Attempt) of the exchange |
 //! | [`SignLayer`] | the provider's credential, and only the headers it may see | | |
+//! | [`FaultLayer`] | fails on purpose, where it is told to | the payload | what a provider would |
 //! | [`Upstream`] | the HTTP call | the payload | what the provider refused with, as an [`Error`] |
 //!
 //! The reasons for the order:
@@ -130,7 +133,8 @@
 //! - Budgets are last before the call: what is held is held as shortly as possible.
 //! - The meter is inside of translation, because it reads what the provider really sent; the first
 //!   event is judged outside of the meter, because an answer that is thrown away has been paid for.
-//! - The signature is last: the credential passes through no other layer.
+//! - The signature is last: the credential passes through no other layer, except one that fails on purpose, which is
+//!   where the provider would be.
 //!
 //! Layers of tower and tower-http may stand anywhere: an [`Error`] that has passed through a
 //! [`BoxError`] comes out as it was.
@@ -150,8 +154,8 @@
 //!   [`Ledger`](ledger::Ledger) for money, [`Directory`](directory::Directory) for what is set meanwhile, [`Sink`](record::Sink) for records,
 //!   [`Prices`](budget::Prices) for the worst case, [`Catalog`](models::Catalog) for the list of models.
 //!   A ledger has to pass the `ledger::conformance` suite of the feature `test-util`.
-//! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated;
-//!   [`dialect`] has a whole one. A provider that deviates from a dialect has a [`preset`].
+//! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated. A
+//!   provider that deviates from a dialect has a [`preset`]. [`extending`] describes both, with examples.
 //!
 //! # Features
 //!
@@ -185,11 +189,13 @@
 //! [`BudgetLayer`]: budget::BudgetLayer
 //! [`Dispatch`]: dispatch::Dispatch
 //! [`DrainLayer`]: drain::DrainLayer
+//! [`FaultLayer`]: fault::FaultLayer
 //! [`FirstEventLayer`]: first_event::FirstEventLayer
 //! [`HealthLayer`]: health::HealthLayer
 //! [`InFlightLayer`]: in_flight::InFlightLayer
 //! [`LabelsLayer`]: labels::LabelsLayer
 //! [`LoopLayer`]: loops::LoopLayer
+//! [`KeepAliveLayer`]: keep_alive::KeepAliveLayer
 //! [`IngestLayer`]: ingest::IngestLayer
 //! [`MeterLayer`]: meter::MeterLayer
 //! [`ModelsLayer`]: models::ModelsLayer
@@ -199,6 +205,7 @@
 //! [`RenderErrorsLayer`]: render_errors::RenderErrorsLayer
 //! [`RequestLimitLayer`]: request_limit::RequestLimitLayer
 //! [`SignLayer`]: sign::SignLayer
+//! [`TellFaultsLayer`]: fault::TellFaultsLayer
 //! [`TranslateLayer`]: translate::TranslateLayer
 #![cfg_attr(feature = "client", doc = "[`Upstream`]: upstream::Upstream")]
 #![cfg_attr(not(feature = "client"), doc = "[`Upstream`]: crate#features")]
@@ -221,6 +228,7 @@ pub mod batch;
 pub mod body;
 pub mod breaker;
 pub mod budget;
+pub mod choose;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod config;
@@ -231,12 +239,19 @@ pub mod dispatch;
 pub mod drain;
 pub mod error;
 pub mod exchange;
+#[cfg(feature = "cel")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cel")))]
+pub mod expression;
+pub mod extending;
+pub mod fault;
 pub mod first_event;
 pub mod future;
+mod hashing;
 pub mod headers;
 pub mod health;
 pub mod in_flight;
 pub mod ingest;
+pub mod keep_alive;
 pub mod labels;
 pub mod ledger;
 pub mod loops;
@@ -254,6 +269,8 @@ pub mod render_errors;
 pub mod request_limit;
 pub mod secret;
 pub mod sign;
+#[cfg(feature = "cel")]
+mod suggest;
 pub mod target;
 #[cfg(test)]
 mod testing;

@@ -10,10 +10,16 @@
 //!
 //! A `store` is one of `redis`, `postgres` and `sqlite`, so there are twelve series at the most. A store in memory is
 //! never away.
+//!
+//! | name | | of each `model` of the configuration that is deprecated |
+//! |---|---|---|
+//! | [`DEPRECATED`] | counter | how many requests were for it; `served_by` is `itself` or `successor` |
 
 #[cfg(any(feature = "redis", feature = "postgres", feature = "sqlite"))]
 use std::time::Duration;
 
+/// How many requests were for a model that is deprecated.
+pub const DEPRECATED: &str = "bartizan_deprecated_requests_total";
 /// Whether a store does not answer.
 pub const STORE_AWAY: &str = "bartizan_store_away";
 /// How often a store stopped to answer.
@@ -28,10 +34,22 @@ pub const STORE_WAITING: &str = "bartizan_store_waiting";
 pub fn describe() {
     use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
+    describe_counter!(DEPRECATED, Unit::Count, "how many requests were for a model that is deprecated");
     describe_gauge!(STORE_AWAY, "1 while the store does not answer, or can't be written");
     describe_counter!(STORE_OUTAGES, Unit::Count, "how often the store stopped to answer");
     describe_histogram!(STORE_SECONDS, Unit::Seconds, "how long those who asked the store have waited");
     describe_gauge!(STORE_WAITING, Unit::Count, "settlements that the store has not been told yet");
+}
+
+/// Notes a request for a model that is deprecated.
+pub(crate) fn deprecated(model: &str, has_ended: bool) {
+    #[cfg(feature = "metrics")]
+    {
+        let served_by = if has_ended { "successor" } else { "itself" };
+        ::metrics::counter!(DEPRECATED, "model" => model.to_owned(), "served_by" => served_by).increment(1);
+    }
+    #[cfg(not(feature = "metrics"))]
+    let _ = (model, has_ended);
 }
 
 /// Notes whether `store` is away, when that has changed or begins.

@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     Work,
     batch::Batch,
+    choose::Chosen,
     dialect::Dialect,
     exchange::Exchange,
     price::{Input, Tier},
@@ -73,6 +74,8 @@ pub struct Head {
     pub is_once: bool,
     /// What is asked for, if it is something that a provider keeps.
     pub resource: Option<Resource>,
+    /// Whether the body says who shall answer, in the way of OpenRouter: `models` or `provider`.
+    pub has_wishes: bool,
     /// The batch that this is about.
     pub batch: Option<Box<Batch>>,
 }
@@ -138,6 +141,7 @@ pub struct Payload {
     dialect: &'static dyn Dialect,
     head: Arc<Head>,
     model: Option<ModelName>,
+    chosen: Option<Chosen>,
     source: Bytes,
     edits: Vec<Edit>,
     /// How many pieces were yielded.
@@ -167,6 +171,7 @@ impl Payload {
             dialect,
             head: Arc::new(head),
             model: None,
+            chosen: None,
             source,
             edits: Vec::new(),
             yielded: 0,
@@ -186,7 +191,9 @@ impl Payload {
 
     /// The same request with other bytes in the same dialect, where `head` was read from `source`.
     pub(crate) fn rewritten(self, head: Head, source: Bytes) -> Self {
-        Self { head: Arc::new(head), source, edits: Vec::new(), ..self }
+        // What was made of the old bytes doesn't know what has changed.
+        let chosen = self.chosen.map(Chosen::without_preferring);
+        Self { head: Arc::new(head), source, edits: Vec::new(), chosen, ..self }
     }
 
     /// The same request in another exchange.
@@ -231,6 +238,25 @@ impl Payload {
     /// The model this request is for: the client's, or the one a route has put in its place.
     pub fn model(&self) -> &str {
         self.model.as_ref().map_or(&*self.head.model, ModelName::as_str)
+    }
+
+    /// The same request, which goes by a route that was chosen.
+    #[must_use]
+    pub(crate) fn going(self, chosen: Chosen) -> Self {
+        Self { chosen: Some(chosen), ..self }
+    }
+
+    /// The request as it is for a provider that understands what the client prefers.
+    pub(crate) fn preferring(self) -> Self {
+        match self.chosen.as_ref().and_then(Chosen::preferring).cloned() {
+            Some((head, source)) => self.rewritten(head, source),
+            None => self,
+        }
+    }
+
+    /// The route that was chosen for it; `None` if none was yet.
+    pub(crate) fn chosen(&self) -> Option<&Chosen> {
+        self.chosen.as_ref()
     }
 
     /// The bytes as the client sent them, or as translation made them, without later edits.

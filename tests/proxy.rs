@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 #[path = "support/process.rs"]
+#[allow(dead_code)]
 mod process;
 
 use std::{
@@ -278,10 +279,10 @@ fn a_client_that_is_slow_with_its_head_is_cut_off() {
 #[test]
 fn a_connection_is_kept_between_requests_for_longer_than_a_head_may_take() {
     let proxy =
-        Proxy::start(&config("http://127.0.0.1:1/v1").replace("max_body", "keep_alive: 3s, max_body"));
+        Proxy::start(&config("http://127.0.0.1:1/v1").replace("max_body", "idle_timeout: 3s, max_body"));
     let mut socket = proxy.connect();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let mut healthz = |socket: &mut TcpStream| {
+    let healthz = |socket: &mut TcpStream| {
         socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         head(socket)
     };

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    arguments::{Command, Create, Keys, Named, Proxy, Usage},
+    arguments::{Command, Create, Explain, Keys, Named, Proxy, Usage},
     client::{Client, escaped},
 };
 
@@ -28,6 +28,8 @@ async fn ask(command: &Command) -> Result<String, String> {
     match command {
         Command::Usage(asked) => usage(asked).await,
         Command::Compare { model, proxy } => compare(model.as_deref(), proxy).await,
+        Command::Drill(_) => Err("a drill is held without a proxy".to_owned()),
+        Command::Explain(asked) => explain(asked).await,
         Command::Keys { command } => match command {
             Keys::Create(wanted) => {
                 let made = send(&wanted.proxy, Method::POST, "/admin/v1/keys", Some(wish(wanted)?)).await?;
@@ -155,6 +157,42 @@ async fn usage(asked: &Usage) -> Result<String, String> {
     Ok(said(&asked.proxy, &answer, &text))
 }
 
+/// Where a request would go, and why.
+async fn explain(asked: &Explain) -> Result<String, String> {
+    let question = json!({ "messages": [{ "role": "user", "content": "How are you?" }] });
+    let mut body: Value = match &asked.request {
+        None => question,
+        Some(file) => {
+            let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+            let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+            serde_json::from_str(&text).map_err(|error| wrong(&error))?
+        }
+    };
+    if let (Some(model), Some(body)) = (&asked.model, body.as_object_mut()) {
+        body.insert("model".into(), model.as_str().into());
+    }
+    let header = |text: &String| {
+        let (name, value) =
+            text.split_once(':').ok_or_else(|| format!("--header {text}: expected NAME:VALUE"))?;
+        Ok::<_, String>((name.trim().to_owned(), Value::from(value.trim())))
+    };
+    let headers = asked.header.iter().map(header).collect::<Result<serde_json::Map<_, _>, _>>()?;
+    let wanted = json!({ "key": asked.key, "path": asked.path, "headers": headers, "body": body });
+    let answer = send(&asked.proxy, Method::POST, "/admin/v1/explain", Some(wanted)).await?;
+    let text = |name: &str| answer[name].as_str().unwrap_or("-").to_owned();
+    let head = format!(
+        "model {}, route {}, rule {}, strategy {}, about {} tokens of input",
+        text("model"),
+        text("route"),
+        text("rule"),
+        text("strategy"),
+        answer["input"]
+    );
+    let rows = answer["candidates"].as_array().cloned().unwrap_or_default();
+    let told = table(&["place", "target", "usd", "region", "latency_ms", "in_flight", "why"], &rows);
+    Ok(said(&asked.proxy, &answer, &format!("{}\n\n{told}", head.replace(char::is_control, "?"))))
+}
+
 async fn compare(model: Option<&str>, proxy: &Proxy) -> Result<String, String> {
     let query = model.map(|model| format!("?model={}", escaped(model))).unwrap_or_default();
     let answer = send(proxy, Method::GET, &format!("/admin/v1/mirrors{query}"), None).await?;
@@ -190,7 +228,7 @@ async fn compare(model: Option<&str>, proxy: &Proxy) -> Result<String, String> {
 }
 
 /// The members of objects, one object a line.
-fn table(columns: &[&str], rows: &[Value]) -> String {
+pub fn table(columns: &[&str], rows: &[Value]) -> String {
     let cell = |row: &Value, column: &&str| match &row[*column] {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.replace(char::is_control, "?"),

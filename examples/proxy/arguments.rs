@@ -52,7 +52,7 @@ fn log_format(text: &str) -> Result<LogFormat, &'static str> {
     }
 }
 
-/// What is asked of a proxy that runs. Its configuration has to have `admin.key`.
+/// What is asked of a proxy that runs, whose configuration has to have `admin.key`; or of this program alone.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make, list, change and delete keys.
@@ -62,6 +62,11 @@ pub enum Command {
     },
     /// Show what the gateway has used, or a key, a team, a customer, an end user, a session, a tag or a provider.
     Usage(Usage),
+    /// Let each target of each route fail in each way, and show what a client sees. Exits with 0 if all routes
+    /// survive, with 1 if one doesn't, with 2 if the drill can't be held.
+    Drill(Drill),
+    /// Show where a request would go, and why: every target with its price. Nothing is sent.
+    Explain(Explain),
     /// Compare what came of copies of requests (`mirror` of a model) with what came of their originals.
     Compare {
         /// Of this model only.
@@ -70,6 +75,30 @@ pub enum Command {
         #[command(flatten)]
         proxy: Proxy,
     },
+}
+
+/// Requests go through the real stack, in this process: no proxy has to run, and no port is opened. The built-in
+/// demo answers in place of the providers, so that nothing is paid and no keys are needed; variables of the
+/// configuration that aren't set are made up. Times are those of a clock that doesn't wait: a target that hangs for a
+/// minute is shown with a minute, and takes none. Budgets, limits and keys of the configuration are left out.
+///
+/// A route survives if every request is answered, whatever fails. A stream that breaks in the middle is excused if
+/// the client is told.
+#[derive(Debug, Args)]
+pub struct Drill {
+    /// The configuration, YAML or JSON.
+    #[arg(short, long, value_name = "FILE", env = "BARTIZAN_CONFIG")]
+    pub config: PathBuf,
+    /// Only this route, by its name under `models`; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub route: Vec<String>,
+    /// Ask the real providers, which costs money and time: those targets that don't fail on purpose answer by
+    /// themselves.
+    #[arg(long)]
+    pub real: bool,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -145,7 +174,7 @@ pub struct Named {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "account", multiple = false, args = ["key", "team", "customer", "user", "session", "tag", "provider"])]
+#[group(id = "account", multiple = false, args = ["key", "team", "user", "session", "tag", "provider"])]
 pub struct Usage {
     /// Of this key.
     #[arg(long)]
@@ -153,8 +182,8 @@ pub struct Usage {
     /// Of all keys of this team.
     #[arg(long)]
     pub team: Option<String>,
-    /// Of all keys of this customer.
-    #[arg(long)]
+    /// Of all keys of this customer, or of its end user or session.
+    #[arg(long, conflicts_with_all = ["key", "team", "tag", "provider"])]
     pub customer: Option<String>,
     /// Of this end user.
     #[arg(long)]
@@ -175,6 +204,27 @@ pub struct Usage {
     /// Day by day until this one, in the same form.
     #[arg(long, value_name = "DAY")]
     pub until: Option<String>,
+    #[command(flatten)]
+    pub proxy: Proxy,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The model that is asked for; the request's own if it isn't given.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// The request, JSON as it would be sent; a short question if it isn't given.
+    #[arg(long, value_name = "FILE")]
+    pub request: Option<PathBuf>,
+    /// Where it would be sent.
+    #[arg(long, default_value = "/v1/chat/completions")]
+    pub path: String,
+    /// The name of the key that would be presented; one that may do everything if it isn't given.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// A header of the request, such as x-bartizan-tags:feature=search; may be given several times.
+    #[arg(long, value_name = "NAME:VALUE")]
+    pub header: Vec<String>,
     #[command(flatten)]
     pub proxy: Proxy,
 }

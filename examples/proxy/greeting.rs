@@ -33,6 +33,9 @@ pub fn greeting(
     } else {
         let _ = writeln!(text, "  keys           {}", config.keys.len());
     }
+    if config.faults.are_on() {
+        let _ = writeln!(text, "\n  WARNING: faults are on: requests fail on purpose.\n");
+    }
     let _ = match &config.store {
         Store::Sqlite(file) => writeln!(text, "  budgets        {}", file.display()),
         Store::Redis(redis) => writeln!(text, "  budgets        in redis, under {{{}}}", redis.prefix),

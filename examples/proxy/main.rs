@@ -6,6 +6,7 @@ mod administer;
 mod alerts;
 mod arguments;
 mod client;
+mod drill;
 mod greeting;
 mod patience;
 mod reload;
@@ -21,7 +22,10 @@ use bartizan::{BoxError, config};
 use clap::Parser;
 use tokio::net::TcpListener;
 
-use self::{arguments::Arguments, start::Start};
+use self::{
+    arguments::{Arguments, Command},
+    start::Start,
+};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -29,8 +33,10 @@ fn main() -> ExitCode {
         println!("{}", config::json_schema());
         return ExitCode::SUCCESS;
     }
-    if let Some(command) = &arguments.command {
-        return administer::run(command);
+    match &arguments.command {
+        Some(Command::Drill(drill)) => return drill::run(drill),
+        Some(command) => return administer::run(command),
+        None => {}
     }
     let start = match Start::new(&arguments) {
         Ok(start) => start,
@@ -73,8 +79,8 @@ async fn run(start: Start) -> Result<(), BoxError> {
         tokio::time::sleep(drain_delay).await;
     };
     let server = &config.server;
-    let (head, keep_alive, drain) = (*server.header_timeout, *server.keep_alive, *server.drain_timeout);
-    let timeouts = serve::Timeouts { head, keep_alive, drain };
+    let (head, idle, drain) = (*server.header_timeout, *server.idle_timeout, *server.drain_timeout);
+    let timeouts = serve::Timeouts { head, idle, drain };
     let finished = tokio::select! {
         finished = serve::serve(listener, service, timeouts, stop) => finished,
         () = second_signal() => false,

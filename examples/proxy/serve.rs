@@ -36,7 +36,7 @@ pub struct Timeouts {
     /// For the head of their first request.
     pub head: Duration,
     /// From one request to the end of the head of the next one.
-    pub keep_alive: Duration,
+    pub idle: Duration,
     /// For open answers when the program ends.
     pub drain: Duration,
 }
@@ -55,8 +55,8 @@ where
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    let Timeouts { head, keep_alive, drain } = timeouts;
-    let builder = builder(keep_alive);
+    let Timeouts { head, idle, drain } = timeouts;
+    let builder = builder(idle);
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     // Connections that outlive this function are cut, so that what they were doing is recorded.
@@ -115,12 +115,12 @@ async fn follow<E: std::fmt::Display>(
     }
 }
 
-fn builder(keep_alive: Duration) -> auto::Builder<TokioExecutor> {
+fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(keep_alive)
+        .header_read_timeout(idle)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS);
     builder

@@ -14,13 +14,16 @@ use bartizan::{
     alerts::AlertsLayer,
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::BudgetLayer,
-    config::{self, AuthMode, Away, Builder, Config, Records},
+    choose::ChooseLayer,
+    config::{self, AuthMode, Away, Builder, Config, Records, Standings},
     dialect::Dialects,
     dispatch::{Dispatch, Mirrors, Table},
     drain::DrainLayer,
+    fault::TellFaultsLayer,
     health::{HealthLayer, Ready},
     in_flight::InFlightLayer,
     ingest::IngestLayer,
+    keep_alive::KeepAliveLayer,
     labels::LabelsLayer,
     ledger::Ledger,
     loops::LoopLayer,
@@ -29,11 +32,13 @@ use bartizan::{
     render_errors::RenderErrorsLayer,
     request_limit::RequestLimitLayer,
 };
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body;
 use tokio::{sync::Mutex, task::JoinHandle};
 use tower::{Service, ServiceBuilder};
 
-use super::{alerts::Telling, store::Budgets, unread::Unread};
+use super::{alerts::Telling, store::Budgets};
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
@@ -52,12 +57,16 @@ pub struct Gateway {
     keys: Arc<MemoryKeys>,
     settings: Arc<Settings>,
     labels: LabelsLayer,
+    faults: TellFaultsLayer,
+    standings: Standings,
     ledger: Arc<dyn Ledger>,
     budgets: Budgets,
     telling: Telling,
     loops: LoopLayer,
     /// Who tells other gateways of loops.
     sharing: Option<JoinHandle<()>>,
+    /// Who tells them of targets that are passed over, and who asks providers whether they are there.
+    watching: Vec<JoinHandle<()>>,
     drain: DrainLayer,
     mirrors: Mirrors,
     records: Arc<dyn Sink>,
@@ -76,16 +85,26 @@ pub struct Reloading {
 
 impl Gateway {
     pub async fn new(config: &Config) -> Result<Self, BoxError> {
+        Self::with(config, Builder::default()).await
+    }
+
+    /// With routes that `builder` makes.
+    pub async fn with(config: &Config, builder: Builder) -> Result<Self, BoxError> {
         let budgets = Budgets::open(config).await?;
         let dispatch = Dispatch::new(Table::default());
         let labels = LabelsLayer::new(config.label_rules());
+        let faults = TellFaultsLayer::default();
         let keys = Arc::new(MemoryKeys::default());
         let (records, writer) = records(&config.log.records)?;
         let mirrors = Mirrors::new(MAX_MIRRORED).records(records.clone());
-        let builder = Builder::default().ledger(budgets.ledger()).mirrors(mirrors.clone());
-        let settings = settings(config, &budgets, &keys).await?;
-        let settings = Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone()))?);
         let telling = Telling::begin(config, budgets.ledger())?;
+        let builder = builder.ledger(budgets.ledger()).alerts(telling.alerts()).mirrors(mirrors.clone());
+        let standings = builder.standings();
+        let passing_on = budgets.board().map(|board| tokio::spawn(builder.sharing(board)));
+        let watching = passing_on.into_iter().chain([tokio::spawn(builder.probing())]).collect();
+        let settings = settings(config, &budgets, &keys).await?;
+        let settings =
+            Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone(), faults.clone()))?);
         let (loops, sharing) = loops(config, &budgets, &telling);
         Ok(Self {
             ready: Ready::default(),
@@ -93,9 +112,12 @@ impl Gateway {
             keys,
             settings,
             labels,
+            faults,
+            standings,
             telling,
             loops,
             sharing,
+            watching,
             ledger: budgets.ledger(),
             budgets,
             drain: DrainLayer::new(MAX_DRAINED),
@@ -120,17 +142,21 @@ impl Gateway {
     }
 
     /// The stack, from the client inwards.
-    pub fn service(
+    pub fn service<B>(
         &self,
         config: &Config,
     ) -> impl Service<
-        Request<Unread>,
-        Response = Response<impl http_body::Body<Data = bytes::Bytes, Error = BoxError> + Send + use<>>,
+        Request<B>,
+        Response = Response<impl Body<Data = Bytes, Error = BoxError> + Send + use<B>>,
         Error = Infallible,
         Future: Send,
     > + Clone
     + Send
-    + use<> {
+    + use<B>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let dialects = Dialects::default();
         let server = &config.server;
         let auth = match config.auth {
@@ -151,9 +177,15 @@ impl Gateway {
             // Outside of all that fails, inside of the record, which has to know the status.
             .layer(RenderErrorsLayer::new(dialects.clone()))
             // Has a key of its own, and is there also when the gateway is full.
-            .layer(AdminLayer::new(self.settings.clone(), self.ledger.clone()).mirrors(self.mirrors.clone()))
+            .layer(
+                AdminLayer::new(self.settings.clone(), self.ledger.clone())
+                    .explain(self.dispatch.clone())
+                    .mirrors(self.mirrors.clone()),
+            )
             // Before any work is done for a request; counts it until its answer has ended.
             .layer(InFlightLayer::new(server.max_in_flight.get()))
+            // Says what was made to fail on purpose, also where somebody else than administrators asks for it.
+            .layer(self.faults.clone())
             // Before a byte of the body is read.
             .layer(auth)
             // Needs only the caller, so it too refuses before the body is read.
@@ -168,12 +200,16 @@ impl Gateway {
                     .limit(server.max_body.bytes())
                     .memory(server.max_in_flight_bytes.bytes()),
             )
+            // Outside of all that may take long.
+            .layer(KeepAliveLayer::new(server.comment_every.map(|every| *every)))
             // The first that needs the model: nothing is reserved for what isn't allowed.
             .layer(AccessLayer::new())
             // Knows whom and what the request is for, and charges their accounts too.
             .layer(self.labels.clone())
             // Knows the session. Nothing is reserved for what runs away.
             .layer(self.loops.clone())
+            // Before anything is reserved, which depends on the targets; knows the labels.
+            .layer(ChooseLayer::new(self.dispatch.clone()).ledger(self.ledger.clone()))
             // Outside of the budget, so that what it looks at is settled.
             .layer(AlertsLayer::new(self.telling.alerts()))
             // Last before the call: what is held is held as shortly as possible.
@@ -182,7 +218,8 @@ impl Gateway {
     }
 
     fn health(&self, config: &Config) -> HealthLayer {
-        let health = HealthLayer::new(self.ready.clone());
+        let (standings, tells) = (self.standings.clone(), config.server.health);
+        let health = HealthLayer::new(self.ready.clone()).report(move || standings.json(tells));
         match (self.budgets.away(), config.store_away.budgets) {
             // Other nodes may still reach it.
             (Some(is_away), Away::Refuse) => health.needs("store_away", move || !is_away()),
@@ -209,19 +246,23 @@ impl Gateway {
             settings,
             loops,
             sharing,
+            watching,
             ..
         } = self;
         drop(loops);
+        // Nobody waits for what it tells.
+        watching.iter().for_each(JoinHandle::abort);
         if let Some(mut sharing) = sharing
             && tokio::time::timeout(PATIENCE, &mut sharing).await.is_err()
         {
             // It holds the ledger.
             sharing.abort();
         }
+        // Routes tell of their providers' keys and charge their budgets, and settings make routes.
+        drop((dispatch, settings));
         // Asks the ledger a last time.
         telling.close(PATIENCE).await;
-        // Routes charge the budgets of their providers, and settings make routes.
-        drop((ledger, dispatch, settings, mirrors));
+        drop((ledger, mirrors));
         budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.
         drop(records);
@@ -258,12 +299,14 @@ fn apply(
     builder: Builder,
     dispatch: Dispatch,
     labels: LabelsLayer,
+    faults: TellFaultsLayer,
 ) -> impl Fn(&Config) -> Result<(), BoxError> + Send + Sync + 'static {
     let builder = std::sync::Mutex::new(builder);
     move |config| {
         let table = builder.lock().unwrap_or_else(PoisonError::into_inner).table(config)?;
         dispatch.reload(table);
         labels.replace(config.label_rules());
+        config.announce_faults(&faults);
         Ok(())
     }
 }

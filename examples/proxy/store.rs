@@ -2,6 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use bartizan::{
     BoxError,
+    breaker::Board,
     config::{Away, Config, Postgres, Redis, Store},
     directory::{Directory, MemoryDirectory, PostgresDirectory, RedisDirectory, SqliteDirectory},
     ledger::{
@@ -108,6 +109,14 @@ impl Budgets {
             Self::File(ledger) => Arc::new(SqliteDirectory::new(ledger)),
             Self::Redis(shared) => Arc::new(RedisDirectory::new(&shared.ledger)),
             Self::Postgres(shared) => Arc::new(PostgresDirectory::new(&shared.ledger)),
+        }
+    }
+
+    /// Where other gateways can be told which targets are passed over.
+    pub fn board(&self) -> Option<Arc<dyn Board>> {
+        match self {
+            Self::Redis(shared) => Some(Arc::new(shared.ledger.board())),
+            _ => None,
         }
     }
 

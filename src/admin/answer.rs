@@ -4,7 +4,7 @@ use http_body_util::Full;
 use serde_json::{Map, Value};
 
 use super::{
-    create::Made,
+    create::{How, Made, Origin},
     layer::Office,
     litellm,
     operation::{Action, asked},
@@ -39,6 +39,7 @@ pub(super) async fn answer(
         Action::Standing(of) => office.standing(of, &query).await?,
         Action::Prices => office.prices(&query)?,
         Action::Mirrors => mirrors(office, &query)?,
+        Action::Explain => office.explain(body).await?,
         Action::Put(section) => {
             let entry = office.put(section, name, object(body)?, version).await?;
             note(id, "set", section, name);
@@ -89,12 +90,17 @@ async fn create(
     {
         return Ok(future::json(StatusCode::CREATED, answer));
     }
-    let Made { entry, is_new } = office.create(section, object(body)?).await?;
+    let config = office.settings.config();
+    let origin = replayed.zip(config.admin.key.as_ref());
+    let origin = origin.map(|(replayed, admin)| Origin::new(admin.expose(), replayed, asked));
+    let Made { entry, how } = office.create(section, object(body)?, origin.as_ref()).await?;
     let answer = Bytes::from(entry.to_string());
-    if !is_new {
+    if how == How::Found {
         return Ok(future::json(StatusCode::OK, answer));
     }
-    note(id, "made", section, entry["name"].as_str().unwrap_or_default());
+    if how == How::Now {
+        note(id, "made", section, entry["name"].as_str().unwrap_or_default());
+    }
     if let Some(replayed) = replayed {
         office.replays.keep(replayed, asked, answer.clone());
     }

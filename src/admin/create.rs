@@ -7,6 +7,7 @@ use super::{
     answer::Fields,
     entry::{unknown, written},
     layer::Office,
+    replay::KEPT_FOR,
     settings::InForce,
 };
 use crate::{
@@ -25,35 +26,57 @@ const MAX_PREVIOUS: usize = 4;
 /// How many characters of a key are shown: too few to guess the rest.
 const PREFIX: usize = 10;
 /// What only the gateway sets.
-const OWN: [&str; 3] = ["prefix", "previous", "version"];
+const OWN: [&str; 4] = ["prefix", "previous", "seed", "version"];
 
 /// What became of a wish for a new entry.
 pub(super) struct Made {
     pub(super) entry: Value,
-    /// Whether it was not there before.
-    pub(super) is_new: bool,
+    pub(super) how: How,
+}
+
+/// How an entry that is wished for has come to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// It was made.
+    Now,
+    /// The same request has made it before, maybe on another node.
+    Before,
+    /// It was there, and says the same.
+    Found,
 }
 
 impl Office {
     /// Makes an entry; one that is there already and says the same is shown instead.
-    pub(super) async fn create(&self, section: Section, mut fields: Fields) -> Result<Made, Error> {
+    /// With an `origin`, a key that is made for it is the same whenever it is asked for.
+    pub(super) async fn create(
+        &self,
+        section: Section,
+        mut fields: Fields,
+        origin: Option<&Origin>,
+    ) -> Result<Made, Error> {
         let name = take_name(&mut fields)?;
         refuse_own(&fields)?;
         let mut key = None;
         if section == Section::Keys {
-            key = give_key(&mut fields)?;
+            key = give_key(&mut fields, origin)?;
             fields.insert("name".to_owned(), name.clone().into());
         }
         let content = content(section, fields)?;
-        let mut is_new = false;
+        let mut how = How::Found;
         let now = self
             .settings
             .change(|now| {
-                is_new = !now.has(section, &name);
-                if is_new {
+                if !now.has(section, &name) {
+                    how = How::Now;
                     return Ok(Some(Change::put(section, &name, content.to_string())));
                 }
+                how = How::Found;
                 now.changeable(section, &name, None)?;
+                let made = key.as_ref().zip(origin).and_then(|(_, origin)| now.key_of(origin, &name));
+                if made.is_some() {
+                    (key, how) = (made, How::Before);
+                    return Ok(None);
+                }
                 if now.says_the_same(section, &name, &content, key.is_some()) {
                     return Ok(None);
                 }
@@ -65,10 +88,10 @@ impl Office {
             })
             .await?;
         let mut entry = now.entry(section, &name)?;
-        if let Some(key) = key.filter(|_| is_new) {
+        if let Some(key) = key.filter(|_| how != How::Found) {
             entry["key"] = key.into();
         }
-        Ok(Made { entry, is_new })
+        Ok(Made { entry, how })
     }
 
     /// Makes an entry, or puts it in the place of the one there is.
@@ -157,7 +180,7 @@ impl Office {
                 let surplus = previous.len().saturating_sub(MAX_PREVIOUS);
                 kept.previous = previous.into_iter().skip(surplus).collect();
                 kept.sha256 = Some(KeyDigest::of(&key).to_string());
-                kept.prefix = Some(prefix(&key));
+                (kept.prefix, kept.seed) = (Some(prefix(&key)), None);
                 Ok(Some(Change::put(Section::Keys, name, written(&kept).to_string())))
             })
             .await?;
@@ -192,11 +215,22 @@ impl InForce {
         let stored = self.document(section, name).and_then(|one| serde_json::from_str(&one.content).ok());
         let settings = |mut value: Value| {
             if let (true, Some(fields)) = (made_up, value.as_object_mut()) {
-                ["sha256", "prefix", "previous"].into_iter().for_each(|field| drop(fields.remove(field)));
+                ["sha256", "prefix", "previous", "seed"]
+                    .into_iter()
+                    .for_each(|field| drop(fields.remove(field)));
             }
             value
         };
         stored.map(settings) == Some(settings(content.clone()))
+    }
+
+    /// The key of an entry that was made lately by the request that `origin` is about, and not replaced since.
+    fn key_of(&self, origin: &Origin, name: &str) -> Option<String> {
+        let document = self.document(Section::Keys, name)?;
+        let is_fresh = document.changed.elapsed().is_ok_and(|passed| passed <= KEPT_FOR);
+        let kept: Key = serde_json::from_str(&document.content).ok().filter(|_| is_fresh)?;
+        let key = origin.key(kept.seed.as_deref()?);
+        (kept.digest()? == KeyDigest::of(&key)).then_some(key)
     }
 
     fn refuse_if_needed(&self, section: Section, name: &str) -> Result<(), Error> {
@@ -278,11 +312,19 @@ fn refuse_own(fields: &Fields) -> Result<(), Error> {
 }
 
 /// Puts the hash in the place of the key that is brought along, or of a new one, which is returned.
-fn give_key(fields: &mut Fields) -> Result<Option<String>, Error> {
+fn give_key(fields: &mut Fields, origin: Option<&Origin>) -> Result<Option<String>, Error> {
     let wrong = |message: &str| Error::new(Kind::InvalidRequest, format!("key: {message}")).with_param("key");
     let (key, made_up) = match (fields.remove("key"), fields.contains_key("sha256")) {
         (None | Some(Value::Null), true) => return Ok(None),
-        (None | Some(Value::Null), false) => (random_key()?, true),
+        (None | Some(Value::Null), false) => match origin {
+            Some(origin) => {
+                let seed = random()?;
+                let key = origin.key(&seed);
+                fields.insert("seed".to_owned(), seed.into());
+                (key, true)
+            }
+            None => (random_key()?, true),
+        },
         (Some(Value::String(key)), false) if key.chars().count() >= 16 => (key, false),
         (Some(_), true) => return Err(wrong("stands beside `sha256`; one is enough")),
         (Some(_), false) => return Err(wrong("is a text of at least 16 characters")),
@@ -312,10 +354,32 @@ fn grace(fields: &mut Fields) -> Result<Duration, Error> {
 
 /// 256 random bits behind the prefix by which these keys are recognised.
 fn random_key() -> Result<String, Error> {
+    Ok(format!("bz-{}", random()?))
+}
+
+fn random() -> Result<String, Error> {
     let mut bits = [0; 32];
     getrandom::fill(&mut bits)
         .map_err(|_| Error::new(Kind::Internal, "there is no randomness to make a key of"))?;
-    Ok(format!("bz-{}", URL_SAFE_NO_PAD.encode(bits)))
+    Ok(URL_SAFE_NO_PAD.encode(bits))
+}
+
+/// Who asks for a key, by which request: what has to be known beside the seed to make the same key again.
+///
+/// The seed is kept, and is random; the rest is known to the administrators, and is kept nowhere.
+pub(super) struct Origin(KeyDigest);
+
+impl Origin {
+    /// Of a request that carries an `idempotency-key`.
+    pub(super) fn new(admin: &str, id: KeyDigest, asked: KeyDigest) -> Self {
+        let admin = KeyDigest::of(admin);
+        Self(KeyDigest::of([*admin.as_bytes(), *id.as_bytes(), *asked.as_bytes()].concat()))
+    }
+
+    fn key(&self, seed: &str) -> String {
+        let digest = KeyDigest::of([b"bartizan key", &self.0.as_bytes()[..], seed.as_bytes()].concat());
+        format!("bz-{}", URL_SAFE_NO_PAD.encode(digest.as_bytes()))
+    }
 }
 
 fn prefix(key: &str) -> String {

@@ -45,7 +45,7 @@ impl InForce {
     /// What is stored of an entry that is not in force, which need not be of the form of one.
     fn stored(&self, section: Section, name: &str) -> Option<Value> {
         let stored: Fields = serde_json::from_str(&self.document(section, name)?.content).ok()?;
-        let is_shown = |field: &str| !["key", "sha256", "previous"].contains(&field);
+        let is_shown = |field: &str| !["key", "sha256", "previous", "seed"].contains(&field);
         Some(stored.into_iter().filter(|(field, _)| is_shown(field)).collect())
     }
 
@@ -132,7 +132,7 @@ pub(super) fn written(value: &impl Serialize) -> Value {
 
 fn key(key: &Key) -> Value {
     let mut shown = key.clone();
-    (shown.key, shown.sha256) = (None, None);
+    (shown.key, shown.sha256, shown.seed) = (None, None, None);
     shown.previous = Default::default();
     let mut entry = written(&shown);
     let until: Vec<_> = key.previous.iter().map(|previous| written(previous)["until"].clone()).collect();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::{Fields, Query, note},
+    create::How,
     entry::unknown,
     layer::Office,
     operation::LiteLlm,
@@ -90,8 +91,8 @@ async fn generate(office: &Office, mut body: Fields, id: &RequestId) -> Result<V
     fields.insert("name".to_owned(), name.clone().into());
     let key = brought.clone();
     fields.extend(brought.map(|key| ("key".to_owned(), key)));
-    let made = office.create(Section::Keys, fields).await?;
-    if !made.is_new {
+    let made = office.create(Section::Keys, fields, None).await?;
+    if made.how == How::Found {
         let message = format!("key_alias: there is a key `{name}` already");
         return Err(Error::new(Kind::Conflict, message).with_param("key_alias"));
     }

@@ -30,15 +30,19 @@
 //! It is shown with `out_of_force`, which says why, and can be changed or deleted.
 //!
 //! A `POST` that is sent again is not another entry: with the same `idempotency-key` it has the same answer
-//! for ten minutes on the node that has given it, and one that would make what is there already is told what
-//! there is, without the key.
+//! for ten minutes, on other nodes of the same [`Directory`](crate::directory::Directory) too, and one that would
+//! make what is there already is told what there is, without the key. That the same `idempotency-key` is used for
+//! another request is noticed by the node that has answered the first one.
 //!
-//! Keys are 256 random bits; what is kept is the SHA-256 of each. A change is in force at once here, and on
+//! Keys are 256 random bits; what is kept is the SHA-256 of each. One that is made with an `idempotency-key` is the
+//! digest of 256 random bits, which are kept too, and of the administrators' key and the request, which are not:
+//! so that any node can make it again, for them alone. A change is in force at once here, and on
 //! other nodes of the same [`Directory`](crate::directory::Directory) within two seconds: see [`Settings`].
 
 mod answer;
 mod create;
 mod entry;
+mod explain;
 mod layer;
 mod litellm;
 mod openapi;

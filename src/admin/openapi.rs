@@ -81,6 +81,11 @@ fn body(action: Action) -> Option<Value> {
         Action::Put(section) => Some(entry(section)),
         Action::Change(_) => Some(json!({ "type": "object",
             "description": "the fields to change; null takes one away (RFC 7396)" })),
+        Action::Explain => Some(json!({ "type": "object", "required": ["body"], "properties": {
+            "key": { "type": "string", "description": "the name of the key that would be presented" },
+            "path": { "type": "string", "default": "/v1/chat/completions" },
+            "headers": { "type": "object", "additionalProperties": { "type": "string" } },
+            "body": { "type": "object", "description": "the request as it would be sent" } } })),
         Action::Rotate => Some(json!({ "type": "object", "properties": { "grace": { "type": "string",
             "description": "how long the old key still works, such as 1h" } } })),
         Action::LiteLlm(LiteLlm::Generate | LiteLlm::Update | LiteLlm::Delete) => {
@@ -108,7 +113,7 @@ fn parameters(one: &Operation) -> Value {
     let query: &[&str] = match one.action {
         Action::List(_) => &["limit", "after", "prefix", "team", "customer"],
         Action::Usage => &["key", "team", "customer", "user", "session", "tag", "provider", "since", "until"],
-        Action::Standing(_) => &["limit", "after", "scope", "name"],
+        Action::Standing(_) => &["limit", "after", "scope", "name", "customer"],
         Action::Prices => &["limit", "after", "prefix", "model", "source", "set"],
         Action::Mirrors => &["model"],
         Action::LiteLlm(LiteLlm::Info) => &["key"],

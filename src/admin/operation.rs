@@ -29,6 +29,7 @@ pub(super) enum Action {
     Standing(Standing),
     Prices,
     Mirrors,
+    Explain,
     Describe,
     LiteLlm(LiteLlm),
 }
@@ -44,8 +45,8 @@ pub(super) enum LiteLlm {
 }
 
 /// Everything that is answered.
-pub(super) const OPERATIONS: [Operation; 30] = {
-    use Action::{Change, Create, Delete, Describe, Get, LiteLlm as Lite, Put, Rotate, Usage};
+pub(super) const OPERATIONS: [Operation; 31] = {
+    use Action::{Change, Create, Delete, Describe, Explain, Get, LiteLlm as Lite, Put, Rotate, Usage};
     use Section::{Customers, Keys, Prices, Teams};
     use Standing::{Budgets, Limits};
 
@@ -78,6 +79,7 @@ pub(super) const OPERATIONS: [Operation; 30] = {
         of(Method::PUT, "/admin/v1/prices/{model}", "Set what a model costs", Put(Prices)),
         of(Method::DELETE, "/admin/v1/prices/{model}", "Take back what was set", Delete(Prices)),
         of(Method::GET, "/admin/v1/mirrors", "Compare copies with their originals", Action::Mirrors),
+        of(Method::POST, "/admin/v1/explain", "Show where a request would go, and why", Explain),
         of(Method::GET, "/openapi.json", "This document", Describe),
         of(Method::POST, "/key/generate", "Make a key, as LiteLLM does", Lite(LiteLlm::Generate)),
         of(Method::GET, "/key/info", "Show a key, as LiteLLM does", Lite(LiteLlm::Info)),
@@ -96,18 +98,18 @@ pub(super) fn is_ours(path: &str) -> bool {
 
 /// What a request asks for, and the name in its path, if there is one.
 pub(super) fn asked<'p>(method: &Method, path: &'p str) -> Result<(Action, Cow<'p, str>), Error> {
-    let mut is_known = false;
+    let mut others = Vec::new();
     for operation in &OPERATIONS {
         let Some(name) = matched(operation.path, path) else { continue };
         if operation.method == *method {
             return Ok((operation.action, percent::decoded(name)));
         }
-        is_known = true;
+        others.push(operation.method.clone());
     }
-    Err(if is_known {
-        Error::new(Kind::MethodNotAllowed, format!("this endpoint does not take {method}"))
-    } else {
+    Err(if others.is_empty() {
         Error::new(Kind::NotFound, "there is no such endpoint; /openapi.json lists those that are")
+    } else {
+        Error::other_method(&others)
     })
 }
 

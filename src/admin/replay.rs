@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::{Error, Kind, auth::KeyDigest, lock};
 
 /// How long an answer is given again.
-const KEPT_FOR: Duration = Duration::from_secs(600);
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(600);
 /// The most answers that are kept; each is a few hundred bytes.
 const MOST: usize = 1_000;
 

@@ -1,7 +1,8 @@
 //! What stands on budgets and limits: `/admin/v1/budgets` and `/admin/v1/limits`.
 //!
 //! Those of end users, sessions and tags are shown as they are for each (`"each": true`); with `scope` and `name`, one
-//! of them is shown with what it has used.
+//! of them is shown with what it has used: of users and sessions those of keys that are of no customer, or with
+//! `customer` those of one.
 //!
 //! They are only read here. A budget is a field of its customer, team or key, and is set there: a second way
 //! to it would be another version of the same entry, and two administrators could each take back what the
@@ -46,7 +47,7 @@ impl Standing {
 impl Office {
     /// What stands on the budgets or the limits of some accounts, sorted by the account.
     pub(super) async fn standing(&self, of: Standing, query: &Query) -> Result<Value, Error> {
-        query.only(&["limit", "after", "scope", "name"])?;
+        query.only(&["limit", "after", "scope", "name", "customer"])?;
         if query.get("scope").is_some_and(|wanted| !SCOPES.contains(&wanted)) {
             let message = format!("scope: expected one of {}", SCOPES.join(", "));
             return Err(Error::new(Kind::InvalidRequest, message).with_param("scope"));
@@ -56,8 +57,13 @@ impl Office {
         let after = query.get("after").unwrap_or_default();
         let one = query.get("scope").zip(query.get("name"));
         // Nobody has a list of all that clients have ever named; of one it is known what it has used.
+        let customer = query.get("customer");
+        if customer.is_some() && !one.is_some_and(|(kind, _)| ["user", "session"].contains(&kind)) {
+            let message = "customer: stands beside the scope and the name of a user or a session";
+            return Err(Error::new(Kind::InvalidRequest, message).with_param("customer"));
+        }
         let one = one
-            .and_then(|(kind, name)| now.config.labelled(kind, name))
+            .and_then(|(kind, name)| now.config.labelled(kind, name, customer))
             .filter(|one| !one.name.ends_with('*'));
         let holders = now.config.holders().filter(|holder| one.is_none() && is_asked(holder, query));
         let holders = holders.chain(one.clone());
@@ -101,6 +107,9 @@ impl Office {
             });
             rows.extend(counted.chain(of_all).chain(rates).map(|mut row| {
                 row["scope"] = holder.kind.into();
+                if let Some(customer) = holder.customer {
+                    row["customer"] = customer.into();
+                }
                 if !holder.name.is_empty() {
                     row["name"] = (*holder.name).into();
                     let source = holder.section.map(|section| now.source(section, &holder.name));

@@ -33,9 +33,17 @@ struct Gateway {
 
 impl Gateway {
     async fn new(file: &str) -> Self {
+        Self::over(Arc::default(), file).await
+    }
+
+    /// Another node of the same directory.
+    async fn beside(other: &Self, file: &str) -> Self {
+        Self::over(other.directory.clone(), file).await
+    }
+
+    async fn over(directory: Arc<MemoryDirectory>, file: &str) -> Self {
         let keys = Arc::new(MemoryKeys::default());
         let ledger = Arc::new(MemoryLedger::default());
-        let directory = Arc::new(MemoryDirectory::default());
         let file = Config::read(file, "f", &|_| None).unwrap();
         let settings = Settings::open(file, directory.clone(), keys.clone()).await.unwrap();
         let layer = AdminLayer::new(Arc::new(settings), ledger.clone());
@@ -199,6 +207,36 @@ async fn the_same_wish_twice_is_one_entry() {
     assert_eq!((status, &without["key"]), (200, &Value::Null));
     let other = key().map(|_| Full::new(Bytes::from_static(br#"{"name":"other"}"#)));
     assert_eq!(gateway.send(other).await.0, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn a_wish_that_is_sent_to_another_node_again_has_the_same_answer() {
+    let one = Gateway::new(FILE).await;
+    let other = || Gateway::beside(&one, FILE);
+    let wish = |body: Value| {
+        let mut req = request("POST /admin/v1/keys", &body);
+        req.headers_mut().insert("idempotency-key", "one".parse().unwrap());
+        req
+    };
+    let key = || wish(json!({ "name": "k", "team": "filed" }));
+    // It has not seen what is made now.
+    let (late, stranger) = (other().await, other().await);
+
+    let first = one.send(key()).await;
+    let again = late.send(key()).await;
+
+    assert_eq!((first.0, again.0), (StatusCode::CREATED, StatusCode::CREATED));
+    assert_eq!(first.1, again.1);
+    assert!(one.finds(&first.1["key"]).is_some() && late.finds(&first.1["key"]).is_some());
+    let shown = one.ask("GET /admin/v1/keys/k", Value::Null).await.1;
+    assert_eq!((&shown["key"], &shown["seed"]), (&Value::Null, &Value::Null));
+    // Nobody else makes the key again.
+    let mut guessed = key();
+    guessed.headers_mut().insert("idempotency-key", "two".parse().unwrap());
+    assert_eq!(stranger.send(guessed).await.1["key"], Value::Null);
+    // Nor is one that was replaced told again.
+    one.ask("POST /admin/v1/keys/k/rotate", json!({})).await;
+    assert_eq!(other().await.send(key()).await.1["key"], Value::Null);
 }
 
 #[tokio::test]
@@ -543,6 +581,9 @@ async fn what_each_user_session_tag_and_provider_is_held_to_is_shown_too() {
         ]
     );
     assert_eq!(rows("budgets?scope=user&name=bob").await, ["user:bob usd day 1 0.75 null"]);
+    let of_acme = rows("budgets?scope=user&name=bob&customer=acme").await;
+    assert_eq!(of_acme, ["customer:acme/user:bob usd day 1 1 null"]);
+    assert_eq!(gateway.refused("GET /admin/v1/budgets?customer=acme", Value::Null).await.0, 400);
     assert_eq!(rows("budgets?scope=tag&name=feature=small").await, ["tag:feature=small usd day 5 5 null"]);
     assert_eq!(rows("limits?scope=tag&name=feature=big").await, ["tag:feature=big requests hour 7 7 null"]);
     assert_eq!(rows("budgets?scope=tag&limit=1").await, ["tag:feature=* usd day 5 null true"]);
@@ -610,4 +651,29 @@ async fn copies_are_compared_with_their_originals() {
     assert_eq!(rows(&one), [r#""code" "demo/own" false"#, r#""code" "demo/other" true"#]);
     assert_eq!((&one["data"][0]["requests"], &one["data"][0]["usd"]), (&json!(1), &json!("0")), "{one}");
     assert_eq!(gateway.ask("GET /admin/v1/mirrors?key=a", Value::Null).await.0, 400);
+}
+
+#[tokio::test]
+async fn the_usage_of_a_user_is_that_at_its_customer_and_its_days_are_those_of_utc() {
+    let gateway = Gateway::new(
+        "admin: { key: the-key-of-the-administrators }\n\
+         timezone: Pacific/Kiritimati\n\
+         users: { budget: { usd: 1, per: day } }\n",
+    )
+    .await;
+    let day: Period = "day in Pacific/Kiritimati".parse().unwrap();
+    let bob = [Scope::new("customer:acme/user:bob", Quota::usd(NanoUsd::from_usd(1), day))];
+    let ticket = gateway.ledger.reserve(&bob, NanoUsd::default().into()).await.unwrap();
+    gateway.ledger.settle(ticket, NanoUsd(250_000_000).into());
+    let asked = async |query: &str| gateway.ask(&format!("GET /admin/v1/usage?{query}"), Value::Null).await.1;
+
+    let of_acme = asked("user=bob&customer=acme&since=1d").await;
+    let of_none = asked("user=bob&since=1d").await;
+
+    let used = |answer: &Value| [answer["usage"][0]["used"].clone(), answer["total"]["usd"].clone()];
+    assert_eq!((used(&of_acme), used(&of_none)), ([json!("0.25"), json!("0.25")], [json!("0"), json!("0")]));
+    assert_eq!(of_acme["usage"][0]["account"], "customer:acme/user:bob");
+    assert_eq!((&of_acme["timezone"], of_acme["customer"].as_str()), (&json!("UTC"), Some("acme")));
+    let today = json!(crate::ledger::Day::of(std::time::SystemTime::now()))["day"].clone();
+    assert_eq!(of_acme["until"], today);
 }

@@ -8,7 +8,7 @@ use crate::{
     Error, Kind,
     config::account,
     directory::Section,
-    labels::Labels,
+    labels::{Labels, account as account_of_label},
     ledger::{Day, REMEMBERED, Scope, Usage, Window, usage},
 };
 
@@ -28,10 +28,15 @@ impl Office {
     pub(super) async fn usage(&self, query: &Query) -> Result<Value, Error> {
         let [key, team, customer, user, session, tag, provider] = KINDS.map(|(kind, _)| kind);
         query.only(&[key, team, customer, user, session, tag, provider, "since", "until"])?;
-        let mut asked = KINDS.iter().filter_map(|(kind, section)| Some((*kind, *section, query.get(kind)?)));
+        // Users and sessions are those of a customer, or of keys that are of none.
+        let of_customer = query.get(customer).filter(|_| query.get(user).or(query.get(session)).is_some());
+        let mut asked = KINDS
+            .iter()
+            .filter(|(kind, _)| of_customer.is_none() || *kind != customer)
+            .filter_map(|(kind, section)| Some((*kind, *section, query.get(kind)?)));
         let (first, None) = (asked.next(), asked.next()) else {
-            let message =
-                "say whose usage: one of `key`, `team`, `customer`, `user`, `session`, `tag` or `provider`";
+            let message = "say whose usage: one of `key`, `team`, `customer`, `user`, `session`, `tag` or `provider`; a `user` \
+                 or a `session` may be of a `customer`";
             return Err(Error::new(Kind::InvalidRequest, message));
         };
         let period = period(query, SystemTime::now())?;
@@ -42,15 +47,18 @@ impl Office {
             (_, Some(section)) => self.scopes(Some(section), name)?,
             ("gateway", _) => self.scopes(None, name)?,
             ("provider", _) => self.scopes_of_provider(name)?,
-            (kind, None) => self.settings.config().label_rules().scopes(&labels(kind, name)?),
+            (kind, None) => self.settings.config().label_rules().scopes(of_customer, &labels(kind, name)?),
         };
         let mut answer = json!({ "usage": usage(&*self.ledger, &scopes).await? });
         if kind != "gateway" {
             answer[kind] = name.into();
         }
+        if let Some(of_customer) = of_customer {
+            answer[customer] = of_customer.into();
+        }
         if let Some((since, until)) = period {
             let account = match section {
-                None if kind != "gateway" => format!("{kind}:{name}"),
+                None if kind != "gateway" => account_of_label(of_customer, kind, name),
                 section => account(section, name),
             };
             let days = self.ledger.days(&account, since.window..=until.window).await?;
@@ -58,6 +66,8 @@ impl Office {
             days.iter().for_each(|day| total.add(day));
             answer["since"] = json!(since)["day"].take();
             answer["until"] = json!(until)["day"].take();
+            // Whatever zone budgets have: one day is of many accounts, whose zones may differ and change.
+            answer["timezone"] = "UTC".into();
             answer["days"] = json!(days);
             answer["total"] = json!(total);
             answer["total"].as_object_mut().map(|total| total.remove("day"));

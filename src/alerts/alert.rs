@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
+    Kind,
     ledger::{Amount, Measure, Period, Scope},
     price::NanoUsd,
 };
@@ -33,6 +34,39 @@ pub enum What {
     Velocity(Velocity),
     /// Somebody asks the same again and again, or a session spends very much.
     Loop(Runaway),
+    /// A provider has refused a key of the gateway, which is left out for a while.
+    KeyOut(KeyOut),
+}
+
+/// A key of a provider that is left out.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KeyOut {
+    /// The provider.
+    pub provider: Box<str>,
+    /// Which of its keys, counted from 0 in the order of the configuration.
+    pub key: usize,
+    /// How many keys it has.
+    pub of: usize,
+    /// What was said of it.
+    pub why: Kind,
+    /// For how long it is left out.
+    pub out_for: Duration,
+}
+
+impl KeyOut {
+    pub(crate) fn text(&self) -> String {
+        let Self { provider, key, of, why, out_for } = self;
+        format!("key {key} of the {of} of `{provider}` is left out for {}: {why}", time(*out_for))
+    }
+
+    fn body(&self) -> Value {
+        let Self { provider, key, of, why, out_for } = self;
+        json!({
+            "type": "key_out", "provider": provider, "key": key, "of": of, "why": why,
+            "out_for_seconds": out_for.as_secs(),
+        })
+    }
 }
 
 /// A quota of which a part is used that somebody wants to be told of.
@@ -69,6 +103,8 @@ pub struct Velocity {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Runaway {
+    /// By what all nodes know it, which says nothing of what it is about.
+    pub name: Arc<str>,
     /// The name of the key.
     pub key: Arc<str>,
     /// What is repeated, and how much of it there was.
@@ -99,6 +135,20 @@ pub enum Repeated {
         /// What it may spend.
         most: NanoUsd,
     },
+}
+
+impl What {
+    /// What is marked in the ledger for it, and for how long, so that one node tells of it; thresholds have marks of
+    /// their own.
+    pub(super) fn mark(&self) -> Option<(String, Duration)> {
+        match self {
+            Self::Threshold(_) => None,
+            Self::Velocity(Velocity { account, over, .. }) => {
+                Some((format!("alert:{account}:velocity:{}", time(*over)), *over))
+            }
+            Self::Loop(Runaway { name, per, .. }) => Some((format!("alert:{name}:{}", time(*per)), *per)),
+        }
+    }
 }
 
 impl Crossed {
@@ -215,6 +265,7 @@ impl Alert {
             What::Threshold(crossed) => crossed.text(),
             What::Velocity(velocity) => velocity.text(),
             What::Loop(runaway) => runaway.text(),
+            What::KeyOut(out) => out.text(),
         }
     }
 
@@ -225,6 +276,7 @@ impl Alert {
             What::Threshold(crossed) => crossed.body(),
             What::Velocity(velocity) => velocity.body(),
             What::Loop(runaway) => runaway.body(),
+            What::KeyOut(out) => out.body(),
         };
         body["id"] = (*self.id).into();
         body["at"] = written(self.at).into();
@@ -257,6 +309,9 @@ impl Alert {
             What::Loop(Runaway { key, per, shadow, .. }) => {
                 tracing::warn!(id, %key, ?per, shadow, "alert: {text}");
             }
+            What::KeyOut(KeyOut { provider, key, why, .. }) => {
+                tracing::warn!(id, %provider, key, %why, "alert: {text}");
+            }
         }
     }
 }
@@ -287,7 +342,7 @@ mod tests {
         let tokens = Quota::new(Measure::Tokens, 1_000, Period::Rolling(86_400)).shadow(true);
         let runaway = |of| {
             let per = Duration::from_secs(60);
-            Alert::new(What::Loop(Runaway { key: "a".into(), of, per, shadow: false }))
+            Alert::new(What::Loop(Runaway { name: "loop:0".into(), key: "a".into(), of, per, shadow: false }))
         };
         let velocity = Velocity {
             account: "key:a".into(),

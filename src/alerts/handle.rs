@@ -18,6 +18,9 @@ use crate::{
     price::NanoUsd,
 };
 
+/// The most that waits to be told of; what finds no room is told at once, by each node.
+const MOST: usize = 1_000;
+
 /// Where alerts are noted, and told. Clones are the same.
 #[derive(Clone)]
 pub struct Alerts {
@@ -30,6 +33,8 @@ pub struct Alerts {
 pub(super) struct Shared {
     pub(super) at: Arc<[u16]>,
     pub(super) touched: Mutex<Touched>,
+    /// What is to be told of if no other node has.
+    pub(super) waiting: Mutex<Vec<What>>,
     velocities: Option<Mutex<Velocities>>,
     tell: Vec<Arc<dyn Tell>>,
 }
@@ -40,15 +45,23 @@ impl Alerts {
     pub fn new(ledger: Arc<dyn Ledger>, settings: Settings) -> (Self, impl Future<Output = ()> + Send) {
         let Settings { at, velocity, tell } = settings;
         let velocities = velocity.map(|unusual| Mutex::new(Velocities::new(unusual)));
-        let shared = Arc::new(Shared { at, touched: Mutex::default(), velocities, tell });
+        let (touched, waiting) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { at, touched, waiting, velocities, tell });
         let (wake, woken) = mpsc::channel(1);
         let watch = Watch::new(shared.clone(), ledger);
         (Self { shared, wake }, watch.run(woken))
     }
 
-    /// Tells of something at once.
+    /// Tells of something soon, if no other node of the ledger has. Doesn't wait.
     pub fn tell(&self, what: What) {
-        self.shared.tell(what);
+        let mut waiting = lock(&self.shared.waiting);
+        if waiting.len() >= MOST {
+            drop(waiting);
+            return self.shared.tell(what);
+        }
+        waiting.push(what);
+        drop(waiting);
+        let _ = self.wake.try_send(());
     }
 
     /// Notes that a request on these accounts has ended and what it has cost, or who has refused it.

@@ -47,7 +47,8 @@
 //!
 //! # Unusual spend
 //!
-//! Is reckoned in each process, from what it has seen itself, and told once in the time that is looked at.
+//! Is reckoned in each process, from what it has seen itself, and told once in the time that is looked at, by one of
+//! the nodes that share a ledger; so are [loops](crate::loops). While the ledger can't be asked each node tells.
 //! An account is judged when as much time has passed before as is looked at. Those that were not used for
 //! longest are forgotten when there are more than 10,000.
 
@@ -73,7 +74,7 @@ pub(crate) use self::alert::time;
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub use self::webhook::{Format, Webhook, WebhookOptions};
 pub use self::{
-    alert::{Alert, Crossed, Repeated, Runaway, Velocity, What},
+    alert::{Alert, Crossed, KeyOut, Repeated, Runaway, Velocity, What},
     future::{ResponseFuture, Touch},
     handle::Alerts,
     layer::AlertsLayer,

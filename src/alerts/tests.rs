@@ -229,17 +229,24 @@ async fn what_was_noted_last_is_told_when_nobody_notes_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unusual_spend_is_told_of_every_account() {
+async fn unusual_spend_is_told_of_every_account_by_one_node() {
     let hour = Duration::from_secs(3_600);
     let unusual = Unusual::new(5, hour / 12, hour * 24);
     let settings = Settings::default().at([]).velocity(unusual.at_least(NanoUsd::from_usd(1)));
-    let gateway = Gateway::new(Arc::default(), settings);
+    let gateway = Gateway::new(Arc::default(), settings.clone());
     let key = || VirtualKey::new("a").scope(Scope::counted("team:b"));
+    // Another node of the same ledger sees as much.
+    let other = Gateway::new(gateway.ledger.clone(), settings);
     gateway.ask(key(), 1).await.unwrap();
+    other.ask(key(), 1).await.unwrap();
     sleep(hour).await;
 
     gateway.ask(key(), 200).await.unwrap();
+    sleep(SECONDS).await;
+    other.ask(key(), 200).await.unwrap();
+    sleep(SECONDS).await;
 
+    assert!(lock(&other.kept.0).is_empty());
     let alerts = lock(&gateway.kept.0);
     let texts: Vec<String> = alerts.iter().map(|alert| alert.text()).collect();
     assert_eq!(texts.len(), 2, "{texts:?}");

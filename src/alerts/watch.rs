@@ -1,5 +1,6 @@
 use std::{
     collections::HashMap,
+    mem,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -66,6 +67,10 @@ impl Watch {
     }
 
     async fn look(&mut self) {
+        let waiting = mem::take(&mut *lock(&self.shared.waiting));
+        for what in waiting {
+            self.tell_once(what).await;
+        }
         let accounts = lock(&self.shared.touched).take();
         if accounts.is_empty() {
             return;
@@ -82,6 +87,17 @@ impl Watch {
                 self.is_away = true;
                 lock(&self.shared.touched).put_back(accounts);
             }
+        }
+    }
+
+    /// Tells of what no other node has told; while the ledger can't be asked, whatever others do: it is urgent.
+    async fn tell_once(&self, what: What) {
+        let is_new = match what.mark() {
+            Some((mark, lasts)) => self.ledger.mark_once(&mark, lasts).await,
+            None => Ok(true),
+        };
+        if is_new.unwrap_or(true) {
+            self.shared.tell(what);
         }
     }
 

@@ -7,14 +7,47 @@ use http::{
 use super::KeyDigest;
 use crate::{Error, Kind, dialect::prefix::Vendor, headers::PROVIDER_KEY, percent, secret::Secret};
 
-/// Where the SDKs of OpenAI, Anthropic, Azure and Google put their key, and Bifrost's.
-static CARRIERS: [HeaderName; 5] = [
+/// Where clients put their secrets. The first ones are where the SDKs of OpenAI, Anthropic, Google and Azure put
+/// their key, and Bifrost's.
+static SECRETS: [HeaderName; 8] = [
     AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("api-key"),
     HeaderName::from_static("x-bf-vk"),
+    COOKIE,
+    PROXY_AUTHORIZATION,
+    PROVIDER_KEY,
 ];
+const ANTHROPIC: usize = 1;
+const GOOGLE: usize = 2;
+const KEYS: usize = 5;
+const OWN: usize = 7;
+
+/// Which of the [`SECRETS`] a request has: looked for once, since most requests have one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Carried([bool; SECRETS.len()]);
+
+impl Carried {
+    pub(super) fn by(headers: &HeaderMap) -> Self {
+        let mut carried = Self::default();
+        for name in headers.keys() {
+            let found = SECRETS.iter().zip(&mut carried.0).find(|(secret, _)| *secret == name);
+            if let Some((_, has)) = found {
+                *has = true;
+            }
+        }
+        carried
+    }
+
+    fn names(self) -> impl Iterator<Item = &'static HeaderName> {
+        SECRETS.iter().zip(self.0).filter_map(|(name, has)| has.then_some(name))
+    }
+
+    fn keys(self) -> impl Iterator<Item = &'static HeaderName> {
+        SECRETS[..KEYS].iter().zip(self.0).filter_map(|(name, has)| has.then_some(name))
+    }
+}
 
 /// Where a client of Google may put its key into the address.
 const PARAMETER: &str = "key";
@@ -26,10 +59,14 @@ pub(crate) struct Presented(pub(crate) Vendor);
 impl Presented {
     /// `None` where several do, or there is no key.
     pub(crate) fn of(headers: &HeaderMap, uri: &Uri) -> Option<Self> {
-        if headers.contains_key("x-goog-api-key") || keys_in(uri).next().is_some() {
+        Self::by(Carried::by(headers), uri)
+    }
+
+    pub(super) fn by(carried: Carried, uri: &Uri) -> Option<Self> {
+        if carried.0[GOOGLE] || keys_in(uri).next().is_some() {
             return Some(Self(Vendor::Google));
         }
-        headers.contains_key("x-api-key").then_some(Self(Vendor::Anthropic))
+        carried.0[ANTHROPIC].then_some(Self(Vendor::Anthropic))
     }
 }
 
@@ -40,7 +77,10 @@ pub struct ProviderKey(pub Secret);
 
 impl ProviderKey {
     /// Takes it out of the headers.
-    pub(super) fn take(headers: &mut HeaderMap) -> Result<Option<Self>, Error> {
+    pub(super) fn take(carried: Carried, headers: &mut HeaderMap) -> Result<Option<Self>, Error> {
+        if !carried.0[OWN] {
+            return Ok(None);
+        }
         let header::Entry::Occupied(entry) = headers.entry(PROVIDER_KEY) else { return Ok(None) };
         let mut values = entry.remove_entry_mult().1;
         let (first, others) = (values.next(), values.count());
@@ -53,8 +93,17 @@ impl ProviderKey {
 }
 
 /// The digest of the client's key, if it presents one.
+#[cfg(any(feature = "config", test))]
 pub(crate) fn digest(headers: &HeaderMap, uri: &Uri) -> Result<Option<KeyDigest>, Error> {
-    let in_headers = CARRIERS.iter().flat_map(|name| {
+    digest_of(Carried::by(headers), headers, uri)
+}
+
+pub(super) fn digest_of(
+    carried: Carried,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Option<KeyDigest>, Error> {
+    let in_headers = carried.keys().flat_map(|name| {
         let is_bearer = *name == AUTHORIZATION;
         headers.get_all(name).iter().filter_map(move |value| key(value.as_bytes(), is_bearer))
     });
@@ -71,8 +120,8 @@ pub(crate) fn digest(headers: &HeaderMap, uri: &Uri) -> Result<Option<KeyDigest>
 }
 
 /// Takes everything out that is a secret of the client.
-pub(super) fn strip(headers: &mut HeaderMap, uri: &mut Uri) {
-    for name in CARRIERS.iter().chain(&[COOKIE, PROXY_AUTHORIZATION]) {
+pub(super) fn strip(carried: Carried, headers: &mut HeaderMap, uri: &mut Uri) {
+    for name in carried.names() {
         headers.remove(name);
     }
     if keys_in(uri).next().is_some() {
@@ -81,7 +130,8 @@ pub(super) fn strip(headers: &mut HeaderMap, uri: &mut Uri) {
 }
 
 fn keys_in(uri: &Uri) -> impl Iterator<Item = &str> {
-    let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
+    let pairs = pairs.filter_map(|pair| pair.split_once('='));
     pairs.filter(|(name, _)| percent::decoded(name) == PARAMETER).map(|(_, value)| value)
 }
 
@@ -142,7 +192,7 @@ mod tests {
         let expected = Some(KeyDigest::of("v k"));
         let stripped = |uri: &'static str| {
             let mut uri = Uri::from_static(uri);
-            strip(&mut HeaderMap::new(), &mut uri);
+            strip(Carried::default(), &mut HeaderMap::new(), &mut uri);
             uri.to_string()
         };
 

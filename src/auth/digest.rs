@@ -46,9 +46,11 @@ impl PartialEq for KeyDigest {
     }
 }
 
+/// By its beginning, which is as random as the rest.
 impl Hash for KeyDigest {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
     }
 }
 

@@ -113,7 +113,9 @@ impl VirtualKey {
     /// Adds a quota of its own account.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
-        let account: Arc<str> = format!("key:{}", self.name).into();
+        let name = format!("key:{}", self.name);
+        let known = self.scopes.iter().find(|scope| *scope.account == *name);
+        let account = known.map_or_else(|| name.into(), |scope| scope.account.clone());
         // Quotas count for themselves.
         self.scopes.retain(|scope| scope.account != account || scope.quota.is_some());
         self.scopes.insert(0, Scope::new(account, quota));

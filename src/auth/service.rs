@@ -10,7 +10,7 @@ use tower::Service;
 
 use super::{
     Caller, KeyDigest, Lookup, VirtualKey,
-    credentials::{self, Presented, ProviderKey},
+    credentials::{self, Carried, Presented, ProviderKey},
     layer::Gate,
 };
 use crate::{BoxFuture, Error, Exchange, Kind, future::Admission, headers::PROVIDER_KEY};
@@ -38,14 +38,15 @@ where
     }
 
     fn call(&mut self, mut req: Request<B>) -> Self::Future {
-        let lookup = self.gate.lookup(&req);
-        if let Some(presented) = Presented::of(req.headers(), req.uri()) {
+        let carried = Carried::by(req.headers());
+        let lookup = self.gate.lookup(carried, &req);
+        if let Some(presented) = Presented::by(carried, req.uri()) {
             req.extensions_mut().insert(presented);
         }
-        let mut uri = std::mem::take(req.uri_mut());
-        credentials::strip(req.headers_mut(), &mut uri);
+        let own_key = ProviderKey::take(carried, req.headers_mut());
+        let mut uri = mem::take(req.uri_mut());
+        credentials::strip(carried, req.headers_mut(), &mut uri);
         *req.uri_mut() = uri;
-        let own_key = ProviderKey::take(req.headers_mut());
         let found = lookup.and_then(|found| {
             own_key?.into_iter().for_each(|key| drop(req.extensions_mut().insert(key)));
             Ok(found)
@@ -71,14 +72,14 @@ enum Found {
 }
 
 impl Gate {
-    fn lookup<B>(&self, req: &Request<B>) -> Result<Found, Error> {
+    fn lookup<B>(&self, carried: Carried, req: &Request<B>) -> Result<Found, Error> {
         let keys = match self {
             // Whoever comes in is the same caller.
             Self::Open(caller) => return Ok(Found::Caller(caller.clone())),
             Self::Keys(keys) => keys,
         };
-        let digest =
-            credentials::digest(req.headers(), req.uri())?.ok_or_else(|| denied("the key is missing"))?;
+        let digest = credentials::digest_of(carried, req.headers(), req.uri())?;
+        let digest = digest.ok_or_else(|| denied("the key is missing"))?;
         Ok(match keys.find(&digest) {
             Lookup::Known(key) => Found::Caller(valid(key)?.presented(digest)),
             Lookup::Waiting(key) => Found::Waiting(key, digest),

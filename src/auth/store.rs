@@ -1,9 +1,9 @@
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 
 use super::{KeyDigest, VirtualKey};
-use crate::{BoxFuture, Error};
+use crate::{BoxFuture, Error, hashing::Map};
 
 /// Knows the gateway's keys.
 pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
@@ -32,7 +32,7 @@ impl fmt::Debug for Lookup {
 
 /// Keys in memory, exchangeable while requests run.
 #[derive(Debug, Default)]
-pub struct MemoryKeys(ArcSwap<HashMap<KeyDigest, Arc<VirtualKey>>>);
+pub struct MemoryKeys(ArcSwap<Map<KeyDigest, Arc<VirtualKey>>>);
 
 impl MemoryKeys {
     /// Adds a key, or puts it in the place of the one with the same digest.
@@ -41,7 +41,7 @@ impl MemoryKeys {
     pub fn insert(&self, digest: KeyDigest, key: impl Into<Arc<VirtualKey>>) {
         let key = key.into();
         self.0.rcu(|keys| {
-            let mut keys = HashMap::clone(keys);
+            let mut keys = Map::clone(keys);
             keys.insert(digest, key.clone());
             keys
         });

@@ -9,6 +9,12 @@
 //! 5xx, 429, 401 and 403, an account without money, an answer that can't be understood or breaks off. A request
 //! that was wrong, a client that left and a refusal of the gateway itself don't count.
 //!
+//! A target that answers again isn't given all of its traffic at once: for a while a
+//! [`Candidate`](crate::dispatch::Candidate) that knows the breaker is asked first only for a share of the requests,
+//! which grows, and after all others for the rest.
+//!
+//! Gateways that share a [`Board`] know of each other's breakers within a second: one that opens, opens on all of them.
+//!
 //! The refusal is an error that [`Dispatch`](crate::dispatch::Dispatch) goes on from without a pause, with the
 //! time that is left as its `retry-after`. A request with a key of the caller's own
 //! ([`ProviderKey`](crate::auth::ProviderKey)) passes by and doesn't count: it is another account's. The layer looks
@@ -42,6 +48,7 @@
 //! ```
 
 mod service;
+mod share;
 mod state;
 mod window;
 
@@ -51,6 +58,7 @@ use tower::Layer;
 
 pub use self::{
     service::{Guarded, ResponseFuture, Watch},
+    share::{Board, Notice, share},
     state::{Breaker, Standing},
 };
 
@@ -72,11 +80,14 @@ pub struct Rules {
     pub pause: (Duration, Duration),
     /// How many requests at once are let through as a probe.
     pub probes: u32,
+    /// After it has closed again its target gets a share of the requests that grows over this time, where a route has
+    /// others; zero gives it all of them at once.
+    pub recovery: Duration,
 }
 
 impl Default for Rules {
     /// Five failures in a row, or half of at least twenty requests within half a minute; open for two seconds,
-    /// and for a minute at most.
+    /// and for a minute at most; half a minute until its target has its whole share again.
     fn default() -> Self {
         Self {
             in_a_row: 5,
@@ -86,6 +97,7 @@ impl Default for Rules {
             slow: None,
             pause: (Duration::from_secs(2), Duration::from_secs(60)),
             probes: 1,
+            recovery: Duration::from_secs(30),
         }
     }
 }

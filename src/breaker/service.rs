@@ -170,6 +170,8 @@ impl Counted {
 /// What the target is to blame for.
 fn fault(error: &Error) -> Option<Outcome> {
     let is_targets = match error.kind() {
+        // Other keys of the target may be well, and the pool leaves out the one that isn't.
+        _ if error.is_elsewhere() => false,
         Kind::Unreachable | Kind::Timeout | Kind::Upstream => true,
         // Without a reply these are said by a layer of the gateway.
         Kind::Overloaded | Kind::RateLimited | Kind::UpstreamAuth | Kind::Billing => error.reply().is_some(),

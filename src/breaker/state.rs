@@ -1,11 +1,14 @@
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::{Rules, window::Window};
+use super::{Notice, Rules, window::Window};
 use crate::{Error, Kind, lock};
 
 /// Whether a target is asked. Clones are the same breaker.
@@ -17,11 +20,17 @@ struct Shared {
     name: Box<str>,
     rules: Rules,
     state: Mutex<State>,
+    /// Whether there may be a share, so that nobody locks to find that there is none.
+    recovers: AtomicBool,
 }
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
+    /// When it came into that phase.
+    since: Instant,
+    /// When its target began to answer again.
+    recovers_since: Option<Instant>,
     /// Counts the phases, so that what began in an earlier one doesn't speak for a later one.
     generation: u64,
     in_a_row: u32,
@@ -29,6 +38,8 @@ struct State {
     /// How often it opened without having been closed for long.
     trips: u32,
     last_failure: Option<Kind>,
+    /// Up to which phase other gateways know of it.
+    told: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +57,7 @@ enum Phase {
 }
 
 /// How a target stands at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Standing {
     /// How long it is yet to be passed over; `None` if it is asked. Zero while it is being probed.
@@ -55,6 +66,10 @@ pub struct Standing {
     pub failures_in_a_row: u32,
     /// What the last failure was.
     pub last_failure: Option<Kind>,
+    /// For how long it has stood like this.
+    pub lasts: Duration,
+    /// The share of the requests that it gets while it recovers; `None` if that is all or none.
+    pub share: Option<f64>,
 }
 
 /// That a request was let through.
@@ -79,13 +94,21 @@ impl Breaker {
         let now = Instant::now();
         let state = State {
             phase: Phase::Closed { since: now },
+            since: now,
+            recovers_since: None,
             generation: 0,
             in_a_row: 0,
             window: Window::new(rules.over, now),
             trips: 0,
             last_failure: None,
+            told: 0,
         };
-        Self(Arc::new(Shared { name: name.into(), rules, state: Mutex::new(state) }))
+        Self(Arc::new(Shared {
+            name: name.into(),
+            rules,
+            state: Mutex::new(state),
+            recovers: AtomicBool::new(false),
+        }))
     }
 
     /// The name of the target.
@@ -111,7 +134,39 @@ impl Breaker {
             Phase::Open { until } => Some(until.saturating_duration_since(Instant::now())),
             Phase::Probing { .. } => Some(Duration::ZERO),
         };
-        Standing { open_for, failures_in_a_row: state.in_a_row, last_failure: state.last_failure }
+        let share = self.share_in(&state, Instant::now());
+        Standing {
+            open_for,
+            failures_in_a_row: state.in_a_row,
+            last_failure: state.last_failure,
+            lasts: state.since.elapsed(),
+            share: Some(share).filter(|share| *share < 1.0 && open_for.is_none()),
+        }
+    }
+
+    /// Which part of the requests its target is asked for first, from 0 to 1: less than all for a while after it
+    /// has failed. Costs nothing where it never has.
+    pub fn share(&self) -> f64 {
+        if !self.0.recovers.load(Ordering::Relaxed) {
+            return 1.0;
+        }
+        let state = lock(&self.0.state);
+        let share = self.share_in(&state, Instant::now());
+        if share >= 1.0 {
+            self.0.recovers.store(false, Ordering::Relaxed);
+        }
+        share
+    }
+
+    fn share_in(&self, state: &State, now: Instant) -> f64 {
+        /// So that there is something to learn from.
+        const LEAST: f64 = 0.05;
+
+        let Some(since) = state.recovers_since.filter(|_| !self.0.rules.recovery.is_zero()) else {
+            return 1.0;
+        };
+        let part = now.saturating_duration_since(since).as_secs_f64() / self.0.rules.recovery.as_secs_f64();
+        part.clamp(LEAST, 1.0)
     }
 
     /// Lets a request through, or says why not.
@@ -137,6 +192,73 @@ impl Breaker {
         Ok(Pass { generation: state.generation, is_probe })
     }
 
+    /// Somebody has asked whether the target is there, and will again after `every`; `failure` is why it isn't.
+    #[cfg(feature = "config")]
+    pub(crate) fn probed(&self, failure: Option<Kind>, every: Duration) {
+        let (now, state) = (Instant::now(), &mut *lock(&self.0.state));
+        match (failure, state.phase) {
+            // It may be there and fail all the same: a request will show. What it said of its limits holds.
+            (None, Phase::Open { .. }) if state.last_failure != Some(Kind::RateLimited) => {
+                state.phase = Phase::Open { until: now };
+            }
+            (Some(_), Phase::Open { until }) => {
+                // No request need find out what is known.
+                state.phase = Phase::Open { until: until.max(now + every + every / 2) };
+            }
+            (Some(kind), Phase::Closed { .. }) => {
+                state.in_a_row = state.in_a_row.saturating_add(1);
+                state.window.count(now, true);
+                state.last_failure = Some(kind);
+                self.trip(state, now, None);
+            }
+            (None, _) | (Some(_), Phase::Probing { .. }) => {}
+        }
+    }
+
+    /// The phase that it is in, and what other gateways have to know of it: they are taken to know it from here on.
+    pub(super) fn news(&self) -> (u64, Option<Notice>) {
+        let state = &mut *lock(&self.0.state);
+        let open_for = match state.phase {
+            Phase::Closed { .. } => Duration::ZERO,
+            Phase::Open { until } => until.saturating_duration_since(Instant::now()),
+            Phase::Probing { .. } => return (state.generation, None),
+        };
+        let is_told = std::mem::replace(&mut state.told, state.generation) == state.generation;
+        let is_over = open_for.is_zero() && matches!(state.phase, Phase::Open { .. });
+        let why = state.last_failure.unwrap_or(Kind::Upstream);
+        let notice = || Notice { target: self.0.name.clone(), open_for, why };
+        (state.generation, (!is_told && !is_over).then(notice))
+    }
+
+    /// The others could not be told.
+    pub(super) fn untell(&self) {
+        let state = &mut *lock(&self.0.state);
+        // No phase has this number.
+        state.told = u64::MAX;
+    }
+
+    /// Goes by what other gateways have found out, unless it has changed since it was in the phase `at`.
+    pub(super) fn hear(&self, at: u64, notice: Option<&Notice>) {
+        /// Clocks and messages are not quicker.
+        const MARGIN: Duration = Duration::from_secs(1);
+
+        let (now, state) = (Instant::now(), &mut *lock(&self.0.state));
+        let Some(notice) = notice.filter(|_| state.generation == at) else { return };
+        let until = now + notice.open_for;
+        let is_closed = notice.open_for.is_zero();
+        match state.phase {
+            Phase::Open { .. } if is_closed => self.close(state),
+            Phase::Closed { .. } if !is_closed => {
+                tracing::warn!(target = &*self.0.name, last = notice.why.as_str(), pause = ?notice.open_for, "another gateway passes over the target");
+                state.last_failure = Some(notice.why);
+                state.change(Phase::Open { until });
+            }
+            Phase::Open { until: own } if until > own + MARGIN => state.change(Phase::Open { until }),
+            Phase::Open { .. } | Phase::Closed { .. } | Phase::Probing { .. } => return,
+        }
+        state.told = state.generation;
+    }
+
     fn refused(&self, left: Duration, state: &State) -> Error {
         // Clients are told whole seconds; "0s" would be no answer to "when".
         let left = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
@@ -150,11 +272,18 @@ impl Breaker {
     pub(super) fn answers(&self, pass: &Pass) {
         let state = &mut *lock(&self.0.state);
         if pass.is_probe && pass.generation == state.generation {
-            state.change(Phase::Closed { since: Instant::now() });
-            state.in_a_row = 0;
-            state.window.clear();
-            tracing::info!(target = &*self.0.name, "the target answers again");
+            self.close(state);
         }
+    }
+
+    fn close(&self, state: &mut State) {
+        let now = Instant::now();
+        state.change(Phase::Closed { since: now });
+        state.in_a_row = 0;
+        state.window.clear();
+        state.recovers_since = Some(now);
+        self.0.recovers.store(true, Ordering::Relaxed);
+        tracing::info!(target = &*self.0.name, "the target answers again");
     }
 
     /// The client left before anything was known.
@@ -233,6 +362,7 @@ impl Breaker {
 
 impl State {
     fn change(&mut self, phase: Phase) {
+        self.since = Instant::now();
         self.phase = phase;
         self.generation += 1;
     }
@@ -294,6 +424,8 @@ mod tests {
             open_for: Some(Duration::from_secs(1)),
             failures_in_a_row: 3,
             last_failure: Some(Kind::Unreachable),
+            lasts: Duration::ZERO,
+            share: None,
         };
         assert_eq!(breaker.standing(), expected);
     }
@@ -404,5 +536,53 @@ mod tests {
 
             assert_eq!(breaker.standing().open_for, Some(Duration::from_secs(expected)));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_answers_again_gets_a_share_that_grows() {
+        let breaker = opened();
+        assert_eq!(breaker.share(), 1.0, "while it is open it is passed over anyway");
+        pause(1_000).await;
+        exchange(&breaker, ANSWERED);
+
+        let mut shares = Vec::new();
+        for _ in 0..4 {
+            shares.push(breaker.share());
+            assert_eq!(breaker.standing().share, Some(breaker.share()).filter(|share| *share < 1.0));
+            pause(10_000).await;
+        }
+
+        assert_eq!(shares[0], 0.05);
+        assert!((0.3..0.4).contains(&shares[1]) && (0.6..0.7).contains(&shares[2]), "{shares:?}");
+        assert_eq!(shares[3], 1.0);
+        assert_eq!(Breaker::new("a/b", rules()).share(), 1.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_says_for_how_long_it_has_stood_as_it_does() {
+        let breaker = Breaker::new("a/b", rules());
+        pause(5_000).await;
+        assert_eq!(breaker.standing().lasts, Duration::from_secs(5));
+
+        (0..3).for_each(|_| exchange(&breaker, FAILED));
+        pause(500).await;
+
+        assert_eq!(breaker.standing().lasts, Duration::from_millis(500));
+    }
+
+    #[cfg(feature = "config")]
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_is_asked_whether_it_is_there_opens_and_is_tried_as_that_tells() {
+        let every = Duration::from_secs(10);
+        let breaker = Breaker::new("a/b", rules());
+        breaker.probed(None, every);
+        (0..3).for_each(|_| breaker.probed(Some(Kind::Unreachable), every));
+        assert_eq!(breaker.standing().open_for, Some(Duration::from_secs(1)));
+
+        breaker.probed(Some(Kind::Unreachable), every);
+        assert_eq!(breaker.standing().open_for, Some(Duration::from_secs(15)), "until it is asked again");
+
+        breaker.probed(None, every);
+        assert!(breaker.admit().is_ok(), "a request shows whether it answers");
     }
 }

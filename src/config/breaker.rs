@@ -34,6 +34,9 @@ pub struct Breaker {
     /// How long it is passed over the first time, and at most: `2s..1m` if it isn't given. Then one request
     /// is sent, and shows whether it answers again.
     pub pause: Option<Written<Backoff>>,
+    /// Over which time the share of the requests grows that it gets when it answers again, where a model has other
+    /// targets: 30s if it isn't given; 0s gives it all of them at once.
+    pub recovery: Option<Written<Duration>>,
 }
 
 impl Breaker {
@@ -47,6 +50,7 @@ impl Breaker {
             over: self.over.or(other.over),
             slow: self.slow.or(other.slow),
             pause: self.pause.or(other.pause),
+            recovery: self.recovery.or(other.recovery),
         }
     }
 
@@ -71,6 +75,7 @@ impl Breaker {
             over: self.over.map_or(usual.over, |over| *over),
             slow: self.slow.map(|slow| *slow),
             pause: self.pause.map_or(usual.pause, |pause| (pause.first, pause.most)),
+            recovery: self.recovery.map_or(usual.recovery, |recovery| *recovery),
             ..usual
         }
     }
@@ -83,6 +88,11 @@ pub(super) struct Breakers(Arc<Mutex<HashMap<Box<str>, breaker::Breaker>>>);
 impl Breakers {
     /// Clients name targets too, so only so many are remembered.
     const MOST: usize = 4096;
+
+    /// All that are remembered.
+    pub(super) fn all(&self) -> Vec<breaker::Breaker> {
+        lock(&self.0).values().cloned().collect()
+    }
 
     /// That of `target`; another one once its rules have changed.
     pub(super) fn of(&self, target: &str, rules: Rules) -> breaker::Breaker {

@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use super::{
     AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice, choice,
@@ -20,12 +23,17 @@ impl Config {
         self.check_keys(&mut problems);
         self.check_teams(&mut problems);
         self.check_alerts(&mut problems);
+        if self.server.comment_every.is_some_and(|every| *every < Duration::from_secs(1)) {
+            problems.push(Problem::at("server.comment_every", "is shorter than a second"));
+        }
+        self.faults.check(self.admin.key.is_some(), &mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
             let path = format!("providers.{}", step(name));
             quotas::check(&path, &provider.budget, &provider.limits, &mut problems);
             check_prices(&format!("{path}.prices"), &provider.prices, &mut problems);
             provider.breaker.check(&format!("{path}.breaker"), &mut problems);
+            provider.probe.iter().for_each(|probe| probe.check(&path, provider, &mut problems));
         }
         for (name, model) in &self.models {
             self.check_model(name, model, &mut problems);
@@ -120,7 +128,7 @@ impl Config {
             );
             problems.push(Problem::at(&path, message));
         }
-        if model.targets.is_empty() {
+        if model.targets.is_empty() && model.alias.is_none() {
             problems.push(Problem::at(format!("{path}.targets"), "is empty; name a `provider/model` to use"));
         }
         for (index, target) in model.targets.iter().enumerate() {
@@ -135,12 +143,23 @@ impl Config {
         if let Some(message) = model.mirror.as_ref().and_then(|mirror| self.wrong_target(&mirror.target())) {
             problems.push(Problem::at(format!("{path}.mirror.use"), message));
         }
+        self.check_rules(name, &path, model, problems);
+        self.check_tasks(name, &path, model, problems);
+        self.check_names(name, &path, model, problems);
+        self.check_regions(&path, model, problems);
         per_request::check(&path, model.per_request.as_ref(), problems);
     }
 
-    fn wrong_target(&self, target: &Target) -> Option<String> {
-        let Some((provider, _)) = target.parts() else {
-            return Some(format!("`{}` is not of the form `provider/model`", target.name));
+    pub(super) fn wrong_target(&self, target: &Target) -> Option<String> {
+        self.wrong_name(&target.name)
+    }
+
+    /// What is wrong with a name that is to be one of a provider's models.
+    pub(super) fn wrong_name(&self, name: &str) -> Option<String> {
+        let parts =
+            name.split_once('/').filter(|(provider, model)| !provider.is_empty() && !model.is_empty());
+        let Some((provider, _)) = parts else {
+            return Some(format!("`{name}` is not of the form `provider/model`"));
         };
         let is_known = self.providers.contains_key(provider);
         (!is_known).then(|| unknown("provider", provider, self.providers.keys().map(String::as_str)))
@@ -209,7 +228,19 @@ fn check_provider(name: &str, provider: &Provider, problems: &mut Vec<Problem>) 
     if let Some(problem) = provider.credentials.as_ref().and_then(|given| given.problem(provider.kind)) {
         wrong(".credentials", problem);
     }
-    if provider.api_key.is_some() && provider.credentials.is_some() {
+    let has_key = provider.api_key.is_some() || !provider.api_keys.is_empty();
+    if provider.api_key.is_some() && !provider.api_keys.is_empty() {
+        wrong(".api_keys", "stands beside an `api_key`; put that one among them");
+    }
+    for (index, pooled) in provider.api_keys.iter().enumerate() {
+        if pooled.key.expose().trim().is_empty() {
+            wrong(&format!(".api_keys[{index}].key"), "is empty");
+        }
+        if let Some(first) = provider.api_keys[..index].iter().position(|other| other.key == pooled.key) {
+            wrong(&format!(".api_keys[{index}].key"), &format!("is the same key as api_keys[{first}]"));
+        }
+    }
+    if has_key && provider.credentials.is_some() {
         wrong(".credentials", "stands beside an `api_key`; one is enough");
     }
     if provider.api_key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
@@ -235,7 +266,8 @@ fn missing(provider: &Provider) -> Vec<(&'static str, &'static str)> {
     match provider.kind {
         ProviderKind::Azure => {
             need(provider.resource.is_some() || has_url, ".resource", "is missing; or give a `base_url`");
-            let has_proof = provider.api_key.is_some() || provider.credentials.is_some();
+            let has_key = provider.api_key.is_some() || !provider.api_keys.is_empty();
+            let has_proof = has_key || provider.credentials.is_some();
             need(has_proof, ".api_key", "is missing; or give `credentials`");
         }
         ProviderKind::Vertex => {

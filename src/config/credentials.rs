@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Provider, ProviderKind, Secret};
 use crate::{
     BoxError,
-    sign::{AwsKeys, BearerToken, Credential, Entra, GoogleCredentials, ManagedIdentity, SigV4},
+    sign::{AwsKeys, BearerToken, Credential, Entra, GoogleCredentials, KeyForm, ManagedIdentity, SigV4},
     upstream::Address,
 };
 
@@ -89,10 +89,7 @@ pub(super) fn credential(
 ) -> Result<(Credential, Option<String>), BoxError> {
     let given = provider.credentials.as_ref();
     Ok(match (&provider.api_key, provider.kind) {
-        (Some(key), ProviderKind::Anthropic) => (header("x-api-key", key), None),
-        (Some(key), ProviderKind::Gemini) => (header("x-goog-api-key", key), None),
-        (Some(key), ProviderKind::Azure) => (header("api-key", key), None),
-        (Some(key), _) => (Credential::Bearer(key.clone()), None),
+        (Some(key), kind) => (form(kind).credential(key), None),
         (None, ProviderKind::Azure) => (signed(azure(given.cloned().unwrap_or_default())?), None),
         (None, ProviderKind::Vertex) => {
             let google = match given.and_then(|given| given.file.as_deref()) {
@@ -117,8 +114,15 @@ pub(super) fn credential(
     })
 }
 
-fn header(name: &'static str, key: &Secret) -> Credential {
-    Credential::Header(HeaderName::from_static(name), key.clone())
+/// How a provider of this kind is presented a key.
+pub(super) fn form(kind: ProviderKind) -> KeyForm {
+    let header = |name| KeyForm::Header(HeaderName::from_static(name));
+    match kind {
+        ProviderKind::Anthropic => header("x-api-key"),
+        ProviderKind::Gemini => header("x-goog-api-key"),
+        ProviderKind::Azure => header("api-key"),
+        _ => KeyForm::Bearer,
+    }
 }
 
 fn signed(token: BearerToken) -> Credential {

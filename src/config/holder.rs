@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use super::{Budget, Config, Customer, Gateway, Key, Labelled, Limits, Provider, Team, quotas::Quotas};
-use crate::{directory::Section, ledger::Scope, request_limit::Rate};
+use crate::{directory::Section, labels, ledger::Scope, request_limit::Rate};
 
 /// Somebody who is held to budgets and limits: a customer, a team, a key, the gateway, a provider, or an end user, a
 /// session or the value of a tag, of which there may be any number.
@@ -12,6 +12,8 @@ pub(crate) struct Holder<'c> {
     /// What it is, such as `team`.
     pub(crate) kind: &'static str,
     pub(crate) name: Cow<'c, str>,
+    /// Whose end user or session it is, if that is said.
+    pub(crate) customer: Option<&'c str>,
     /// Whether it stands for all of its kind, each of which has an account of its own.
     pub(crate) is_each: bool,
     budgets: &'c [Budget],
@@ -24,6 +26,7 @@ impl<'c> Holder<'c> {
     pub(crate) fn account(&self) -> String {
         match self.kind {
             GATEWAY => GATEWAY.to_owned(),
+            kind if self.customer.is_some() => labels::account(self.customer, kind, &self.name),
             kind => format!("{kind}:{}", self.name),
         }
     }
@@ -65,7 +68,8 @@ impl<'c> Holder<'c> {
 
     fn of(config: &'c Config, kind: &'static str, name: impl Into<Cow<'c, str>>, held: Held<'c>) -> Self {
         let (budgets, limits) = held;
-        Self { section: None, kind, name: name.into(), is_each: false, budgets, limits, config }
+        let name = name.into();
+        Self { section: None, kind, name, customer: None, is_each: false, budgets, limits, config }
     }
 
     fn each(self) -> Self {
@@ -113,15 +117,20 @@ impl Config {
         customers.chain(teams).chain(keys).chain(providers).chain(labels).chain([self.gateway()])
     }
 
-    /// One end user, session or value of a tag.
-    pub(crate) fn labelled<'c>(&'c self, kind: &str, name: &'c str) -> Option<Holder<'c>> {
+    /// One end user or session, of a customer if it has one, or value of a tag.
+    pub(crate) fn labelled<'c>(
+        &'c self,
+        kind: &str,
+        name: &'c str,
+        customer: Option<&'c str>,
+    ) -> Option<Holder<'c>> {
         let (kind, labelled) = match kind {
             "user" => ("user", &self.users),
             "session" => ("session", &self.sessions),
             "tag" => ("tag", self.tags.get(name).or_else(|| self.tags.get(name.split_once('=')?.0))?),
             _ => return None,
         };
-        Some(Holder::of(self, kind, name, held(labelled)))
+        Some(Holder { customer, ..Holder::of(self, kind, name, held(labelled)) })
     }
 
     fn gateway(&self) -> Holder<'_> {

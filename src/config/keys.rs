@@ -1,4 +1,8 @@
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,6 +92,10 @@ pub struct Key {
     /// How the key begins, to tell it from others.
     #[serde(default)]
     pub prefix: Option<String>,
+    /// What the key was made of, together with what only who made it knows: by it the same request to make it has
+    /// the same answer.
+    #[serde(default)]
+    pub seed: Option<String>,
     /// Whatever else is to be known of it; nothing goes by it.
     #[serde(default)]
     pub metadata: BTreeMap<String, Value>,
@@ -195,6 +203,7 @@ impl Key {
             disabled: false,
             previous: Several::default(),
             prefix: None,
+            seed: None,
             metadata: BTreeMap::new(),
         }
     }
@@ -274,6 +283,17 @@ impl Key {
     }
 }
 
+/// What many keys are charged to, such as their team, has its name once in memory: it is found there more quickly.
+fn share_names(key: &mut VirtualKey, names: &mut HashSet<Arc<str>>) {
+    let of_scopes = key.scopes.iter_mut().map(|scope| &mut scope.account);
+    for name in of_scopes.chain(key.rates.iter_mut().map(|(account, _)| account)) {
+        match names.get(name) {
+            Some(known) => *name = known.clone(),
+            None => drop(names.insert(name.clone())),
+        }
+    }
+}
+
 fn patterns(names: &[String]) -> Vec<Pattern> {
     names.iter().map(|name| Pattern::new(name.as_str())).collect()
 }
@@ -283,8 +303,10 @@ impl Config {
     /// none, which [`check`](Self::check) complains of, are left out.
     pub fn virtual_keys(&self) -> Vec<(KeyDigest, VirtualKey)> {
         let mut keys = Vec::with_capacity(self.keys.len());
+        let mut names = HashSet::new();
         for key in &self.keys {
-            let known = key.virtual_key(self);
+            let mut known = key.virtual_key(self);
+            share_names(&mut known, &mut names);
             for (digest, until) in key.digests() {
                 let expires = known.expires.into_iter().chain(until).min();
                 keys.push((digest, VirtualKey { expires, ..known.clone() }));
@@ -363,6 +385,24 @@ mod tests {
             [("key:a".to_owned(), usd(50)), ("team:search".to_owned(), usd(200)), gateway.clone()]
         );
         assert_eq!(scopes(1), [("key:b".to_owned(), None), gateway]);
+    }
+
+    #[test]
+    fn the_name_of_a_team_is_in_memory_once() {
+        let config = read(
+            "teams: { search: { limits: { requests: 600/minute, tokens: 1M/minute } } }\n\
+             keys:\n  \
+             - { name: a, key: 0123456789abcdef, team: search }\n  \
+             - { name: b, key: 0123456789abcdeg, team: search }\n",
+        );
+
+        let keys = config.virtual_keys();
+
+        let of_scopes = keys.iter().flat_map(|(_, key)| key.scopes.iter().map(|scope| &scope.account));
+        let of_rates = keys.iter().flat_map(|(_, key)| key.rates.iter().map(|(account, _)| account));
+        let names: Vec<_> = of_scopes.chain(of_rates).filter(|name| ***name == *"team:search").collect();
+        assert_eq!(names.len(), 6);
+        assert!(names.iter().all(|name| Arc::ptr_eq(name, names[0])));
     }
 
     #[test]

@@ -60,6 +60,7 @@ mod choice;
 mod credentials;
 mod documents;
 mod environment;
+mod faults;
 mod hedge;
 mod holder;
 mod interpolate;
@@ -73,17 +74,20 @@ mod place;
 mod postgres;
 mod price;
 mod prices;
+mod probe;
 mod problem;
 mod provider;
 mod quotas;
 mod read;
 mod region;
 mod resolve;
+mod rule;
 mod schema;
 mod server;
 mod several;
+mod standings;
 mod store;
-mod suggest;
+mod tasks;
 mod units;
 mod variables;
 #[cfg(feature = "reload")]
@@ -105,22 +109,27 @@ pub use self::{
     choice::{GoOnAfter, OnBreak, RetryBudget, Strategy},
     credentials::Credentials,
     documents::LeftOut,
+    faults::{FaultRule, Faults},
     hedge::Hedge,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
     mirror::Mirror,
-    model::{Defaults, Model, OnDisconnect, Retry, Target, Timeouts},
+    model::{Defaults, Model, Objective, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
     per_request::{OnExcess, PerRequest},
     postgres::Postgres,
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
+    probe::Probe,
     problem::{ConfigError, Place, Problem},
-    provider::{Provider, Streaming},
+    provider::{PooledKey, Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
+    rule::Rule,
     schema::json_schema,
-    server::{Log, LogFormat, Records, Server},
+    server::{HealthTells, Log, LogFormat, Records, Server},
     several::Several,
+    standings::Standings,
     store::{Redis, Store},
+    tasks::{Task, Tasks},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
 pub(crate) use self::{
@@ -166,6 +175,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// What is a loop that has run away, where a key or its team doesn't say.
     pub loops: Loops,
+    /// What is made to fail on purpose.
+    pub faults: Faults,
     /// The time zone in which days, weeks, months, quarters and years of budgets and limits begin, such as
     /// `Europe/Berlin`; UTC if it isn't given.
     pub timezone: Option<Written<Zone>>,

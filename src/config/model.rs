@@ -1,17 +1,20 @@
 use std::{
     num::{NonZeroU32, NonZeroU64},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Breaker, Hedge, Mirror, PerRequest,
+    Breaker, Hedge, Mirror, PerRequest, Rule, Several, Tasks,
     choice::{GoOnAfter, OnBreak, RetryBudget, Strategy},
     units::{Backoff, RetryOn, Written},
 };
-use crate::{dispatch::Sticky, price::ASSUMED_OUTPUT};
+use crate::{
+    dispatch::Sticky,
+    price::{ASSUMED_OUTPUT, NanoUsd},
+};
 
 /// A name that clients may ask for, and who answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -21,6 +24,7 @@ pub struct Model {
     /// Who is asked, until one answers: in this order, if `strategy` doesn't say otherwise. One that is known not to
     /// take what a request needs (tools, images, an answer by a schema, more input) is passed over while another
     /// can take it.
+    #[serde(default)]
     pub targets: Vec<Target>,
     /// Which target is asked first; the others come after it, in the order that follows.
     #[serde(default)]
@@ -29,6 +33,40 @@ pub struct Model {
     /// given one by chance.
     #[serde(default)]
     pub sticky: Option<Written<Sticky>>,
+    /// Which requests go to other targets: the first rule whose condition holds is the one that counts.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Another one of `models`, which this name stands for.
+    #[serde(default)]
+    pub alias: Option<String>,
+    /// Which requests are which kind of task, and where these go, where no rule holds.
+    #[serde(default)]
+    pub tasks: Option<Tasks>,
+    /// The regions in which it is answered, such as `eu-*`: no target outside of them is ever asked, whatever fails.
+    #[serde(default)]
+    pub regions: Several<String>,
+    /// What a request may probably cost, in dollars: a target where it would cost more is passed over.
+    #[serde(default)]
+    pub max_cost: Option<Written<NanoUsd>>,
+    /// In which time answers have to begin: a target that doesn't keep it is passed over while another one does.
+    #[serde(default)]
+    pub objective: Option<Objective>,
+    /// How long a conversation keeps its target after its last answer, so that it finds what the provider has in its
+    /// cache: `10m`. A conversation is a session, or what begins with the same words.
+    #[serde(default)]
+    pub keep_conversations: Option<Written<Duration>>,
+    /// Since when, or from when on, the name is not to be used any more; answers say so.
+    #[serde(default)]
+    pub deprecated: Option<Written<SystemTime>>,
+    /// Until when it is served by its own targets; answers say so.
+    #[serde(default)]
+    pub sunset: Option<Written<SystemTime>>,
+    /// Another one of `models`, by which it is served from `sunset` on.
+    #[serde(default)]
+    pub successor: Option<String>,
+    /// Where people read about that.
+    #[serde(default)]
+    pub link: Option<String>,
     /// After which failures the next target is asked, although they are otherwise final.
     #[serde(default)]
     pub go_on_after: Vec<GoOnAfter>,
@@ -97,6 +135,15 @@ impl Target {
     pub fn parts(&self) -> Option<(&str, &str)> {
         self.name.split_once('/').filter(|(provider, model)| !provider.is_empty() && !model.is_empty())
     }
+}
+
+/// In which time answers have to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Objective {
+    /// 19 of 20.
+    pub p95: Written<Duration>,
 }
 
 /// What holds for `provider/model` requests, and for models that don't say otherwise.

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::suggest;
+use crate::suggest;
 
 /// A configuration that can't be used, and everything that is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,15 @@
-use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Breaker, Budget, Credentials, Limits, ProviderKind, Secret, Several, UsdPrice, units::Written};
+use super::{
+    Breaker, Budget, Credentials, Limits, Probe, ProviderKind, Secret, Several, UsdPrice, units::Written,
+};
 
 /// Someone who serves models.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -15,6 +21,10 @@ pub struct Provider {
     /// The key that requests are signed with.
     #[serde(default)]
     pub api_key: Option<Secret>,
+    /// Several keys in its place, among which requests are shared out. One that the provider refuses is left out for ten
+    /// minutes, one that has reached its limit for as long as the provider says.
+    #[serde(default)]
+    pub api_keys: Vec<PooledKey>,
     /// Where it is, up to and including a version such as `/v1`; the public API of the provider if it
     /// isn't given.
     #[serde(default)]
@@ -32,6 +42,10 @@ pub struct Provider {
     /// `defaults.breaker`.
     #[serde(default)]
     pub breaker: Breaker,
+    /// How it is asked whether it is there, while nobody asks it for anything: not at all if it isn't given. One that
+    /// doesn't answer counts as a failure of all its models, and one that does is tried again at once.
+    #[serde(default)]
+    pub probe: Option<Probe>,
     /// How long a connection may take to be made; `timeouts.connect` if it isn't given.
     #[serde(default)]
     pub connect_timeout: Option<Written<Duration>>,
@@ -73,6 +87,18 @@ pub struct Provider {
     pub credentials: Option<Credentials>,
 }
 
+/// One of several keys of a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PooledKey {
+    /// The key.
+    pub key: Secret,
+    /// Its share among the others: 1 if it isn't given.
+    #[serde(default)]
+    pub weight: Option<NonZeroU32>,
+}
+
 /// When a provider is asked for a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -91,11 +117,13 @@ impl Provider {
         Self {
             kind,
             api_key: None,
+            api_keys: Vec::new(),
             base_url: None,
             headers: BTreeMap::new(),
             http2: false,
             max_in_flight: None,
             breaker: Breaker::default(),
+            probe: None,
             connect_timeout: None,
             budget: Several::default(),
             limits: Limits::default(),

@@ -1,6 +1,7 @@
 //! Where the models of a provider are.
 
-use super::{Provider, ProviderKind};
+use super::{Config, Model, Provider, ProviderKind, Target, problem::Problem};
+use crate::access::Pattern;
 
 /// What the names of Bedrock's inference profiles begin with: where a request may be sent from its region.
 const GEOGRAPHIES: [&str; 12] =
@@ -13,6 +14,24 @@ pub(super) fn region<'a>(provider: &'a Provider, model: &'a str) -> Option<&'a s
         ProviderKind::Bedrock => bedrock(said?, model),
         ProviderKind::Vertex => said.or(provider.location.as_deref()).or(Some("global")),
         _ => said,
+    }
+}
+
+impl Config {
+    /// A model that has to stay in regions in which it has no target could never be answered.
+    pub(super) fn check_regions(&self, path: &str, model: &Model, problems: &mut Vec<Problem>) {
+        let is_inside = |target: &Target| {
+            let known = target.parts().and_then(|(name, model)| region(self.providers.get(name)?, model));
+            known.is_some_and(|known| {
+                model.regions.iter().any(|regions| Pattern::new(&**regions).matches(known))
+            })
+        };
+        let own = model.targets.iter().chain(model.rules.iter().flat_map(|rule| &rule.targets));
+        if !model.regions.is_empty() && !model.targets.is_empty() && !own.into_iter().any(is_inside) {
+            let message =
+                "has none of the targets; where a provider is says its `region`, or `location` at Vertex";
+            problems.push(Problem::at(format!("{path}.regions"), message));
+        }
     }
 }
 

@@ -34,12 +34,18 @@ pub struct Server {
     pub header_timeout: Written<Duration>,
     /// How long a connection is kept between two requests, the head of the next one included; longer than
     /// load balancers keep theirs, so that they don't find it closed.
-    pub keep_alive: Written<Duration>,
+    pub idle_timeout: Written<Duration>,
     /// The number of worker threads; as many as there are cores if it isn't given. Takes a restart
     /// to change.
     pub workers: Option<NonZeroUsize>,
     /// Whether a request is refused when the provider's dialect can't express all of it.
     pub strict: bool,
+    /// How long a client that asks for a stream waits without a sign before it is sent a comment (`: keep-alive`), and
+    /// then each time again, until the answer begins; for ever if it isn't given. What fails after the first one comes
+    /// as an event, with the status 200.
+    pub comment_every: Option<Written<Duration>>,
+    /// What `/health` tells everybody.
+    pub health: HealthTells,
     /// What all gateways with this configuration have in common and clients don't know, at least 16
     /// characters: ids of files and batches are proven with it. The credential of a provider if it isn't
     /// given, and where there is none, something that is made for each process.
@@ -56,12 +62,26 @@ impl Default for Server {
             max_in_flight_bytes: Written::new(Size(256_000_000)),
             max_in_flight: NonZeroUsize::MIN.saturating_add(9_999),
             header_timeout: Written::new(Duration::from_secs(10)),
-            keep_alive: Written::new(Duration::from_secs(75)),
+            idle_timeout: Written::new(Duration::from_secs(75)),
             workers: None,
             strict: false,
+            comment_every: None,
+            health: HealthTells::default(),
             secret: None,
         }
     }
+}
+
+/// What `/health` tells everybody who reaches it: never an address, a key or a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum HealthTells {
+    /// How each target stands, and why.
+    #[default]
+    Targets,
+    /// Only how many of them answer.
+    Counts,
 }
 
 /// What is logged, and how.

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::canonical::{Content, Part, Request, Role, Text};
+use super::{
+    canonical::{Content, Part, Request, Role, Text},
+    lost::Lost,
+};
 
 /// Where something that is said comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,19 +205,24 @@ pub(crate) fn any_lost(parts: &[Part<'_>], said: impl Fn(&Citation<'_>) -> bool)
 /// The name of citations in an answer that are lost.
 pub(crate) const LOST_IN_ANSWER: &str = "answer.citations";
 
-/// The name of citations in a request that are lost.
-pub(crate) const LOST: &str = "messages[].annotations";
+/// The name of what an earlier answer cites, where it is lost. Clients send back what they were told, and the model
+/// knows what it has said: losses are refused without this one.
+pub(crate) const LOST_OF_HISTORY: &str = "messages[].annotations";
 
-/// Whether any citation in a request is not `said` of who has cited it.
-pub(crate) fn any_lost_of(request: &Request<'_>, said: impl Fn(Role, &Citation<'_>) -> bool) -> bool {
-    let lost = |role: Role, part: &Part<'_>| part.citations.iter().any(|citation| !said(role, citation));
-    request.system.iter().any(|part| lost(Role::System, part))
-        || request.turns.iter().any(|turn| {
-            turn.parts.iter().any(|part| match &part.content {
-                Content::ToolResult { parts, .. } => parts.iter().any(|part| lost(turn.role, part)),
-                _ => lost(turn.role, part),
-            })
-        })
+/// The name of what others than the model cite, where it is lost.
+const LOST: &str = "messages[].content[].citations";
+
+/// Notes citations in a request that are not `said` of who has cited it.
+pub(crate) fn lose(request: &Request<'_>, said: impl Fn(Role, &Citation<'_>) -> bool, lost: &mut Lost) {
+    let is_lost = |role: Role, part: &Part<'_>| part.citations.iter().any(|citation| !said(role, citation));
+    lost.push_if(request.system.iter().any(|part| is_lost(Role::System, part)), LOST);
+    for turn in &request.turns {
+        let any = turn.parts.iter().any(|part| match &part.content {
+            Content::ToolResult { parts, .. } => parts.iter().any(|part| is_lost(turn.role, part)),
+            _ => is_lost(turn.role, part),
+        });
+        lost.push_if(any, if turn.role == Role::Assistant { LOST_OF_HISTORY } else { LOST });
+    }
 }
 
 #[cfg(test)]

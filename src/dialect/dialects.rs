@@ -47,16 +47,17 @@ impl Dialects {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`] for a path that none of them has, [`Kind::MethodNotAllowed`] for a method that the
-    /// dialect doesn't [allow](Dialect::allows).
+    /// [`Kind::NotFound`] for a path that none of them has, [`Kind::MethodNotAllowed`] for a method that is none
+    /// of [those](Dialect::methods) of the dialect.
     pub fn detect(&self, parts: &Parts) -> Result<&'static dyn Dialect, Error> {
         let Some(dialect) = self.speaks(parts.uri.path()) else {
             let message =
                 if is_below_messages(parts.uri.path()) { NO_BATCHES } else { "there is no such endpoint" };
             return Err(Error::new(Kind::NotFound, message).with_param(parts.uri.path()));
         };
-        if !dialect.allows(parts) {
-            return Err(Error::new(Kind::MethodNotAllowed, "this endpoint takes POST"));
+        let methods = dialect.methods(parts.uri.path());
+        if !methods.contains(&parts.method) {
+            return Err(Error::other_method(methods));
         }
         Ok(dialect)
     }

@@ -3,7 +3,7 @@
 //! Some readers of JSON, that of Go among them, take `Model` for `model`. Who asks for one model beside
 //! the other would be checked for the first one and get the second one; such a request is refused.
 
-use std::{fmt, marker::PhantomData};
+use std::{cmp::Ordering, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer, de,
@@ -24,16 +24,20 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Error> {
 
 /// Whether `name` is taken for `known` by those who don't care for case, and isn't it.
 pub(crate) fn is_like(name: &str, known: &str) -> bool {
-    if name.is_ascii() {
-        return name.len() == known.len() && name != known && name.eq_ignore_ascii_case(known);
+    match name.len().cmp(&known.len()) {
+        Ordering::Less => false,
+        Ordering::Equal => name != known && name.eq_ignore_ascii_case(known),
+        // The two letters beyond ASCII of which one in ASCII is the other case are longer.
+        Ordering::Greater if name.is_ascii() => false,
+        Ordering::Greater => {
+            let folded = |letter: char| match letter {
+                'ſ' => 's',
+                '\u{212a}' => 'k',
+                letter => letter.to_ascii_lowercase(),
+            };
+            name.chars().map(folded).eq(known.chars().map(folded))
+        }
     }
-    // The two letters beyond ASCII of which one in ASCII is the other case.
-    let folded = |letter: char| match letter {
-        'ſ' => 's',
-        '\u{212a}' => 'k',
-        letter => letter.to_ascii_lowercase(),
-    };
-    name != known && name.chars().map(folded).eq(known.chars().map(folded))
 }
 
 /// What is said of a member named almost like `known`.

@@ -6,6 +6,7 @@ use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use serde_json::{error::Category, value::RawValue};
 
+use super::json_writer;
 use crate::{Error, Kind};
 
 /// Reads a shallow struct; an error names the field and never repeats what the client wrote.
@@ -63,7 +64,7 @@ pub(crate) fn written(request: &impl Serialize) -> Result<Vec<u8>, Error> {
     const USUAL_SIZE: usize = 16 << 10;
 
     let mut json = Vec::with_capacity(USUAL_SIZE);
-    serde_json::to_writer(&mut json, request)
+    json_writer::write(&mut json, request)
         .map_err(|error| Error::new(Kind::Internal, "the request can't be written").with_source(error))?;
     Ok(json)
 }
@@ -148,7 +149,9 @@ impl Member {
         let Some(rest) = self.rest(json).filter(|rest| rest.starts_with(b"{")) else {
             return NearTheEnd::Nothing;
         };
-        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<T>();
+        // Checked at once, which is faster than one name after the other.
+        let Ok(text) = std::str::from_utf8(rest) else { return NearTheEnd::Unclear };
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<T>();
         let Some(Ok(value)) = values.next() else { return NearTheEnd::Unclear };
         let after = &rest[values.byte_offset()..];
         if ends_one_object(after) && self.rest(after).is_none() {

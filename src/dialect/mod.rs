@@ -6,199 +6,7 @@
 //! not `n²` converters. What a dialect cannot express is not dropped in silence: an encoder returns
 //! the names of the fields that were lost.
 //!
-//! # Adding a dialect
-//!
-//! A dialect that is only passed through implements [`Dialect`]: where its requests come in, where the
-//! model stands in them, which counts an answer has, what an error looks like. One that is translated
-//! has a [`Codec`] too, which for chats is both directions to and from the canonical form. This is all of one, in
-//! which `POST /ask` with `{"model": …, "prompt": …}` is answered with `{"text": …}`, or with a stream of
-//! such events; with it a client of this dialect reaches a model that speaks chat completions:
-//!
-//! ```
-//! use std::{borrow::Cow, sync::Arc};
-//!
-//! use bartizan::{
-//!     BoxError, Dialect, Error, Kind, Payload, Target, Tokens,
-//!     body::sse,
-//!     demo::Demo,
-//!     dialect::{
-//!         ChatCodec, Closing, Codec, Decode, Dialects, Emit, Encode, Encoded, OPENAI_CHAT, Sent,
-//!         canonical::{Answer, Choice, Content, Event, Finish, Request, Role, Turn},
-//!     },
-//!     error::Reply,
-//!     exchange::RequestId,
-//!     ingest::IngestLayer,
-//!     payload::Head,
-//!     translate::TranslateLayer,
-//! };
-//! use bytes::{Bytes, BytesMut};
-//! use http::{StatusCode, request::Parts};
-//! use http_body_util::{BodyExt, Full};
-//! use serde_json::{Value, json};
-//! use tower::{ServiceBuilder, ServiceExt};
-//!
-//! #[derive(Debug)]
-//! struct Plain;
-//!
-//! static PLAIN: Plain = Plain;
-//!
-//! fn text<'v>(json: &'v Value, name: &str) -> Result<&'v str, Error> {
-//!     let missing = || Error::new(Kind::InvalidRequest, format!("{name} is missing")).with_param(name);
-//!     json[name].as_str().ok_or_else(missing)
-//! }
-//!
-//! fn object(json: &[u8]) -> Result<Value, Error> {
-//!     serde_json::from_slice(json).map_err(|_| Error::new(Kind::InvalidRequest, "the body is not JSON"))
-//! }
-//!
-//! impl Dialect for Plain {
-//!     fn id(&self) -> &'static str {
-//!         "plain"
-//!     }
-//!
-//!     fn speaks(&self, path: &str) -> bool {
-//!         path == "/ask"
-//!     }
-//!
-//!     fn path(&self, _: &Payload) -> Cow<'static, str> {
-//!         "/ask".into()
-//!     }
-//!
-//!     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
-//!         let json = object(body.as_bytes())?;
-//!         let stream = json["stream"] == true;
-//!         Ok(Head { model: text(&json, "model")?.into(), stream, ..Head::default() })
-//!     }
-//!
-//!     fn read_usage(&self, _: &[u8], _: &mut Tokens) -> bool {
-//!         false
-//!     }
-//!
-//!     fn is_content(&self, event: &sse::Event) -> bool {
-//!         !event.data.is_empty()
-//!     }
-//!
-//!     fn closing(&self, _: &sse::Event) -> Option<Closing> {
-//!         None
-//!     }
-//!
-//!     fn error_in_answer(&self, body: &Bytes) -> Option<Error> {
-//!         self.decode_answer(body).err()
-//!     }
-//!
-//!     fn read_error(&self, reply: Reply) -> Error {
-//!         Error::new(Kind::Upstream, "the provider failed").with_reply(reply)
-//!     }
-//!
-//!     fn render_error(&self, error: &Error, _: &RequestId) -> (StatusCode, Bytes) {
-//!         (StatusCode::BAD_REQUEST, json!({"error": error.message()}).to_string().into())
-//!     }
-//!
-//!     fn error_event(&self, error: &Error, _: &RequestId, _: &Sent) -> Bytes {
-//!         format!("data: {}\n\n", json!({"error": error.message()})).into()
-//!     }
-//!
-//!     fn codec(&self) -> Option<Codec> {
-//!         Some(Codec::Chat(&PLAIN))
-//!     }
-//! }
-//!
-//! impl ChatCodec for Plain {
-//!     fn decode_request<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Error> {
-//!         let json = object(body)?;
-//!         let prompt = Content::Text(text(&json, "prompt")?.to_owned().into());
-//!         let turns = vec![Turn { role: Role::User, parts: vec![prompt.into()] }];
-//!         Ok(Request { turns, stream: json["stream"] == true, ..Request::default() })
-//!     }
-//!
-//!     fn encode_request(&self, request: &Request<'_>, to: &Target) -> Result<Encoded, Error> {
-//!         let mut encoded = Encoded::default();
-//!         let mut prompt = String::new();
-//!         for part in request.turns.iter().flat_map(|turn| &turn.parts) {
-//!             match &part.content {
-//!                 Content::Text(text) => prompt += text,
-//!                 // What can't be said is not dropped in silence.
-//!                 _ => encoded.lost.push("messages[].content".into()),
-//!             }
-//!         }
-//!         encoded.body = json!({"model": to.model(), "prompt": prompt, "stream": request.stream}).to_string().into();
-//!         Ok(encoded)
-//!     }
-//!
-//!     fn decode_answer<'a>(&self, body: &'a [u8]) -> Result<Answer<'a>, Error> {
-//!         let unread = |_| Error::new(Kind::Upstream, "the provider's answer can't be understood");
-//!         let json = object(body).map_err(unread)?;
-//!         let said = Content::Text(text(&json, "text").map_err(unread)?.to_owned().into());
-//!         let choice = Choice { index: 0, parts: vec![said.into()], finish: Finish::Stop, logprobs: None };
-//!         Ok(Answer { choices: vec![choice], ..Answer::default() })
-//!     }
-//!
-//!     fn encode_answer(&self, answer: &Answer<'_>, _: &Payload) -> Bytes {
-//!         let parts = answer.choices.iter().flat_map(|choice| &choice.parts);
-//!         let texts = parts.filter_map(|part| match &part.content {
-//!             Content::Text(text) => Some(&**text),
-//!             _ => None,
-//!         });
-//!         json!({"text": texts.collect::<String>()}).to_string().into()
-//!     }
-//!
-//!     fn decoder(&self) -> Box<dyn Decode> {
-//!         Box::new(Stream)
-//!     }
-//!
-//!     fn encoder(&self, _: &Payload) -> Box<dyn Encode> {
-//!         Box::new(Stream)
-//!     }
-//! }
-//!
-//! /// What has to be remembered from one event to the next: nothing, here.
-//! struct Stream;
-//!
-//! impl Decode for Stream {
-//!     fn event(&mut self, event: &sse::Event, emit: Emit<'_>) -> Result<(), Error> {
-//!         let json = object(&event.data)?;
-//!         emit(Event::Text { choice: 0, text: text(&json, "text")?.into() });
-//!         Ok(())
-//!     }
-//!
-//!     fn finish(&mut self, emit: Emit<'_>) -> Result<(), Error> {
-//!         emit(Event::Finish { choice: 0, finish: Finish::Stop });
-//!         emit(Event::End);
-//!         Ok(())
-//!     }
-//! }
-//!
-//! impl Encode for Stream {
-//!     fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
-//!         if let Event::Text { text, .. } = event {
-//!             out.extend_from_slice(format!("data: {}\n\n", json!({"text": text})).as_bytes());
-//!         }
-//!     }
-//! }
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), BoxError> {
-//! let gateway = ServiceBuilder::new()
-//!     .layer(IngestLayer::new(Dialects::new([&PLAIN as &dyn Dialect])))
-//!     .layer(TranslateLayer::new(Arc::new(Target::new("demo", "echo")), [&OPENAI_CHAT as &dyn Dialect]))
-//!     .service(Demo::default());
-//!
-//! let question = r#"{"model": "echo", "prompt": "Hi!"}"#;
-//! let asked = http::Request::post("/ask").header("content-type", "application/json").body(Full::from(question))?;
-//! let answer = gateway.oneshot(asked).await?;
-//!
-//! let body = answer.into_body().collect().await?.to_bytes();
-//! assert!(body.ends_with(br#"You said: Hi!"}"#), "{body:?}");
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! One that is to be part of this crate has a folder here with the same files as the others: `wire` for
-//! the structs as they are documented, `decode` and `encode` for requests, `answer` for whole answers,
-//! `stream_in` and `stream_out` for streams, `error`, `finish`, `usage`, and `codec`, where they meet. It joins
-//! [`Dialects::default`], and the tests that hold all dialects against each other: `tests/matrix` wants
-//! its wire format once more, written without the codec, `tests/rules` what its provider refuses,
-//! `tests/codecs` and `tests/mutated` its name in a list.
+//! How one is added is described in [`extending`](crate::extending#a-dialect), with one that runs.
 
 pub mod canonical;
 pub mod embeddings;
@@ -210,6 +18,7 @@ mod bedrock;
 mod bedrock_embeddings;
 pub(crate) mod buffer;
 mod cap;
+mod chosen;
 pub(crate) mod citation;
 mod cited;
 mod codec;
@@ -223,6 +32,7 @@ mod gemini;
 mod ids;
 pub(crate) mod joined;
 pub(crate) mod json;
+pub(crate) mod json_writer;
 pub(crate) mod lost;
 mod measure;
 mod media;
@@ -278,7 +88,7 @@ pub use self::{
     sibling::Sibling,
     vertex_embeddings::VERTEX_EMBEDDINGS,
 };
-pub(crate) use self::{bedrock::BETAS, streamed::streamed};
+pub(crate) use self::{bedrock::BETAS, gemini::gemini_schema, streamed::streamed};
 use crate::{
     Error, Kind, Payload, Target, Tokens, Work,
     body::{Framing, sse},
@@ -319,9 +129,9 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// Whether a request with this method can be meant for the dialect, once its path is.
-    fn allows(&self, parts: &Parts) -> bool {
-        parts.method == Method::POST
+    /// The methods by which what is at this path can be asked for, once the path is the dialect's.
+    fn methods(&self, _path: &str) -> &'static [Method] {
+        const { &[Method::POST] }
     }
 
     /// The members of answers in which ids stand of what a provider keeps for a client.

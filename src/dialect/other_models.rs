@@ -8,16 +8,9 @@ use crate::{Error, Kind};
 
 const ONLY_MODEL: &str = "only `model` can be asked for; the gateway's own routes have several targets";
 
-/// Refuses the places in which OpenRouter takes other models: a list of them, settings that are stored there
-/// under a name, and its plugins.
-pub(crate) fn check(
-    models: Option<IgnoredAny>,
-    preset: Option<IgnoredAny>,
-    plugins: Option<&RawValue>,
-) -> Result<(), Error> {
-    if models.is_some() {
-        return Err(refused("models"));
-    }
+/// Refuses the places in which OpenRouter takes other models that are not checked: settings that are stored there
+/// under a name, and its plugins. A list of models is [for the gateway](crate::choose).
+pub(crate) fn check(preset: Option<IgnoredAny>, plugins: Option<&RawValue>) -> Result<(), Error> {
     if preset.is_some() {
         return Err(refused("preset"));
     }

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
@@ -7,10 +7,14 @@ use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 use tower::{Service, ServiceExt};
 
-use super::load::{Asking, Load};
+use super::{
+    load::{Asking, Load},
+    pace::Pace,
+};
 use crate::{
     BoxBody, BoxError, BoxFuture, Error, Payload, Target,
     body::{End, OnEnd},
+    breaker::Breaker,
     headers,
     payload::ModelName,
 };
@@ -26,6 +30,10 @@ pub struct Candidate {
     weight: u32,
     load: Arc<Load>,
     digest: u64,
+    pace: Option<Arc<Pace>>,
+    rank: u32,
+    takes_preferences: bool,
+    breaker: Option<Breaker>,
 }
 
 /// The beginning of a digest.
@@ -63,7 +71,16 @@ impl Candidate {
             stack: Arc::new(Stack(service)),
             weight: 1,
             load: Arc::default(),
+            pace: None,
+            rank: 0,
+            takes_preferences: false,
+            breaker: None,
         }
+    }
+
+    /// Which part of the requests it is asked for in its turn.
+    pub(super) fn recovered(&self) -> f64 {
+        self.breaker.as_ref().map_or(1.0, Breaker::share)
     }
 
     /// Sets its share among the others, where the route goes by weights: 1 if it isn't set. One of 0 is asked
@@ -85,6 +102,30 @@ impl Candidate {
         Self { model: ModelName::new(model), ..self }
     }
 
+    /// Sets that its provider understands `provider` in a request, and is told what the client says there, unless
+    /// that is about targets of the gateway.
+    #[must_use]
+    pub fn preferences(self, takes_them: bool) -> Self {
+        Self { takes_preferences: takes_them, ..self }
+    }
+
+    /// Sets what passes over it inside of its stack. While it recovers, it is asked for a share of the requests
+    /// only, where there are others.
+    #[must_use]
+    pub fn breaker(self, breaker: Breaker) -> Self {
+        Self { breaker: Some(breaker), ..self }
+    }
+
+    /// Sets in which time its answers have to begin.
+    pub(super) fn pace(self, time: Duration) -> Self {
+        Self { pace: Some(Arc::new(Pace::new(time))), ..self }
+    }
+
+    /// Puts it behind all others whose place is lower, whatever the strategy says.
+    pub(crate) fn behind(self, rank: u32) -> Self {
+        Self { rank: self.rank + rank, ..self }
+    }
+
     /// Who answers.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
@@ -93,6 +134,26 @@ impl Candidate {
     /// Its share among the others.
     pub(super) fn share(&self) -> u32 {
         self.weight
+    }
+
+    /// Which ones it comes behind.
+    pub(super) fn rank(&self) -> u32 {
+        self.rank
+    }
+
+    /// Which time it has to keep.
+    pub(super) fn known_pace(&self) -> Option<&Pace> {
+        self.pace.as_deref()
+    }
+
+    /// What passes over it.
+    pub(super) fn known_breaker(&self) -> Option<&Breaker> {
+        self.breaker.as_ref()
+    }
+
+    /// Whether its provider understands `provider` in a request.
+    pub(crate) fn takes_preferences(&self) -> bool {
+        self.takes_preferences
     }
 
     /// What is known of it from its answers.
@@ -106,9 +167,13 @@ impl Candidate {
     }
 
     /// Asks the target, under its name for the model.
-    pub(super) fn call(&self, req: Request<Payload>) -> BoxFuture<'static, Result<Response<BoxBody>, Error>> {
-        let asking = self.load.begin(req.body().exchange());
-        self.stack.call(req.map(|payload| payload.for_model(&self.model)), asking)
+    pub(crate) fn call(&self, req: Request<Payload>) -> BoxFuture<'static, Result<Response<BoxBody>, Error>> {
+        let mut asking = self.load.begin(req.body().exchange());
+        if let (Some(pace), Some(asking)) = (&self.pace, asking.get_mut()) {
+            asking.pace = Some(pace.clone());
+        }
+        let told = |payload: Payload| if self.takes_preferences { payload.preferring() } else { payload };
+        self.stack.call(req.map(|payload| told(payload).for_model(&self.model)), asking)
     }
 
     /// Says in an answer who gave it.

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::tail::Tails;
+use super::{pace::Pace, tail::Tails};
 use crate::{
     Error, Exchange,
     body::{End, Observe, OnEnd},
@@ -71,6 +71,11 @@ impl Load {
         self.latency_at(Instant::now())
     }
 
+    /// Whether there was an answer.
+    pub(super) fn is_measured(&self) -> bool {
+        self.latency.is_known()
+    }
+
     /// The same for whoever looks at many of them, and at the clock once.
     pub(super) fn latency_at(&self, now: Instant) -> Option<Duration> {
         let (seconds, age) = self.latency.read(self.told_at(now))?;
@@ -105,6 +110,7 @@ impl Load {
             attempt,
             begun: Instant::now(),
             is_waiting: true,
+            pace: None,
         };
         OnEnd::new(asking)
     }
@@ -165,6 +171,10 @@ impl Average {
         unpacked(self.0.load(Relaxed), now)
     }
 
+    fn is_known(&self) -> bool {
+        self.0.load(Relaxed) != UNKNOWN
+    }
+
     fn update(&self, now: u32, change: impl Fn(Option<(f64, Duration)>) -> f64) {
         let updated = |word| {
             let value = change(unpacked(word, now)) as f32;
@@ -192,6 +202,8 @@ pub(super) struct Asking {
     attempt: usize,
     begun: Instant,
     is_waiting: bool,
+    /// The time that a route wants it to keep.
+    pub(super) pace: Option<Arc<Pace>>,
 }
 
 impl Asking {
@@ -199,6 +211,9 @@ impl Asking {
     pub(super) fn head(&mut self) {
         self.stop_waiting();
         self.load.told_latency(self.begun.elapsed());
+        if let Some(pace) = &self.pace {
+            pace.told(self.begun.elapsed());
+        }
     }
 
     /// There is none. What is wrong with the request says nothing of the target.
@@ -231,6 +246,9 @@ impl Observe for Asking {
             // Whoever has left while it waited knows that it takes at least so long.
             self.stop_waiting();
             let taken = self.begun.elapsed();
+            if let Some(pace) = &self.pace {
+                pace.left_after(taken);
+            }
             if self.load.latency().is_none_or(|known| known < taken) {
                 self.load.told_latency(taken);
             }

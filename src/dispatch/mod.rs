@@ -40,15 +40,21 @@
 //! # let _ = dispatch;
 //! ```
 
+mod bounds;
 mod budget;
 mod candidate;
+mod conversation;
+mod conversations;
+mod explain;
 mod hedge;
 mod load;
 mod lower;
 mod mirror;
 mod needs;
 mod order;
+mod pace;
 mod prices;
+mod recovery;
 mod resume;
 mod retry;
 mod service;
@@ -60,6 +66,8 @@ mod tail;
 pub use self::{
     budget::RetryBudget,
     candidate::Candidate,
+    conversations::Conversations,
+    explain::{Explained, Explanation},
     hedge::{After, Hedge},
     load::Load,
     mirror::{Compared, Mirror, Mirrors},

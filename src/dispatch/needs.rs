@@ -90,6 +90,18 @@ impl Needs {
             && !lacks(self.schema, SCHEMA)
             && facts.max_input.is_none_or(|most| self.input <= most)
     }
+
+    /// What of it the model is known to lack.
+    pub(super) fn lacking(&self, facts: &ModelFacts) -> Vec<&'static str> {
+        let is_too_long = facts.max_input.is_some_and(|most| self.input > most);
+        let needs = [
+            (self.tools && facts.lacks(TOOLS), "tools"),
+            (self.images && facts.lacks(IMAGES), "images"),
+            (self.schema && facts.lacks(SCHEMA), "an answer by a schema"),
+            (is_too_long, "so much input"),
+        ];
+        needs.into_iter().filter_map(|(is_lacking, what)| is_lacking.then_some(what)).collect()
+    }
 }
 
 fn has_items(array: &str) -> bool {

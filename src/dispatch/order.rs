@@ -6,8 +6,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::{Candidate, Route, candidate::short};
-use crate::{Exchange, Payload, exchange::Learnt, price::likely_cost};
+use super::{Candidate, Conversations, Route, candidate::short, conversation::conversation, pace::Pace};
+use crate::{Exchange, Payload, Target, exchange::Learnt, price::Likely};
 
 /// By what the target is chosen that is asked first. What comes after it, where it fails, is the same order
 /// continued.
@@ -83,6 +83,8 @@ impl Sticky {
 #[derive(Clone, Copy, Debug)]
 struct Place<'a> {
     candidate: &'a Candidate,
+    /// What somebody has said goes before all that is found out.
+    rank: u32,
     tier: u8,
     score: f64,
     tie: u64,
@@ -91,14 +93,16 @@ struct Place<'a> {
 impl Place<'_> {
     fn is_before(&self, other: &Self) -> bool {
         let by_score = || self.score.total_cmp(&other.score).then(self.tie.cmp(&other.tie));
-        self.tier.cmp(&other.tier).then_with(by_score).is_lt()
+        (self.rank, self.tier).cmp(&(other.rank, other.tier)).then_with(by_score).is_lt()
     }
 }
 
 /// What comes before and after everything that has a score of its own.
-const FIRST: u8 = 0;
-const USUAL: u8 = 1;
-const LAST: u8 = 2;
+const KEPT: u8 = 0;
+const FIRST: u8 = 1;
+const USUAL: u8 = 2;
+const LAST: u8 = 3;
+const SLOW: u8 = 4;
 
 /// The candidates in the order in which they are asked.
 #[derive(Debug)]
@@ -122,12 +126,21 @@ impl<'a, L: Iterator<Item = &'a Candidate>> Iterator for Order<'a, L> {
 
 /// The candidates that have not been asked yet.
 #[derive(Debug)]
-pub(super) struct Ranked<'a>(Vec<Place<'a>>);
+pub(super) struct Ranked<'a> {
+    places: Vec<Place<'a>>,
+    /// The latencies are looked up when the first one has failed: it is one of two, whatever the others are.
+    unmeasured: Option<Instant>,
+}
 
 impl<'a> Ranked<'a> {
     fn next(&mut self) -> Option<&'a Candidate> {
-        let first = (0..self.0.len()).reduce(|a, b| if self.0[b].is_before(&self.0[a]) { b } else { a })?;
-        Some(self.0.swap_remove(first).candidate)
+        let places = &self.places;
+        let first = (0..places.len()).reduce(|a, b| if places[b].is_before(&places[a]) { b } else { a })?;
+        let first = self.places.swap_remove(first).candidate;
+        if let Some(now) = self.unmeasured.take() {
+            self.places.iter_mut().for_each(|place| place.score = quickness(place.candidate, now));
+        }
+        Some(first)
     }
 }
 
@@ -137,29 +150,83 @@ impl Route {
     where
         L: Iterator<Item = &'a Candidate>,
     {
+        let is_plain = !self.is_ranked && !self.has_pace && self.kept.is_none();
         // What a provider keeps only one target has.
-        if self.strategy == Strategy::Priority || payload.head().resource.is_some() {
+        if self.strategy == Strategy::Priority && is_plain || payload.head().resource.is_some() {
             return Order::Listed(candidates);
         }
         let sticky = self.sticky.as_ref().and_then(|sticky| sticky.digest(&self.name, payload.exchange()));
         let now = Instant::now();
+        let mut likely = None;
         let mut places = Vec::with_capacity(self.candidates.len());
         for (index, candidate) in candidates.enumerate() {
-            let usual = Place { candidate, tier: USUAL, score: 0.0, tie: index as u64 };
+            let (rank, tie) = (candidate.rank(), index as u64);
+            let usual = Place { candidate, rank, tier: USUAL, score: 0.0, tie };
             places.push(match self.strategy {
                 Strategy::Priority => usual,
                 Strategy::Weighted => weighted(usual, sticky),
                 Strategy::LeastBusy => least_busy(usual),
-                Strategy::Latency => quickest(usual, now),
-                Strategy::Cheapest => cheapest(usual, payload, self.assume_output),
+                Strategy::Latency => by_what_is_known(usual),
+                Strategy::Cheapest => {
+                    cheapest(usual, likely.get_or_insert_with(|| Likely::of(payload, self.assume_output)))
+                }
                 Strategy::Throughput => most_productive(usual, now),
             });
         }
-        if self.strategy == Strategy::Latency {
-            choose_of_two(&mut places);
+        let mut unmeasured = (self.strategy == Strategy::Latency).then_some(now);
+        if unmeasured.is_some() {
+            choose_of_two(&mut places, now);
         }
-        Order::Ranked(Ranked(places))
+        // Another one than the better of the two may be first then.
+        if !is_plain && unmeasured.take().is_some() {
+            places.iter_mut().for_each(|place| place.score = quickness(place.candidate, now));
+        }
+        self.prefer(&mut places, payload, now);
+        Order::Ranked(Ranked { places, unmeasured })
     }
+}
+
+impl Route {
+    /// Puts the target to the front that has the conversation in its cache, and those to the end that are too slow.
+    fn prefer(&self, places: &mut [Place<'_>], payload: &Payload, now: Instant) {
+        if self.has_pace {
+            for place in &mut *places {
+                let is_slow = |pace: &Pace| pace.is_too_slow(now, 1.0 - fraction(random()));
+                if place.candidate.known_pace().is_some_and(is_slow) {
+                    place.tier = SLOW;
+                }
+            }
+        }
+        let Some(kept) = &self.kept else { return };
+        let target = conversation(&self.name, payload).and_then(|conversation| kept.find(conversation));
+        for place in places.iter_mut().filter(|place| Some(place.candidate.digest()) == target) {
+            if place.tier != SLOW && is_cheaper_again(place.candidate.target()) {
+                place.tier = KEPT;
+            }
+        }
+    }
+
+    /// Whether the conversation of a request was at a target before.
+    pub(super) fn is_kept_at(&self, candidate: &Candidate, payload: &Payload) -> bool {
+        let kept = self.kept.as_ref().filter(|_| is_cheaper_again(candidate.target()));
+        let find = |kept: &Conversations| kept.find(conversation(&self.name, payload)?);
+        kept.and_then(find) == Some(candidate.digest())
+    }
+
+    /// Notes that `candidate` has answered.
+    pub(super) fn answered(&self, candidate: &Candidate, payload: &Payload) {
+        if let Some(kept) = &self.kept
+            && is_cheaper_again(candidate.target())
+            && let Some(conversation) = conversation(&self.name, payload)
+        {
+            kept.keep(conversation, candidate.digest());
+        }
+    }
+}
+
+/// Whether what its cache has costs less, as far as the price is known.
+fn is_cheaper_again(target: &Target) -> bool {
+    target.known_price().is_none_or(|price| price.scale.rates.cached < price.scale.rates.input)
 }
 
 /// Whoever has the shortest of exponentially distributed times has been drawn in proportion to its weight.
@@ -183,21 +250,27 @@ fn least_busy(place: Place<'_>) -> Place<'_> {
     }
 }
 
-fn quickest(place: Place<'_>, now: Instant) -> Place<'_> {
+fn by_what_is_known(place: Place<'_>) -> Place<'_> {
     let load = place.candidate.known_load();
-    let busy = f64::from(load.in_flight());
-    let (tier, score) = match load.latency_at(now) {
-        Some(latency) => (USUAL, latency.as_secs_f64() * (busy + 1.0)),
-        None if load.waiting() == 0 => (FIRST, 0.0),
+    let tier = match load.is_measured() {
+        true => USUAL,
+        false if load.waiting() == 0 => FIRST,
         // The first one that tries it will tell.
-        None => (LAST, busy),
+        false => LAST,
     };
-    Place { tier, score, tie: random(), ..place }
+    Place { tier, tie: random(), ..place }
+}
+
+/// The less the better: how long it takes until an answer begins, times those who ask at the same time.
+fn quickness(candidate: &Candidate, now: Instant) -> f64 {
+    let load = candidate.known_load();
+    let busy = f64::from(load.in_flight());
+    load.latency_at(now).map_or(busy, |latency| latency.as_secs_f64() * (busy + 1.0))
 }
 
 /// Moves the better one of two that are known to the front: if everybody took the best, it would be overrun
 /// before it has told so.
-fn choose_of_two(places: &mut [Place<'_>]) {
+fn choose_of_two(places: &mut [Place<'_>], now: Instant) {
     let known = places.iter().filter(|place| place.tier == USUAL).count();
     if known < 2 || known < places.len() && places.iter().any(|place| place.tier == FIRST) {
         return;
@@ -207,13 +280,16 @@ fn choose_of_two(places: &mut [Place<'_>]) {
     let mut drawn = places.iter_mut().filter(|place| place.tier == USUAL).enumerate();
     let mut drawn = drawn.by_ref().filter(|(index, _)| *index == one || *index == other);
     if let (Some((_, one)), Some((_, other))) = (drawn.next(), drawn.next()) {
+        for place in [&mut *one, &mut *other] {
+            place.score = quickness(place.candidate, now);
+        }
         let better = if other.is_before(one) { other } else { one };
         better.tier = FIRST;
     }
 }
 
-fn cheapest<'a>(place: Place<'a>, payload: &Payload, assume_output: u64) -> Place<'a> {
-    match likely_cost(place.candidate.target(), payload, assume_output) {
+fn cheapest<'a>(place: Place<'a>, likely: &Likely) -> Place<'a> {
+    match likely.cost_at(place.candidate.target()) {
         Some(cost) => Place { score: cost.0 as f64, ..place },
         None => Place { tier: LAST, ..place },
     }
@@ -229,7 +305,7 @@ fn most_productive(place: Place<'_>, now: Instant) -> Place<'_> {
 }
 
 /// More than 0, and 1 at the most.
-fn fraction(bits: u64) -> f64 {
+pub(super) fn fraction(bits: u64) -> f64 {
     ((bits >> 11) + 1) as f64 / (1_u64 << 53) as f64
 }
 
@@ -260,7 +336,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        Target,
         price::{NanoUsd, Rates},
         testing::{Ending, ask},
     };

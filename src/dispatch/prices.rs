@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Candidate, Dispatch};
+use super::{Candidate, Dispatch, Route};
 use crate::{
     Payload, Tokens, Work,
     budget::{Ceiling, Prices},
@@ -23,22 +23,22 @@ impl Prices for Dispatch {
     }
 
     fn ceiling(&self, payload: &Payload) -> Option<Arc<Ceiling>> {
-        self.table().find(payload.model())?.ceiling.clone()
+        self.route_of(payload)?.ceiling.clone()
     }
 
     fn told_output(&self, payload: &Payload) -> Option<u64> {
-        self.table().find(payload.model()).filter(|route| route.caps_output).map(|route| route.assume_output)
+        self.route_of(payload).filter(|route| route.caps_output).map(|route| route.assume_output)
     }
 
     fn usual_output(&self, payload: &Payload) -> u64 {
-        let Some(route) = self.table().find(payload.model()) else { return ASSUMED_OUTPUT };
+        let Some(route) = self.route_of(payload) else { return ASSUMED_OUTPUT };
         let of = |candidate: &Candidate| candidate.target().known_facts().max_output;
         let known = route.candidates_for(payload.head()).map(|one| of(one).unwrap_or(route.assume_output));
         known.min().unwrap_or(route.assume_output)
     }
 
     fn tokens(&self, payload: &Payload) -> Tokens {
-        let Some(route) = self.table().find(payload.model()) else { return Tokens::default() };
+        let Some(route) = self.route_of(payload) else { return Tokens::default() };
         let of =
             |candidate: &Candidate| AttemptCost::tokens(candidate.target(), payload, route.assume_output);
         let one = route.candidates_for(payload.head()).map(of).max_by_key(Tokens::total).unwrap_or_default();
@@ -49,11 +49,19 @@ impl Prices for Dispatch {
 }
 
 impl Dispatch {
+    /// The route that was chosen for a request, or that of the model it asks for.
+    fn route_of(&self, payload: &Payload) -> Option<Arc<Route>> {
+        match payload.chosen() {
+            Some(chosen) => Some(chosen.route.clone()),
+            None => self.route(payload.model()),
+        }
+    }
+
     /// The worst case of the targets that have a price, and whether all have one and none can cost more.
     fn bound(&self, payload: &Payload) -> (NanoUsd, bool) {
         let is_free = payload.dialect().is_free() || payload.head().work == Some(Work::default());
         // What has no route will be refused, which costs nothing.
-        let route = if is_free { None } else { self.table().find(payload.model()) };
+        let route = if is_free { None } else { self.route_of(payload) };
         let Some(route) = route else { return (NanoUsd(0), true) };
         let attempts = if payload.head().is_once { 0 } else { u64::from(route.retry.attempts.max(1)) };
         let (mut answer, mut lost, mut is_complete) = (NanoUsd(0), NanoUsd(0), true);

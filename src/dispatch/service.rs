@@ -11,11 +11,12 @@ use tower::Service;
 
 use super::{
     Candidate, Hedge, Route, Table, hedge::race, lower::lowered, mirror::watched, needs::Needs,
-    resume::resumable,
+    recovery::Recovering, resume::resumable,
 };
 use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::{Caller, ProviderKey},
+    choose::{self, Chosen},
     exchange::{AssumeOutput, Deadline, Exchange, Outcome, Role, Routed},
     headers,
     price::{AttemptCost, NanoUsd},
@@ -36,6 +37,11 @@ impl Dispatch {
     /// Exchanges the table. Requests under way keep the route they started with.
     pub fn reload(&self, table: Table) {
         self.table.store(Arc::new(table));
+    }
+
+    /// The route of a model's name, before its rules were asked.
+    pub(crate) fn route(&self, model: &str) -> Option<Arc<Route>> {
+        self.table.load().find(model)
     }
 
     pub(super) fn table(&self) -> arc_swap::Guard<Arc<Table>> {
@@ -61,9 +67,14 @@ impl<B: Ingested> Service<Request<B>> for Dispatch {
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
         let req = Request::from_parts(parts, payload);
-        match self.table.load().find(req.body().model()) {
-            Some(route) if route.mirror.is_some() => Box::pin(mirrored(route, req, lowered)),
-            Some(route) => Box::pin(run(route, req, lowered)),
+        if let Some(chosen) = req.body().chosen().cloned() {
+            return match chosen.route.mirror {
+                Some(_) => Box::pin(mirrored(chosen, req, lowered)),
+                None => Box::pin(run(chosen, req, lowered)),
+            };
+        }
+        match self.route(req.body().model()) {
+            Some(route) => Box::pin(choose_and_run(self.clone(), route, req, lowered)),
             None => {
                 let message = format!(
                     "the model `{}` does not exist, or this gateway has no route for it",
@@ -77,16 +88,29 @@ impl<B: Ingested> Service<Request<B>> for Dispatch {
 
 /// Answers a request of which a copy may be on its way.
 async fn mirrored(
+    chosen: Chosen,
+    req: Request<Payload>,
+    lowered: Option<&'static str>,
+) -> Result<Response<BoxBody>, Error> {
+    let route = &chosen.route;
+    let watch = route.mirror.as_ref().and_then(|mirror| mirror.copy(route, &req));
+    watched(run(chosen, req, lowered).await, watch)
+}
+
+/// Where no layer further out has chosen.
+async fn choose_and_run(
+    dispatch: Dispatch,
     route: Arc<Route>,
     req: Request<Payload>,
     lowered: Option<&'static str>,
 ) -> Result<Response<BoxBody>, Error> {
-    let watch = route.mirror.as_ref().and_then(|mirror| mirror.copy(&route, &req));
-    watched(run(route, req, lowered).await, watch)
+    let req = choose::chosen(&dispatch, None, route.clone(), req).await?;
+    let chosen = req.body().chosen().cloned().unwrap_or_else(|| Chosen::plainly(route));
+    mirrored(chosen, req, lowered).await
 }
 
 async fn run(
-    route: Arc<Route>,
+    Chosen { route, says, .. }: Chosen,
     mut req: Request<Payload>,
     lowered: Option<&'static str>,
 ) -> Result<Response<BoxBody>, Error> {
@@ -95,8 +119,10 @@ async fn run(
     let deadline = prepare(&route, &mut req);
     route.retry_budget.deposit();
     let caller = req.extensions().get::<Caller>();
-    let permit =
-        |candidate: &Candidate| caller.map_or(Ok(()), |caller| caller.may_be_answered_by(candidate.target()));
+    let permit = |candidate: &Candidate| {
+        caller.map_or(Ok(()), |caller| caller.may_be_answered_by(candidate.target()))?;
+        route.admits(candidate, req.body())
+    };
     let may_be_asked = || route.candidates_for(&head).filter(|candidate| permit(candidate).is_ok());
     if req.extensions().get::<ProviderKey>().is_some() {
         one_provider(may_be_asked())?;
@@ -111,7 +137,7 @@ async fn run(
     let eligible = may_be_asked().filter(move |candidate| passed_over == 0 || takes_it(candidate));
     // The second is set by a request that was too long for one.
     let (mut failure, mut more_than) = (None, None);
-    let mut order = route.order(eligible, req.body());
+    let mut order = Recovering::new(&route, route.order(eligible, req.body()));
     let mut hedge = route.hedge_for(req.body());
     while let Some(candidate) = order.next() {
         let most = candidate.target().known_facts().max_input;
@@ -125,7 +151,11 @@ async fn run(
         match ask(candidate, &route, &req, &exchange, deadline, second).await {
             Ok((mut res, answers)) => {
                 answers.sign(&mut res);
+                route.answered(answers, req.body());
                 describe(&exchange, lowered, &mut res);
+                if let Some(says) = says {
+                    res.headers_mut().extend(*says);
+                }
                 if !route.may_resume(req.body()) {
                     return Ok(res);
                 }
@@ -142,8 +172,7 @@ async fn run(
             Err(error) => return Err(error),
         }
     }
-    // What is true of the last one that may not be asked, if none may.
-    let forbidden = || route.candidates_for(&head).filter_map(|candidate| permit(candidate).err()).last();
+    let forbidden = || route.refusal(req.body(), route.candidates_for(&head), permit);
     Err(failure
         .or_else(forbidden)
         .unwrap_or_else(|| Error::new(Kind::NoRoute, "the route has no targets").with_param("model")))

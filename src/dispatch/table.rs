@@ -1,7 +1,17 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use super::{Candidate, Hedge, Mirror, OnBreak, Retry, RetryBudget, Sticky, Strategy, needs::Differences};
-use crate::{Error, Kind, budget::Ceiling, payload::Head, price::ASSUMED_OUTPUT};
+use super::{
+    Candidate, Conversations, Hedge, Mirror, OnBreak, Retry, RetryBudget, Sticky, Strategy,
+    needs::Differences,
+};
+use crate::{
+    Error, Kind,
+    access::Pattern,
+    budget::Ceiling,
+    choose::{Life, Rule, Tasks},
+    payload::Head,
+    price::{ASSUMED_OUTPUT, NanoUsd},
+};
 
 /// Which route serves a model's name.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +51,21 @@ pub struct Route {
     pub(super) hedge: Option<Hedge>,
     pub(super) on_break: OnBreak,
     pub(super) mirror: Option<Mirror>,
+    pub(super) rules: Box<[Rule]>,
+    pub(super) life: Option<Life>,
+    pub(super) tasks: Option<Arc<Tasks>>,
+    pub(super) reads_spend: bool,
+    pub(super) waits: bool,
+    /// Where alone it is answered.
+    pub(super) regions: Option<Arc<[Pattern]>>,
+    /// Where alone those are answered who were led here.
+    pub(super) also_in: Arc<[Arc<[Pattern]>]>,
+    pub(super) max_cost: Option<NanoUsd>,
+    /// Whether targets have a pace to keep.
+    pub(super) has_pace: bool,
+    pub(super) kept: Option<Conversations>,
+    /// Whether somebody has said which targets come behind others.
+    pub(super) is_ranked: bool,
 }
 
 impl Table {
@@ -94,7 +119,115 @@ impl Route {
             hedge: None,
             on_break: OnBreak::default(),
             mirror: None,
+            rules: Box::default(),
+            life: None,
+            tasks: None,
+            waits: false,
+            reads_spend: false,
+            regions: None,
+            also_in: Arc::default(),
+            max_cost: None,
+            has_pace: false,
+            kept: None,
+            is_ranked: false,
         }
+    }
+
+    /// Adds a rule; the first one that holds is the one by which a request goes.
+    #[must_use]
+    pub fn rule(self, rule: Rule) -> Self {
+        let reads_spend = self.reads_spend || rule.reads_spend();
+        let waits = self.waits || reads_spend || rule.then().waits();
+        let rules = self.rules.into_iter().chain([rule]).collect();
+        Self { rules, reads_spend, waits, ..self }
+    }
+
+    /// Sets who finds out by which route requests go for which no rule holds, and where these lead.
+    #[must_use]
+    pub fn classify(self, tasks: Tasks) -> Self {
+        let reads_spend = self.reads_spend || tasks.reads_spend();
+        Self { tasks: Some(Arc::new(tasks)), reads_spend, waits: true, ..self }
+    }
+
+    /// Sets how long its name is served, and by whom after that.
+    #[must_use]
+    pub fn ending(self, life: Life) -> Self {
+        let (waits, reads_spend) = life.successor_waits();
+        let (waits, reads_spend) = (self.waits || waits, self.reads_spend || reads_spend);
+        Self { life: Some(life), waits, reads_spend, ..self }
+    }
+
+    /// How long its name is served.
+    pub(crate) fn life(&self) -> Option<&Life> {
+        self.life.as_ref()
+    }
+
+    /// Who finds out where requests go.
+    pub(crate) fn tasks(&self) -> Option<&Arc<Tasks>> {
+        self.tasks.as_ref()
+    }
+
+    /// Whether a request may go by another route.
+    pub(crate) fn decides(&self) -> bool {
+        !self.rules.is_empty() || self.life.is_some() || self.tasks.is_some()
+    }
+
+    /// Whether something has to be waited for until it is known by which route a request goes.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// The same route under another name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Sets the time in which 19 of 20 answers of a target have to begin: one that takes longer is asked after all
+    /// others, until it was forgiven.
+    #[must_use]
+    pub fn objective(self, time: Duration) -> Self {
+        let candidates = self.candidates.into_iter().map(|candidate| candidate.pace(time)).collect();
+        Self { candidates, has_pace: true, ..self }
+    }
+
+    /// Asks the target first that has answered a conversation before, where what is in a provider's cache is cheaper.
+    /// A conversation is a session, or what begins with the same words.
+    #[must_use]
+    pub fn conversations(self, known: Conversations) -> Self {
+        Self { kept: Some(known), ..self }
+    }
+
+    /// The same route with other targets.
+    pub(crate) fn with_candidates(self, candidates: impl IntoIterator<Item = Candidate>) -> Self {
+        let candidates: Box<[Candidate]> = candidates.into_iter().collect();
+        let is_ranked = candidates.iter().any(|candidate| candidate.rank() > 0);
+        Self { differences: Differences::between(&candidates), candidates, is_ranked, ..self }
+    }
+
+    /// Its targets, as they are listed.
+    pub(crate) fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Which target is asked first.
+    pub(crate) fn known_strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    /// Its rules, in order.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Whether a rule asks what of budgets and limits is used.
+    pub(crate) fn reads_spend(&self) -> bool {
+        self.reads_spend
     }
 
     /// Those that may be asked, in order.

@@ -1,5 +1,6 @@
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
+use futures_util::future::select;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, watch},
@@ -35,10 +36,7 @@ impl Places {
         let Ok(place) = self.free.clone().try_acquire_owned() else { return false };
         let (rest, this) = (finish(), self.clone());
         runtime.spawn(async move {
-            tokio::select! {
-                () = rest => {}
-                _ = stopped.changed() => {}
-            }
+            select(pin!(stopped.changed()), rest).await;
             drop((place, this));
         });
         true

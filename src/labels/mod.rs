@@ -10,6 +10,10 @@
 //! | session | `x-bartizan-session` | `metadata.session_id` |
 //! | tags | `x-bartizan-tags: feature=search,env=prod` | the members of `metadata` that are texts |
 //!
+//! Users and sessions are those of their customer: the same name at another one is somebody else, with an account of
+//! its own, `customer:acme/user:alice`. Keys that are of no customer share theirs, such as `user:alice`, whatever their
+//! team. Tags are the gateway's: `tag:feature=search` is one account, whoever says it.
+//!
 //! A header goes before the body. Labels are what the client says: a budget of a user keeps honest
 //! applications in order, while the budget of the key holds whatever is said.
 //!
@@ -39,6 +43,8 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+#[cfg(feature = "config")]
+pub(crate) use self::rules::account;
 pub use self::{
     layer::LabelsLayer,
     rules::{Rule, Rules},

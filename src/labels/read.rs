@@ -14,7 +14,7 @@ const LONGEST_VALUE: usize = 512;
 
 impl Labels {
     /// What the headers and the body of a request say.
-    pub(super) fn read(headers: &HeaderMap, payload: &Payload) -> Result<Self, Error> {
+    pub(crate) fn read(headers: &HeaderMap, payload: &Payload) -> Result<Self, Error> {
         let mut labels = Self {
             user: named(headers, &headers::USER)?,
             session: named(headers, &headers::SESSION)?,

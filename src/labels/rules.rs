@@ -79,14 +79,14 @@ impl Rules {
         self.users.is_empty() && self.sessions.is_empty() && self.tags.is_empty() && self.values.is_empty()
     }
 
-    /// The accounts that a request with `labels` is charged to.
-    pub(crate) fn scopes(&self, labels: &Labels) -> Vec<Scope> {
+    /// The accounts that a request of a customer with `labels` is charged to.
+    pub(crate) fn scopes(&self, customer: Option<&str>, labels: &Labels) -> Vec<Scope> {
         let mut scopes = Vec::new();
         if let Some(user) = &labels.user {
-            add(&mut scopes, &self.users, || format!("user:{user}"));
+            add(&mut scopes, &self.users, || account(customer, "user", user));
         }
         if let Some(session) = &labels.session {
-            add(&mut scopes, &self.sessions, || format!("session:{session}"));
+            add(&mut scopes, &self.sessions, || account(customer, "session", session));
         }
         for (name, value) in &labels.tags {
             let rules = match self.values.get(&(name.clone(), value.clone())) {
@@ -96,6 +96,18 @@ impl Rules {
             add(&mut scopes, rules, || format!("tag:{name}={value}"));
         }
         scopes
+    }
+}
+
+/// As a ledger calls the account of an end user or a session. Customers name theirs as they like, so the same name
+/// means somebody else at each of them.
+pub(crate) fn account(customer: Option<&str>, kind: &str, name: &str) -> String {
+    match customer {
+        // Nobody can write the name of another customer's.
+        Some(customer) => {
+            format!("customer:{}/{kind}:{name}", customer.replace('%', "%25").replace('/', "%2F"))
+        }
+        None => format!("{kind}:{name}"),
     }
 }
 
@@ -117,4 +129,28 @@ fn add(scopes: &mut Vec<Scope>, rules: &[Rule], account: impl FnOnce() -> String
             ..Scope::new(account, rule.quota)
         }
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_that_of_another_customers() {
+        let named = [
+            (None, "b"),
+            (None, "a/user:b"),
+            (Some("a"), "b"),
+            (Some("a"), "user:b"),
+            (Some("a/user:b"), "c"),
+            (Some("a"), "b/user:c"),
+            (Some("a%2Fuser:b"), "c"),
+        ];
+
+        let accounts: std::collections::BTreeSet<_> =
+            named.iter().map(|(customer, user)| account(*customer, "user", user)).collect();
+
+        assert_eq!(accounts.len(), named.len());
+        assert_eq!(account(Some("a"), "session", "s"), "customer:a/session:s");
+    }
 }

@@ -54,7 +54,7 @@ fn label<B: Ingested>(req: &mut Request<B>, rules: &Rules) -> Result<(), Error> 
     if labels == Labels::default() {
         return Ok(());
     }
-    let scopes = rules.scopes(&labels);
+    let scopes = rules.scopes(caller.customer.as_deref(), &labels);
     if !scopes.is_empty() {
         let charged = caller.clone().charged(scopes);
         req.extensions_mut().insert(charged);
@@ -127,7 +127,7 @@ mod tests {
         let rules = Rules::default().users([Rule::from(QUOTA), of_models]);
         let labels = Labels { user: Some("u".into()), ..Labels::default() };
 
-        let scopes = rules.scopes(&labels);
+        let scopes = rules.scopes(None, &labels);
 
         let accounts: Vec<_> = scopes.iter().map(|scope| &*scope.account).collect();
         assert_eq!(accounts, ["user:u", "user:u *opus*"]);
@@ -149,6 +149,21 @@ mod tests {
         let big = [(headers::TAGS, "feature=big")];
         assert_eq!(charged(VirtualKey::new("a"), &big).await.unwrap(), ["tag:feature=big 2"]);
         assert!(charged(VirtualKey::new("a"), &[]).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_same_user_of_two_customers_is_two() {
+        let of = async |customer: &str| {
+            let mut key = VirtualKey::new("a");
+            key.customer = Some(customer.into());
+            let labels = [(headers::USER, "u"), (headers::SESSION, "s"), (headers::TAGS, "feature=search")];
+            charged(key, &labels).await
+        };
+
+        let accounts = of("acme").await.unwrap();
+
+        assert_eq!(accounts, ["customer:acme/user:u 1", "customer:acme/session:s 1", "tag:feature=search 1"]);
+        assert_ne!(accounts, of("other").await.unwrap());
     }
 
     #[tokio::test]

@@ -18,14 +18,14 @@ pub(super) struct Account {
 enum Used {
     /// What was used since the window began; the next one begins at `next`.
     Calendar { period: Period, window: Window, next: Option<SystemTime>, sum: u64 },
-    /// What is not given back yet, in parts of the unit, as of a moment.
+    /// What is not given back yet, in parts of the unit, as of a moment; all of it is in the whole seconds `of`.
     Bucket { of: Duration, limit: u64, parts: u128, at: Duration },
     /// What was used in each step that still counts, oldest first.
     Rolling { step: i64, steps: i64, sums: VecDeque<(i64, u64)> },
 }
 
 /// Into how many parts a unit is divided where it is given back bit by bit.
-const PARTS: u128 = 1_000_000_000;
+const PARTS: u64 = 1_000_000_000;
 
 /// Why something is not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,12 @@ impl Account {
             }
             Used::Bucket { of, limit, parts, at } => {
                 let now = since_epoch(now);
-                let passed = now.saturating_sub(*at).as_nanos();
-                let given_back = passed.saturating_mul((*limit).into()).saturating_mul(PARTS) / of.as_nanos();
-                *parts = parts.saturating_sub(given_back);
+                if *parts > 0 {
+                    // There are as many parts in a unit as nanoseconds in a second.
+                    let passed = now.saturating_sub(*at).as_nanos();
+                    let given_back = divided(passed.saturating_mul((*limit).into()), of.as_secs());
+                    *parts = parts.saturating_sub(given_back);
+                }
                 *at = now.max(*at);
             }
             Used::Rolling { step, steps, sums } => {
@@ -77,7 +80,7 @@ impl Account {
     fn used(&self) -> u64 {
         match &self.used {
             Used::Calendar { sum, .. } => *sum,
-            Used::Bucket { parts, .. } => u64::try_from(parts.div_ceil(PARTS)).unwrap_or(u64::MAX),
+            Used::Bucket { parts, .. } => u64::try_from(divided_up(*parts, PARTS)).unwrap_or(u64::MAX),
             Used::Rolling { sums, .. } => sums.iter().fold(0, |sum, (_, more)| sum.saturating_add(*more)),
         }
     }
@@ -128,10 +131,9 @@ impl Account {
         match &self.used {
             Used::Calendar { next, .. } => *next,
             Used::Bucket { of, parts, at, .. } => {
-                let wanted = u128::from(self.held.saturating_add(amount)) * PARTS + parts;
-                let lacking = wanted.saturating_sub(u128::from(limit) * PARTS);
-                let rate = u128::from(limit.max(1)) * PARTS;
-                let nanos = lacking.saturating_mul(of.as_nanos()).div_ceil(rate);
+                let wanted = parts_of(self.held.saturating_add(amount)) + parts;
+                let lacking = wanted.saturating_sub(parts_of(limit));
+                let nanos = divided_up(lacking.saturating_mul(of.as_secs().into()), limit.max(1));
                 UNIX_EPOCH.checked_add(*at)?.checked_add(nanos_of(nanos))
             }
             Used::Rolling { step, steps, sums } => {
@@ -159,7 +161,7 @@ impl Account {
             }
             Used::Bucket { parts, .. } => {
                 self.held = self.held.saturating_sub(held);
-                *parts = parts.saturating_add(u128::from(actual) * PARTS);
+                *parts = parts.saturating_add(parts_of(actual));
                 window
             }
             Used::Rolling { step, .. } => {
@@ -203,8 +205,8 @@ impl Account {
             Used::Calendar { window, sum, .. } if *window == in_window => *sum = corrected(*sum),
             Used::Calendar { .. } => {}
             Used::Bucket { parts, .. } => {
-                let less = parts.saturating_sub(u128::from(charged) * PARTS);
-                *parts = less.saturating_add(u128::from(used) * PARTS);
+                let less = parts.saturating_sub(parts_of(charged));
+                *parts = less.saturating_add(parts_of(used));
             }
             Used::Rolling { step, sums, .. } => {
                 let at = in_window.0 / *step;
@@ -295,6 +297,21 @@ fn current(step: i64, now: SystemTime) -> i64 {
 
 fn since_epoch(now: SystemTime) -> Duration {
     now.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn parts_of(amount: u64) -> u128 {
+    u128::from(amount) * u128::from(PARTS)
+}
+
+/// What fits into 64 bits, as nearly everything does, is divided much quicker.
+fn divided(number: u128, by: u64) -> u128 {
+    let by = by.max(1);
+    u64::try_from(number).map_or_else(|_| number / u128::from(by), |number| (number / by).into())
+}
+
+fn divided_up(number: u128, by: u64) -> u128 {
+    let by = by.max(1);
+    u64::try_from(number).map_or_else(|_| number.div_ceil(by.into()), |number| number.div_ceil(by).into())
 }
 
 fn nanos_of(nanos: u128) -> Duration {

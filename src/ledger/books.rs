@@ -1,4 +1,4 @@
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use super::{
     Amounts, Balance, Hold, HoldId, Measure, Period, Quota, Scope, Standing, Ticket, Window,
@@ -6,6 +6,7 @@ use super::{
     marks::Marks,
     refusal::Refusal,
 };
+use crate::hashing::Map;
 
 /// After the number of accounts has doubled, those are forgotten on which nothing stands.
 const SWEEP_FROM: usize = 4_096;
@@ -21,10 +22,12 @@ pub(super) struct Place {
 }
 
 /// All accounts: what a ledger does, without locks, clocks and stores.
+///
+/// Those of one name are together, since a request is seldom charged to one of them alone.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    accounts: HashMap<Place, Account>,
-    kept: HashMap<Box<str>, Ticket>,
+    accounts: Map<Arc<str>, Named>,
+    kept: Map<Box<str>, Ticket>,
     pub(super) marks: Marks,
     sweep_at: usize,
 }
@@ -40,23 +43,13 @@ impl Books {
     ) -> Result<Ticket, Refusal> {
         self.sweep(now);
         let mut ticket = Ticket::new(id, scopes.len());
-        for scope in scopes {
-            let (measure, period) =
-                scope.quota.map_or((Measure::Usd, Period::Total), |q| (q.measure, q.period));
-            let place = Place { account: scope.account.clone(), measure, period };
-            let amount = amounts.held(measure);
-            let account = self.accounts.entry(place).or_insert_with(|| Account::new(period, now));
-            match account.hold(scope.quota, amount, now) {
-                Ok(window) => {
-                    if let Some(quota) = scope.quota {
-                        note(&mut ticket, scope, quota, account, amount, now);
-                    }
-                    let account = scope.account.clone();
-                    ticket.holds.push(Hold { account, measure, period, window, amount });
-                }
-                Err(short) => {
+        for scopes in scopes.chunk_by(|one, next| one.account == next.account) {
+            let Some(Scope { account, .. }) = scopes.first() else { continue };
+            let named = self.accounts.entry(account.clone()).or_default();
+            for scope in scopes {
+                if let Err(refusal) = named.hold(scope, amounts, now, &mut ticket) {
                     self.release(&ticket, now);
-                    return Err(refusal(scope, short, amount, now));
+                    return Err(refusal);
                 }
             }
         }
@@ -65,11 +58,7 @@ impl Books {
 
     /// Takes holds back as if they had never been.
     fn release(&mut self, ticket: &Ticket, now: SystemTime) {
-        for hold in &ticket.holds {
-            if let Some(account) = self.accounts.get_mut(&hold.place()) {
-                account.settle(hold.window, hold.amount, 0, now);
-            }
-        }
+        self.settle(ticket, |_| 0, now, |_, _, _| {});
     }
 
     /// Replaces holds by what was used, and tells `post` what is counted in which window.
@@ -80,30 +69,34 @@ impl Books {
         now: SystemTime,
         mut post: impl FnMut(&Hold, Window, u64),
     ) {
-        for hold in &ticket.holds {
-            let used = actual(hold);
-            let window = self.replace(hold, used, now);
-            post(hold, window, used);
+        for holds in ticket.holds.chunk_by(|one, next| one.account == next.account) {
+            let mut named = holds.first().and_then(|hold| self.accounts.get_mut(&hold.account));
+            for hold in holds {
+                let used = actual(hold);
+                let account = named.as_mut().and_then(|named| named.get(hold.measure, hold.period));
+                post(hold, replace(account, hold, used, now), used);
+            }
         }
     }
 
     /// Replaces one hold by what was used, and says in which window that counts.
+    #[cfg(feature = "postgres")]
     pub(super) fn replace(&mut self, hold: &Hold, used: u64, now: SystemTime) -> Window {
-        match self.accounts.get_mut(&hold.place()) {
-            Some(account) => account.settle(hold.window, hold.amount, used, now),
-            None => hold.window,
-        }
+        replace(self.account(&hold.place()), hold, used, now)
     }
 
     /// Those of a store that decides over some of its accounts at a time.
     #[cfg(feature = "postgres")]
-    pub(super) fn of(accounts: HashMap<Place, Account>) -> Self {
-        Self { accounts, sweep_at: usize::MAX, ..Self::default() }
+    pub(super) fn of(accounts: impl IntoIterator<Item = (Place, Account)>) -> Self {
+        let mut books = Self { sweep_at: usize::MAX, ..Self::default() };
+        for (Place { account: name, measure, period }, account) in accounts {
+            books.accounts.entry(name).or_default().0.push((measure, period, account));
+        }
+        books
     }
 
-    #[cfg(feature = "postgres")]
     pub(super) fn account(&mut self, place: &Place) -> Option<&mut Account> {
-        self.accounts.get_mut(place)
+        self.accounts.get_mut(&place.account)?.get(place.measure, place.period)
     }
 
     /// Puts a hold aside; gives it back if there is no room.
@@ -120,7 +113,7 @@ impl Books {
     }
 
     pub(super) fn balance(&mut self, place: &Place, now: SystemTime) -> Option<Balance> {
-        Some(self.accounts.get_mut(place)?.balance(now))
+        Some(self.account(place)?.balance(now))
     }
 
     /// What stands on each of `scopes`.
@@ -138,9 +131,8 @@ impl Books {
     #[cfg(feature = "sqlite")]
     pub(super) fn remember(&mut self, place: Place, window: Window, amount: u64, now: SystemTime) {
         let now = now.max(window.began());
-        let period = place.period;
-        let account = self.accounts.entry(place).or_insert_with(|| Account::new(period, now));
-        account.post(window, amount);
+        let Place { account, measure, period } = place;
+        self.accounts.entry(account).or_default().get_or_new(measure, period, now).post(window, amount);
     }
 
     /// Holds again what a store remembers.
@@ -148,24 +140,75 @@ impl Books {
     pub(super) fn restore(&mut self, ticket: &Ticket, now: SystemTime) {
         for hold in &ticket.holds {
             let now = now.max(hold.window.began());
-            let account = self.accounts.entry(hold.place()).or_insert_with(|| Account::new(hold.period, now));
-            account.restore(hold.window, hold.amount);
+            let named = self.accounts.entry(hold.account.clone()).or_default();
+            named.get_or_new(hold.measure, hold.period, now).restore(hold.window, hold.amount);
         }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.accounts.len()
+        self.accounts.values().map(|named| named.0.len()).sum()
     }
 
     fn sweep(&mut self, now: SystemTime) {
         if self.accounts.len() >= self.sweep_at.max(SWEEP_FROM) {
-            self.accounts.retain(|_, account| !account.is_idle(now));
+            self.accounts.retain(|_, named| !named.is_idle(now));
             self.sweep_at = self.accounts.len().saturating_mul(2);
         }
     }
 }
 
+/// The accounts of one name.
+#[derive(Debug, Default)]
+struct Named(Vec<(Measure, Period, Account)>);
+
+impl Named {
+    fn get(&mut self, measure: Measure, period: Period) -> Option<&mut Account> {
+        let is_it = |(of, per, _): &&mut (Measure, Period, Account)| *of == measure && *per == period;
+        self.0.iter_mut().find(is_it).map(|(_, _, account)| account)
+    }
+
+    fn get_or_new(&mut self, measure: Measure, period: Period, now: SystemTime) -> &mut Account {
+        let is_it = |(of, per, _): &(Measure, Period, Account)| *of == measure && *per == period;
+        let index = self.0.iter().position(is_it).unwrap_or_else(|| {
+            self.0.push((measure, period, Account::new(period, now)));
+            self.0.len() - 1
+        });
+        &mut self.0[index].2
+    }
+
+    /// Holds what `scope` needs, and writes it down.
+    fn hold(
+        &mut self,
+        scope: &Scope,
+        amounts: Amounts,
+        now: SystemTime,
+        ticket: &mut Ticket,
+    ) -> Result<(), Refusal> {
+        let (measure, period) = scope.counted_as();
+        let amount = amounts.held(measure);
+        let account = self.get_or_new(measure, period, now);
+        let window =
+            account.hold(scope.quota, amount, now).map_err(|short| refusal(scope, short, amount, now))?;
+        if let Some(quota) = scope.quota {
+            note(ticket, scope, quota, account, amount, now);
+        }
+        ticket.holds.push(Hold { account: scope.account.clone(), measure, period, window, amount });
+        Ok(())
+    }
+
+    fn is_idle(&mut self, now: SystemTime) -> bool {
+        self.0.retain_mut(|(_, _, account)| !account.is_idle(now));
+        self.0.is_empty()
+    }
+}
+
+/// Replaces a hold on `account` by what was used, and says in which window that counts.
+fn replace(account: Option<&mut Account>, hold: &Hold, used: u64, now: SystemTime) -> Window {
+    account.map_or(hold.window, |account| account.settle(hold.window, hold.amount, used, now))
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl Hold {
     pub(super) fn place(&self) -> Place {
         Place { account: self.account.clone(), measure: self.measure, period: self.period }
@@ -181,14 +224,18 @@ fn note(ticket: &mut Ticket, scope: &Scope, quota: Quota, account: &Account, amo
             ticket.shadowed.push(refusal(scope, short, amount, now).into());
         }
     } else if !matches!(quota.measure, Measure::Usd | Measure::Concurrent) {
-        let left = account.left(quota.limit);
-        let resets = account.resets(quota.limit).and_then(|at| at.duration_since(now).ok());
-        ticket.standings.push(Standing {
-            measure: quota.measure,
-            limit: quota.limit,
-            left,
-            resets_in: resets,
-        });
+        let Quota { measure, limit, .. } = quota;
+        let left = account.left(limit);
+        let known = ticket.standings.iter_mut().find(|standing| standing.measure == measure);
+        if known.as_ref().is_some_and(|tightest| tightest.left <= left) {
+            return;
+        }
+        let resets_in = account.resets(limit).and_then(|at| at.duration_since(now).ok());
+        let standing = Standing { measure, limit, left, resets_in };
+        match known {
+            Some(tightest) => *tightest = standing,
+            None => ticket.standings.push(standing),
+        }
     }
 }
 

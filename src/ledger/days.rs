@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     ops::RangeInclusive,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{Amounts, Hold, Measure, Window};
-use crate::price::NanoUsd;
+use crate::{hashing::Map, price::NanoUsd};
 
 /// How many days are remembered, today included.
 pub const REMEMBERED: u32 = 400;
@@ -96,7 +96,7 @@ pub(super) fn held(holds: &[Hold]) -> Amounts {
 /// Days in memory. When there are too many, the oldest are forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Days {
-    days: BTreeMap<Window, HashMap<Arc<str>, Day>>,
+    days: BTreeMap<Window, Map<Arc<str>, Day>>,
     count: usize,
 }
 

@@ -1,7 +1,6 @@
-use std::{
-    collections::HashMap,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
+
+use crate::hashing::Map;
 
 /// The most marks that are remembered: every threshold of every account that has crossed it.
 const MOST: usize = 100_000;
@@ -9,7 +8,7 @@ const MOST: usize = 100_000;
 /// What was done once, and until when that is to be remembered.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    until: HashMap<Box<str>, SystemTime>,
+    until: Map<Box<str>, SystemTime>,
 }
 
 impl Marks {

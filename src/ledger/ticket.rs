@@ -22,8 +22,8 @@ pub struct Ticket {
     pub id: HoldId,
     /// What is held.
     pub holds: Vec<Hold>,
-    /// How the caller stands with its limits, for the headers of the answer; budgets of money and places
-    /// for requests are not among them.
+    /// How the caller stands with its limits, for the headers of the answer: of each measure with at least the
+    /// one that has least left. Budgets of money and places for requests are not among them.
     pub standings: Vec<Standing>,
     /// The refusals of quotas that only watch.
     pub shadowed: Vec<Error>,

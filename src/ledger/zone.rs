@@ -31,7 +31,7 @@ impl Zone {
         &self.0.name
     }
 
-    pub(super) fn rules(&self) -> TimeZone {
+    pub(crate) fn rules(&self) -> TimeZone {
         self.0.rules.clone()
     }
 }

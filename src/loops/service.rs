@@ -90,6 +90,10 @@ impl LoopLayer {
         let model = payload.model();
         let name = self.counts.name(&caller.name, payload.dialect().id(), model, payload.source());
         let limit = u64::from(more_than).saturating_sub(1);
+        let shared_name = || {
+            let texts = [&*caller.name, payload.dialect().id(), model].map(str::as_bytes);
+            account(&[texts[0], texts[1], texts[2], payload.source()])
+        };
         if let Some(over) = self.counts.request_over(name, limit, per) {
             let message = format!(
                 "a runaway loop: the key `{}` was answered the same request for the model `{model}` {} times in {}, \
@@ -98,17 +102,15 @@ impl LoopLayer {
                 over.sum,
                 time(per)
             );
-            let of = Repeated::Request { model: model.into(), times: over.sum };
-            let runaway = Runaway { key: caller.name.clone(), of, per, shadow: loops.shadow };
-            self.refuse(over, runaway, message, payload.exchange())?;
+            let runaway = || {
+                let of = Repeated::Request { model: model.into(), times: over.sum };
+                Runaway { name: shared_name(), key: caller.name.clone(), of, per, shadow: loops.shadow }
+            };
+            self.refuse(over, loops, runaway, message, payload.exchange())?;
         }
         // What comes for the first time is told to nobody.
         let is_told = self.news.is_some() && is_shared(per) && self.counts.is_repeated(name);
-        let parts = || {
-            let texts = [&*caller.name, payload.dialect().id(), model].map(str::as_bytes);
-            account(&[texts[0], texts[1], texts[2], payload.source()])
-        };
-        Ok(Known { of: name, per, account: is_told.then(parts) })
+        Ok(Known { of: name, per, account: is_told.then(shared_name) })
     }
 
     /// Tells other gateways of what has come.
@@ -134,22 +136,27 @@ impl LoopLayer {
              usd",
             time(per)
         );
-        let of = Repeated::Session { session: name, spent, most: more_than };
-        self.refuse(over, Runaway { key, of, per, shadow: loops.shadow }, message, payload.exchange())
+        let runaway = || {
+            let shared_name = account(&[key.as_bytes(), name.as_bytes()]);
+            let of = Repeated::Session { session: name.clone(), spent, most: more_than };
+            Runaway { name: shared_name, key: key.clone(), of, per, shadow: loops.shadow }
+        };
+        self.refuse(over, loops, runaway, message, payload.exchange())
     }
 
     /// Tells of a loop, and refuses it unless it is only watched.
     fn refuse(
         &self,
         over: Over,
-        runaway: Runaway,
+        loops: &Loops,
+        runaway: impl FnOnce() -> Runaway,
         message: String,
         exchange: &Exchange,
     ) -> Result<(), Error> {
-        let shadow = runaway.shadow;
+        let shadow = loops.shadow;
         if over.is_new {
             match &self.alerts {
-                Some(alerts) => alerts.tell(What::Loop(runaway)),
+                Some(alerts) => alerts.tell(What::Loop(runaway())),
                 None => tracing::warn!(shadow, "{message}"),
             }
         }
@@ -216,7 +223,7 @@ impl Observe for Counted {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::ready, sync::Mutex};
+    use std::{future::ready, sync::Mutex, time::SystemTime};
 
     use tokio::time::advance;
     use tower::{Layer, ServiceExt};
@@ -235,6 +242,7 @@ mod tests {
     };
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const SECOND: Duration = Duration::from_secs(1);
 
     #[derive(Debug, Default)]
     struct Kept(Mutex<Vec<String>>);
@@ -357,9 +365,18 @@ mod tests {
     async fn it_is_told_once_and_only_told_in_shadow() {
         let kept = Arc::new(Kept::default());
         let settings = Settings::default().tell(kept.clone());
-        let (alerts, _task) = Alerts::new(Arc::new(MemoryLedger::default()), settings);
+        let began = tokio::time::Instant::now();
+        let ledger = Arc::new(MemoryLedger::with_clock(move || SystemTime::UNIX_EPOCH + began.elapsed()));
         let loops = Loops::default().same_request(1, MINUTE).shadow(true);
-        let layer = LoopLayer::new(loops).alerts(alerts);
+        let [layer, other] = [(); 2].map(|()| {
+            let (alerts, task) = Alerts::new(ledger.clone(), settings.clone());
+            tokio::spawn(task);
+            LoopLayer::new(loops.clone()).alerts(alerts)
+        });
+        let told = async || {
+            tokio::time::sleep(2 * SECOND).await;
+            lock(&kept.0).len()
+        };
         answered(&layer, ask("m", key("a"))).await.unwrap();
 
         let shadowed = ask("m", key("a"));
@@ -368,10 +385,16 @@ mod tests {
         answered(&layer, ask("m", key("a"))).await.unwrap();
 
         assert_eq!(exchange.learn(|learnt| learnt.shadowed.len()), 1);
+        assert_eq!(told().await, 1);
         assert_eq!(*lock(&kept.0), ["the key `a` has sent the same request for `m` 1 times in 1m"]);
+        // Another node finds the same loop.
+        answered(&other, ask("m", key("a"))).await.unwrap();
+        answered(&other, ask("m", key("a"))).await.unwrap();
+        assert_eq!(told().await, 1);
         advance(MINUTE).await;
         answered(&layer, ask("m", key("a"))).await.unwrap();
-        assert_eq!(lock(&kept.0).len(), 2);
+        answered(&layer, ask("m", key("a"))).await.unwrap();
+        assert_eq!(told().await, 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use super::{
     unknown,
 };
 use crate::{
-    Error, Kind,
+    Error,
     auth::{Caller, Presented},
     dialect::prefix::Vendor,
     future::Answering,
@@ -45,7 +45,7 @@ where
         let (question, vendor) = match asked(req.uri().path()) {
             Some(asked) if is_head || req.method() == Method::GET => asked,
             Some((asked, _)) if !may_be_called(&asked) => {
-                return Answering::refused(Error::new(Kind::MethodNotAllowed, "this endpoint takes GET"));
+                return Answering::refused(Error::other_method(&[Method::GET, Method::HEAD]));
             }
             _ => return Answering::called(self.inner.call(req)),
         };
@@ -107,6 +107,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        Kind,
         access::Pattern,
         auth::{AuthLayer, KeyDigest, MemoryKeys, VirtualKey},
         models::ModelsLayer,
@@ -191,7 +192,8 @@ mod tests {
             (Method::POST, "/v1beta/models/"),
             (Method::DELETE, "/v1/models/chat"),
         ] {
-            assert_eq!(text(ask(method, path)).await.unwrap_err().kind(), Kind::MethodNotAllowed, "{path}");
+            let error = text(ask(method, path)).await.unwrap_err();
+            assert_eq!((error.kind(), error.allow()), (Kind::MethodNotAllowed, Some("GET, HEAD")), "{path}");
         }
     }
 

@@ -78,7 +78,7 @@ impl Adaptation {
         let rules: Vec<_> = self
             .rules
             .iter()
-            .filter(|rule| may_concern(rule, &request, text) && rule.applies(&request, to))
+            .filter(|rule| may_concern(rule, &request, text) && rule.applies(&request, headers, to))
             .map(|rule| (rule.path, *rule))
             .collect();
         object(&request, &rules, &mut changes);

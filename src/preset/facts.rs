@@ -2,7 +2,7 @@
 //! presets, and hold for requests that pass as they are. What translation writes keeps them by itself.
 
 use super::{Object, Rule};
-use crate::Target;
+use crate::{Target, dialect::gemini_schema};
 
 /// The rules for one dialect.
 type Facts = (&'static str, &'static [Rule]);
@@ -28,8 +28,11 @@ const CHAT: &[Rule] = &[Rule::renamed("max_completion_tokens", "max_tokens")
     .where_there_is("max_completion_tokens")
     .of_models(|model| model.known_facts().lacks("max_completion_tokens"))];
 
-/// Claude.
+/// Claude. The newer version of its API has no sampling, whatever the model takes.
 const MESSAGES: &[Rule] = &[
+    unsampled_since("temperature", "1").where_there_is("\"temperature\""),
+    unsampled_since("top_p", "1").where_there_is("\"top_p\""),
+    unsampled_since("top_k", "null").where_there_is("\"top_k\""),
     Rule::refused_unless("temperature", "1").where_there_is("\"temperature\"").of_models(is_not_sampled),
     Rule::refused_unless("top_p", "1").where_there_is("\"top_p\"").of_models(is_not_sampled),
     Rule::refused("top_k").where_there_is("\"top_k\"").of_models(is_not_sampled),
@@ -62,8 +65,17 @@ const MESSAGES: &[Rule] = &[
         }),
 ];
 
-/// Gemini, which takes two forms of each name.
+const fn unsampled_since(path: &'static str, usual: &'static str) -> Rule {
+    Rule::refused_unless(path, usual).of_header("anthropic-version", "2026-10-21")
+}
+
+/// Gemini, which takes two forms of each name. A JSON Schema may be anybody's, so it is adapted here as well; a schema in
+/// the words of OpenAPI (`parameters`, `responseSchema`) is Google's own, and what is wrong with it is for Google to say.
 const GENERATE: &[Rule] = &[
+    schema("tools[].functionDeclarations[].parametersJsonSchema"),
+    schema("tools[].function_declarations[].parameters_json_schema"),
+    schema("generationConfig.responseJsonSchema"),
+    schema("generation_config.response_json_schema"),
     unsampled("generationConfig.temperature", "1"),
     unsampled("generationConfig.topP", "1"),
     unsampled("generationConfig.topK", "null"),
@@ -75,6 +87,10 @@ const GENERATE: &[Rule] = &[
     unsampled("generation_config.presence_penalty", "0"),
     unsampled("generation_config.frequency_penalty", "0"),
 ];
+
+const fn schema(path: &'static str) -> Rule {
+    Rule::forced(path, gemini_schema)
+}
 
 const fn unsampled(path: &'static str, usual: &'static str) -> Rule {
     Rule::refused_unless(path, usual).of_models(is_not_sampled)
@@ -134,8 +150,17 @@ mod tests {
     }
 
     fn sent_to(to: &Target, dialect: &'static dyn Dialect, source: &str) -> (String, Vec<String>) {
+        sent_with(&HeaderMap::new(), to, dialect, source)
+    }
+
+    fn sent_with(
+        headers: &HeaderMap,
+        to: &Target,
+        dialect: &'static dyn Dialect,
+        source: &str,
+    ) -> (String, Vec<String>) {
         let payload = Payload::new(dialect, Head::default(), source.to_owned().into(), Exchange::default());
-        let (payload, lost) = adapted(payload, &HeaderMap::new(), &Deviations::new("", &[]), to);
+        let (payload, lost) = adapted(payload, headers, &Deviations::new("", &[]), to);
         let text = String::from_utf8(payload.to_bytes().into()).unwrap();
         (text, lost.iter().map(ToString::to_string).collect())
     }
@@ -146,6 +171,44 @@ mod tests {
 
     fn changed(text: &str, lost: &[&str]) -> (String, Vec<String>) {
         (text.to_owned(), lost.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn keywords_of_json_schema_that_gemini_refuses_are_told_in_words() {
+        let asking = |schema: &str| {
+            let function = format!(r#"{{"name":"f", "parametersJsonSchema":{schema}}}"#);
+            format!(
+                r#"{{"contents":[],"tools":[{{"functionDeclarations":[{function}]}}],"generationConfig":{{"responseJsonSchema":{schema}}}}}"#
+            )
+        };
+        let taken = asking(r#"{"type":"object", "properties":{"a":{"title":"x", "type":"string"}}}"#);
+
+        assert_eq!(sent(&GEMINI, ModelFacts::default(), &taken), changed(&taken, &[]));
+        assert_eq!(
+            sent(&GEMINI, ModelFacts::default(), &asking(r#"{"type":"string","pattern":"a+"}"#)),
+            changed(
+                &asking(r#"{"type":"string","description":"pattern: \"a+\""}"#),
+                &[
+                    "tools[].functionDeclarations[].parametersJsonSchema",
+                    "generationConfig.responseJsonSchema"
+                ]
+            )
+        );
+    }
+
+    /// C61, C62
+    #[test]
+    fn the_newer_version_of_claudes_api_has_no_sampling() {
+        let source = r#"{"max_tokens":9,"temperature":0.5,"top_p":1.0,"top_k":5}"#;
+        let of_version = |version: &'static str| {
+            let headers = [("anthropic-version", version)].map(|(name, value)| {
+                (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+            });
+            sent_with(&HeaderMap::from_iter(headers), &Target::new("p", "m"), &ANTHROPIC, source)
+        };
+
+        assert_eq!(of_version("2023-06-01"), changed(source, &[]));
+        assert_eq!(of_version("2026-10-21"), changed(r#"{"max_tokens":9}"#, &["temperature", "top_k"]));
     }
 
     #[test]

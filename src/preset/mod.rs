@@ -15,89 +15,7 @@
 //! assert_eq!(groq.key, "GROQ_API_KEY");
 //! ```
 //!
-//! # Adding a provider
-//!
-//! One that speaks chat completions needs nothing: `kind: openai-compatible` and its `base_url` in the
-//! configuration. If it deviates, and others may want it too, it becomes an entry in the table of this
-//! module (`src/preset/table.rs`), and with that a kind of the configuration:
-//!
-//! ```text
-//! Preset {
-//!     name: "acme",
-//!     title: "Acme",
-//!     base_url: "https://api.acme.example/v1",
-//!     key: "ACME_API_KEY",
-//!     url: "ACME_BASE_URL",
-//!     list: "",
-//!     supports: &[],
-//!     lacks: &["stream_options"],
-//!     cost: None,
-//!     batches: false,
-//!     cached_in: None,
-//!     deviations: Deviations::new(CHAT, &[MAX_TOKENS, Rule::refused("logit_bias")]),
-//! },
-//! ```
-//!
-//! and a test there that shows what becomes of a request:
-//!
-//! ```text
-//! becomes("acme", r#"{"max_completion_tokens":9,"logit_bias":{"1":2}}"#, r#"{"max_tokens":9}"#, &["logit_bias"]);
-//! ```
-//!
-//! A provider of one's own gets the same through
-//! [`TranslateLayer::deviations`](crate::translate::TranslateLayer::deviations), without a change to this
-//! crate. What no [`Rule`] can express is a function, a [quirk](Deviations::quirk):
-//!
-//! ```
-//! use std::sync::Arc;
-//!
-//! use bartizan::{
-//!     BoxError, Dialect, Error, Payload, Target,
-//!     dialect::{Dialects, OPENAI_CHAT},
-//!     ingest::IngestLayer,
-//!     preset::{Changes, Deviations, Object, Rule},
-//!     translate::TranslateLayer,
-//! };
-//! use http::{Request, Response};
-//! use http_body_util::Full;
-//! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//!
-//! /// Acme wants a project in every request.
-//! fn names_the_project(request: &Object<'_>, changes: &mut Changes<'_>) {
-//!     if request.get("project").is_none() {
-//!         changes.add(request, "project", "\"apps\"");
-//!     }
-//! }
-//!
-//! const ACME: Deviations = Deviations::new(
-//!     "openai-chat",
-//!     &[Rule::renamed("max_completion_tokens", "max_tokens"), Rule::refused("logit_bias")],
-//! )
-//! .quirk(names_the_project);
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), BoxError> {
-//! let acme = service_fn(async |req: Request<Payload>| {
-//!     assert_eq!(req.body().to_bytes(), r#"{"project":"apps","model":"m","max_tokens":9,"messages":[]}"#);
-//!     let lost = req.body().exchange().learn(|learnt| learnt.lost.clone());
-//!     assert_eq!(lost, ["logit_bias"].map(Box::<str>::from));
-//!     Ok::<_, Error>(Response::new(Full::<bytes::Bytes>::from("{}")))
-//! });
-//! let gateway = ServiceBuilder::new()
-//!     .layer(IngestLayer::new(Dialects::default()))
-//!     .layer(
-//!         TranslateLayer::new(Arc::new(Target::new("acme", "m")), [&OPENAI_CHAT as &dyn Dialect])
-//!             .deviations(ACME),
-//!     )
-//!     .service(acme);
-//!
-//! let question = r#"{"model":"m","max_completion_tokens":9,"logit_bias":{"1":2},"messages":[]}"#;
-//! gateway.oneshot(Request::post("/v1/chat/completions").body(Full::from(question))?).await?;
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! A provider that speaks no known dialect is a service of one's own: the example `own_provider`.
+//! How one is added is described in [`extending`](crate::extending#a-provider).
 
 mod apply;
 mod facts;
@@ -115,6 +33,7 @@ use crate::{
 };
 
 pub(crate) use self::apply::Adapter;
+pub(crate) use self::object::items;
 use self::rule::Action;
 pub use self::{
     object::Object,

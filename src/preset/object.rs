@@ -48,13 +48,25 @@ impl<'a> Object<'a> {
         self.get(name).map(items).unwrap_or_default().into_iter().filter_map(Self::read).collect()
     }
 
+    /// The object without some of its members.
+    pub(crate) fn without(&self, names: &[&str]) -> String {
+        let members = self.0.iter().filter(|member| !names.contains(&&*member.name));
+        let members: Vec<_> = members.map(|member| format!("{}:{}", member.key, member.value)).collect();
+        format!("{{{}}}", members.join(","))
+    }
+
+    /// All members as they are written, with their names.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.0.iter().map(|member| (&*member.name, member.value))
+    }
+
     pub(super) fn members(&self) -> &[Member<'a>] {
         &self.0
     }
 }
 
 /// The items of an array as they are written.
-pub(super) fn items(json: &str) -> Vec<&str> {
+pub(crate) fn items(json: &str) -> Vec<&str> {
     serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default().into_iter().map(RawValue::get).collect()
 }
 

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use http::HeaderMap;
+
 use super::Object;
 use crate::Target;
 
@@ -14,6 +16,7 @@ pub struct Rule {
     pub(super) action: Action,
     models: Option<Test<OfModel>>,
     requests: Option<Test<OfRequest>>,
+    header: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +150,12 @@ impl Rule {
         Self { requests: Some(Test(test)), ..self }
     }
 
+    /// The rule for those requests only that have a header of this name with this value.
+    #[must_use]
+    pub const fn of_header(self, name: &'static str, value: &'static str) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+
     /// Says that a request without this text is right as it is, so that it need not be looked into.
     #[must_use]
     pub const fn where_there_is(self, sign: &'static str) -> Self {
@@ -154,7 +163,7 @@ impl Rule {
     }
 
     const fn new(path: &'static str, action: Action) -> Self {
-        Self { path, sign: "", action, models: None, requests: None }
+        Self { path, sign: "", action, models: None, requests: None, header: None }
     }
 
     /// Whether it is about this model.
@@ -163,8 +172,9 @@ impl Rule {
     }
 
     /// Whether it is about this request to it.
-    pub(super) fn applies(&self, request: &Object<'_>, target: &Target) -> bool {
-        self.requests.is_none_or(|test| (test.0)(request, target))
+    pub(super) fn applies(&self, request: &Object<'_>, headers: &HeaderMap, target: &Target) -> bool {
+        let has = |(name, value): (&str, &str)| headers.get(name).is_some_and(|said| said == value);
+        self.header.is_none_or(has) && self.requests.is_none_or(|test| (test.0)(request, target))
     }
 
     /// The text without which there is nothing to do, if there is one.

@@ -41,10 +41,42 @@ impl AttemptCost {
 
 /// What one attempt at a target probably costs; `None` if the price is not known.
 pub(crate) fn likely_cost(target: &Target, payload: &Payload, assume_output: u64) -> Option<NanoUsd> {
-    let (price, head) = (target.known_price()?, payload.head());
-    let usual = || {
-        let tokens = likely_tokens(payload, assume_output, target.known_facts());
-        Work { tokens, units: Units { tier: head.tier.unwrap_or_default(), ..Units::default() } }
-    };
-    price.cost_of(&head.work.unwrap_or_else(usual))
+    Likely::of(payload, assume_output).cost_at(target)
+}
+
+/// What a request probably uses, for whoever asks what it costs at many targets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Likely {
+    /// What its dialect has read from it.
+    Known(Work),
+    /// Its input by its size, and all of the output that it may have.
+    Guessed { input: u64, output: u64, choices: u64, tier: Tier },
+}
+
+impl Likely {
+    pub(crate) fn of(payload: &Payload, assume_output: u64) -> Self {
+        let head = payload.head();
+        match head.work {
+            Some(work) => Self::Known(work),
+            None => Self::Guessed {
+                input: payload.input().likely(),
+                output: head.max_output.unwrap_or(assume_output),
+                choices: head.choices.max(1).into(),
+                tier: head.tier.unwrap_or_default(),
+            },
+        }
+    }
+
+    /// What it costs at a target; `None` if the price is not known.
+    pub(crate) fn cost_at(&self, target: &Target) -> Option<NanoUsd> {
+        let price = target.known_price()?;
+        match *self {
+            Self::Known(work) => price.cost_of(&work),
+            Self::Guessed { input, output, choices, tier } => {
+                let most = output.min(target.known_facts().max_output.unwrap_or(u64::MAX));
+                let tokens = Tokens { input, output: most.saturating_mul(choices), ..Tokens::default() };
+                price.cost_of(&Work { tokens, units: Units { tier, ..Units::default() } })
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ mod tier;
 mod units;
 
 pub(crate) use self::{
-    attempt::{AttemptCost, likely_cost},
+    attempt::{AttemptCost, Likely, likely_cost},
     estimate::likely_tokens,
     input::values,
 };
@@ -269,7 +269,11 @@ impl Price {
         let tokens = tokens(rates).saturating_mul(1_000).saturating_mul(percent.into());
         let others = self.units.cost(&work.units).saturating_add(request).saturating_mul(100);
         let parts = tokens.saturating_add(others);
-        NanoUsd(u64::try_from(parts.div_ceil(100_000_000_000)).unwrap_or(u64::MAX))
+        // Most sums are small, and dividing large ones takes many times as long.
+        match u64::try_from(parts) {
+            Ok(parts) => NanoUsd(parts.div_ceil(100_000_000_000)),
+            Err(_) => NanoUsd(u64::try_from(parts.div_ceil(100_000_000_000)).unwrap_or(u64::MAX)),
+        }
     }
 }
 

@@ -67,6 +67,9 @@ pub struct Record {
     /// How the targets were chosen; left out of the JSON if none was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Routed>,
+    /// The rule of the model that led there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
     /// The attempts, in order.
     pub attempts: Vec<AttemptRecord>,
     /// What all attempts together used.
@@ -85,6 +88,9 @@ pub struct Record {
     pub unpriced: bool,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// What was made to fail on purpose, and where; left out of the JSON if that is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Box<str>>,
     /// What quotas in shadow would have refused; left out of the JSON if that is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shadowed: Vec<Box<str>>,
@@ -160,6 +166,7 @@ impl Record {
             model,
             stream,
             route: learnt.route,
+            rule: learnt.rule.clone(),
             tokens: attempts.iter().map(|attempt| attempt.tokens).fold(Tokens::default(), |a, b| a + b),
             units: attempts.iter().map(|attempt| attempt.units).fold(Units::default(), |a, b| a + b),
             cost: attempts.iter().filter_map(|attempt| attempt.cost).sum(),
@@ -168,6 +175,7 @@ impl Record {
             unpriced: attempts.iter().any(|attempt| attempt.cost.is_none()),
             attempts,
             lost: learnt.lost,
+            faults: learnt.faults,
             shadowed: learnt.shadowed,
         }
     }

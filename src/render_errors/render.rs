@@ -31,8 +31,8 @@ pub(super) fn render(dialect: &dyn Dialect, error: &Error, id: &RequestId) -> Re
     if let Some(should) = should_retry(error) {
         headers.insert(headers::SHOULD_RETRY, HeaderValue::from_static(should));
     }
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+    if let Some(allow) = error.allow().and_then(|allow| allow.parse().ok()) {
+        headers.insert(header::ALLOW, allow);
     }
     res.extensions_mut().insert(error.kind());
     res

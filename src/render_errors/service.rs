@@ -12,7 +12,9 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::{body::Rendered, render::render, stream::Stream};
-use crate::{BoxError, Dialect, Error, Exchange, dialect::Dialects, exchange::RequestId, headers};
+use crate::{
+    BoxError, Dialect, Error, Exchange, dialect::Dialects, exchange::RequestId, fault::tell, headers,
+};
 
 /// Middleware of [`RenderErrorsLayer`](super::RenderErrorsLayer).
 #[derive(Debug)]
@@ -114,7 +116,9 @@ where
             Ok(res) => res.map(|body| Rendered::whole(body, this.exchange.clone())),
             Err(error) => {
                 this.exchange.fail(&error);
-                render(*this.dialect, &error, this.exchange.id()).map(Rendered::error)
+                let mut res = render(*this.dialect, &error, this.exchange.id()).map(Rendered::error);
+                tell(this.exchange, res.headers_mut());
+                res
             }
         };
         let limits = this.dialect.limit_headers();

@@ -1,14 +1,13 @@
 use std::{
-    collections::HashMap,
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use governor::{
     Quota, RateLimiter, clock, middleware::StateInformationMiddleware, nanos::Nanos,
     state::keyed::DashMapStateStore,
@@ -16,31 +15,62 @@ use governor::{
 use tokio::time::Instant;
 
 use super::Rate;
-use crate::ledger::{Measure, Standing};
+use crate::{
+    hashing::{Keyed, Map},
+    ledger::{Measure, Standing},
+};
 
 /// After so many checks, keys are forgotten that have not asked for a while.
 const SWEEP: u32 = 4_096;
 
-type Limiter = RateLimiter<Arc<str>, DashMapStateStore<Arc<str>>, Clock, StateInformationMiddleware>;
+type Limiter = RateLimiter<Arc<str>, DashMapStateStore<Arc<str>, Keyed>, Clock, StateInformationMiddleware>;
 
 /// What was let in lately. One limiter for each rate, since all keys of a limiter share its rate;
 /// there are as many as the configuration has ever had.
 #[derive(Default)]
 pub(super) struct Limits {
-    by_rate: ArcSwap<HashMap<Rate, Arc<Limiter>>>,
+    by_rate: ArcSwap<Map<Rate, Arc<Limiter>>>,
     checks: AtomicU32,
     clock: Clock,
 }
 
+/// The checks of one request, all at the same time.
+pub(super) struct Checks<'a> {
+    limits: &'a Limits,
+    by_rate: Guard<Arc<Map<Rate, Arc<Limiter>>>>,
+}
+
 impl Limits {
+    pub(super) fn now(&self) -> Checks<'_> {
+        self.clock.look();
+        let by_rate = self.by_rate.load();
+        if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
+            by_rate.values().for_each(|limiter| limiter.retain_recent());
+        }
+        Checks { limits: self, by_rate }
+    }
+
+    #[cold]
+    fn limiter(&self, rate: Rate) -> Arc<Limiter> {
+        let clock = self.clock.clone();
+        let new = RateLimiter::dashmap_with_clock_and_hasher(quota(rate), clock, Keyed::default());
+        let new = Arc::new(new.with_middleware());
+        self.by_rate.rcu(|limiters| {
+            let mut limiters = Map::clone(limiters);
+            limiters.entry(rate).or_insert_with(|| new.clone());
+            limiters
+        });
+        // Another request may have been first.
+        self.by_rate.load().get(&rate).cloned().unwrap_or(new)
+    }
+}
+
+impl Checks<'_> {
     /// Lets `name` in, or says how long it has to wait, and how it stands then.
     pub(super) fn check(&self, name: &Arc<str>, rate: Rate) -> Result<Standing, (Duration, Standing)> {
-        if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
-            self.by_rate.load().values().for_each(|limiter| limiter.retain_recent());
-        }
-        let checked = match self.by_rate.load().get(&rate) {
+        let checked = match self.by_rate.get(&rate) {
             Some(limiter) => limiter.check_key(name),
-            None => self.limiter(rate).check_key(name),
+            None => self.limits.limiter(rate).check_key(name),
         };
         let standing = |left: u32| {
             let used = rate.requests.get().saturating_sub(left);
@@ -52,25 +82,12 @@ impl Limits {
             }
         };
         checked.map(|state| standing(state.remaining_burst_capacity())).map_err(|until| {
-            let wait = until.wait_time_from(clock::Clock::now(&self.clock));
+            let wait = until.wait_time_from(clock::Clock::now(&self.limits.clock));
             // The next one is given back then, and after it the others.
             let resets_in = Some(wait.saturating_add(each(rate).saturating_mul(rate.requests.get() - 1)));
             let wait = Duration::from_millis(wait.as_nanos().div_ceil(1_000_000).max(1) as u64);
             (wait, Standing { resets_in, ..standing(0) })
         })
-    }
-
-    #[cold]
-    fn limiter(&self, rate: Rate) -> Arc<Limiter> {
-        let new =
-            Arc::new(RateLimiter::dashmap_with_clock(quota(rate), self.clock.clone()).with_middleware());
-        self.by_rate.rcu(|limiters| {
-            let mut limiters = HashMap::clone(limiters);
-            limiters.entry(rate).or_insert_with(|| new.clone());
-            limiters
-        });
-        // Another request may have been first.
-        self.by_rate.load().get(&rate).cloned().unwrap_or(new)
     }
 }
 
@@ -89,13 +106,25 @@ impl fmt::Debug for Limits {
     }
 }
 
-/// Tokio's time, so that tests can stop it.
+/// Tokio's time, so that tests can stop it, as of when somebody has looked at it: each request does so once, for
+/// all of its limits.
 #[derive(Clone, Debug)]
-struct Clock(Instant);
+struct Clock {
+    began: Instant,
+    /// In nanoseconds.
+    passed: Arc<AtomicU64>,
+}
 
 impl Default for Clock {
     fn default() -> Self {
-        Self(Instant::now())
+        Self { began: Instant::now(), passed: Arc::default() }
+    }
+}
+
+impl Clock {
+    fn look(&self) {
+        let passed = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.passed.fetch_max(passed, Ordering::Relaxed);
     }
 }
 
@@ -103,7 +132,7 @@ impl clock::Clock for Clock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        self.0.elapsed().into()
+        self.passed.load(Ordering::Relaxed).into()
     }
 }
 
@@ -118,14 +147,14 @@ mod tests {
         let limits = Limits::default();
         let rate: Rate = "10/second".parse().unwrap();
         for number in 0..100 {
-            limits.check(&format!("{number}").into(), rate).unwrap();
+            limits.now().check(&format!("{number}").into(), rate).unwrap();
         }
         assert_eq!(limits.limiter(rate).len(), 100);
 
         tokio::time::advance(Duration::from_secs(1)).await;
         let name = "busy".into();
         for _ in 0..SWEEP {
-            let _ = limits.check(&name, rate);
+            let _ = limits.now().check(&name, rate);
         }
 
         assert_eq!(limits.limiter(rate).len(), 1);
@@ -135,6 +164,6 @@ mod tests {
     fn a_rate_faster_than_the_clock_is_a_rate() {
         let rate = Rate { requests: NonZeroU32::MAX, per: Duration::from_secs(1) };
 
-        assert!(Limits::default().check(&"a".into(), rate).is_ok());
+        assert!(Limits::default().now().check(&"a".into(), rate).is_ok());
     }
 }

@@ -30,30 +30,32 @@ where
     }
 
     fn call(&mut self, req: Request<B>) -> Self::Future {
-        let mut standings = Standings::default();
-        let checked = Caller::of(&req).and_then(|caller| check(&self.limits, caller, &mut standings));
-        if standings != Standings::default() {
-            Exchange::of(&req).learn(|learnt| learnt.standings.extend(&standings));
-        }
-        match checked {
+        match Caller::of(&req).and_then(|caller| check(&self.limits, caller, &req)) {
             Ok(()) => Admission::called(self.inner.call(req)),
             Err(error) => Admission::refused(error),
         }
     }
 }
 
-fn check(limits: &Limits, caller: &Caller, standings: &mut Standings) -> Result<(), Error> {
-    for (account, rate) in &caller.rates {
-        match limits.check(account, *rate) {
-            Ok(standing) => standings.note(standing),
-            Err((wait, standing)) => {
-                standings.note(standing);
-                let message = format!("the limit of {account} is used up: {rate} requests");
-                return Err(Error::new(Kind::RateLimited, message).with_retry_after(wait));
-            }
-        }
+fn check<B>(limits: &Limits, caller: &Caller, req: &Request<B>) -> Result<(), Error> {
+    if caller.rates.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let mut standings = Standings::default();
+    let checks = limits.now();
+    let checked = caller.rates.iter().try_for_each(|(account, rate)| match checks.check(account, *rate) {
+        Ok(standing) => {
+            standings.note(standing);
+            Ok(())
+        }
+        Err((wait, standing)) => {
+            standings.note(standing);
+            let message = format!("the limit of {account} is used up: {rate} requests");
+            Err(Error::new(Kind::RateLimited, message).with_retry_after(wait))
+        }
+    });
+    Exchange::of(req).learn(|learnt| learnt.standings.extend(&standings));
+    checked
 }
 
 #[cfg(test)]

@@ -27,15 +27,30 @@ impl Credential {
     ///
     /// If it has characters that a header can't have.
     pub(super) fn apply(&self, headers: &mut HeaderMap) -> Result<(), BoxError> {
-        let (name, text) = match self {
-            Self::None | Self::Signed(_) => return Ok(()),
-            Self::Bearer(secret) => (header::AUTHORIZATION, format!("Bearer {}", secret.expose())),
-            Self::Header(name, secret) => (name.clone(), secret.expose().to_owned()),
+        let name = match self {
+            Self::Header(name, _) => name.clone(),
+            _ => header::AUTHORIZATION,
+        };
+        if let Some(value) = self.value()? {
+            headers.insert(name, value);
+        }
+        Ok(())
+    }
+
+    /// The credential as a header's value, if it is one that is known beforehand.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`apply`](Self::apply).
+    pub(super) fn value(&self) -> Result<Option<HeaderValue>, BoxError> {
+        let text = match self {
+            Self::None | Self::Signed(_) => return Ok(None),
+            Self::Bearer(secret) => format!("Bearer {}", secret.expose()),
+            Self::Header(_, secret) => secret.expose().to_owned(),
         };
         let mut value = HeaderValue::try_from(text)?;
         value.set_sensitive(true);
-        headers.insert(name, value);
-        Ok(())
+        Ok(Some(value))
     }
 
     /// The secrets themselves.

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use tower::Layer;
 
-use super::{Credential, ScrubLayer, Sign, credential::without};
-use crate::{BoxError, Error, Kind, auth::ProviderKey, headers::PROVIDER_KEY};
+use super::{Credential, KeyPool, ScrubLayer, Sign, credential::without};
+use crate::{BoxError, Error, Kind, auth::ProviderKey, headers::PROVIDER_KEY, secret::Secret};
 
 /// Signs requests to one provider; see the [module](super).
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct SignLayer {
 #[derive(Clone, Debug)]
 pub(super) struct Signature {
     pub(super) credential: Credential,
+    /// Several keys in place of one credential.
+    pub(super) pool: Option<KeyPool>,
     pub(super) headers: HeaderMap,
     /// Those that say something of the gateway's account.
     of_account: Vec<HeaderName>,
@@ -34,10 +36,19 @@ pub enum KeyForm {
 }
 
 impl KeyForm {
-    fn credential(&self, key: &ProviderKey) -> Credential {
+    /// A key as a credential.
+    pub(crate) fn credential(&self, key: &Secret) -> Credential {
         match self {
-            Self::Bearer => Credential::Bearer(key.0.clone()),
-            Self::Header(name) => Credential::Header(name.clone(), key.0.clone()),
+            Self::Bearer => Credential::Bearer(key.clone()),
+            Self::Header(name) => Credential::Header(name.clone(), key.clone()),
+        }
+    }
+
+    /// The header in which it stands.
+    pub(super) fn header(&self) -> HeaderName {
+        match self {
+            Self::Bearer => header::AUTHORIZATION,
+            Self::Header(name) => name.clone(),
         }
     }
 }
@@ -49,21 +60,35 @@ impl SignLayer {
     ///
     /// If the credential has characters that a header can't have.
     pub fn new(credential: Credential) -> Result<Self, BoxError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // What is compressed can't be metered as it passes.
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(
-            header::USER_AGENT,
-            HeaderValue::from_static(concat!("bartizan/", env!("CARGO_PKG_VERSION"))),
-        );
+        let mut headers = usual();
         credential.apply(&mut headers)?;
         let own_key = match &credential {
             Credential::Bearer(_) => Some(KeyForm::Bearer),
             Credential::Header(name, _) => Some(KeyForm::Header(name.clone())),
             _ => None,
         };
-        Ok(Self { signature: Arc::new(Signature { credential, headers, of_account: Vec::new(), own_key }) })
+        Ok(Self {
+            signature: Arc::new(Signature {
+                credential,
+                pool: None,
+                headers,
+                of_account: Vec::new(),
+                own_key,
+            }),
+        })
+    }
+
+    /// Signs each request with one of the keys in `pool`.
+    pub fn with_pool(pool: KeyPool) -> Self {
+        let own_key = Some(pool.form().clone());
+        let (credential, headers, of_account) = (Credential::None, usual(), Vec::new());
+        Self { signature: Arc::new(Signature { credential, pool: Some(pool), headers, of_account, own_key }) }
+    }
+
+    /// What it adds to requests.
+    #[cfg(feature = "config")]
+    pub(crate) fn headers(&self) -> HeaderMap {
+        self.signature.headers.clone()
     }
 
     /// Sets how a caller's [own key](ProviderKey) is presented in place of the credential: as the credential is,
@@ -104,6 +129,19 @@ impl SignLayer {
     }
 }
 
+/// What goes to all providers.
+fn usual() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // What is compressed can't be metered as it passes.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(
+        header::USER_AGENT,
+        HeaderValue::from_static(concat!("bartizan/", env!("CARGO_PKG_VERSION"))),
+    );
+    headers
+}
+
 impl Signature {
     /// What the request is signed with: this, or the key that its caller brings.
     ///
@@ -122,9 +160,9 @@ impl Signature {
             Credential::None | Credential::Signed(_) => {}
         }
         self.of_account.iter().for_each(|name| drop(headers.remove(name)));
-        let credential = form.credential(key);
+        let credential = form.credential(&key.0);
         credential.apply(&mut headers).map_err(|_| wrong("has characters that a header can't have"))?;
-        Ok(Arc::new(Self { credential, headers, ..Self::clone(self) }))
+        Ok(Arc::new(Self { credential, pool: None, headers, ..Self::clone(self) }))
     }
 
     /// `error` without the credential, and without the headers that are marked as sensitive.
@@ -132,8 +170,10 @@ impl Signature {
         let headers = self.headers.iter().filter(|(name, value)| self.is_secret(name, value));
         let headers = headers.map(|(_, value)| value.as_bytes());
         let secrets = self.credential.secrets();
+        let pooled = self.pool.iter().flat_map(KeyPool::secrets);
         secrets
             .iter()
+            .chain(pooled)
             .map(|secret| secret.expose().as_bytes())
             .chain(headers)
             .fold(error, |error, secret| error.scrubbed(|text| without(secret, text)))

@@ -9,6 +9,9 @@
 //! A caller may bring a key of its own, as a [`ProviderKey`](crate::auth::ProviderKey): it takes the place of
 //! the gateway's credential, and is taken out of errors as that is.
 //!
+//! A [`KeyPool`] has several keys of one provider: requests are shared out among them, and one that the provider
+//! refuses, or that has reached its limit, is left out for a while.
+//!
 //! A credential is a header that is known beforehand, or whatever [`Authorize`] makes of it: a
 //! [`BearerToken`] that is fetched and renewed, a signature over the request.
 
@@ -21,6 +24,7 @@ mod endpoint;
 #[cfg(feature = "vertex")]
 mod google;
 mod layer;
+mod pool;
 mod scrub;
 mod service;
 #[cfg(feature = "bedrock")]
@@ -40,6 +44,7 @@ pub use self::{
     authorize::Authorize,
     credential::Credential,
     layer::{KeyForm, SignLayer},
+    pool::{KeyPool, KeyStanding},
     scrub::{Scrub, ScrubFuture, ScrubLayer, Scrubbed},
     service::{ResponseFuture, Sign},
     token::{BearerToken, Token, TokenSource},

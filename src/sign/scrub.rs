@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::layer::Signature;
+use super::{KeyPool, layer::Signature};
 use crate::{BoxError, Error};
 
 /// Takes the credential of a [`SignLayer`](super::SignLayer) out of every error that comes from further
@@ -19,7 +19,7 @@ use crate::{BoxError, Error};
 ///
 /// A provider may quote the credential in an answer that begins as a success. What is read out of such
 /// an answer becomes an error further out than where it was signed, so this layer stands outside of
-/// those that read answers.
+/// those that read answers. While all keys of a [`KeyPool`](super::KeyPool) are out it refuses.
 #[derive(Clone, Debug)]
 pub struct ScrubLayer {
     pub(super) signature: Arc<Signature>,
@@ -56,7 +56,12 @@ where
     fn call(&mut self, req: Request<B>) -> Self::Future {
         // What can't be signed is refused further in.
         let signature = self.signature.of(&req).unwrap_or_else(|_| self.signature.clone());
-        ScrubFuture { inner: self.inner.call(req), signature }
+        // Before anything is done for a request that can't be signed.
+        let state = match signature.pool.as_ref().map(KeyPool::check) {
+            Some(Err(error)) => State::Refused { error: Some(error) },
+            Some(Ok(())) | None => State::Called { inner: self.inner.call(req) },
+        };
+        ScrubFuture { state, signature }
     }
 }
 
@@ -65,8 +70,17 @@ pin_project! {
     #[derive(Debug)]
     pub struct ScrubFuture<F> {
         #[pin]
-        inner: F,
+        state: State<F>,
         signature: Arc<Signature>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    #[derive(Debug)]
+    enum State<F> {
+        Called { #[pin] inner: F },
+        Refused { error: Option<Error> },
     }
 }
 
@@ -80,9 +94,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let signature = &*this.signature;
-        Poll::Ready(match ready!(this.inner.poll(cx)) {
+        let answer = match this.state.project() {
+            StateProj::Called { inner } => ready!(inner.poll(cx)).map_err(Into::into),
+            StateProj::Refused { error } => {
+                Err(error.take().expect("a future is not polled after it is ready"))
+            }
+        };
+        Poll::Ready(match answer {
             Ok(res) => Ok(res.map(|inner| Scrubbed { inner, signature: signature.clone() })),
-            Err(error) => Err(signature.scrub(error.into())),
+            Err(error) => Err(signature.scrub(error)),
         })
     }
 }

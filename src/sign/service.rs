@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, Request, Response, header};
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
-use super::{Authorize, Credential, layer::Signature};
+use super::{Authorize, Credential, KeyPool, layer::Signature};
 use crate::{BoxFuture, Error, Kind, Payload};
 
 /// Whether a header of a client means something to its provider.
@@ -72,8 +72,13 @@ where
             headers.insert(header::CONTENT_TYPE, content_type.clone());
         }
         *req.headers_mut() = headers;
-        let state = match &signature.credential {
-            Credential::Signed(signer) => {
+        let state = match (&signature.credential, &signature.pool) {
+            (_, Some(pool)) => {
+                let not_ready = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, not_ready.clone());
+                State::Signs { answer: Box::pin(pooled(ready, not_ready, pool.clone(), req)) }
+            }
+            (Credential::Signed(signer), None) => {
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready.clone());
                 State::Signs { answer: Box::pin(signed(ready, not_ready, signer.clone(), req)) }
@@ -106,6 +111,32 @@ where
     }
     signer.authorize(&mut second).await.map_err(Error::with_nothing_begun)?;
     again.oneshot(second).await.map_err(Into::into)
+}
+
+/// Calls with one key after the other, until one is not to blame for what comes of it.
+async fn pooled<S, R>(
+    mut ready: S,
+    again: S,
+    pool: KeyPool,
+    mut req: Request<Payload>,
+) -> Result<Response<R>, Error>
+where
+    S: Service<Request<Payload>, Response = Response<R>> + Clone,
+    S::Error: Into<Error>,
+{
+    let mut key = pool.next()?;
+    loop {
+        pool.apply(key, req.headers_mut());
+        let error = match ready.call(req.clone()).await.map_err(Into::into) {
+            Err(error) if pool.judge(key, &error) => error,
+            other => return other,
+        };
+        // The pool has seen to it, so that a breaker need not; the last answer tells clients more than the pool could.
+        let Ok(next) = pool.next() else { return Err(error.with_elsewhere()) };
+        key = next;
+        ready = again.clone();
+        std::future::poll_fn(|cx| ready.poll_ready(cx)).await.map_err(Into::into)?;
+    }
 }
 
 fn outbound(signature: &Signature, client: &HeaderMap) -> HeaderMap {
@@ -174,13 +205,16 @@ mod tests {
         time::Duration,
     };
 
+    use bytes::Bytes;
     use http::{HeaderName, HeaderValue, StatusCode};
+    use http_body_util::Full;
     use tower::{Layer, service_fn};
 
     use super::*;
     use crate::{
         Exchange,
         auth::ProviderKey,
+        breaker::{Breaker, BreakerLayer, Rules},
         dialect::OPENAI_CHAT,
         error::Reply,
         payload::Head,
@@ -340,5 +374,81 @@ mod tests {
 
         assert_eq!((at_first.kind(), at_first.message()), (Kind::UpstreamAuth, "Bearer *** is not good"));
         assert_eq!(later.body(), "Bearer tk-0001");
+    }
+
+    fn keys(count: usize) -> KeyPool {
+        let keys = (0..count).map(|key| (Secret::new(format!("sk-pooled-{key}")), 1));
+        KeyPool::new("openai", KeyForm::Bearer, keys).unwrap()
+    }
+
+    /// A provider that says this of some keys, and answers with the key that it was asked with.
+    fn refusing(
+        of: &'static [&'static str],
+        kind: Kind,
+        asked: Arc<AtomicUsize>,
+    ) -> impl Service<Request<Payload>, Response = Response<String>, Error = Error, Future: Send>
+    + Clone
+    + Send
+    + 'static {
+        MustBeReady::new(move |req: Request<Payload>| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let key = req.headers()["authorization"].to_str().unwrap().to_owned();
+            async move {
+                if !of.iter().any(|refused| key.ends_with(refused)) {
+                    return Ok(Response::new(key));
+                }
+                let (status, headers) = (StatusCode::UNAUTHORIZED, HeaderMap::new());
+                let reply = Reply { status, headers, body: key.clone().into(), dialect: "openai-chat" };
+                Err(Error::new(kind, format!("what is {key}?")).with_reply(reply))
+            }
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_goes_on_with_the_next_key_and_the_bad_one_is_not_asked_again() {
+        for kind in [Kind::UpstreamAuth, Kind::RateLimited, Kind::Billing] {
+            let (pool, asked) = (keys(3), Arc::new(AtomicUsize::new(0)));
+            let service =
+                SignLayer::with_pool(pool.clone()).layer(refusing(&["-0", "-1"], kind, asked.clone()));
+
+            for _ in 0..5 {
+                let answer = service.clone().oneshot(request(&[])).await.unwrap();
+                assert_eq!(answer.into_body(), "Bearer sk-pooled-2");
+            }
+
+            assert_eq!(asked.load(Ordering::Relaxed), 7, "{kind}");
+            assert_eq!(pool.standings().iter().filter(|key| key.out_for.is_some()).count(), 2);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_key_left_nobody_is_asked_and_no_breaker_counts_it() {
+        let (pool, asked) = (keys(2), Arc::new(AtomicUsize::new(0)));
+        let layer = SignLayer::with_pool(pool);
+        let breaker = Breaker::new("openai/m", Rules { in_a_row: 1, ..Rules::default() });
+        let inner = refusing(&["-0", "-1"], Kind::UpstreamAuth, asked.clone());
+        let inner = layer.layer(inner);
+        let inner = inner.map_response(|res: Response<String>| res.map(Full::<Bytes>::from));
+        let service = BreakerLayer::new(breaker.clone()).layer(layer.scrub().layer(inner));
+
+        let last = service.clone().oneshot(request(&[])).await.err().unwrap();
+        let refused = service.oneshot(request(&[])).await.err().unwrap();
+
+        assert_eq!((last.kind(), last.message()), (Kind::UpstreamAuth, "what is Bearer ***?"));
+        assert_eq!(last.reply().unwrap().body, "Bearer ***");
+        assert!(last.is_failover() && !last.is_retryable());
+        assert!(refused.message().starts_with("`openai` is passed over for 600s"), "{refused}");
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        assert_eq!(breaker.standing().failures_in_a_row, 0);
+    }
+
+    #[tokio::test]
+    async fn a_key_of_the_callers_own_goes_before_the_pool() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let service = SignLayer::with_pool(keys(2)).layer(refusing(&[], Kind::UpstreamAuth, asked));
+
+        let answer = service.oneshot(with_own_key()).await.unwrap();
+
+        assert_eq!(answer.into_body(), "Bearer sk-own-0123");
     }
 }

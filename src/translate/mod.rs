@@ -18,6 +18,7 @@
 
 mod body;
 mod estimate;
+mod future;
 mod layer;
 mod missing;
 mod pair;
@@ -25,8 +26,4 @@ mod service;
 mod undo;
 mod unsaid;
 
-pub use self::{
-    body::Translated,
-    layer::TranslateLayer,
-    service::{ResponseFuture, Translate},
-};
+pub use self::{body::Translated, future::ResponseFuture, layer::TranslateLayer, service::Translate};

@@ -1,13 +1,8 @@
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
-use pin_project_lite::pin_project;
 use serde_json::value::{RawValue, to_raw_value};
 use tower::Service;
 
@@ -15,11 +10,14 @@ use super::{
     TranslateLayer,
     body::Translated,
     estimate,
+    future::{ResponseFuture, State},
     pair::{Back, Beside, Pair},
 };
 use crate::{
-    BoxError, BoxFuture, Dialect, Error, Kind, Payload,
-    dialect::{ANTHROPIC, BEDROCK, Codec, Encoded, OPENAI_BATCHES, OPENAI_FILES, lost::Lost, words},
+    BoxError, Dialect, Error, Kind, Payload,
+    dialect::{
+        ANTHROPIC, BEDROCK, Codec, Encoded, OPENAI_BATCHES, OPENAI_FILES, citation, lost::Lost, words,
+    },
     exchange::{AssumeOutput, TakesWhole},
     headers,
     payload::Head,
@@ -163,16 +161,19 @@ impl TranslateLayer {
         let (parts, payload) = req.into_parts();
         let (payload, more) = self.adapter.adapted(payload, &parts.headers, &self.target);
         lost.extend(more.into_iter().filter(|field| !lost.contains(field)).collect::<Vec<_>>());
-        if let Some(client) = client {
-            let mut named = Lost::default();
-            lost.iter().for_each(|field| named.push(words::of_client(client.id(), field)));
-            lost = named.into_names();
-        }
+        let missed = lost.iter().position(|field| **field != *citation::LOST_OF_HISTORY);
+        let words_of_client = |field| client.map_or(field, |client| words::of_client(client.id(), field));
         let req = Request::from_parts(parts, payload);
-        if !lost.is_empty() && (self.strict || headers::asks_for_strictness(req.headers())) {
-            let message = format!("{}: {} can't express it, and losses are refused", lost[0], self.target);
-            return Err(Error::new(Kind::InvalidRequest, message).with_param(lost[0].clone()));
+        if let Some(missed) = missed
+            && (self.strict || headers::asks_for_strictness(req.headers()))
+        {
+            let field = words_of_client(&lost[missed]);
+            let message = format!("{field}: {} can't express it, and losses are refused", self.target);
+            return Err(Error::new(Kind::InvalidRequest, message).with_param(field));
         }
+        let mut named = Lost::default();
+        lost.iter().for_each(|field| named.push(words_of_client(field)));
+        let lost = named.into_names();
         req.body().exchange().learn(|learnt| learnt.lost = lost);
         Ok(req)
     }
@@ -242,59 +243,6 @@ fn betas(headers: &HeaderMap) -> Option<Box<RawValue>> {
     let names: Vec<&str> =
         values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect();
     if names.is_empty() { None } else { to_raw_value(&names).ok() }
-}
-
-pin_project! {
-    /// Response future of [`Translate`].
-    pub struct ResponseFuture<F, R> {
-        #[pin]
-        state: State<F, R>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<F, R> {
-        Native { #[pin] inner: F, filter: Option<&'static dyn Dialect> },
-        Foreign { answer: BoxFuture<'static, Result<Response<Translated<R>>, Error>> },
-        Own { answer: Option<Result<Response<Translated<R>>, Error>> },
-    }
-}
-
-impl<F, R> From<State<F, R>> for ResponseFuture<F, R> {
-    fn from(state: State<F, R>) -> Self {
-        Self { state }
-    }
-}
-
-impl<F, R> std::fmt::Debug for ResponseFuture<F, R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-impl<F, R, E> Future for ResponseFuture<F, R>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    E: Into<Error>,
-{
-    type Output = Result<Response<Translated<R>>, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Native { inner, filter } => {
-                let res = ready!(inner.poll(cx)).map_err(Into::into)?;
-                Poll::Ready(Ok(res.map(|inner| match filter.take() {
-                    Some(dialect) => Translated::filtered(inner, dialect),
-                    None => Translated::native(inner),
-                })))
-            }
-            StateProj::Foreign { answer } => answer.as_mut().poll(cx),
-            StateProj::Own { answer } => {
-                Poll::Ready(answer.take().expect("a future is not polled after it is ready"))
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -839,6 +787,30 @@ mod tests {
 
         let refused = layer(&[&ANTHROPIC]).strict(true).layer(failing()).oneshot(lossy()).await.unwrap_err();
         assert_eq!((refused.kind(), refused.param()), (Kind::InvalidRequest, Some("logit_bias")));
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_answer_cites_is_no_loss_to_refuse() {
+        let citing = |role: &str| {
+            let source = format!(
+                r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"Hi"}},{{"role":"{role}","content":[
+                {{"type":"text","text":"A","citations":[{{"type":"web_search_result_location","cited_text":"a",
+                "url":"https://e.x","title":"E","encrypted_index":"i"}}]}}]}},{{"role":"user","content":"So?"}}]}}"#
+            );
+            request(&ANTHROPIC, source.leak())
+        };
+        let strict = layer(&[&OPENAI_CHAT]).strict(true);
+        let failing = || MustBeReady::new(|_: Request<Payload>| Ending::Refused.answer());
+
+        let echo = citing("assistant");
+        let exchange = echo.body().exchange().clone();
+        let sent = strict.layer(failing()).oneshot(echo).await.unwrap_err();
+        let refused = strict.layer(failing()).oneshot(citing("user")).await.unwrap_err();
+
+        assert_eq!(sent.param(), None);
+        let lost = exchange.learn(|learnt| learnt.lost.clone());
+        assert_eq!(lost, ["messages[].content[].citations"].map(Box::<str>::from));
+        assert_eq!(refused.param(), Some("messages[].content[].citations"));
     }
 
     #[tokio::test]

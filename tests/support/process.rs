@@ -142,6 +142,7 @@ pub fn post(headers: &str) -> String {
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
+    pub head: String,
     pub body: String,
 }
 
@@ -165,7 +166,7 @@ fn parse(text: &str) -> Response {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = if head.contains("transfer-encoding: chunked") { dechunked(body) } else { body.to_owned() };
-    Response { status, body }
+    Response { status, head: head.to_owned(), body }
 }
 
 /// The text of chunks; a mark follows if the last one, which is empty, is missing.

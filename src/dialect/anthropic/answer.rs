@@ -19,7 +19,7 @@ use crate::{
     dialect::{
         arguments,
         canonical::{Answer, Choice, Content, Finish, Part, ToolCall},
-        ids, json,
+        ids, json, json_writer,
     },
 };
 
@@ -66,7 +66,7 @@ pub(super) fn encode(answer: &Answer<'_>) -> Bytes {
         stop: stop(choice.map_or(&Finish::Stop, |choice| &choice.finish), parts),
         usage: usage::write(&answer.tokens, answer.service_tier.as_deref()),
     };
-    serde_json::to_vec(&wire).unwrap_or_default().into()
+    json_writer::to_vec(&wire).into()
 }
 
 fn stop<'a>(finish: &'a Finish<'_>, parts: &[Part<'_>]) -> Stop<'a> {

@@ -48,7 +48,7 @@ const OWN_FIELDS: [&str; 12] = [
 pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Error> {
     let facts = to.known_facts();
     let mut lost = Lost::default();
-    lost.push_if(citation::any_lost_of(request, |_, citation| citations::is_taken(citation)), citation::LOST);
+    citation::lose(request, |_, citation| citations::is_taken(citation), &mut lost);
     let names = Names::of(request, &NAMES);
     let mut toolbox = tools::toolbox(request, facts, &names, &mut lost)?;
     let form = format::plan(request, facts, &toolbox, &mut lost);

@@ -81,6 +81,9 @@ struct Shallow<'a> {
     container: Option<IgnoredAny>,
     /// Other models, for what this one refuses to answer.
     fallbacks: Option<IgnoredAny>,
+    /// What OpenRouter reads of who shall answer.
+    models: Option<IgnoredAny>,
+    provider: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +165,7 @@ impl Dialect for Anthropic {
             searches,
             reads_more,
             model: json::model(shallow.model)?,
+            has_wishes: shallow.models.is_some() || shallow.provider.is_some(),
             stream: shallow.stream.unwrap_or(false),
             include_usage: true,
             max_output: shallow.max_tokens,

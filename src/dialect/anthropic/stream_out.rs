@@ -3,7 +3,7 @@
 //! Blocks come one after another here, while calls of tools may take turns elsewhere: a call waits until
 //! the one before it is whole.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use serde::Deserialize;
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
         buffer::Buffered,
         canonical::{Citation, Event, Finish},
         extent::Extent,
-        ids,
+        ids, json_writer,
     },
 };
 
@@ -364,7 +364,7 @@ fn send(event: &Wire<'_>, out: &mut BytesMut) {
     out.extend_from_slice(event.name().as_bytes());
     out.extend_from_slice(b"\ndata: ");
     // Writing to memory can't fail, nor can structs without maps be unfit for JSON.
-    let _ = serde_json::to_writer((&mut *out).writer(), event);
+    let _ = json_writer::write(out, event);
     out.extend_from_slice(b"\n\n");
 }
 

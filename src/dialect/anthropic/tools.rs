@@ -9,9 +9,10 @@ use super::{
     wire::write::{Tool, ToolChoice},
 };
 use crate::{
-    Error, Kind,
+    Error,
     dialect::{
         canonical::{self, Content, Request, ToolInput},
+        chosen::chosen,
         lost::Lost,
         names::Names,
         schema::any_object,
@@ -73,26 +74,14 @@ pub(super) fn toolbox<'a>(
     Ok(toolbox)
 }
 
-/// The tools that may be called. A choice of none of them is the client's mistake.
+/// The tools that may be called.
 fn allowed<'a>(request: &'a Request<'a>) -> Result<Vec<&'a canonical::Tool<'a>>, Error> {
-    let all = || request.tools.iter();
-    let (tools, is_known): (Vec<_>, _) = match &request.tool_choice {
-        Some(canonical::ToolChoice::Allowed { names, .. }) => {
-            let names: HashSet<&str> = names.iter().map(|name| &**name).collect();
-            let tools: Vec<_> = all().filter(|tool| names.contains(&*tool.name)).collect();
-            let is_known = tools.iter().any(|tool| is_sent(tool));
-            (tools, is_known)
-        }
-        Some(canonical::ToolChoice::Named(name)) => {
-            (all().collect(), all().any(|tool| tool.name == *name && is_sent(tool)))
-        }
-        _ => (all().collect(), true),
+    let chosen = chosen(request, is_sent)?;
+    let Some(canonical::ToolChoice::Allowed { .. }) = &request.tool_choice else {
+        return Ok(request.tools.iter().collect());
     };
-    if is_known {
-        return Ok(tools);
-    }
-    let message = "tool_choice: names a tool that can't be sent";
-    Err(Error::new(Kind::InvalidRequest, message).with_param("tool_choice"))
+    let chosen: HashSet<&str> = chosen.into_iter().collect();
+    Ok(request.tools.iter().filter(|tool| chosen.contains(&*tool.name)).collect())
 }
 
 fn is_sent(tool: &canonical::Tool<'_>) -> bool {

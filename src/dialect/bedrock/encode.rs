@@ -44,7 +44,7 @@ const MAX_MARKS: usize = 4;
 pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Error> {
     let facts = to.known_facts();
     let mut lost = Lost::default();
-    lost.push_if(citation::any_lost_of(request, |_, _| false), citation::LOST);
+    citation::lose(request, |_, _| false, &mut lost);
     let names = Names::of(request, &NAMES);
     let mut toolbox = tools::toolbox(request, facts, &names, &mut lost)?;
     let form = format::plan(request, facts, &toolbox, &mut lost);

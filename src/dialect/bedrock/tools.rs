@@ -7,10 +7,11 @@ use super::{
     wire::write::{CachePoint, InputSchema, Tool, ToolChoice, ToolConfig},
 };
 use crate::{
-    Error, Kind,
+    Error,
     dialect::{
         anthropic::schema,
         canonical::{self, Content, Request, ToolInput},
+        chosen::chosen,
         lost::Lost,
         names::Names,
         schema::any_object,
@@ -113,25 +114,14 @@ fn choose<'a>(
     });
 }
 
-/// The tools that may be called. A choice of none of them is the client's mistake.
+/// The tools that may be called.
 fn allowed<'a>(request: &'a Request<'a>) -> Result<Vec<&'a canonical::Tool<'a>>, Error> {
-    let all = request.tools.iter();
-    let (tools, is_known): (Vec<_>, _) = match &request.tool_choice {
-        Some(canonical::ToolChoice::Allowed { names, .. }) => {
-            let tools: Vec<_> = all.filter(|tool| names.contains(&tool.name)).collect();
-            let is_known = tools.iter().any(|tool| tool.is_function());
-            (tools, is_known)
-        }
-        Some(canonical::ToolChoice::Named(name)) => {
-            (all.clone().collect(), all.clone().any(|tool| tool.name == *name && tool.is_function()))
-        }
-        _ => (all.collect(), true),
+    let chosen = chosen(request, |tool| tool.is_function())?;
+    let Some(canonical::ToolChoice::Allowed { .. }) = &request.tool_choice else {
+        return Ok(request.tools.iter().collect());
     };
-    if is_known {
-        return Ok(tools);
-    }
-    let message = "tool_choice: names a tool that can't be sent";
-    Err(Error::new(Kind::InvalidRequest, message).with_param("tool_choice"))
+    let chosen: HashSet<&str> = chosen.into_iter().collect();
+    Ok(request.tools.iter().filter(|tool| chosen.contains(&*tool.name)).collect())
 }
 
 fn spec<'a>(

@@ -23,7 +23,7 @@ use crate::{
         arguments,
         canonical::{Answer, Choice, Content, Finish, Part, Text, ToolCall},
         extras::Extras,
-        ids, json, proof as canonical_proof,
+        ids, json, json_writer, proof as canonical_proof,
     },
 };
 
@@ -99,7 +99,7 @@ pub(super) fn encode(answer: &Answer<'_>) -> Bytes {
         model_version: &answer.model,
         response_id: &id,
     };
-    serde_json::to_vec(&wire).unwrap_or_default().into()
+    json_writer::to_vec(&wire).into()
 }
 
 fn written<'a>(choice: &'a Choice<'_>) -> write::Candidate<'a> {

@@ -42,7 +42,7 @@ const OWN_SETTINGS: &str = "generationConfig.";
 pub(super) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Error> {
     let (facts, traits) = (to.known_facts(), Traits::of(to));
     let mut lost = Lost::default();
-    lost.push_if(citation::any_lost_of(request, |_, _| false), citation::LOST);
+    citation::lose(request, |_, _| false, &mut lost);
     let names = Names::of(request, &NAMES);
     let mut toolbox = tools::toolbox(request, &names, &mut lost)?;
     let free_text = std::mem::take(&mut toolbox.free_text);

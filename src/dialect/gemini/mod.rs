@@ -32,6 +32,7 @@ mod wire;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use self::schema::gemini_schema;
 pub use self::{
     count::GEMINI_COUNT,
     embed::{GEMINI_BATCH_EMBED, GEMINI_EMBED},

@@ -59,6 +59,13 @@ pub(super) fn adapted(schema: &RawValue, field: &str, lost: &mut Lost) -> Box<Ra
     RawValue::from_string(json).unwrap_or_else(|_| schema.to_owned())
 }
 
+/// `schema` without the keywords that Gemini refuses; `None` if it has none of them.
+pub(crate) fn gemini_schema(schema: &str) -> Option<String> {
+    let mut lost = Lost::default();
+    let adapted = adapted(serde_json::from_str(schema).ok()?, "", &mut lost);
+    (!lost.into_names().is_empty()).then(|| adapted.get().to_owned())
+}
+
 struct Writer<'w> {
     field: &'w str,
     lost: &'w mut Lost,

@@ -20,7 +20,7 @@ use crate::{
         Encode, arguments,
         buffer::Buffered,
         canonical::{Citation, Event, Finish},
-        ids,
+        ids, json_writer,
         measure::Measure,
         proof as canonical_proof,
     },
@@ -150,7 +150,7 @@ impl Encoder {
         let chunk = Answer { candidates, usage_metadata, model_version: &self.model, response_id: &self.id };
         out.put_slice(b"data: ");
         // Nothing fails that is written to memory.
-        let _ = serde_json::to_writer((&mut *out).writer(), &chunk);
+        let _ = json_writer::write(out, &chunk);
         out.put_slice(b"\n\n");
     }
 

@@ -10,10 +10,11 @@ use super::{
     wire::write::{CallingConfig, Function, Tool, ToolConfig},
 };
 use crate::{
-    Error, Kind,
+    Error,
     dialect::{
         arguments,
         canonical::{self, Request, ToolChoice, ToolInput},
+        chosen::chosen,
         lost::Lost,
         names::Names,
     },
@@ -79,19 +80,8 @@ fn config<'a>(
     lost: &mut Lost,
 ) -> Result<Option<ToolConfig<'a>>, Error> {
     let Some(choice) = &request.tool_choice else { return Ok(None) };
-    let chosen: &'a [canonical::Text<'_>] = match choice {
-        ToolChoice::Named(name) => std::slice::from_ref(name),
-        ToolChoice::Allowed { names, .. } => names,
-        ToolChoice::Auto | ToolChoice::None | ToolChoice::Required => &[],
-    };
-    let functions = request.tools.iter().filter(|tool| tool.is_function());
-    let known: HashSet<&str> = functions.map(|tool| &*tool.name).collect();
-    let sent: Vec<&'a str> =
-        chosen.iter().filter(|name| known.contains(&***name)).map(|name| names.sent(name)).collect();
-    if sent.is_empty() && !chosen.is_empty() {
-        let message = "tool_choice: names a tool that can't be sent";
-        return Err(Error::new(Kind::InvalidRequest, message).with_param("tool_choice"));
-    }
+    let chosen = chosen(request, |tool| tool.is_function())?;
+    let sent = chosen.into_iter().map(|name| names.sent(name)).collect();
     if has_no_functions {
         lost.push_if(!matches!(choice, ToolChoice::Auto | ToolChoice::None), "tool_choice");
         return Ok(None);

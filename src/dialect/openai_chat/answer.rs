@@ -21,7 +21,7 @@ use crate::{
         canonical::{Answer, Choice, Citation, Content, Finish, Part, Text, ToolCall},
         citation::{self, characters},
         extras::Extras,
-        ids, json,
+        ids, json, json_writer,
         openai_annotations::{self, InChat},
         openai_error, proof,
         text::Str,
@@ -157,7 +157,7 @@ pub(crate) fn encode(answer: &Answer<'_>, functions: Option<&Functions>) -> Byte
         service_tier: answer.service_tier.as_deref(),
     };
     // Nothing in these types can fail to be written.
-    serde_json::to_vec(&completion).unwrap_or_default().into()
+    json_writer::to_vec(&completion).into()
 }
 
 fn rendered_choice<'a>(choice: &'a Choice<'_>) -> RenderedChoice<'a> {

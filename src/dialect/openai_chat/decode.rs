@@ -239,16 +239,16 @@ fn tool_choice_word<'a>(word: &str, field: &str) -> Result<ToolChoice<'a>, Error
 
 fn tool_choice_object(choice: wire::ToolChoice<'_>) -> Result<ToolChoice<'_>, Error> {
     let Some(allowed) = choice.allowed_tools else {
-        let name = chosen(choice).ok_or_else(|| invalid("tool_choice", "names no tool"))?;
+        let name = name_of(choice).ok_or_else(|| invalid("tool_choice", "names no tool"))?;
         return Ok(ToolChoice::Named(name));
     };
     Ok(ToolChoice::Allowed {
         required: allowed.mode.as_deref() == Some("required"),
-        names: allowed.tools.unwrap_or_default().into_iter().filter_map(chosen).collect(),
+        names: allowed.tools.unwrap_or_default().into_iter().filter_map(name_of).collect(),
     })
 }
 
-fn chosen(choice: wire::ToolChoice<'_>) -> Option<Text<'_>> {
+fn name_of(choice: wire::ToolChoice<'_>) -> Option<Text<'_>> {
     let named = choice.function.or(choice.custom).and_then(|named| named.name);
     named.or(choice.name).map(Text::from)
 }

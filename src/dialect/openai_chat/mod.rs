@@ -17,6 +17,7 @@ mod history;
 mod message;
 mod stream_in;
 mod stream_out;
+mod tools;
 pub(super) mod usage;
 mod wire;
 
@@ -81,6 +82,8 @@ struct Shallow<'a> {
     metadata: Option<&'a RawValue>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
+    /// And what it reads of who shall answer.
+    provider: Option<IgnoredAny>,
     /// Its settings with a name, a model among them.
     preset: Option<IgnoredAny>,
     /// OpenRouter's, some of which ask models.
@@ -137,7 +140,7 @@ impl Dialect for OpenAiChat {
 
     fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = exact::read(body)?;
-        other_models::check(shallow.models, shallow.preset, shallow.plugins)?;
+        other_models::check(shallow.preset, shallow.plugins)?;
         let options = shallow.stream_options.map(RawValue::get);
         let include_usage = match options {
             Some(raw) => {
@@ -149,6 +152,7 @@ impl Dialect for OpenAiChat {
         let at = |raw: Option<&RawValue>| raw.map(|raw| span(body, raw.get()));
         Ok(Head {
             model: json::model(shallow.model)?,
+            has_wishes: shallow.models.is_some() || shallow.provider.is_some(),
             stream: shallow.stream.unwrap_or(false),
             include_usage: include_usage.unwrap_or(false),
             max_output: shallow.max_completion_tokens.or(shallow.max_tokens),
@@ -419,7 +423,8 @@ mod tests {
             "max_tokens: expected a whole number at line 1 column 28"
         );
         assert!(refused(r#"{"model":"cheap","model":"dear"}"#).contains("duplicate field `model`"));
-        assert!(refused(r#"{"model":"cheap","models":["dear"]}"#).starts_with("models: only `model`"));
+        assert!(peek(r#"{"model":"cheap","models":["dear"]}"#).is_ok_and(|head| head.has_wishes));
+        assert!(peek(r#"{"model":"cheap","provider":{}}"#).is_ok_and(|head| head.has_wishes));
         assert!(refused(r#"{"model":"cheap","preset":"dear"}"#).starts_with("preset: only `model`"));
         let plugin =
             r#"{"model":"m","plugins":[{"id":"web","model":null},{"id":"fusion","judge_model":"dear"}]}"#;

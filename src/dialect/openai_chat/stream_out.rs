@@ -18,7 +18,7 @@ use crate::{
         buffer::MAX_BYTES,
         canonical::{Citation, Event, Finish},
         citation::characters,
-        ids, openai_annotations, proof,
+        ids, json_writer, openai_annotations, proof,
     },
 };
 
@@ -193,14 +193,14 @@ impl Encoder {
     fn delta(&self, choice: u32, out: &mut BytesMut) {
         out.put_slice(&self.head);
         out.put_slice(b"{\"index\":");
-        write(out.writer(), &choice);
+        write(out, &choice);
         out.put_slice(b",\"delta\":{");
     }
 
     /// Ends a chunk after its delta.
     fn close(&self, finish: Option<&str>, out: &mut BytesMut) {
         out.put_slice(b",\"finish_reason\":");
-        write(out.writer(), &finish);
+        write(out, &finish);
         out.put_slice(b"}]");
         if self.include_usage {
             out.put_slice(b",\"usage\":null");
@@ -213,7 +213,7 @@ impl Encoder {
         out.put_u8(b'"');
         out.put_slice(member.as_bytes());
         out.put_slice(b"\":");
-        write(out.writer(), text);
+        write(out, text);
         out.put_u8(b'}');
         self.close(None, out);
     }
@@ -228,7 +228,7 @@ impl Encoder {
         state.annotations += 1;
         self.open(choice, out);
         out.put_slice(b"\"annotations\":[");
-        write(out.writer(), &annotation);
+        write(out, &annotation);
         out.put_slice(b"]}");
         self.close(None, out);
     }
@@ -249,7 +249,7 @@ impl Encoder {
         state.blocks += 1;
         self.open(choice, out);
         out.put_slice(b"\"thinking_blocks\":[");
-        write(out.writer(), &block);
+        write(out, &block);
         out.put_slice(b"]}");
         self.close(None, out);
     }
@@ -272,20 +272,20 @@ impl Encoder {
         }
         self.open(choice, out);
         out.put_slice(b"\"tool_calls\":[{\"index\":");
-        write(out.writer(), &call);
+        write(out, &call);
         out.put_slice(b",\"id\":");
-        write(out.writer(), id);
+        write(out, id);
         let (before, after): (&[u8], &[u8]) = if is_free_text {
             (b",\"type\":\"custom\",\"custom\":{\"name\":", b",\"input\":\"\"}")
         } else {
             (b",\"type\":\"function\",\"function\":{\"name\":", b",\"arguments\":\"\"}")
         };
         out.put_slice(before);
-        write(out.writer(), name);
+        write(out, name);
         out.put_slice(after);
         if let Some(signature) = signature.as_deref().and_then(proof::gemini) {
             out.put_slice(b",\"extra_content\":");
-            write(out.writer(), &extra_content(signature));
+            write(out, &extra_content(signature));
         }
         out.put_slice(b"}]}");
         self.close(None, out);
@@ -295,11 +295,11 @@ impl Encoder {
         let is_free_text = self.choice(choice, out).free_text.contains(&call);
         self.open(choice, out);
         out.put_slice(b"\"tool_calls\":[{\"index\":");
-        write(out.writer(), &call);
+        write(out, &call);
         let member: &[u8] =
             if is_free_text { b",\"custom\":{\"input\":" } else { b",\"function\":{\"arguments\":" };
         out.put_slice(member);
-        write(out.writer(), fragment);
+        write(out, fragment);
         out.put_slice(b"}}]}");
         self.close(None, out);
     }
@@ -313,7 +313,7 @@ impl Encoder {
         }
         self.open(choice, out);
         out.put_slice(b"\"function_call\":{\"name\":");
-        write(out.writer(), name);
+        write(out, name);
         out.put_slice(b",\"arguments\":\"\"}}");
         self.close(None, out);
     }
@@ -324,7 +324,7 @@ impl Encoder {
         }
         self.open(choice, out);
         out.put_slice(b"\"function_call\":{\"arguments\":");
-        write(out.writer(), fragment);
+        write(out, fragment);
         out.put_slice(b"}}");
         self.close(None, out);
     }
@@ -348,7 +348,7 @@ impl Encoder {
         if self.include_usage {
             out.put_slice(&self.head);
             out.put_slice(b"],\"usage\":");
-            write(out.writer(), &usage::Rendered::from(&self.tokens));
+            write(out, &usage::Rendered::from(&self.tokens));
             out.put_slice(b"}\n\n");
         }
         out.put_slice(b"data: [DONE]\n\n");
@@ -356,8 +356,8 @@ impl Encoder {
 }
 
 /// Writes what can't fail: neither can the memory it is written to, nor these values.
-fn write<T: Serialize + ?Sized>(out: impl std::io::Write, value: &T) {
-    let _ = serde_json::to_writer(out, value);
+fn write<T: Serialize + ?Sized>(out: &mut impl BufMut, value: &T) {
+    let _ = json_writer::write(out, value);
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
         ChatCodec, Decode, Encode, Encoded,
         canonical::{Answer, Content, Request, Role, Turn},
         extras::Extras,
-        json,
+        json, json_writer,
         object::object,
         openai_chat::{answer::now, finish},
         text::Str,
@@ -131,7 +131,7 @@ impl ChatCodec for OpenAiCompletionsCodec {
             choices: choices.collect(),
             usage: Some((&answer.tokens).into()),
         };
-        serde_json::to_vec(&completion).unwrap_or_default().into()
+        json_writer::to_vec(&completion).into()
     }
 
     fn decoder(&self) -> Box<dyn Decode> {

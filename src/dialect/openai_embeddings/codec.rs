@@ -13,7 +13,7 @@ use crate::{
         EmbeddingsCodec, Encoded,
         embeddings::{self, Answer, Form, Request, Task},
         extras::Extras,
-        json,
+        json, json_writer,
         lost::Lost,
         object::object,
         text::Str,
@@ -115,7 +115,7 @@ impl EmbeddingsCodec for OpenAiEmbeddingsCodec {
             model: &answer.model,
             usage: Usage { prompt_tokens: Some(tokens), total_tokens: Some(tokens) },
         };
-        serde_json::to_vec(&list).unwrap_or_default().into()
+        json_writer::to_vec(&list).into()
     }
 }
 

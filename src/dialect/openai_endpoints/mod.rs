@@ -118,11 +118,10 @@ impl Dialect for OpenAiEndpoint {
         self.rest(path).is_some()
     }
 
-    fn allows(&self, parts: &Parts) -> bool {
-        match self.rest(parts.uri.path()) {
-            None => false,
-            Some("") => parts.method == Method::POST,
-            Some(rest) => videos::allows(&parts.method, rest),
+    fn methods(&self, path: &str) -> &'static [Method] {
+        match self.rest(path) {
+            None | Some("") => const { &[Method::POST] },
+            Some(rest) => videos::methods(rest),
         }
     }
 

@@ -89,12 +89,12 @@ pub(super) fn parts_of(rest: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether something that is kept can be asked for in this way.
-pub(super) fn allows(method: &Method, rest: &str) -> bool {
+/// How something that is kept can be asked for.
+pub(super) fn methods(rest: &str) -> &'static [Method] {
     match parts_of(rest).1 {
-        None => method == Method::GET || method == Method::DELETE,
-        Some("content") => method == Method::GET,
-        Some(_) => method == Method::POST,
+        None => const { &[Method::GET, Method::DELETE] },
+        Some("content") => const { &[Method::GET] },
+        Some(_) => const { &[Method::POST] },
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
         extras::Extras,
         ids,
         json::{self, Member},
-        openai_annotations, openai_error,
+        json_writer, openai_annotations, openai_error,
         text::Str,
         text_or::TextOr,
     },
@@ -126,7 +126,7 @@ pub(crate) fn encode(answer: &Answer<'_>, asked: &[u8]) -> Bytes {
     response.service_tier = answer.service_tier.as_deref();
     response.usage = Some((&answer.tokens).into());
     // Nothing in these types can fail to be written.
-    serde_json::to_vec(&response).unwrap_or_default().into()
+    json_writer::to_vec(&response).into()
 }
 
 /// The items of an answer in the making.

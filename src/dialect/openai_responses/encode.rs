@@ -41,7 +41,7 @@ pub(crate) fn request(request: &Request<'_>, to: &Target) -> Result<Encoded, Err
     let facts = to.known_facts();
     let names = Names::of(request, &NAMES);
     let mut lost = Lost::default();
-    lost.push_if(citation::any_lost_of(request, history::takes), citation::LOST);
+    citation::lose(request, history::takes, &mut lost);
     let plan = effort::plan(request.reasoning, facts);
     lost.push_if(plan.is_lost, "thinking");
     lost.push_if(request.max_output.is_some_and(|cap| cap < LEAST_OUTPUT), "max_tokens");
@@ -172,6 +172,11 @@ mod tests {
     use crate::dialect::{Codec, Dialect, OPENAI_CHAT};
 
     fn from_chat(members: Value, facts: ModelFacts) -> (Value, Vec<Box<str>>) {
+        let encoded = try_from_chat(members, facts).unwrap();
+        (serde_json::from_slice(&encoded.body).unwrap(), encoded.lost)
+    }
+
+    fn try_from_chat(members: Value, facts: ModelFacts) -> Result<Encoded, Error> {
         let mut body = members;
         body["model"] = "m".into();
         if body.get("messages").is_none() {
@@ -180,12 +185,25 @@ mod tests {
         let body = body.to_string();
         let chat =
             OPENAI_CHAT.codec().and_then(Codec::chat).unwrap().decode_request(body.as_bytes()).unwrap();
-        let encoded = request(&chat, &Target::new("openai", "gpt-x").facts(facts)).unwrap();
-        (serde_json::from_slice(&encoded.body).unwrap(), encoded.lost)
+        request(&chat, &Target::new("openai", "gpt-x").facts(facts))
     }
 
     fn unknown() -> ModelFacts {
         ModelFacts::default()
+    }
+
+    #[test]
+    fn only_what_is_sent_can_be_chosen() {
+        let asking = |name: &str| {
+            let function = json!({"type": "function", "function": {"name": "f", "parameters": {}}});
+            let choice = json!({"type": "function", "function": {"name": name}});
+            try_from_chat(json!({"tools": [function], "tool_choice": choice}), unknown())
+        };
+
+        let refused = asking("g").unwrap_err();
+
+        assert_eq!(refused.param(), Some("tool_choice"));
+        assert!(asking("f").is_ok());
     }
 
     #[test]

@@ -5,10 +5,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
+    open::Place,
     response::Response,
-    stream_out::Place,
     wire::{self, Item},
 };
+use crate::dialect::json_writer;
 
 /// An event; which members it has depends on its type.
 #[derive(Default, Serialize)]
@@ -65,6 +66,6 @@ pub(super) fn send(name: &str, event: &impl Serialize, out: &mut BytesMut) {
     out.put_slice(b"event: ");
     out.put_slice(name.as_bytes());
     out.put_slice(b"\ndata: ");
-    let _ = serde_json::to_writer((&mut *out).writer(), event);
+    let _ = json_writer::write(out, event);
     out.put_slice(b"\n\n");
 }

@@ -18,6 +18,7 @@ mod event;
 mod finish;
 mod history;
 mod items;
+mod open;
 mod parts;
 mod reasoning;
 mod response;
@@ -93,6 +94,8 @@ struct Shallow<'a> {
     prompt: Option<IgnoredAny>,
     /// OpenRouter's list of other models.
     models: Option<IgnoredAny>,
+    /// And what it reads of who shall answer.
+    provider: Option<IgnoredAny>,
     /// Its settings with a name, a model among them.
     preset: Option<IgnoredAny>,
     /// OpenRouter's, some of which ask models.
@@ -180,13 +183,14 @@ impl Dialect for OpenAiResponses {
                 "background: not available, because what is used after the answer is not known here";
             return Err(Error::new(Kind::InvalidRequest, message).with_param("background"));
         }
-        other_models::check(shallow.models, shallow.preset, shallow.plugins)?;
+        other_models::check(shallow.preset, shallow.plugins)?;
         shallow.check_tools()?;
         let (searches, reads_more) = shallow.reads();
         let code_sessions = shallow.runs_code().into();
         let at = |raw: Option<&RawValue>| raw.map(|raw| span(body, raw.get()));
         Ok(Head {
             model: json::model(shallow.model)?,
+            has_wishes: shallow.models.is_some() || shallow.provider.is_some(),
             stream: shallow.stream.unwrap_or(false),
             include_usage: true,
             tier: Tier::asked(shallow.service_tier.as_deref()),
@@ -363,8 +367,7 @@ mod tests {
         let error = peek(tools).unwrap_err();
 
         assert_eq!((error.kind(), error.param()), (Kind::InvalidRequest, Some("tools[1].model")));
-        let models = peek(r#"{"model":"m","models":["dear"]}"#).unwrap_err();
-        assert_eq!((models.kind(), models.param()), (Kind::InvalidRequest, Some("models")));
+        assert!(peek(r#"{"model":"m","models":["dear"]}"#).is_ok_and(|head| head.has_wishes));
         assert!(peek(r#"{"model":"m","tools":[{"type":"painter","model":null}]}"#).is_ok());
     }
 

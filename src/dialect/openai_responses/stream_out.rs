@@ -3,18 +3,18 @@
 //! Thoughts and messages come one after the other; calls may take turns among each other and with what is
 //! said, each in an item of its own. The last event repeats the whole answer, so all of it is kept.
 
-use std::{borrow::Cow, ops::Range};
-
 use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    answer::{called, from_chat},
+    answer::from_chat,
     echo::Echo,
     error,
     event::{Lifecycle, Written, send},
-    finish, reasoning,
+    finish,
+    open::{Call, Open, Place, Said, message},
+    reasoning,
     response::{Failure, Incomplete, Response, item_id, now},
     wire::{self, Item},
 };
@@ -29,7 +29,6 @@ use crate::{
         extent::Extent,
         ids, openai_annotations,
         text::Str,
-        text_or::TextOr,
     },
 };
 
@@ -57,73 +56,6 @@ pub(crate) struct Encoder {
     characters: usize,
     tokens: Tokens,
     finish: Finish<'static>,
-}
-
-/// The item that is being written, besides calls.
-#[derive(Debug)]
-enum Open {
-    Nothing,
-    Thoughts { place: Place, text: String },
-    Message { place: Place, before: Vec<Said>, now: Said },
-}
-
-/// Where an item stands, and its name.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) index: usize,
-    pub(super) id: String,
-}
-
-/// A part of a message.
-#[derive(Debug)]
-struct Said {
-    text: String,
-    is_refusal: bool,
-    /// How much text the answer has before it, and how much it has itself, in characters.
-    extent: Range<usize>,
-    annotations: Vec<Box<RawValue>>,
-    logprobs: Vec<Box<RawValue>>,
-}
-
-impl Said {
-    /// One that begins after so many characters.
-    fn new(is_refusal: bool, before: usize) -> Self {
-        let (text, extent) = (String::new(), before..before);
-        Self { text, is_refusal, extent, annotations: Vec::new(), logprobs: Vec::new() }
-    }
-
-    /// The part as it begins.
-    fn begun(&self) -> wire::Part<'static> {
-        if self.is_refusal { wire::Part::refusal("") } else { wire::Part::output("") }
-    }
-
-    fn whole(&self) -> wire::Part<'_> {
-        if self.is_refusal {
-            return wire::Part::refusal(&self.text);
-        }
-        let logprobs = (!self.logprobs.is_empty()).then(|| self.logprobs.iter().map(|one| &**one).collect());
-        let annotations = self.annotations.iter().map(|one| Cow::Borrowed(&**one)).collect();
-        wire::Part { logprobs, ..wire::Part::cited(&self.text, annotations) }
-    }
-}
-
-#[derive(Debug)]
-struct Call {
-    number: u32,
-    place: Place,
-    id: String,
-    name: String,
-    is_free_text: bool,
-    arguments: String,
-    extent: Extent,
-}
-
-impl Call {
-    /// The item with these arguments.
-    fn item<'a>(&'a self, status: &'static str, arguments: &'a str) -> Item<'a> {
-        let id = Some(Str::from(&*self.place.id));
-        called(id, status, (&*self.id).into(), &self.name, arguments, self.is_free_text)
-    }
 }
 
 impl Encode for Encoder {
@@ -489,7 +421,7 @@ impl Encoder {
 
     /// Ends the last calls, as far as they are whole; those before one that isn't can wait.
     fn close_calls(&mut self, out: &mut BytesMut) {
-        let open = self.calls.iter().rposition(|call| !is_whole(call)).map_or(0, |last| last + 1);
+        let open = self.calls.iter().rposition(|call| !call.is_whole()).map_or(0, |last| last + 1);
         let whole = self.calls.split_off(open);
         self.end_calls(whole, "completed", out);
     }
@@ -541,22 +473,6 @@ impl Encoder {
         response.usage = Some((&self.tokens).into());
         let kind = if status == "completed" { "response.completed" } else { "response.incomplete" };
         send(kind, &Lifecycle { r#type: kind, sequence_number, response }, out);
-    }
-}
-
-/// Whether nothing but white space can follow the arguments of a call.
-fn is_whole(call: &Call) -> bool {
-    !call.is_free_text && call.extent.is_complete()
-}
-
-fn message<'a>(place: &'a Place, status: &'static str, said: &'a [Said]) -> Item<'a> {
-    Item {
-        kind: Some("message".into()),
-        id: Some((&*place.id).into()),
-        status: Some(status.into()),
-        role: Some("assistant".into()),
-        content: Some(TextOr::Other(said.iter().map(|said| said.whole()).collect())),
-        ..Default::default()
     }
 }
 

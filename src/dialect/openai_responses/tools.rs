@@ -10,9 +10,10 @@ use super::{
     wire,
 };
 use crate::{
-    Error, Kind,
+    Error,
     dialect::{
         canonical::{Request, Text, Tool, ToolChoice, ToolInput},
+        chosen::chosen,
         extras::Extras,
         json,
         lost::Lost,
@@ -112,11 +113,11 @@ pub(crate) fn read_choice<'a>(
         },
         Some(TextOr::Other(choice)) => match choice.kind.as_deref() {
             Some("function" | "custom") => {
-                ToolChoice::Named(chosen(choice).ok_or_else(|| invalid("tool_choice.name", "is missing"))?)
+                ToolChoice::Named(name_of(choice).ok_or_else(|| invalid("tool_choice.name", "is missing"))?)
             }
             Some("allowed_tools") => ToolChoice::Allowed {
                 required: choice.mode.as_deref() == Some("required"),
-                names: choice.tools.unwrap_or_default().into_iter().filter_map(chosen).collect(),
+                names: choice.tools.unwrap_or_default().into_iter().filter_map(name_of).collect(),
             },
             Some(_) => return Err(invalid("tool_choice", "names a tool that only OpenAI has")),
             None => return Err(invalid("tool_choice.type", "is missing")),
@@ -125,7 +126,7 @@ pub(crate) fn read_choice<'a>(
     Ok(Some(choice))
 }
 
-fn chosen(choice: wire::ToolChoice<'_>) -> Option<Text<'_>> {
+fn name_of(choice: wire::ToolChoice<'_>) -> Option<Text<'_>> {
     choice.name.map(|name| wire::qualified(choice.namespace, name))
 }
 
@@ -183,18 +184,10 @@ pub(crate) fn write_choice<'a>(
     lost: &mut Lost,
 ) -> Result<Option<TextOr<'a, wire::ToolChoice<'a>>>, Error> {
     let Some(choice) = &request.tool_choice else { return Ok(None) };
+    let chosen = chosen(request, |tool| tool.is_function())?;
     if tools.is_empty() {
-        return match choice {
-            ToolChoice::Named(_) => {
-                let message = "tool_choice names a tool that can't be sent to this model";
-                Err(Error::new(Kind::InvalidRequest, message).with_param("tool_choice"))
-            }
-            ToolChoice::Auto | ToolChoice::None => Ok(None),
-            ToolChoice::Required | ToolChoice::Allowed { .. } => {
-                lost.push("tool_choice");
-                Ok(None)
-            }
-        };
+        lost.push_if(*choice == ToolChoice::Required, "tool_choice");
+        return Ok(None);
     }
     let take_text: HashSet<&str> = request
         .tools
@@ -212,10 +205,10 @@ pub(crate) fn write_choice<'a>(
         ToolChoice::None => "none".into(),
         ToolChoice::Required => "required".into(),
         ToolChoice::Named(name) => TextOr::Other(named(name)),
-        ToolChoice::Allowed { required, names: allowed } => TextOr::Other(wire::ToolChoice {
+        ToolChoice::Allowed { required, .. } => TextOr::Other(wire::ToolChoice {
             kind: Some("allowed_tools".into()),
             mode: Some(if *required { "required" } else { "auto" }.into()),
-            tools: Some(allowed.iter().map(|name| named(name)).collect()),
+            tools: Some(chosen.into_iter().map(named).collect()),
             ..Default::default()
         }),
     }))

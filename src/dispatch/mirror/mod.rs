@@ -4,6 +4,7 @@ mod compare;
 
 use std::{pin::pin, sync::Arc};
 
+use futures_util::future::{Either, select};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -58,7 +59,8 @@ impl Mirror {
         let is_copied = is_drawn
             && req.body().is_safe_twice()
             && req.extensions().get::<ProviderKey>().is_none()
-            && req.extensions().get::<Caller>().is_none_or(may_be_asked);
+            && req.extensions().get::<Caller>().is_none_or(may_be_asked)
+            && route.is_inside(&self.candidate).is_ok();
         let runtime = Handle::try_current().ok().filter(|_| is_copied)?;
         let Ok(place) = self.mirrors.0.places.clone().try_acquire_owned() else {
             self.mirrors.0.comparison.skipped(&route.name, self.candidate.target());
@@ -72,10 +74,11 @@ impl Mirror {
     async fn run(self, route: Arc<Route>, req: Request<Payload>, place: OwnedSemaphorePermit) {
         let exchange = req.body().exchange().clone();
         let Mirrors(shared) = &self.mirrors;
-        let read = tokio::select! {
-            read = self.read(&route, req) => read,
-            // Never given out: it is closed when copies are to stop.
-            _ = shared.stop.acquire() => Read { status: None, bytes: 0, end: End::Aborted },
+        // Never given out: it is closed when copies are to stop.
+        let stopped = pin!(shared.stop.acquire());
+        let read = match select(stopped, pin!(self.read(&route, req))).await {
+            Either::Left(_) => Read { status: None, bytes: 0, end: End::Aborted },
+            Either::Right((read, _)) => read,
         };
         if read.end != End::Aborted {
             shared.comparison.told(&route.name, Side::Mirror, &exchange);

@@ -149,10 +149,10 @@ impl Group<'_> {
         let now = self.at.unwrap_or(now.try_get::<_, i64>(0)?.unsigned_abs());
         let now = moment(now);
         let states = states.iter().map(state).collect::<Result<HashMap<Id, String>, Failure>>()?;
-        let mut books = HashMap::with_capacity(places.len());
+        let mut books = Vec::with_capacity(places.len());
         for (id, place) in &places {
             let state = states.get(id).ok_or_else(|| Failure::away("an account has just been forgotten"))?;
-            books.insert(place.clone(), account(place, state, now)?);
+            books.push((place.clone(), account(place, state, now)?));
         }
         let held = held.iter().map(held_of).collect::<Result<_, Failure>>()?;
         Ok(Locked { places, states, books: Books::of(books), held, now })

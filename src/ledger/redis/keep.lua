@@ -8,6 +8,7 @@ if not record then
     return 'unknown'
 end
 local is_full = redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[3])
-if is_full or redis.call('HSETNX', KEYS[3], ARGV[2], record) == 0 then return 'full' end
+-- Whoever has lost the answer to a resumption doesn't know what is held.
+if is_full or redis.call('HSETNX', KEYS[3], ARGV[2], record) == 0 then return 'full ' .. record end
 redis.call('HDEL', KEYS[1], ARGV[1])
 return 'kept'

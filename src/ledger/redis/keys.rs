@@ -48,6 +48,11 @@ impl Keys {
         self.key("documents")
     }
 
+    /// The targets that are passed over.
+    pub(super) fn breakers(&self) -> impl Display {
+        self.key("breakers")
+    }
+
     /// What was settled on an account, by day.
     pub(super) fn days(&self, account: &str) -> impl Display {
         self.key(format_args!("days:{account}")).to_string()

@@ -53,7 +53,9 @@
 //! other: money and requests as they were held, tokens not at all, and places are given back; each is logged.
 //! If the node was only slow, its settlement corrects the charge to the exact amount, up to a day later.
 //! After an outage of Redis itself nodes have the time of one lease to come back. Holds that were
-//! [kept](Ledger::keep) belong to no node and have no lease.
+//! [kept](Ledger::keep) belong to no node and have no lease; there are at most 100,000 of them, and what finds no room
+//! is charged as it was held. One that was taken up, and whose node has not heard of it, is kept again, if there is
+//! still room.
 //!
 //! # What is where
 //!
@@ -68,6 +70,7 @@
 //! | `{bartizan}:days:‹name›` | hash: what was settled on an account, by day | 400 days |
 //! | `{bartizan}:nodes` | sorted set: when leases end | |
 //! | `{bartizan}:documents` | hash: what a [`RedisDirectory`](crate::directory::RedisDirectory) keeps | |
+//! | `{bartizan}:breakers` | hash: the targets that are passed over, until when and why | they are not; a day |
 //! | `{bartizan}:once:‹name›` | what was done once, such as that somebody was told of a threshold | it may be done again |
 //! | `{bartizan}:mark:‹node›:‹number›` | a hold that was charged for a dead node, or cancelled | a day, a minute |
 //!
@@ -86,6 +89,7 @@
 //!
 //! Needs Redis 6.2 or newer, or Valkey.
 
+mod board;
 mod connection;
 mod errand;
 mod keys;
@@ -115,8 +119,8 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-pub use self::options::RedisOptions;
 pub(crate) use self::shelf::Shelf;
+pub use self::{board::RedisBoard, options::RedisOptions};
 use self::{
     connection::{Connection, Failure},
     errand::At,
@@ -194,6 +198,11 @@ impl RedisLedger {
     /// Where documents stand that nodes share besides.
     pub(crate) fn shelf(&self) -> Shelf {
         Shelf::new(self.shared.clone())
+    }
+
+    /// Where gateways tell each other which targets they pass over.
+    pub fn board(&self) -> RedisBoard {
+        RedisBoard::new(self.shared.clone())
     }
 
     /// Whether Redis has stopped to answer: reservations fail at once until it does.

@@ -27,6 +27,7 @@ script!(DAYS, "days.lua");
 script!(LOOK, "look.lua");
 script!(CHANGE, "change.lua");
 script!(ONCE, "once.lua");
+script!(BREAKERS, "breakers.lua");
 
 impl Script {
     fn new(code: &'static str) -> Self {

@@ -4,7 +4,11 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::{ledger::Quota, price::NanoUsd};
+use crate::{
+    breaker::{Board, Notice},
+    ledger::Quota,
+    price::NanoUsd,
+};
 
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../tests/redis/server.rs"]
@@ -82,4 +86,78 @@ async fn a_reservation_that_comes_after_it_was_cancelled_holds_nothing() {
 
     assert!(matches!(reserve(&ledger, id, 60, SystemTime::now()).await, Some(Reserved::Gone)));
     assert_eq!(ledger.balance("key:a", Measure::Usd, Period::Day).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn where_nothing_more_is_kept_what_was_taken_up_unheard_is_charged_as_it_was_held() {
+    if !server::is_installed() {
+        return;
+    }
+    let server = Server::start();
+    let ledger = ledger(&server);
+    let keys = &ledger.shared.keys;
+    let ticket = ledger.reserve(&scopes(), NanoUsd(60).into()).await.unwrap();
+    ledger.keep(ticket, "job");
+    let taken_up = async || {
+        let id = ledger.next();
+        let call = Call::new(&RESUME)
+            .key(keys.nodes())
+            .key(keys.holds(id.node))
+            .key(keys.mark(id))
+            .key(keys.kept())
+            .arg(id.node)
+            .arg(id.number)
+            .arg(30_000)
+            .arg("job");
+        let answer: Option<String> = from_redis_value(ledger.shared.ask(&call).await.unwrap()).unwrap();
+        answer.map(|_| id)
+    };
+    // Nobody hears of it.
+    let id = loop {
+        if let Some(id) = taken_up().await {
+            break id;
+        }
+    };
+    let mut fill = redis::cmd("EVAL");
+    fill.arg("for i = 1, 100000 do redis.call('HSET', KEYS[1], i, '[]') end")
+        .arg(1)
+        .arg(keys.kept().to_string());
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    fill.exec(&mut connection).unwrap();
+
+    ledger.queue.send(Errand::new(id, Deed::Keep { name: "job".into() }, Vec::new())).unwrap();
+
+    let balance = loop {
+        let balance = ledger.balance("key:a", Measure::Usd, Period::Day).await.unwrap().unwrap();
+        if balance.held == 0 {
+            break balance;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(balance.posted, 60);
+    assert!(ledger.resume("job").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_one_gateway_notes_of_a_target_all_of_them_read() {
+    if !server::is_installed() {
+        return;
+    }
+    let server = Server::start();
+    let (one, other) = (ledger(&server).board(), ledger(&server).board());
+    let notice = |seconds| Notice {
+        target: "a/b c".into(),
+        open_for: Duration::from_secs(seconds),
+        why: Kind::RateLimited,
+    };
+
+    assert_eq!(one.exchange(&[]).await.unwrap(), []);
+    one.exchange(&[notice(60)]).await.unwrap();
+    let open = other.exchange(&[]).await.unwrap();
+    let closed = other.exchange(&[notice(0)]).await.unwrap();
+
+    assert_eq!((&*open[0].target, open[0].why, open.len()), ("a/b c", Kind::RateLimited, 1));
+    assert!((58..=60).contains(&open[0].open_for.as_secs()), "{open:?}");
+    assert_eq!(closed, [notice(0)]);
+    assert_eq!(one.exchange(&[]).await.unwrap(), [notice(0)]);
 }

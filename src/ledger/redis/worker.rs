@@ -166,11 +166,13 @@ impl Worker {
             (Deed::Settle { .. } | Deed::Charge { .. }, Ok("unknown")) => {
                 tracing::debug!(?id, "a hold was settled before, or redis has lost it");
             }
-            (Deed::Keep { name }, Ok("full")) => {
+            (Deed::Keep { name }, Ok(full)) if full.starts_with("full ") => {
                 tracing::warn!(name, "a hold can't be kept, and is charged as it was held");
-                let used = errand.holds.iter().map(as_held).collect();
-                let day = of_day(days::held(&errand.holds));
-                self.backlog.push(Errand::new(id, Deed::Settle { used, day }, errand.holds));
+                let holds = full.split_once(' ').and_then(|(_, record)| wire::record(record));
+                let holds = holds.unwrap_or(errand.holds);
+                let used = holds.iter().map(as_held).collect();
+                let day = of_day(days::held(&holds));
+                self.backlog.push(Errand::new(id, Deed::Settle { used, day }, holds));
             }
             (Deed::Keep { name }, Ok("unknown")) => {
                 tracing::warn!(?id, name, "a hold can't be kept: it is not there any more");

@@ -29,12 +29,12 @@ impl Dialect for OpenAiBatches {
         parts_of(path, PATH).is_some()
     }
 
-    fn allows(&self, parts: &Parts) -> bool {
-        match parts_of(parts.uri.path(), PATH) {
-            None => false,
-            Some(("", _)) => parts.method == Method::POST || parts.method == Method::GET,
-            Some((_, None)) => parts.method == Method::GET,
-            Some((_, Some(_))) => parts.method == Method::POST,
+    fn methods(&self, path: &str) -> &'static [Method] {
+        match parts_of(path, PATH) {
+            None | Some((_, Some(_))) => const { &[Method::POST] },
+            // What is asked for by the first is refused with the reason.
+            Some(("", None)) => const { &[Method::GET, Method::POST] },
+            Some((_, None)) => const { &[Method::GET] },
         }
     }
 

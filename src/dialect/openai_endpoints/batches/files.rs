@@ -33,14 +33,13 @@ impl Dialect for OpenAiFiles {
         parts_of(path, PATH).is_some()
     }
 
-    fn allows(&self, parts: &Parts) -> bool {
-        let allowed: &[Method] = match parts_of(parts.uri.path(), PATH) {
-            None => &[],
-            Some(("", _)) => &[Method::POST, Method::GET],
-            Some((_, None)) => &[Method::GET, Method::DELETE],
-            Some((_, Some(_))) => &[Method::GET],
-        };
-        allowed.contains(&parts.method)
+    fn methods(&self, path: &str) -> &'static [Method] {
+        match parts_of(path, PATH) {
+            // What is asked for by the first is refused with the reason.
+            None | Some(("", _)) => const { &[Method::GET, Method::POST] },
+            Some((_, None)) => const { &[Method::GET, Method::DELETE] },
+            Some((_, Some(_))) => const { &[Method::GET] },
+        }
     }
 
     fn ids(&self) -> &'static [IdMember] {

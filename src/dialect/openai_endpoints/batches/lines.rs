@@ -112,6 +112,9 @@ fn peek(line: &Line<'_>) -> Result<Head, Error> {
         ));
     };
     let head = dialect.peek(&PARTS, line.body.get())?;
+    if head.has_wishes {
+        return Err(invalid("models, provider: who answers can't be chosen in a batch"));
+    }
     if head.stream {
         return Err(invalid("stream: the answers of a batch are not streamed"));
     }

@@ -12,7 +12,7 @@ mod lines;
 mod status;
 
 use bytes::Bytes;
-use http::request::Parts;
+use http::{Method, request::Parts};
 
 pub use self::{begun::OpenAiBatches, files::OpenAiFiles};
 use crate::{
@@ -46,7 +46,7 @@ fn parts_of<'p>(path: &'p str, own: &str) -> Option<(&'p str, Option<&'p str>)> 
 fn no_list(what: &str) -> Error {
     let message =
         format!("{what} can't be listed: the provider's list has those of all keys; ask for one by its id");
-    Error::new(Kind::MethodNotAllowed, message)
+    Error::new(Kind::MethodNotAllowed, message).with_allow(&[Method::POST])
 }
 
 /// A request for what is at `place`, where the provider has it below `path`.

@@ -1,5 +1,7 @@
+//! Which known name is probably meant by one that isn't.
+
 /// The one of `known` that `name` is probably a misspelling of.
-pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let most = (name.chars().count() / 3).max(1);
     let distances = known.iter().map(|candidate| (distance(name, candidate), *candidate));
     distances

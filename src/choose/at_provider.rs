@@ -1,0 +1,82 @@
+use http::Request;
+use http_body_util::BodyExt;
+use serde::Deserialize;
+
+use super::Embed;
+use crate::{
+    BoxFuture, Dialect, Error, Exchange, Kind, Payload, dialect::OPENAI_EMBEDDINGS, dispatch::Candidate,
+};
+
+/// The largest answer.
+const LARGEST: usize = 16 << 20;
+
+/// The embeddings of a provider. What they cost is part of what the request costs.
+#[derive(Clone, Debug)]
+pub struct ProviderEmbeddings {
+    candidate: Candidate,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Vec<Embedding>,
+}
+
+#[derive(Deserialize)]
+struct Embedding {
+    index: usize,
+    embedding: Vec<f32>,
+}
+
+impl ProviderEmbeddings {
+    /// Asks `candidate`, in OpenAI's way.
+    pub fn new(candidate: Candidate) -> Self {
+        Self { candidate }
+    }
+
+    fn request(&self, texts: &[&str], exchange: &Exchange) -> Result<Request<Payload>, Error> {
+        let body =
+            serde_json::json!({ "model": self.candidate.target().model(), "input": texts }).to_string();
+        let (mut parts, ()) = Request::post("/v1/embeddings").body(()).map_err(|_| wrong())?.into_parts();
+        parts.extensions.insert(exchange.clone());
+        let head = OPENAI_EMBEDDINGS.peek(&parts, &body)?;
+        let payload = Payload::new(&OPENAI_EMBEDDINGS, head, body.into(), exchange.clone());
+        Ok(Request::from_parts(parts, payload))
+    }
+}
+
+fn wrong() -> Error {
+    Error::new(Kind::Upstream, "the provider's embeddings can't be understood")
+}
+
+async fn answered(candidate: Candidate, req: Request<Payload>, texts: usize) -> Result<Vec<Vec<f32>>, Error> {
+    let mut body = candidate.call(req).await?.into_body();
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| wrong())?;
+        bytes.extend_from_slice(frame.data_ref().map(|data| &**data).unwrap_or_default());
+        if bytes.len() > LARGEST {
+            return Err(wrong());
+        }
+    }
+    let mut answer: Answer = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
+    answer.data.sort_by_key(|embedding| embedding.index);
+    let embeddings: Vec<_> = answer.data.into_iter().map(|embedding| embedding.embedding).collect();
+    if embeddings.len() == texts { Ok(embeddings) } else { Err(wrong()) }
+}
+
+impl Embed for ProviderEmbeddings {
+    fn name(&self) -> &str {
+        self.candidate.target().name()
+    }
+
+    fn embed<'a>(
+        &'a self,
+        texts: &'a [&'a str],
+        exchange: &'a Exchange,
+    ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, Error>> {
+        match self.request(texts, exchange) {
+            Ok(req) => Box::pin(answered(self.candidate.clone(), req, texts.len())),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::said;
+use crate::{Exchange, Payload, auth::Caller, headers, labels::Labels, preset::Object};
+
+/// What a condition may ask of a request. What is not asked for is not looked for.
+pub struct Facts<'a> {
+    payload: &'a Payload,
+    headers: &'a HeaderMap,
+    caller: Option<&'a Caller>,
+    labels: Labels,
+    used: Used,
+    now: SystemTime,
+    body: OnceLock<Option<Object<'a>>>,
+}
+
+/// Which share of its budgets and limits a caller has used: 0.8 is four fifths. Of several that count the same it is
+/// that of which the largest share is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Used {
+    /// Of budgets of money, what is held included.
+    pub budget: f64,
+    /// Of limits of requests.
+    pub requests: f64,
+    /// Of limits of tokens.
+    pub tokens: f64,
+    /// Of limits of tokens of input.
+    pub input: f64,
+    /// Of limits of tokens of output.
+    pub output: f64,
+    /// Of places for requests at the same time.
+    pub concurrent: f64,
+}
+
+impl<'a> Facts<'a> {
+    /// The facts of a request of `payload`, which came with `headers`.
+    pub fn new(payload: &'a Payload, headers: &'a HeaderMap) -> Self {
+        Self {
+            payload,
+            headers,
+            caller: None,
+            labels: payload.exchange().learn(|learnt| learnt.labels.clone()),
+            used: Used::default(),
+            now: SystemTime::now(),
+            body: OnceLock::new(),
+        }
+    }
+
+    /// Sets who asks.
+    #[must_use]
+    pub fn caller(self, caller: Option<&'a Caller>) -> Self {
+        Self { caller, ..self }
+    }
+
+    /// Sets what the caller has used of what it may.
+    #[must_use]
+    pub fn used(self, used: Used) -> Self {
+        Self { used, ..self }
+    }
+
+    /// Sets what time it is.
+    #[must_use]
+    pub fn at(self, now: SystemTime) -> Self {
+        Self { now, ..self }
+    }
+
+    /// The model that is asked for.
+    pub fn model(&self) -> &str {
+        self.payload.model()
+    }
+
+    /// The [id](crate::Dialect::id) of the client's dialect.
+    pub fn dialect(&self) -> &'static str {
+        self.payload.dialect().id()
+    }
+
+    /// Whether the answer is to be a stream.
+    pub fn stream(&self) -> bool {
+        self.payload.head().stream
+    }
+
+    /// How many tokens of input the request probably has.
+    pub fn tokens(&self) -> u64 {
+        self.payload.input().likely()
+    }
+
+    /// The client's cap on the tokens of the answer.
+    pub fn max_output(&self) -> Option<u64> {
+        self.payload.head().max_output
+    }
+
+    /// The names of the tools that are offered, or their types where they have no name; 128 at the most.
+    pub fn tools(&self) -> Vec<Cow<'_, str>> {
+        self.body().map(said::tools).unwrap_or_default()
+    }
+
+    /// What the user has said last; its first 16 KiB if it is longer.
+    pub fn text(&self) -> Cow<'_, str> {
+        self.body().and_then(said::last_text).unwrap_or_default()
+    }
+
+    /// What the body says beside its contents, as far as it is a number, a text or yes or no: `temperature`; 64
+    /// at the most.
+    pub fn parameters(&self) -> Vec<(Cow<'_, str>, serde_json::Value)> {
+        self.body().map(said::parameters).unwrap_or_default()
+    }
+
+    /// Who asks.
+    pub fn who(&self) -> Option<&Caller> {
+        self.caller
+    }
+
+    /// Whom and what the request is for.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The headers of the request that are text, but for those that hold credentials.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let texts = self.headers.iter().filter(|(name, _)| !is_secret(name));
+        texts.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+    }
+
+    /// What is learnt of the request.
+    pub(super) fn exchange(&self) -> &Exchange {
+        self.payload.exchange()
+    }
+
+    /// Notes that the rule called `name` holds.
+    pub(super) fn note_rule(&self, name: &Arc<str>) {
+        self.payload.exchange().learn(|learnt| learnt.rule = Some(name.clone()));
+    }
+
+    /// What the caller has used of what it may.
+    pub fn share(&self) -> &Used {
+        &self.used
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> SystemTime {
+        self.now
+    }
+
+    fn body(&self) -> Option<&Object<'a>> {
+        let read = || {
+            let text = std::str::from_utf8(self.payload.source()).ok()?;
+            Object::read(text.trim_ascii())
+        };
+        self.body.get_or_init(read).as_ref()
+    }
+}
+
+fn is_secret(name: &HeaderName) -> bool {
+    const ALSO: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, headers::PROVIDER_KEY].contains(name)
+        || ALSO.contains(&name.as_str())
+}
+
+impl fmt::Debug for Facts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Facts").field("model", &self.model()).finish_non_exhaustive()
+    }
+}

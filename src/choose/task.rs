@@ -1,0 +1,35 @@
+use std::{fmt, sync::Arc};
+
+use super::Facts;
+use crate::{BoxFuture, dispatch::Route};
+
+/// Finds out what kind of task a request is.
+pub trait Classify: fmt::Debug + Send + Sync + 'static {
+    /// The name of the task; `None` if it is none of those that are known. What fails is none too.
+    fn classify<'a>(&'a self, facts: &'a Facts<'_>) -> BoxFuture<'a, Option<Arc<str>>>;
+}
+
+/// A classifier, and the routes of the tasks it knows.
+#[derive(Debug)]
+pub struct Tasks {
+    classifier: Box<dyn Classify>,
+    routes: Vec<(Arc<str>, Arc<Route>)>,
+}
+
+impl Tasks {
+    /// Requests go by the route of the task that `classifier` names.
+    pub fn new(classifier: impl Classify, routes: impl IntoIterator<Item = (Arc<str>, Route)>) -> Self {
+        let routes = routes.into_iter().map(|(name, route)| (name, Arc::new(route))).collect();
+        Self { classifier: Box::new(classifier), routes }
+    }
+
+    /// Whether one of the routes asks what of budgets is used.
+    pub(crate) fn reads_spend(&self) -> bool {
+        self.routes.iter().any(|(_, route)| route.reads_spend())
+    }
+
+    pub(super) async fn route_for(&self, facts: &Facts<'_>) -> Option<(Arc<str>, Arc<Route>)> {
+        let task = self.classifier.classify(facts).await?;
+        self.routes.iter().find(|(name, _)| *name == task).cloned()
+    }
+}
