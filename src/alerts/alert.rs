@@ -147,6 +147,9 @@ impl What {
                 Some((format!("alert:{account}:velocity:{}", time(*over)), *over))
             }
             Self::Loop(Runaway { name, per, .. }) => Some((format!("alert:{name}:{}", time(*per)), *per)),
+            Self::KeyOut(KeyOut { provider, key, out_for, .. }) => {
+                Some((format!("alert:provider:{provider}:key:{key}"), *out_for))
+            }
         }
     }
 }
