@@ -28,9 +28,9 @@ fn a_request_that_passes_through_allocates_little() {
     let info = allocations(Provider::openai());
 
     println!("1 kB passed through: {} allocations, {} bytes", info.count_total, info.bytes_total);
-    // It was 47 and 14,931; six are the headers that say how the caller stands with its limit.
-    assert!(info.count_total <= 51, "{info:?}");
-    assert!(info.bytes_total <= 16_400, "{info:?}");
+    // It was 46 and 16,507; six are the headers that say how the caller stands with its limit.
+    assert!(info.count_total <= 50, "{info:?}");
+    assert!(info.bytes_total <= 18_100, "{info:?}");
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_request_that_is_translated_allocates_not_much_more() {
     let info = allocations(Provider::anthropic());
 
     println!("1 kB translated: {} allocations, {} bytes", info.count_total, info.bytes_total);
-    // It was 84 and 46,342.
+    // It was 85 and 49,006.
     assert!(info.count_total <= 92, "{info:?}");
-    assert!(info.bytes_total <= 51_000, "{info:?}");
+    assert!(info.bytes_total <= 53_900, "{info:?}");
 }

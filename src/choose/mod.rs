@@ -74,7 +74,10 @@ pub use self::{
     service::Choose,
     task::{Classify, Tasks},
 };
-pub(crate) use self::{chosen::Chosen, service::chosen};
+pub(crate) use self::{
+    chosen::Chosen,
+    service::{at_once, chosen},
+};
 
 #[cfg(test)]
 mod tests;

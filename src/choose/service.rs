@@ -59,7 +59,7 @@ where
 }
 
 /// The choice, if nothing has to be waited for and the client leaves it to the gateway; otherwise the route back.
-fn at_once(route: Arc<Route>, req: &Request<Payload>) -> Result<Chosen, Arc<Route>> {
+pub(crate) fn at_once(route: Arc<Route>, req: &Request<Payload>) -> Result<Chosen, Arc<Route>> {
     let head = req.body().head();
     let mut chosen = Chosen::plainly(route);
     // What a provider keeps is where it is.

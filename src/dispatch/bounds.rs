@@ -48,7 +48,7 @@ impl Route {
     }
 
     /// Whether a target is in all regions in which it has to be.
-    fn is_inside(&self, candidate: &Candidate) -> Result<(), Error> {
+    pub(super) fn is_inside(&self, candidate: &Candidate) -> Result<(), Error> {
         for regions in self.regions.iter().chain(&*self.also_in) {
             let region = candidate.target().known_region();
             if !region.is_some_and(|region| regions.iter().any(|allowed| allowed.matches(region))) {

@@ -68,13 +68,13 @@ impl<B: Ingested> Service<Request<B>> for Dispatch {
         };
         let req = Request::from_parts(parts, payload);
         if let Some(chosen) = req.body().chosen().cloned() {
-            return match chosen.route.mirror {
-                Some(_) => Box::pin(mirrored(chosen, req, lowered)),
-                None => Box::pin(run(chosen, req, lowered)),
-            };
+            return begun(chosen, req, lowered);
         }
         match self.route(req.body().model()) {
-            Some(route) => Box::pin(choose_and_run(self.clone(), route, req, lowered)),
+            Some(route) => match choose::at_once(route, &req) {
+                Ok(chosen) => begun(chosen, req, lowered),
+                Err(route) => Box::pin(choose_and_run(self.clone(), route, req, lowered)),
+            },
             None => {
                 let message = format!(
                     "the model `{}` does not exist, or this gateway has no route for it",
@@ -83,6 +83,17 @@ impl<B: Ingested> Service<Request<B>> for Dispatch {
                 Box::pin(std::future::ready(Err(Error::new(Kind::NoRoute, message).with_param("model"))))
             }
         }
+    }
+}
+
+fn begun(
+    chosen: Chosen,
+    req: Request<Payload>,
+    lowered: Option<&'static str>,
+) -> BoxFuture<'static, Result<Response<BoxBody>, Error>> {
+    match chosen.route.mirror {
+        Some(_) => Box::pin(mirrored(chosen, req, lowered)),
+        None => Box::pin(run(chosen, req, lowered)),
     }
 }
 
@@ -243,7 +254,10 @@ async fn ask<'a>(
         let begun = exchange.learn(|learnt| learnt.attempts.len());
         let answer = match second.take() {
             None => attempt(candidate.call(req.clone()), deadline).await.map(|res| (res, candidate)),
-            Some((hedge, others)) => attempt(race(hedge, candidate, others, route, req), deadline).await,
+            // In a box, because few requests have to bear its size.
+            Some((hedge, others)) => {
+                attempt(Box::pin(race(hedge, candidate, others, route, req)), deadline).await
+            }
         };
         let error = match answer {
             Ok(answer) => return Ok(answer),

@@ -16,7 +16,7 @@ use bartizan::{
     directory::{self, Change, Directory, RedisDirectory, Revision, Section},
     ledger::{
         Amounts, Autonomous, Balance, Day, Ledger, Measure, MemoryLedger, Period, Quota, RedisLedger,
-        RedisOptions, Scope, Standing, Ticket,
+        RedisOptions, Scope, Standing, Standings, Ticket,
         conformance::{self, HandClock},
     },
     metrics::{STORE_AWAY, STORE_OUTAGES, STORE_SECONDS, STORE_WAITING},
@@ -598,7 +598,11 @@ fn told(answer: &Result<Ticket, Error>) -> String {
     match answer {
         Ok(Ticket { holds, standings, shadowed, .. }) => {
             let standing = |s: &Standing| (s.measure, s.limit, s.left, s.resets_in.map(millis));
-            let standings: Vec<_> = standings.iter().map(standing).collect();
+            // A ledger may tell of more than the tightest.
+            let mut tightest = Standings::default();
+            standings.iter().for_each(|standing| tightest.note(*standing));
+            let measures = [Measure::Requests, Measure::Tokens, Measure::Input, Measure::Output];
+            let standings = measures.map(|measure| tightest.of(measure).map(standing));
             format!("{holds:?} {standings:?} {:?}", shadowed.iter().map(refused).collect::<Vec<_>>())
         }
         Err(error) => format!("{} {:?}", refused(error), error.retry_after().map(millis)),

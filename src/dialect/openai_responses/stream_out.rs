@@ -3,6 +3,8 @@
 //! Thoughts and messages come one after the other; calls may take turns among each other and with what is
 //! said, each in an item of its own. The last event repeats the whole answer, so all of it is kept.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;

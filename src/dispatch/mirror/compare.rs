@@ -70,7 +70,10 @@ pub(super) enum Side {
 
 /// What is known of each pair of a route and a target.
 #[derive(Debug, Default)]
-pub(super) struct Comparison(Mutex<BTreeMap<(Arc<str>, Side, Arc<str>), Figures>>);
+pub(super) struct Comparison(Mutex<BTreeMap<Pair, Figures>>);
+
+/// The route and the target, and what the target answered there.
+type Pair = (Arc<str>, Side, Arc<str>);
 
 #[derive(Debug, Default)]
 struct Figures {

@@ -57,7 +57,7 @@ impl Rest {
 
     /// The one who spoke has broken off, and has used so much. `true` if somebody can go on.
     pub(super) fn broke_off(&mut self, used: Tokens) -> bool {
-        self.put.before = self.put.before + used;
+        self.put.before += used;
         !self.put.is_unclean
     }
 
