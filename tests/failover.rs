@@ -126,8 +126,13 @@ async fn answer(fault: Option<Fault>, req: AxumRequest) -> axum::response::Respo
         (Some(Fault::ErrorFirst), false) => json(StatusCode::OK, FAILS),
         (Some(Fault::CutLater), true) => {
             let first = STREAM.split_inclusive("\n\n").next().unwrap();
-            let pieces = [Ok(Bytes::from_static(first.as_bytes())), Err("the connection broke")];
-            let body = Body::from_stream(stream::iter(pieces));
+            let said = stream::iter([Ok(Bytes::from_static(first.as_bytes()))]);
+            let broken = stream::once(async {
+                // What breaks at once may not have been sent before.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Err("the connection broke")
+            });
+            let body = Body::from_stream(said.chain(broken));
             return (StatusCode::OK, [(header::CONTENT_TYPE, "text/event-stream")], body).into_response();
         }
         (_, true) => events(STREAM.into()),
