@@ -115,6 +115,7 @@ impl KeyPool {
     }
 
     /// Whether it has these keys, in this form and with these weights.
+    #[cfg(any(feature = "config", test))]
     pub(crate) fn is_of(&self, form: &KeyForm, keys: &[(Secret, u32)]) -> bool {
         let mut own = self.0.keys.iter().map(|key| (&key.secret, key.weight));
         self.0.form == *form
