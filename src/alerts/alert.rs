@@ -139,17 +139,14 @@ pub enum Repeated {
 
 impl What {
     /// What is marked in the ledger for it, and for how long, so that one node tells of it; thresholds have marks of
-    /// their own.
+    /// their own, and of a key each node tells that has found it out: at its place there may be another one soon.
     pub(super) fn mark(&self) -> Option<(String, Duration)> {
         match self {
-            Self::Threshold(_) => None,
+            Self::Threshold(_) | Self::KeyOut(_) => None,
             Self::Velocity(Velocity { account, over, .. }) => {
                 Some((format!("alert:{account}:velocity:{}", time(*over)), *over))
             }
             Self::Loop(Runaway { name, per, .. }) => Some((format!("alert:{name}:{}", time(*per)), *per)),
-            Self::KeyOut(KeyOut { provider, key, out_for, .. }) => {
-                Some((format!("alert:provider:{provider}:key:{key}"), *out_for))
-            }
         }
     }
 }

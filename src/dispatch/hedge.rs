@@ -120,7 +120,7 @@ fn is_covered(one: &Candidate, other: &Candidate, route: &Route, payload: &Paylo
     payload.exchange().cost() + both <= reserved
 }
 
-/// Asks `candidate`, and one of the `others` if that takes long.
+/// Asks `candidate`, and one of the `others` if that takes long; `kept` is one of them that was not asked after all.
 ///
 /// # Errors
 ///
@@ -129,6 +129,7 @@ pub(super) async fn race<'a>(
     hedge: &Hedge,
     candidate: &'a Candidate,
     others: &mut (impl Iterator<Item = &'a Candidate> + Send),
+    kept: &mut Option<&'a Candidate>,
     route: &Route,
     req: &Request<Payload>,
 ) -> Result<(Response<BoxBody>, &'a Candidate), Error> {
@@ -141,13 +142,14 @@ pub(super) async fn race<'a>(
         return first.answered(answer?);
     }
     let mut again = Some(candidate);
-    while let Some(other) = others.next().or_else(|| again.take()) {
-        if !is_covered(candidate, other, route, req.body()) {
-            continue;
-        }
-        if !hedge.withdraw() {
+    while hedge.withdraw() {
+        let next = others.next();
+        let other = next.or_else(|| again.take());
+        let Some(other) = other.filter(|other| is_covered(candidate, other, route, req.body())) else {
+            hedge.give_back();
+            *kept = next;
             break;
-        }
+        };
         let mut second = Leg::new(other, req, Role::Hedge);
         match quicker(&mut first, &mut second).await {
             Quicker::First(Ok(answer)) => return first.answered(answer),
@@ -353,6 +355,17 @@ mod tests {
             outcomes: learnt.attempts.iter().map(|attempt| (attempt.role, attempt.outcome)).collect(),
             lost: learnt.lost.clone(),
         })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_is_not_asked_beside_is_asked_after() {
+        let used_up = Hedge::new(After::Time(Duration::from_millis(100))).percent(1);
+        let route = Route::new("chat", [fails("a", 500), after("b", 10)]).hedge(used_up);
+
+        let seen = seen(route, ask("chat", None)).await;
+
+        assert_eq!((seen.model.as_deref(), seen.took), (Ok("b"), 510));
+        assert_eq!(seen.outcomes[0], (Role::Answer, Outcome::Failed(Kind::Upstream)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -149,8 +149,9 @@ async fn run(
     // The second is set by a request that was too long for one.
     let (mut failure, mut more_than) = (None, None);
     let mut order = Recovering::new(&route, route.order(eligible, req.body()));
+    let mut kept = None;
     let mut hedge = route.hedge_for(req.body());
-    while let Some(candidate) = order.next() {
+    while let Some(candidate) = kept.take().or_else(|| order.next()) {
         let most = candidate.target().known_facts().max_input;
         if more_than.is_some_and(|more_than| most.is_none_or(|most| most <= more_than)) {
             continue;
@@ -158,7 +159,7 @@ async fn run(
         if let Some(error) = failure.take_if(|_| !is_affordable(candidate, &route, req.body())) {
             return Err(error);
         }
-        let second = hedge.take().map(|hedge| (hedge, &mut order));
+        let second = hedge.take().map(|hedge| (hedge, &mut order, &mut kept));
         match ask(candidate, &route, &req, &exchange, deadline, second).await {
             Ok((mut res, answers)) => {
                 answers.sign(&mut res);
@@ -171,7 +172,7 @@ async fn run(
                     return Ok(res);
                 }
                 let first = (!std::ptr::eq(candidate, answers)).then_some(candidate);
-                let others = order.chain(first).chain([answers]).cloned().collect();
+                let others = kept.into_iter().chain(order).chain(first).chain([answers]).cloned().collect();
                 return Ok(resumable(res, route.clone(), req, others, deadline));
             }
             Err(error) if may_go_on(&route, &error, head.is_once) && !is_past(deadline) => {
@@ -238,6 +239,9 @@ fn one_provider<'a>(mut candidates: impl Iterator<Item = &'a Candidate>) -> Resu
     Err(Error::new(Kind::InvalidRequest, message).with_param("model"))
 }
 
+/// How a second target is asked beside the first: which ones there are, and which of them was not asked after all.
+type Second<'h, 'a, O> = (&'h Hedge, &'h mut O, &'h mut Option<&'a Candidate>);
+
 /// Asks one target, again and again if that may help; and the `second` as well, if the first answer takes long.
 async fn ask<'a>(
     candidate: &'a Candidate,
@@ -245,7 +249,7 @@ async fn ask<'a>(
     req: &Request<Payload>,
     exchange: &Exchange,
     deadline: Option<Deadline>,
-    mut second: Option<(&Hedge, &mut (impl Iterator<Item = &'a Candidate> + Send))>,
+    mut second: Option<Second<'_, 'a, impl Iterator<Item = &'a Candidate> + Send>>,
 ) -> Result<(Response<BoxBody>, &'a Candidate), Error> {
     let is_once = req.body().head().is_once;
     let mut attempts = 0;
@@ -255,8 +259,8 @@ async fn ask<'a>(
         let answer = match second.take() {
             None => attempt(candidate.call(req.clone()), deadline).await.map(|res| (res, candidate)),
             // In a box, because few requests have to bear its size.
-            Some((hedge, others)) => {
-                attempt(Box::pin(race(hedge, candidate, others, route, req)), deadline).await
+            Some((hedge, others, kept)) => {
+                attempt(Box::pin(race(hedge, candidate, others, kept, route, req)), deadline).await
             }
         };
         let error = match answer {
