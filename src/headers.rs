@@ -62,6 +62,9 @@ pub const ADMIN_KEY: HeaderName = HeaderName::from_static("x-bartizan-admin-key"
 /// Set to `true` by a client that wants a refusal instead of a loss.
 pub const STRICT: HeaderName = HeaderName::from_static("x-bartizan-strict");
 
+/// Where the time has gone: `gateway;dur=0.041, provider;dur=812.300`, in milliseconds.
+pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
 /// Whether the client wants a refusal instead of a loss.
 pub(crate) fn asks_for_strictness(headers: &HeaderMap) -> bool {
     headers.get(STRICT).is_some_and(|value| value == "true")

@@ -51,12 +51,19 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct InFlightLayer {
     places: Arc<Semaphore>,
+    max: usize,
 }
 
 impl InFlightLayer {
     /// Has `max` places.
     pub fn new(max: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))) }
+        let max = max.min(Semaphore::MAX_PERMITS);
+        Self { places: Arc::new(Semaphore::new(max)), max }
+    }
+
+    /// How many places are taken.
+    pub fn taken(&self) -> usize {
+        self.max.saturating_sub(self.places.available_permits())
     }
 }
 

@@ -89,6 +89,8 @@
 //! |---|---|---|---|
 //! | [`DrainLayer`] | reads answers to their end for clients that have left, where the route wants it | nothing | |
 //! | [`HealthLayer`] | answers `/healthz`, `/readyz` and the like | the path | |
+//! | [`DashboardLayer`] | the pages at `/logs` | the administrators' key | |
+//! | [`MetricsLayer`] | answers `GET /metrics` with what a recorder shows | the path | |
 //! | [`RecordLayer`] | one [`Record`](record::Record) per exchange into a [`Sink`](record::Sink) | nothing | the extension [`Exchange`] |
 //! | [`RenderErrorsLayer`] | writes errors in the client's dialect | the path | `x-request-id`; never fails |
 //! | [`InFlightLayer`] | bounds how many answers are under way | nothing | [`Overloaded`](Kind::Overloaded) |
@@ -151,7 +153,8 @@
 //!   with a [`SignLayer`]. The example `own_provider` has both. Routes for names that can't be listed
 //!   are found by a [`Resolve`](dispatch::Resolve).
 //! - **A store** implements a trait of a few methods: [`KeyStore`](auth::KeyStore) for keys,
-//!   [`Ledger`](ledger::Ledger) for money, [`Directory`](directory::Directory) for what is set meanwhile, [`Sink`](record::Sink) for records,
+//!   [`Ledger`](ledger::Ledger) for money, [`Directory`](directory::Directory) for what is set meanwhile, [`Audit`](audit::Audit) for who did,
+//!   [`Sink`](record::Sink) for records,
 //!   [`Prices`](budget::Prices) for the worst case, [`Catalog`](models::Catalog) for the list of models.
 //!   A ledger has to pass the `ledger::conformance` suite of the feature `test-util`.
 //! - **A dialect** implements [`Dialect`], and gives a [`Codec`](dialect::Codec) if it is to be translated. A
@@ -169,10 +172,13 @@
 //! | `config` | [`config`]: one YAML or JSON file becomes keys, routes and stacks |
 //! | `redis` | `ledger::RedisLedger` and `directory::RedisDirectory`, in which many gateways share budgets, limits and keys |
 //! | `metrics` | what the gateway measures, for a recorder of the facade `metrics`: see [`metrics`] |
+//! | `otel` | [`otel`]: traces, measurements and logs for OpenTelemetry, by OTLP over HTTP |
 //! | `postgres` | `ledger::PostgresLedger` and `directory::PostgresDirectory`, for the same |
 //! | `reload` | watches that file, and SIGHUP |
-//! | `sqlite` | a ledger in a file, so that budgets survive the process: SQLite, bundled |
+//! | `sqlite` | a ledger in a file, so that budgets survive the process, and records that can be found again: SQLite, bundled |
 //! | `proxy` | what the example `proxy` needs: `config`, `metrics`, `reload`, `redis`, `postgres` and `sqlite` |
+//! | `sqlite` | a ledger in a file, so that budgets survive the process: SQLite, bundled |
+//! | `proxy` | what the example `proxy` needs: `config`, `metrics`, `otel`, `reload`, `redis`, `postgres` and `sqlite` |
 //! | `full` | everything above |
 //! | `test-util` | the suites that stores have to pass |
 //!
@@ -198,6 +204,7 @@
 //! [`KeepAliveLayer`]: keep_alive::KeepAliveLayer
 //! [`IngestLayer`]: ingest::IngestLayer
 //! [`MeterLayer`]: meter::MeterLayer
+//! [`MetricsLayer`]: metrics::MetricsLayer
 //! [`ModelsLayer`]: models::ModelsLayer
 //! [`OwnIdsLayer`]: own_ids::OwnIdsLayer
 //! [`ProviderBudgetLayer`]: provider_budget::ProviderBudgetLayer
@@ -210,6 +217,9 @@
 #![cfg_attr(feature = "client", doc = "[`Upstream`]: upstream::Upstream")]
 #![cfg_attr(not(feature = "client"), doc = "[`Upstream`]: crate#features")]
 #![cfg_attr(not(feature = "config"), doc = "[`config`]: crate#features")]
+#![cfg_attr(feature = "dashboard", doc = "[`DashboardLayer`]: dashboard::DashboardLayer")]
+#![cfg_attr(not(feature = "dashboard"), doc = "[`DashboardLayer`]: crate#features")]
+#![cfg_attr(not(feature = "otel"), doc = "[`otel`]: crate#features")]
 #![cfg_attr(feature = "config", doc = "[`AdminLayer`]: admin::AdminLayer")]
 #![cfg_attr(not(feature = "config"), doc = "[`AdminLayer`]: crate#features")]
 #![forbid(unsafe_code)]
@@ -223,6 +233,7 @@ pub mod access;
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod admin;
 pub mod alerts;
+pub mod audit;
 pub mod auth;
 pub mod batch;
 pub mod body;
@@ -232,6 +243,9 @@ pub mod choose;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod config;
+#[cfg(feature = "dashboard")]
+#[cfg_attr(docsrs, doc(cfg(feature = "dashboard")))]
+pub mod dashboard;
 pub mod demo;
 pub mod dialect;
 pub mod directory;
@@ -254,20 +268,28 @@ pub mod ingest;
 pub mod keep_alive;
 pub mod labels;
 pub mod ledger;
+pub mod logs;
 pub mod loops;
 pub mod meter;
 pub mod metrics;
 pub mod models;
+#[cfg(feature = "otel")]
+#[cfg_attr(docsrs, doc(cfg(feature = "otel")))]
+pub mod otel;
 pub mod own_ids;
 pub mod payload;
 mod percent;
 pub mod preset;
 pub mod price;
 pub mod provider_budget;
+#[cfg(any(feature = "config", feature = "dashboard"))]
+mod query;
 pub mod record;
 pub mod render_errors;
 pub mod request_limit;
 pub mod secret;
+#[cfg(any(feature = "config", feature = "dashboard"))]
+mod session;
 pub mod sign;
 #[cfg(feature = "cel")]
 mod suggest;

@@ -18,7 +18,7 @@ use crate::{
     batch::Batch,
     choose::Chosen,
     dialect::Dialect,
-    exchange::Exchange,
+    exchange::{AttemptHandle, Exchange},
     price::{Input, Tier},
 };
 
@@ -147,6 +147,8 @@ pub struct Payload {
     /// How many pieces were yielded.
     yielded: usize,
     exchange: Exchange,
+    /// Which attempt of the exchange it is sent for.
+    attempt: Option<usize>,
     _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
@@ -176,6 +178,7 @@ impl Payload {
             edits: Vec::new(),
             yielded: 0,
             exchange,
+            attempt: None,
             _place: None,
         }
     }
@@ -244,6 +247,16 @@ impl Payload {
     #[must_use]
     pub(crate) fn going(self, chosen: Chosen) -> Self {
         Self { chosen: Some(chosen), ..self }
+    }
+
+    /// Notes the attempt that it is sent for.
+    pub(crate) fn attempts(&mut self, attempt: &AttemptHandle) {
+        self.attempt = Some(attempt.index());
+    }
+
+    /// The attempt that it is sent for, once a meter has begun it.
+    pub fn attempt(&self) -> Option<AttemptHandle> {
+        self.attempt.map(|index| self.exchange.attempt(index))
     }
 
     /// The request as it is for a provider that understands what the client prefers.

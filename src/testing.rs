@@ -4,7 +4,9 @@ use std::{
     collections::VecDeque,
     future::{Future, pending},
     pin::Pin,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,9 +16,10 @@ use http_body_util::BodyExt;
 use tower::Service;
 
 use crate::{
-    BoxError, Error, Exchange, Kind, Payload,
+    BoxError, BoxFuture, Error, Exchange, Kind, Payload,
     auth::{Caller, VirtualKey},
     dialect::OPENAI_CHAT,
+    ledger::{Amounts, Balance, Ledger, MemoryLedger, Scope, Ticket},
     payload::Head,
 };
 
@@ -207,5 +210,85 @@ impl Ending {
             }
         }
         after();
+    }
+}
+
+/// Writes down what is counted, a line for each time.
+#[cfg(feature = "metrics")]
+#[derive(Clone, Default)]
+pub(crate) struct Counted(Arc<Mutex<Vec<String>>>);
+
+#[cfg(feature = "metrics")]
+impl Counted {
+    pub(crate) fn lines(&self) -> Vec<String> {
+        crate::lock(&self.0).clone()
+    }
+}
+
+#[cfg(feature = "metrics")]
+struct Line(Counted, String);
+
+#[cfg(feature = "metrics")]
+impl metrics::CounterFn for Line {
+    fn increment(&self, _: u64) {
+        crate::lock(&self.0.0).push(self.1.clone());
+    }
+
+    fn absolute(&self, _: u64) {}
+}
+
+#[cfg(feature = "metrics")]
+impl metrics::Recorder for Counted {
+    fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        let labels = key.labels().map(|label| format!("{}={}", label.key(), label.value()));
+        let line = format!("{} {}", key.name(), labels.collect::<Vec<_>>().join(","));
+        metrics::Counter::from_arc(Arc::new(Line(self.clone(), line)))
+    }
+
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
+
+/// A ledger that answers later, as a store would.
+#[derive(Debug)]
+pub(crate) struct Remote(pub(crate) Arc<MemoryLedger>);
+
+impl Ledger for Remote {
+    fn reserve<'a>(&'a self, scopes: &'a [Scope], worst: Amounts) -> BoxFuture<'a, Result<Ticket, Error>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.0.reserve(scopes, worst).await
+        })
+    }
+
+    fn settle(&self, ticket: Ticket, actual: Amounts) {
+        self.0.settle(ticket, actual);
+    }
+
+    fn keep(&self, ticket: Ticket, name: &str) {
+        self.0.keep(ticket, name);
+    }
+
+    fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
+        self.0.resume(name)
+    }
+
+    fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
+        self.0.balances(scopes)
+    }
+
+    fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
+        self.0.mark_once(name, lasts)
     }
 }

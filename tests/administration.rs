@@ -79,6 +79,26 @@ fn a_key_is_made_used_disabled_rotated_and_deleted() {
 }
 
 #[test]
+fn where_a_request_would_go_is_explained() {
+    let proxy = Proxy::start(&CONFIG.replace("use: demo/echo", "use: demo/echo }, { use: demo/other"));
+
+    let (code, text) = run(&proxy, &["explain", "--model", "chat"]);
+    let (_, json) = run(&proxy, &["explain", "--model", "chat", "--json"]);
+    let (wrong, error) = run(&proxy, &["explain", "--model", "chat", "--key", "nobody"]);
+
+    assert_eq!(code, 0, "{text}");
+    assert!(text.starts_with("model chat, route chat, rule -, strategy priority, about "), "{text}");
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("demo/")).collect();
+    assert!(
+        lines[0].starts_with("1 ") && lines[0].ends_with("chosen: the first one that is listed"),
+        "{text}"
+    );
+    assert!(lines[1].starts_with("2 ") && lines[1].ends_with("asked if those before it fail"), "{text}");
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["candidates"][1]["target"], "demo/other");
+    assert!(wrong != 0 && error.contains("nobody"), "{error}");
+}
+
+#[test]
 fn usage_and_the_owners_view_agree() {
     let proxy = Proxy::start(CONFIG);
     let key = made(&proxy, &["keys", "create", "--name", "app", "--team", "search"]);
@@ -166,7 +186,8 @@ fn a_key_whose_team_is_gone_stops_no_start_and_is_out_of_force() {
 #[test]
 fn an_error_says_what_to_do() {
     let proxy = Proxy::start(CONFIG);
-    let without = Proxy::without_configuration();
+    let without = Proxy::start("{ auth: open, providers: { demo: { kind: demo } } }");
+    let made_up = Proxy::without_configuration();
 
     for (arguments, proxy, expected) in [
         (&["keys", "disable", "nobody"][..], &proxy, "there is no key `nobody`"),
@@ -175,6 +196,7 @@ fn an_error_says_what_to_do() {
         (&["usage", "--team", "a", "--key", "b"], &proxy, "cannot be used with"),
         (&["usage", "--since", "yesterday"], &proxy, "since: expected a day such as 2026-11-01"),
         (&["keys", "list"], &without, "add `admin: { key: … }`"),
+        (&["keys", "list"], &made_up, "BARTIZAN_ADMIN_KEY has to be `admin.key`"),
         (&["keys", "list", "--url", "http://127.0.0.1:1"], &proxy, "is the proxy running?"),
     ] {
         let (code, text) = run(proxy, arguments);

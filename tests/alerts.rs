@@ -32,7 +32,10 @@ struct Message {
 /// Listens for messages, and answers each with 204.
 fn listen() -> (String, Receiver<Message>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    (listener.local_addr().unwrap().to_string(), listen_at(listener))
+}
+
+fn listen_at(listener: TcpListener) -> Receiver<Message> {
     let (send, messages) = channel();
     thread::spawn(move || {
         for socket in listener.incoming() {
@@ -55,7 +58,7 @@ fn listen() -> (String, Receiver<Message>) {
             }
         }
     });
-    (address, messages)
+    messages
 }
 
 fn next(messages: &Receiver<Message>) -> Message {
@@ -226,4 +229,66 @@ fn a_check_of_the_configuration_finds_what_is_wrong_with_alerts() {
         "{text}"
     );
     assert!(!text.contains("very-secret"), "{text}");
+}
+
+/// A configuration with one rule, of which the `demo` fails for half of the requests.
+fn ruled(address: &str, rule: &str) -> String {
+    format!(
+        "auth: open\nadmin: {{ key: the-key-of-the-administrators }}\nstore: {{ sqlite: bartizan.db }}\n\
+         providers: {{ demo: {{ kind: demo }} }}\nfaults: {{ by_header: true }}\n\
+         models: {{ chat: {{ targets: [ {{ use: demo/echo }} ], retry: {{ attempts: 1 }} }} }}\n\
+         alerts: {{ webhooks: {{ url: 'http://{address}/json' }}, rules: [ {rule} ] }}\n"
+    )
+}
+
+/// A request that fails on purpose.
+fn failing(proxy: &Proxy) {
+    let fault = "x-bartizan-fault: 503\r\nx-bartizan-admin-key: the-key-of-the-administrators\r\n";
+    let body = r#"{"model":"chat","messages":[{"role":"user","content":"Hi"}]}"#;
+    let request = process::post(&format!("{fault}content-length: {}\r\n", body.len())) + body;
+    assert_eq!(exchange(proxy.connect(), request).status, 503);
+}
+
+#[test]
+fn a_rule_that_holds_is_told_and_again_when_it_does_not_any_more_also_if_the_gateway_was_restarted() {
+    let (address, messages) = listen();
+    let rule = "{ name: errors, when: error_share > 20%, over: 12s, at_least: 2, severity: page, of: { model: chat } }";
+    let file = file(&ruled(&address, rule));
+    let proxy = Proxy::at(file.clone());
+
+    (0..3).for_each(|_| failing(&proxy));
+    let firing = next(&messages).body;
+    drop(proxy);
+    // It is found again, and not told again.
+    let proxy = Proxy::at(file);
+    (0..3).for_each(|_| failing(&proxy));
+    let resolved = next(&messages).body;
+
+    assert_eq!(
+        [&firing["type"], &firing["rule"], &firing["state"], &firing["severity"], &firing["measured"]],
+        ["rule", "errors", "firing", "page", "error_share"]
+    );
+    assert_eq!((&firing["value"], &firing["when"]), (&1.0.into(), &"error_share > 0.2".into()));
+    assert_eq!([&resolved["state"], &resolved["rule"]], ["resolved", "errors"], "{resolved}");
+    assert!(proxy.log().contains("resolved: errors"));
+}
+
+#[test]
+fn targets_that_are_passed_over_are_told_although_the_webhook_was_away() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    drop(taken);
+    let rule = "{ name: open, when: breaker_open }, { name: dear, when: spend > 1000 }";
+    let proxy = Proxy::start(&ruled(&address.to_string(), rule));
+
+    (0..5).for_each(|_| failing(&proxy));
+    thread::sleep(Duration::from_secs(3));
+    let messages = listen_at(TcpListener::bind(address).unwrap());
+    let firing = next(&messages).body;
+
+    assert_eq!((&firing["rule"], &firing["targets"][0]), (&"open".into(), &"demo/echo".into()), "{firing}");
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(ask(&proxy, "again").status, 200);
+    let resolved = next(&messages).body;
+    assert_eq!([&resolved["rule"], &resolved["state"]], ["open", "resolved"], "{resolved}");
 }

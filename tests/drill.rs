@@ -50,6 +50,20 @@ fn a_route_with_another_target_survives_every_fault_of_one_and_of_all_but_one() 
 }
 
 #[test]
+fn a_stream_that_breaks_has_to_be_gone_on_with_where_that_is_configured() {
+    let models = "models: { resumes: { targets: [ { use: a/m }, { use: b/m } ], on_break: resume,
+        timeouts: { first_byte: 30s } } }";
+
+    let (code, report, _) = drill(&format!("{PROVIDERS}{models}"));
+
+    assert_eq!(code, Some(0), "{:#}", report["routes"]);
+    let cases = report["cases"].as_array().unwrap();
+    let cut = |case: &&Value| case["fault"] == "cut 3" && case["form"] == "stream";
+    let seen: Vec<_> = cases.iter().filter(cut).map(|case| (&case["seen"], &case["survives"])).collect();
+    assert_eq!(seen, [(&Value::from("an answer"), &Value::Bool(true)); 2]);
+}
+
+#[test]
 fn a_route_without_another_target_does_not_and_the_exit_status_says_so() {
     let models = "models: { lonely: { targets: [ { use: a/m } ] }, late: { targets: [ { use: a/m }, { use: b/m } ] } }";
 

@@ -14,10 +14,13 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bartizan::ledger::{Measure, Period, SqliteLedger, Unfinished};
+use bartizan::{
+    ledger::{Measure, Period, SqliteLedger, Unfinished},
+    logs::{Filter, Logs, Question, Span, SqliteLogsOptions},
+};
 use process::{Proxy, Response, chat, command, exchange, file, rest};
 
 const CONFIG: &str = r#"
@@ -197,4 +200,32 @@ fn a_second_proxy_is_told_that_the_file_is_in_use() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("store.sqlite: ") && said.contains("in use by another process"), "{said}");
     assert!(first.greeting.contains("budgets        bartizan.db"), "{}", first.greeting);
+}
+
+#[test]
+fn records_are_whole_after_a_kill_and_none_is_missing_but_the_last_ones() {
+    let text = CONFIG.replace("name: app,", "name: app, log_content: true,");
+    assert_ne!(text, CONFIG);
+    let config = file(&format!("log: {{ records: logs }}\n{text}"));
+
+    let seen = kill(&config, true, Duration::from_millis(1_500));
+
+    let logs = SqliteLogsOptions::new(config.with_file_name("bartizan-logs.db")).open().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (lines, sums) = runtime.block_on(async {
+        let span = Span { from: UNIX_EPOCH, until: SystemTime::now() + Duration::from_secs(3_600) };
+        let sums = logs.sums(&Question::new(span)).await.unwrap();
+        let lines = logs.find(&Filter::default(), None, 1_000_000).await.unwrap();
+        for line in lines.iter().step_by(100) {
+            let entry = logs.get(&line.id).await.unwrap().unwrap();
+            assert!(entry.request.unwrap().contains("Hello there!"));
+            assert!(line.end.as_ref() != "complete" || entry.answer.unwrap().contains("Hello there!"));
+        }
+        (lines.len() as u64, sums.iter().map(|sum| sum.used.requests).sum::<u64>())
+    });
+    let (asked, whole) = (seen.asked.load(Ordering::SeqCst), seen.whole.load(Ordering::SeqCst));
+    assert_eq!(lines, sums);
+    assert!(0 < lines && lines <= asked, "{lines} records, {seen:?}");
+    // What ended in the last moments was not written yet.
+    assert!(lines * 2 > whole, "{lines} records, {seen:?}");
 }

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    arguments::{Command, Create, Explain, Keys, Named, Proxy, Usage},
+    arguments::{Audit, Command, Create, Explain, Keys, Listed, Named, Proxy, Usage},
     client::{Client, escaped},
 };
 
@@ -30,6 +30,8 @@ async fn ask(command: &Command) -> Result<String, String> {
         Command::Compare { model, proxy } => compare(model.as_deref(), proxy).await,
         Command::Drill(_) => Err("a drill is held without a proxy".to_owned()),
         Command::Explain(asked) => explain(asked).await,
+        Command::Audit { command: Audit::List(asked) } => audit(asked).await,
+        Command::Audit { .. } => Err("the audit is looked at where it is kept".to_owned()),
         Command::Keys { command } => match command {
             Keys::Create(wanted) => {
                 let made = send(&wanted.proxy, Method::POST, "/admin/v1/keys", Some(wish(wanted)?)).await?;
@@ -191,6 +193,27 @@ async fn explain(asked: &Explain) -> Result<String, String> {
     let rows = answer["candidates"].as_array().cloned().unwrap_or_default();
     let told = table(&["place", "target", "usd", "region", "latency_ms", "in_flight", "why"], &rows);
     Ok(said(&asked.proxy, &answer, &format!("{}\n\n{told}", head.replace(char::is_control, "?"))))
+}
+
+/// Who changed what and when, newest first.
+async fn audit(asked: &Listed) -> Result<String, String> {
+    let wanted =
+        [("kind", &asked.kind), ("who", &asked.who), ("since", &asked.since), ("until", &asked.until)];
+    let wanted = wanted.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    let filters: String = wanted.map(|(name, value)| format!("&{name}={}", escaped(value))).collect();
+    let (mut entries, mut before) = (Vec::new(), String::new());
+    loop {
+        let limit = (asked.limit - entries.len()).min(500);
+        let path = format!("/admin/v1/audit?limit={limit}{filters}{before}");
+        let mut page = send(&asked.proxy, Method::GET, &path, None).await?;
+        entries.append(page["data"].as_array_mut().unwrap_or(&mut Vec::new()));
+        match page["next"].as_u64().filter(|_| entries.len() < asked.limit) {
+            Some(next) => before = format!("&before={next}"),
+            None => break,
+        }
+    }
+    let columns = ["number", "at", "kind", "who", "from", "what"];
+    Ok(if asked.proxy.json { format!("{:#}", Value::Array(entries)) } else { table(&columns, &entries) })
 }
 
 async fn compare(model: Option<&str>, proxy: &Proxy) -> Result<String, String> {

@@ -67,6 +67,11 @@ pub enum Command {
     Drill(Drill),
     /// Show where a request would go, and why: every target with its price. Nothing is sent.
     Explain(Explain),
+    /// Show who changed what and when, and whether nobody has changed that.
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
+    },
     /// Compare what came of copies of requests (`mirror` of a model) with what came of their originals.
     Compare {
         /// Of this model only.
@@ -75,6 +80,63 @@ pub enum Command {
         #[command(flatten)]
         proxy: Proxy,
     },
+}
+
+/// Who changed what and when. All but `list` look where it is kept, whether the proxy runs or not.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Look whether an entry was changed, taken away or put elsewhere since. Exits with 0 if all of them fit, with 1 if
+    /// one doesn't, and tells its number, with 2 if they can't be looked at.
+    Verify {
+        #[command(flatten)]
+        source: Source,
+        /// The end of the chain as `audit head` has printed it, so that one that was cut or made anew is noticed.
+        #[arg(long, value_name = "NUMBER:HASH")]
+        head: Option<String>,
+    },
+    /// Print all entries, one JSON object a line.
+    Export {
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Print the number and the hash of the last entry, to be kept elsewhere.
+    Head {
+        #[command(flatten)]
+        source: Source,
+    },
+    /// List entries of a proxy that runs, newest first.
+    List(Listed),
+}
+
+#[derive(Debug, Args)]
+pub struct Source {
+    /// The configuration, YAML or JSON.
+    #[arg(short, long, value_name = "FILE", env = "BARTIZAN_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// An export, instead of what the configuration says.
+    #[arg(long, value_name = "FILE")]
+    pub from_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Listed {
+    /// About this only: change, key, config, model, breaker, login or audit.
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Of those only in whose name this is.
+    #[arg(long)]
+    pub who: Option<String>,
+    /// From this moment on, such as 2026-11-01, 2026-11-01T12:00:00Z or 12h ago as in 12h.
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// Until this moment, in the same form.
+    #[arg(long, value_name = "MOMENT")]
+    pub until: Option<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+    #[command(flatten)]
+    pub proxy: Proxy,
 }
 
 /// Requests go through the real stack, in this process: no proxy has to run, and no port is opened. The built-in

@@ -32,6 +32,7 @@ impl Client {
             .uri(format!("{}{path}", self.url))
             .header("authorization", format!("Bearer {}", self.key))
             .header("content-type", "application/json")
+            .header("user-agent", "bartizan-command-line")
             .body(Full::new(body))
             .map_err(|_| format!("--url {}: is not an address such as http://127.0.0.1:8080", self.url))?;
         let answer = self.http.send(req, PATIENCE).await;

@@ -1,17 +1,11 @@
 use std::{fmt::Write, net::SocketAddr, path::Path};
 
-use bartizan::config::{AuthMode, Config, Secret, Store};
+use bartizan::config::{AuthMode, Config, Found, Store};
 
 /// What is printed when the proxy listens: where, for whom, and a line to try it with.
 ///
 /// The key is shown only if it was made for this run and nobody could know it otherwise.
-pub fn greeting(
-    config: &Config,
-    file: Option<&Path>,
-    listen: SocketAddr,
-    found: &[&str],
-    made: Option<&Secret>,
-) -> String {
+pub fn greeting(config: &Config, file: Option<&Path>, listen: SocketAddr, found: &Found) -> String {
     let mut text = format!("bartizan {} listens on http://{listen}\n\n", env!("CARGO_PKG_VERSION"));
     let _ = match file {
         Some(file) => writeln!(text, "  configuration  {}", file.display()),
@@ -20,7 +14,8 @@ pub fn greeting(
     let providers: Vec<&str> = config.providers.keys().map(String::as_str).collect();
     let _ = writeln!(text, "  providers      {}", providers.join(", "));
     if file.is_none() {
-        let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+        let variables = &found.variables;
+        let found = if variables.is_empty() { "none".to_owned() } else { variables.join(", ") };
         let _ = writeln!(text, "  found          {found} in the environment");
     }
     let _ = writeln!(text, "  models         {} of your own, and provider/model", config.models.len());
@@ -44,15 +39,29 @@ pub fn greeting(
         }
         _ => writeln!(text, "  budgets        in memory, they begin anew with this process"),
     };
-    let key = match (config.auth, made) {
+    let _ = match &config.admin.key {
+        Some(_) => writeln!(text, "  dashboard      http://{listen}/logs"),
+        None => writeln!(text, "  dashboard      none; with admin.key in the configuration it is at /logs"),
+    };
+    let key = match (config.auth, &found.key) {
         (AuthMode::Open, _) => "any-key",
         (_, Some(key)) => key.expose(),
         (_, None) => "$YOUR_KEY",
     };
     text.push_str(&examples(config, listen, key));
-    if made.is_some() {
-        text.push_str(
-            "\n  The key is valid until this process ends; set BARTIZAN_KEY to choose it yourself.\n",
+    if let Some(key) = &found.admin_key {
+        let key = key.expose();
+        let _ = write!(text, "\nSee what happens:\n\n  http://{listen}/logs#key={key}\n");
+    }
+    let made: Vec<_> = [("BARTIZAN_KEY", &found.key), ("BARTIZAN_ADMIN_KEY", &found.admin_key)]
+        .into_iter()
+        .filter_map(|(name, made)| made.as_ref().map(|_| name))
+        .collect();
+    if !made.is_empty() {
+        let variables = made.join(" and ");
+        let _ = writeln!(
+            text,
+            "\n  What was made up is valid until this process ends; set {variables} to choose it yourself."
         );
     }
     text

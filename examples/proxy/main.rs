@@ -5,10 +5,14 @@
 mod administer;
 mod alerts;
 mod arguments;
+mod audit;
 mod client;
 mod drill;
 mod greeting;
+mod measure;
+mod observe;
 mod patience;
+mod records;
 mod reload;
 mod serve;
 mod stack;
@@ -35,6 +39,9 @@ fn main() -> ExitCode {
     }
     match &arguments.command {
         Some(Command::Drill(drill)) => return drill::run(drill),
+        Some(Command::Audit { command }) if !matches!(command, arguments::Audit::List(_)) => {
+            return audit::run(command);
+        }
         Some(command) => return administer::run(command),
         None => {}
     }
@@ -80,9 +87,9 @@ async fn run(start: Start) -> Result<(), BoxError> {
     };
     let server = &config.server;
     let (head, idle, drain) = (*server.header_timeout, *server.idle_timeout, *server.drain_timeout);
-    let timeouts = serve::Timeouts { head, idle, drain };
+    let clients = serve::Clients { proxies: server.proxies, head, idle, drain };
     let finished = tokio::select! {
-        finished = serve::serve(listener, service, timeouts, stop) => finished,
+        finished = serve::serve(listener, service, clients, stop) => finished,
         () = second_signal() => false,
     };
     if !finished {

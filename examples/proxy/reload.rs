@@ -1,8 +1,14 @@
 use std::path::{Path, PathBuf};
 
-use bartizan::config::{Config, Watch};
+use bartizan::{
+    audit::{Event, EventKind},
+    config::{Cause, Config, Watch},
+};
 
 use super::stack::Reloading;
+
+/// The most characters of what is wrong with a configuration that are entered in the audit.
+const MOST: usize = 2_000;
 
 /// Puts every new version of the configuration into force, as long as it can be used.
 ///
@@ -27,26 +33,50 @@ pub fn reload(gateway: Reloading, file: Option<PathBuf>) -> impl Future<Output =
 
 async fn follow(gateway: Reloading, mut watch: Watch, file: &Path) {
     loop {
-        watch.changed().await;
-        let config = match Config::from_file(file) {
-            Ok(config) => config,
+        let cause = watch.changed().await;
+        let before = gateway.settings.file();
+        let replaced = replace(&gateway, file).await;
+        let (who, what) = match (cause, &replaced) {
+            (Cause::File, Ok(_)) => ("the configuration's file", "the configuration was reloaded"),
+            (Cause::File, Err(_)) => ("the configuration's file", "a configuration was refused"),
+            (Cause::Signal, Ok(_)) => ("SIGHUP", "the configuration was reloaded"),
+            (Cause::Signal, Err(_)) => ("SIGHUP", "a configuration was refused"),
+        };
+        let event = Event::new(EventKind::Config, who, what).detail("file", file.display().to_string());
+        let event = match replaced {
+            Ok(config) => {
+                tracing::info!(
+                    models = config.models.len(),
+                    keys = config.keys.len(),
+                    "configuration reloaded"
+                );
+                event.detail("action", "accepted").detail("changed", before.differences(&config))
+            }
             Err(error) => {
                 tracing::error!("the configuration was not changed: {error}");
-                continue;
+                event.detail("action", "refused").detail("why", error.chars().take(MOST).collect::<String>())
             }
         };
-        if config.auth != gateway.auth {
-            tracing::error!("the configuration was not changed: auth: takes a restart to change");
-            continue;
-        }
-        if (&config.alerts, &config.loops) != (&gateway.alerts, &gateway.loops) {
-            tracing::warn!("alerts and loops stay as they were: they take a restart to change");
-        }
-        let (models, keys) = (config.models.len(), config.keys.len());
-        // What was set by the API may need what the file doesn't have any more.
-        match gateway.settings.replace(config).await {
-            Ok(()) => tracing::info!(models, keys, "configuration reloaded"),
-            Err(error) => tracing::error!("the configuration was not changed: {error}"),
-        }
+        // Whoever can write the file needs nobody's leave, and it may be what brings the audit's store back.
+        gateway.trail.note(event);
     }
+}
+
+/// Puts in force what the file says now.
+async fn replace(gateway: &Reloading, file: &Path) -> Result<Config, String> {
+    let mut config = Config::from_file(file).map_err(|error| error.to_string())?;
+    // It takes a restart to change, and may have been set on the command line.
+    config.server.listen = gateway.settings.file().server.listen;
+    if config.auth != gateway.auth {
+        return Err("auth: takes a restart to change".to_owned());
+    }
+    if (&config.alerts, &config.loops) != (&gateway.alerts, &gateway.loops) {
+        tracing::warn!("alerts and loops stay as they were: they take a restart to change");
+    }
+    if config.otel != gateway.otel {
+        tracing::warn!("otel stays as it was: it takes a restart to change");
+    }
+    // What was set by the API may need what the file doesn't have any more.
+    gateway.settings.replace(config.clone()).await.map_err(|error| error.to_string())?;
+    Ok(config)
 }

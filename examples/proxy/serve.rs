@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bartizan::BoxError;
+use bartizan::{BoxError, exchange::ClientAddress};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -30,9 +30,11 @@ const MAX_HEAD: usize = 64 << 10;
 /// How long a client may take nothing of its answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long clients may take.
+/// Who asks, and how long they may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
+pub struct Clients {
+    /// How many proxies they come through.
+    pub proxies: usize,
     /// For the head of their first request.
     pub head: Duration,
     /// From one request to the end of the head of the next one.
@@ -46,7 +48,7 @@ pub struct Timeouts {
 pub async fn serve<S, R>(
     listener: TcpListener,
     service: S,
-    timeouts: Timeouts,
+    clients: Clients,
     stop: impl Future<Output = ()>,
 ) -> bool
 where
@@ -55,17 +57,17 @@ where
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
-    let Timeouts { head, idle, drain } = timeouts;
+    let Clients { proxies, head, idle, drain } = clients;
     let builder = builder(idle);
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     // Connections that outlive this function are cut, so that what they were doing is recorded.
     let (_serving, until) = watch::channel(());
     loop {
-        let socket = tokio::select! {
+        let (socket, peer) = tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => socket,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     pause(&error).await;
                     continue;
@@ -75,8 +77,10 @@ where
         let _ = socket.set_nodelay(true);
         let asked = Arc::new(AtomicBool::new(false));
         let asks = asked.clone();
-        let service = MapRequest::new(service.clone(), move |req: Request<Incoming>| {
+        let service = MapRequest::new(service.clone(), move |mut req: Request<Incoming>| {
             asks.store(true, Ordering::Relaxed);
+            let client = ClientAddress::behind(proxies, peer.ip(), req.headers());
+            req.extensions_mut().insert(client);
             Unread::of(req)
         });
         let service = TowerToHyperService::new(service);

@@ -1,7 +1,5 @@
 use std::{
     convert::Infallible,
-    fs::OpenOptions,
-    io,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -12,10 +10,12 @@ use bartizan::{
     access::AccessLayer,
     admin::{AdminLayer, Settings},
     alerts::AlertsLayer,
+    audit::{Event, EventKind, Trail},
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::BudgetLayer,
     choose::ChooseLayer,
-    config::{self, AuthMode, Away, Builder, Config, Records, Standings},
+    config::{self, AuthMode, Away, Builder, Config, Gauges, HealthTells, Standings},
+    dashboard::DashboardLayer,
     dialect::Dialects,
     dispatch::{Dispatch, Mirrors, Table},
     drain::DrainLayer,
@@ -27,25 +27,28 @@ use bartizan::{
     labels::LabelsLayer,
     ledger::Ledger,
     loops::LoopLayer,
+    metrics::MetricsLayer,
     models::ModelsLayer,
-    record::{JsonLines, Record, RecordLayer, Sink, Tracing},
     render_errors::RenderErrorsLayer,
     request_limit::RequestLimitLayer,
 };
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tokio::{sync::Mutex, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tower::{Service, ServiceBuilder};
 
-use super::{alerts::Telling, store::Budgets};
+use super::{
+    alerts::Telling,
+    measure::Measurements,
+    observe::{Known, Observers},
+    store::Budgets,
+};
 
 /// The most answers that are read on at the same time for clients that have left.
 const MAX_DRAINED: u32 = 1000;
 /// The most copies of requests that are under way at the same time.
 const MAX_MIRRORED: u32 = 100;
-/// The most records that wait to be written.
-const MAX_RECORDS: usize = 10_000;
 
 /// How long writing may take at the end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,6 +65,9 @@ pub struct Gateway {
     ledger: Arc<dyn Ledger>,
     budgets: Budgets,
     telling: Telling,
+    trail: Trail,
+    /// Who enters in the audit what nobody waits for.
+    entering: JoinHandle<()>,
     loops: LoopLayer,
     /// Who tells other gateways of loops.
     sharing: Option<JoinHandle<()>>,
@@ -69,18 +75,20 @@ pub struct Gateway {
     watching: Vec<JoinHandle<()>>,
     drain: DrainLayer,
     mirrors: Mirrors,
-    records: Arc<dyn Sink>,
-    writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
+    observers: Observers,
+    measurements: Measurements,
 }
 
 /// What a new configuration changes.
 pub struct Reloading {
     pub settings: Arc<Settings>,
+    pub trail: Trail,
     /// What can't be changed: whether keys are asked for at all.
     pub auth: AuthMode,
     /// What takes a restart.
     pub alerts: config::Alerts,
     pub loops: config::Loops,
+    pub otel: Option<config::Otel>,
 }
 
 impl Gateway {
@@ -90,22 +98,36 @@ impl Gateway {
 
     /// With routes that `builder` makes.
     pub async fn with(config: &Config, builder: Builder) -> Result<Self, BoxError> {
+        // Before anything is measured.
+        let measurements = Measurements::begin()?;
         let budgets = Budgets::open(config).await?;
         let dispatch = Dispatch::new(Table::default());
         let labels = LabelsLayer::new(config.label_rules());
         let faults = TellFaultsLayer::default();
         let keys = Arc::new(MemoryKeys::default());
-        let (records, writer) = records(&config.log.records)?;
-        let mirrors = Mirrors::new(MAX_MIRRORED).records(records.clone());
+        let observers = Observers::begin(config)?;
+        let mirrors = Mirrors::new(MAX_MIRRORED).records(observers.records.clone());
         let telling = Telling::begin(config, budgets.ledger())?;
+        let (trail, entering) = Trail::new(budgets.audit(&config.audit)?, budgets.ledger());
+        let entering = tokio::spawn(entering);
         let builder = builder.ledger(budgets.ledger()).alerts(telling.alerts()).mirrors(mirrors.clone());
+        let builder = builder.audit(trail.clone());
         let standings = builder.standings();
         let passing_on = budgets.board().map(|board| tokio::spawn(builder.sharing(board)));
-        let watching = passing_on.into_iter().chain([tokio::spawn(builder.probing())]).collect();
-        let settings = settings(config, &budgets, &keys).await?;
-        let settings =
-            Arc::new(settings.apply(apply(builder, dispatch.clone(), labels.clone(), faults.clone()))?);
+        let upkeep = tokio::spawn(measurements.upkeep());
+        let rules = tokio::spawn(observers.telling(telling.alerts(), standings.clone()));
+        let watching =
+            passing_on.into_iter().chain([rules, tokio::spawn(builder.probing()), upkeep]).collect();
+        let settings = settings(config, &budgets, &keys).await?.audit(trail.clone());
+        let settings = Arc::new(settings.apply(apply(
+            builder,
+            dispatch.clone(),
+            labels.clone(),
+            faults.clone(),
+            observers.known.clone(),
+        ))?);
         let (loops, sharing) = loops(config, &budgets, &telling);
+        trail.note(about_itself("has started"));
         Ok(Self {
             ready: Ready::default(),
             dispatch,
@@ -115,6 +137,8 @@ impl Gateway {
             faults,
             standings,
             telling,
+            trail,
+            entering,
             loops,
             sharing,
             watching,
@@ -122,17 +146,19 @@ impl Gateway {
             budgets,
             drain: DrainLayer::new(MAX_DRAINED),
             mirrors,
-            records,
-            writer: Mutex::new(writer),
+            observers,
+            measurements,
         })
     }
 
     pub fn reloading(&self, config: &Config) -> Reloading {
         Reloading {
             settings: self.settings.clone(),
+            trail: self.trail.clone(),
             auth: config.auth,
             alerts: config.alerts.clone(),
             loops: config.loops,
+            otel: config.otel.clone(),
         }
     }
 
@@ -166,14 +192,19 @@ impl Gateway {
         let budget = BudgetLayer::new(self.ledger.clone(), Arc::new(self.dispatch.clone()))
             .unknown_price(config.unknown_price.into())
             .store_away(config.store_away.budgets.into());
+        let in_flight = InFlightLayer::new(server.max_in_flight.get());
         ServiceBuilder::new()
             // Outside of everything, so that an answer which is read on for a client that has left is
             // charged and recorded as if the client were there.
             .layer(self.drain.clone())
             // Probes need no key, and leave no record.
             .layer(self.health(config))
+            // Has sessions of its own, and leaves no records of those who look at records.
+            .layer(self.dashboard())
+            // Shows what is measured, and is not measured itself.
+            .layer(self.metrics(config, &in_flight))
             // Sees every outcome, also what is refused further in.
-            .layer(RecordLayer::new(self.records.clone()))
+            .layer(self.observers.layer())
             // Outside of all that fails, inside of the record, which has to know the status.
             .layer(RenderErrorsLayer::new(dialects.clone()))
             // Has a key of its own, and is there also when the gateway is full.
@@ -183,7 +214,7 @@ impl Gateway {
                     .mirrors(self.mirrors.clone()),
             )
             // Before any work is done for a request; counts it until its answer has ended.
-            .layer(InFlightLayer::new(server.max_in_flight.get()))
+            .layer(in_flight)
             // Says what was made to fail on purpose, also where somebody else than administrators asks for it.
             .layer(self.faults.clone())
             // Before a byte of the body is read.
@@ -217,6 +248,26 @@ impl Gateway {
             .service(self.dispatch.clone())
     }
 
+    fn dashboard(&self) -> DashboardLayer {
+        let (settings, standings) = (self.settings.clone(), self.standings.clone());
+        let dashboard = DashboardLayer::new(move || settings.config().admin.key.clone())
+            .audit(self.trail.clone())
+            .health(move || standings.json(HealthTells::Targets));
+        match &self.observers.logs {
+            Some(logs) => dashboard.logs(logs.clone()),
+            None => dashboard,
+        }
+    }
+
+    fn metrics(&self, config: &Config, in_flight: &InFlightLayer) -> MetricsLayer {
+        let (settings, listen) = (self.settings.clone(), *config.server.listen);
+        let in_force = settings.clone();
+        let gauges = Gauges::new(self.standings.clone(), self.ledger.clone(), in_flight.clone(), move || {
+            in_force.config()
+        });
+        self.measurements.layer(Arc::new(gauges)).access(move || settings.config().metrics_access(listen))
+    }
+
     fn health(&self, config: &Config) -> HealthLayer {
         let (standings, tells) = (self.standings.clone(), config.server.health);
         let health = HealthLayer::new(self.ready.clone()).report(move || standings.json(tells));
@@ -237,13 +288,15 @@ impl Gateway {
         }
         let Self {
             mirrors,
-            records,
-            writer,
+            observers: Observers { records, writer, queue, .. },
             budgets,
             ledger,
             telling,
+            trail,
+            mut entering,
             dispatch,
             settings,
+            standings,
             loops,
             sharing,
             watching,
@@ -258,21 +311,30 @@ impl Gateway {
             // It holds the ledger.
             sharing.abort();
         }
-        // Routes tell of their providers' keys and charge their budgets, and settings make routes.
-        drop((dispatch, settings));
+        // Routes and breakers tell of what happens to them and charge budgets, and settings make routes.
+        drop((dispatch, settings, standings));
         // Asks the ledger a last time.
         telling.close(PATIENCE).await;
+        trail.note(about_itself("stops"));
+        drop(trail);
+        if tokio::time::timeout(PATIENCE, &mut entering).await.is_err() {
+            // It holds the ledger.
+            entering.abort();
+            tracing::error!("the end of the audit is missing");
+        }
         drop((ledger, mirrors));
         budgets.close(PATIENCE).await;
         // The writer ends when the last sender of records is gone.
-        drop(records);
-        if let Some(writer) = writer.into_inner() {
-            match tokio::time::timeout(PATIENCE, writer).await {
-                Ok(Ok(Ok(()))) => {}
-                other => tracing::error!(?other, "records are missing"),
-            }
+        drop((records, queue));
+        match tokio::time::timeout(PATIENCE, writer).await {
+            Ok(Ok(())) => {}
+            other => tracing::error!(?other, "records are missing"),
         }
     }
+}
+
+fn about_itself(what: &str) -> Event {
+    Event::new(EventKind::Config, "the gateway", what).detail("version", env!("CARGO_PKG_VERSION"))
 }
 
 /// What stops loops, on all gateways together if others use the same store, and who tells them then.
@@ -300,36 +362,15 @@ fn apply(
     dispatch: Dispatch,
     labels: LabelsLayer,
     faults: TellFaultsLayer,
+    known: Known,
 ) -> impl Fn(&Config) -> Result<(), BoxError> + Send + Sync + 'static {
     let builder = std::sync::Mutex::new(builder);
     move |config| {
         let table = builder.lock().unwrap_or_else(PoisonError::into_inner).table(config)?;
         dispatch.reload(table);
         labels.replace(config.label_rules());
+        known.replace(config);
         config.announce_faults(&faults);
         Ok(())
     }
-}
-
-#[derive(Debug)]
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn record(&self, _: Record) {}
-}
-
-/// Where records go, and who writes them there.
-type Written = (Arc<dyn Sink>, Option<JoinHandle<io::Result<()>>>);
-
-fn records(to: &Records) -> Result<Written, BoxError> {
-    Ok(match to {
-        Records::Tracing => (Arc::new(Tracing), None),
-        Records::File(path) => {
-            let open = OpenOptions::new().create(true).append(true).open(path);
-            let file = open.map_err(|error| format!("log.records.file: {}: {error}", path.display()))?;
-            let (records, worker) = JsonLines::new(file, MAX_RECORDS);
-            (Arc::new(records), Some(tokio::spawn(worker)))
-        }
-        _ => (Arc::new(Nowhere), None),
-    })
 }

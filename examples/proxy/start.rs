@@ -1,6 +1,6 @@
 use std::{fmt, io, io::IsTerminal, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
-use bartizan::config::{Config, ConfigError, LogFormat, Secret};
+use bartizan::config::{Config, ConfigError, Found, LogFormat, MetricsAre, Written};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
@@ -11,8 +11,7 @@ pub struct Start {
     pub config: Config,
     pub file: Option<PathBuf>,
     pub listen: SocketAddr,
-    found: Vec<&'static str>,
-    made: Option<Secret>,
+    found: Found,
 }
 
 /// Why the proxy can't start.
@@ -32,8 +31,8 @@ impl fmt::Display for CantStart {
 
 impl Start {
     pub fn new(arguments: &Arguments) -> Result<Self, CantStart> {
-        let (mut config, found, made) = match &arguments.config {
-            Some(file) => (Config::from_file(file).map_err(CantStart::Config)?, Vec::new(), None),
+        let (mut config, found) = match &arguments.config {
+            Some(file) => (Config::from_file(file).map_err(CantStart::Config)?, Found::default()),
             None => Config::from_environment(),
         };
         let listen = arguments.listen.unwrap_or(*config.server.listen);
@@ -46,17 +45,23 @@ impl Start {
             let error = format!("providers.{name}.base_url: is the address of the gateway itself");
             return Err(CantStart::Build(error));
         }
+        // Who may look at measurements depends on who reaches the address.
+        config.server.listen = Written::new(listen);
+        if found.admin_key.is_some() && listen.ip().is_loopback() {
+            // Nobody has chosen a key, and nobody else reaches this address.
+            config.server.metrics.get_or_insert(MetricsAre::Open);
+        }
         let level = arguments.log_level.as_ref().unwrap_or(&config.log.level);
         let filter = EnvFilter::try_new(level);
         filter.map_err(|error| CantStart::Build(format!("log.level: `{level}` is no filter: {error}")))?;
         // What can't be built is found before anything listens.
         let table = bartizan::config::Builder::default().table(&config);
         table.map_err(|error| CantStart::Build(error.to_string()))?;
-        Ok(Self { config, file: arguments.config.clone(), listen, found, made })
+        Ok(Self { config, file: arguments.config.clone(), listen, found })
     }
 
     pub fn greeting(&self, listen: SocketAddr) -> String {
-        greeting(&self.config, self.file.as_deref(), listen, &self.found, self.made.as_ref())
+        greeting(&self.config, self.file.as_deref(), listen, &self.found)
     }
 
     pub fn runtime(&self) -> io::Result<Runtime> {

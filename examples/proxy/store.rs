@@ -2,8 +2,9 @@ use std::{sync::Arc, time::Duration};
 
 use bartizan::{
     BoxError,
+    audit::{Audit, JsonLinesAudit, MemoryAudit, PostgresAudit, RedisAudit, SqliteAudit},
     breaker::Board,
-    config::{Away, Config, Postgres, Redis, Store},
+    config::{self, Away, Config, Postgres, Redis, Store},
     directory::{Directory, MemoryDirectory, PostgresDirectory, RedisDirectory, SqliteDirectory},
     ledger::{
         Autonomous, Later, Ledger, MemoryLedger, PostgresLedger, PostgresOptions, RedisLedger, RedisOptions,
@@ -112,6 +113,20 @@ impl Budgets {
         }
     }
 
+    /// Who changed what and when is kept there too, unless it has a file of its own.
+    pub fn audit(&self, place: &config::Audit) -> Result<Arc<dyn Audit>, BoxError> {
+        if let config::Audit::File(path) = place {
+            let file = JsonLinesAudit::open(path);
+            return Ok(Arc::new(file.map_err(|error| format!("audit.file: {}: {error}", path.display()))?));
+        }
+        Ok(match self {
+            Self::Memory(_) => Arc::new(MemoryAudit::default()),
+            Self::File(ledger) => Arc::new(SqliteAudit::new(ledger)),
+            Self::Redis(shared) => Arc::new(RedisAudit::new(&shared.ledger)),
+            Self::Postgres(shared) => Arc::new(PostgresAudit::new(&shared.ledger)),
+        })
+    }
+
     /// Where other gateways can be told which targets are passed over.
     pub fn board(&self) -> Option<Arc<dyn Board>> {
         match self {
@@ -143,13 +158,13 @@ impl Budgets {
     }
 }
 
-fn connect(redis: &Redis) -> Result<(Arc<RedisLedger>, JoinHandle<()>), BoxError> {
+pub fn connect(redis: &Redis) -> Result<(Arc<RedisLedger>, JoinHandle<()>), BoxError> {
     let options = RedisOptions::from_config(redis).map_err(unreadable)?;
     let (ledger, worker) = RedisLedger::connect(options).map_err(with_source)?;
     Ok((Arc::new(ledger), tokio::spawn(worker)))
 }
 
-fn connect_postgres(postgres: &Postgres) -> Result<(Arc<PostgresLedger>, JoinHandle<()>), BoxError> {
+pub fn connect_postgres(postgres: &Postgres) -> Result<(Arc<PostgresLedger>, JoinHandle<()>), BoxError> {
     let options = PostgresOptions::from_config(postgres).map_err(unreadable)?;
     let (ledger, worker) = PostgresLedger::connect(options).map_err(with_source)?;
     Ok((Arc::new(ledger), tokio::spawn(worker)))

@@ -4,6 +4,7 @@ use http_body_util::Full;
 use serde_json::{Map, Value};
 
 use super::{
+    audited::By,
     create::{How, Made, Origin},
     layer::Office,
     litellm,
@@ -13,8 +14,8 @@ use crate::{
     Error, Kind,
     auth::KeyDigest,
     directory::{Revision, Section},
-    exchange::RequestId,
-    future, percent,
+    future,
+    query::Query,
 };
 
 /// The members of a JSON object.
@@ -25,7 +26,7 @@ pub(super) async fn answer(
     office: &Office,
     parts: &Parts,
     body: &Bytes,
-    id: &RequestId,
+    by: &By,
 ) -> Result<Response<Full<Bytes>>, Error> {
     let path = parts.uri.path();
     let (action, name) = asked(&parts.method, path)?;
@@ -38,31 +39,36 @@ pub(super) async fn answer(
         Action::Usage => office.usage(&query).await?,
         Action::Standing(of) => office.standing(of, &query).await?,
         Action::Prices => office.prices(&query)?,
+        Action::Audit => office.audit(&query).await?,
         Action::Mirrors => mirrors(office, &query)?,
         Action::Explain => office.explain(body).await?,
+        Action::Config => {
+            query.only(&[])?;
+            office.settings.now().shown()?
+        }
         Action::Put(section) => {
-            let entry = office.put(section, name, object(body)?, version).await?;
-            note(id, "set", section, name);
+            let entry = office.put(by, section, name, object(body)?, version).await?;
+            note(by, "set", section, name);
             entry
         }
         Action::Describe => super::openapi::document(),
-        Action::Create(section) => return create(office, parts, section, body, id).await,
+        Action::Create(section) => return create(office, parts, section, body, by).await,
         Action::Change(section) => {
-            let entry = office.change(section, name, object(body)?, version).await?;
-            note(id, "changed", section, name);
+            let entry = office.change(by, section, name, object(body)?, version).await?;
+            note(by, "changed", section, name);
             entry
         }
         Action::Delete(section) => {
-            office.delete(section, name, version).await?;
-            note(id, "deleted", section, name);
+            office.delete(by, section, name, version).await?;
+            note(by, "deleted", section, name);
             serde_json::json!({ "name": name, "deleted": true })
         }
         Action::Rotate => {
-            let entry = office.rotate(name, object(body)?, version).await?;
-            note(id, "rotated", Section::Keys, name);
+            let entry = office.rotate(by, name, object(body)?, version).await?;
+            note(by, "rotated", Section::Keys, name);
             entry
         }
-        Action::LiteLlm(action) => litellm::answer(office, action, &query, object(body)?, id).await?,
+        Action::LiteLlm(action) => litellm::answer(office, action, &query, object(body)?, by).await?,
     };
     Ok(future::json(StatusCode::OK, value.to_string()))
 }
@@ -81,7 +87,7 @@ async fn create(
     parts: &Parts,
     section: Section,
     body: &Bytes,
-    id: &RequestId,
+    by: &By,
 ) -> Result<Response<Full<Bytes>>, Error> {
     let replayed = parts.headers.get("idempotency-key").map(KeyDigest::of);
     let asked = KeyDigest::of([section.as_str().as_bytes(), b"\n", body].concat());
@@ -93,13 +99,13 @@ async fn create(
     let config = office.settings.config();
     let origin = replayed.zip(config.admin.key.as_ref());
     let origin = origin.map(|(replayed, admin)| Origin::new(admin.expose(), replayed, asked));
-    let Made { entry, how } = office.create(section, object(body)?, origin.as_ref()).await?;
+    let Made { entry, how } = office.create(by, section, object(body)?, origin.as_ref()).await?;
     let answer = Bytes::from(entry.to_string());
     if how == How::Found {
         return Ok(future::json(StatusCode::OK, answer));
     }
     if how == How::Now {
-        note(id, "made", section, entry["name"].as_str().unwrap_or_default());
+        note(by, "made", section, entry["name"].as_str().unwrap_or_default());
     }
     if let Some(replayed) = replayed {
         office.replays.keep(replayed, asked, answer.clone());
@@ -108,7 +114,8 @@ async fn create(
 }
 
 /// Writes down what an administrator has done.
-pub(super) fn note(id: &RequestId, what: &'static str, section: Section, name: &str) {
+pub(super) fn note(by: &By, what: &'static str, section: Section, name: &str) {
+    let id = &by.request;
     tracing::info!(%id, by = "the administrator", what, section = section.as_str(), name, "set by the API");
 }
 
@@ -133,45 +140,4 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Error> {
         Error::new(Kind::InvalidRequest, "if-match: expected a version such as \"7\"").with_param("if-match")
     };
     version.map(|version| Some(Revision(version))).ok_or_else(wrong)
-}
-
-/// What stands behind the `?` of an address.
-#[derive(Debug)]
-pub(super) struct Query(Vec<(String, String)>);
-
-impl Query {
-    fn new(query: &str) -> Self {
-        let decoded = |text: &str| percent::decoded(&text.replace('+', " ")).into_owned();
-        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        Self(pairs.map(|(name, value)| (decoded(name), decoded(value))).collect())
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
-    }
-
-    /// A number, at least one and at most `most`.
-    pub(super) fn number(&self, name: &str, usual: usize, most: usize) -> Result<usize, Error> {
-        let Some(text) = self.get(name) else { return Ok(usual) };
-        text.parse().ok().filter(|number| (1..=most).contains(number)).ok_or_else(|| {
-            let message = format!("{name}: expected a number from 1 to {most}");
-            Error::new(Kind::InvalidRequest, message).with_param(name)
-        })
-    }
-
-    /// All but some.
-    pub(super) fn without(&self, names: &[&str]) -> Self {
-        Self(self.0.iter().filter(|(name, _)| !names.contains(&name.as_str())).cloned().collect())
-    }
-
-    /// Refuses what is none of `known`: a misspelt filter would show everything.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), Error> {
-        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some((name, _)) => {
-                let message = format!("unknown parameter `{name}`, expected one of {}", known.join(", "));
-                Err(Error::new(Kind::InvalidRequest, message).with_param(name))
-            }
-        }
-    }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{
     answer::Fields,
+    audited::By,
     entry::{unknown, written},
     layer::Office,
     replay::KEPT_FOR,
@@ -50,6 +51,7 @@ impl Office {
     /// With an `origin`, a key that is made for it is the same whenever it is asked for.
     pub(super) async fn create(
         &self,
+        by: &By,
         section: Section,
         mut fields: Fields,
         origin: Option<&Origin>,
@@ -65,7 +67,7 @@ impl Office {
         let mut how = How::Found;
         let now = self
             .settings
-            .change(|now| {
+            .change(by, |now| {
                 if !now.has(section, &name) {
                     how = How::Now;
                     return Ok(Some(Change::put(section, &name, content.to_string())));
@@ -97,6 +99,7 @@ impl Office {
     /// Makes an entry, or puts it in the place of the one there is.
     pub(super) async fn put(
         &self,
+        by: &By,
         section: Section,
         name: &str,
         fields: Fields,
@@ -106,7 +109,7 @@ impl Office {
         let content = content(section, fields)?.to_string();
         let now = self
             .settings
-            .change(|now| {
+            .change(by, |now| {
                 if version.is_some() || now.has(section, name) {
                     now.changeable(section, name, version)?;
                 }
@@ -119,6 +122,7 @@ impl Office {
     /// Merges `patch` into an entry (RFC 7396).
     pub(super) async fn change(
         &self,
+        by: &By,
         section: Section,
         name: &str,
         patch: Fields,
@@ -132,7 +136,7 @@ impl Office {
         let patch = Value::Object(patch);
         let now = self
             .settings
-            .change(|now| {
+            .change(by, |now| {
                 let mut fields = now.changeable(section, name, version)?;
                 merge(&mut fields, &patch);
                 let Value::Object(fields) = fields else { return Ok(None) };
@@ -145,6 +149,7 @@ impl Office {
     /// Takes an entry away that nothing else needs.
     pub(super) async fn delete(
         &self,
+        by: &By,
         section: Section,
         name: &str,
         version: Option<Revision>,
@@ -154,12 +159,13 @@ impl Office {
             now.refuse_if_needed(section, name)?;
             Ok(Some(Change::delete(section, name)))
         };
-        self.settings.change(decide).await.map(drop)
+        self.settings.change(by, decide).await.map(drop)
     }
 
     /// Puts another key in the place of one, which works for a while if that is wanted.
     pub(super) async fn rotate(
         &self,
+        by: &By,
         name: &str,
         mut fields: Fields,
         version: Option<Revision>,
@@ -168,7 +174,7 @@ impl Office {
         let key = random_key()?;
         let now = self
             .settings
-            .change(|now| {
+            .change(by, |now| {
                 let fields = now.changeable(Section::Keys, name, version)?;
                 let mut kept: Key = read(&fields.to_string()).map_err(|problem| invalid(&problem))?;
                 let now = SystemTime::now();

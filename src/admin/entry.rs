@@ -2,15 +2,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{
-    answer::{Fields, Query},
-    layer::Office,
-    settings::InForce,
-};
+use super::{answer::Fields, layer::Office, settings::InForce};
 use crate::{
     Error, Kind,
     config::{Config, Key, LeftOut, tidy},
     directory::Section,
+    query::Query,
 };
 
 /// The most entries of one answer.

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::{
-    answer::{Fields, Query, note},
+    answer::{Fields, note},
+    audited::By,
     create::How,
     entry::unknown,
     layer::Office,
@@ -17,8 +18,8 @@ use crate::{
     auth::KeyDigest,
     config::{Key, Unit, tidy},
     directory::Section,
-    exchange::RequestId,
     ledger::{Measure, Period},
+    query::Query,
 };
 
 /// The fields of LiteLLM that have a meaning here.
@@ -49,10 +50,10 @@ pub(super) async fn answer(
     action: LiteLlm,
     query: &Query,
     mut body: Fields,
-    id: &RequestId,
+    by: &By,
 ) -> Result<Value, Error> {
     match action {
-        LiteLlm::Generate => generate(office, body, id).await,
+        LiteLlm::Generate => generate(office, body, by).await,
         LiteLlm::Info => {
             query.only(&["key"])?;
             let now = office.settings.now();
@@ -68,35 +69,35 @@ pub(super) async fn answer(
                 return Err(refused("key_alias: a key keeps its name"));
             }
             let patch = settings(body, Some(key))?;
-            office.change(Section::Keys, &name, patch, None).await?;
-            note(id, "changed", Section::Keys, &name);
+            office.change(by, Section::Keys, &name, patch, None).await?;
+            note(by, "changed", Section::Keys, &name);
             let now = office.settings.now();
             info(office, find(&now, &name)?).await
         }
-        LiteLlm::Delete => delete(office, &body, id).await,
+        LiteLlm::Delete => delete(office, &body, by).await,
         LiteLlm::List => list(office, query).await,
     }
 }
 
-async fn generate(office: &Office, mut body: Fields, id: &RequestId) -> Result<Value, Error> {
+async fn generate(office: &Office, mut body: Fields, by: &By) -> Result<Value, Error> {
     // LiteLLM's own client has another name for it.
     let brought =
         [body.remove("key"), body.remove("api_key")].into_iter().flatten().find(|key| !key.is_null());
     let name = match body.remove("key_alias") {
         Some(Value::String(name)) => name,
-        None | Some(Value::Null) => format!("key-{}", id.as_str()),
+        None | Some(Value::Null) => format!("key-{}", by.request.as_str()),
         Some(_) => return Err(refused("key_alias: is not a text")),
     };
     let mut fields = settings(body, None)?;
     fields.insert("name".to_owned(), name.clone().into());
     let key = brought.clone();
     fields.extend(brought.map(|key| ("key".to_owned(), key)));
-    let made = office.create(Section::Keys, fields, None).await?;
+    let made = office.create(by, Section::Keys, fields, None).await?;
     if made.how == How::Found {
         let message = format!("key_alias: there is a key `{name}` already");
         return Err(Error::new(Kind::Conflict, message).with_param("key_alias"));
     }
-    note(id, "made", Section::Keys, &name);
+    note(by, "made", Section::Keys, &name);
     let now = office.settings.now();
     let found = find(&now, &name)?;
     let mut answer = info(office, found).await?;
@@ -106,7 +107,7 @@ async fn generate(office: &Office, mut body: Fields, id: &RequestId) -> Result<V
     Ok(answer)
 }
 
-async fn delete(office: &Office, body: &Fields, id: &RequestId) -> Result<Value, Error> {
+async fn delete(office: &Office, body: &Fields, by: &By) -> Result<Value, Error> {
     let lists = ["keys", "key_aliases"].into_iter().filter_map(|name| body.get(name)?.as_array());
     let wanted: Vec<&Value> = lists.flatten().collect();
     if wanted.is_empty() {
@@ -119,8 +120,8 @@ async fn delete(office: &Office, body: &Fields, id: &RequestId) -> Result<Value,
         .map(|key| find(&now, key.as_str().unwrap_or_default()).map(|key| key.name.clone()))
         .collect::<Result<Vec<_>, _>>()?;
     for name in names {
-        office.delete(Section::Keys, &name, None).await?;
-        note(id, "deleted", Section::Keys, &name);
+        office.delete(by, Section::Keys, &name, None).await?;
+        note(by, "deleted", Section::Keys, &name);
     }
     Ok(json!({ "deleted_keys": wanted }))
 }

@@ -3,7 +3,8 @@
 //!
 //! [`AdminLayer`] answers these paths, and `/openapi.json`, which describes them; all others go inwards. It
 //! stands outside of auth, and asks for the key that the configuration has in `admin.key`, in any header in
-//! which clients present keys; without one in the configuration these paths are not there.
+//! which clients present keys; without one in the configuration these paths are not there. Whoever has logged in to
+//! the dashboard need not present it. What administrators ask leaves no record.
 //!
 //! | | |
 //! |---|---|
@@ -16,6 +17,8 @@
 //! | `GET /admin/v1/prices` | what models cost, sorted by name; `limit`, `after`, `prefix`, `model`, `source`; with `set=true` what was set |
 //! | `GET`, `PUT`, `DELETE /admin/v1/prices/{provider/model}` | what one model costs, or with `*` several |
 //! | `GET /admin/v1/usage?key=…` | what an account has used; or of a `team`, a `customer`, a `user`, a `session`, a `tag`, a `provider`, or the gateway; with `since` and `until` day by day, in UTC |
+//! | `GET /admin/v1/audit` | who changed what and when, newest first, and how the chain ends; `limit`, `before`, `kind`, `who`, `since`, `until` |
+//! | `GET /admin/v1/config` | the configuration that is in force, without its secrets, and when its file was loaded |
 //! | `GET /admin/v1/mirrors` | what came of [copies](crate::dispatch::Mirror) of requests and of their originals on this node, by model and target; of one `model` |
 //!
 //! An entry has the fields that it has in a configuration. It says whether it is of the configuration's
@@ -25,6 +28,9 @@
 //! Budgets and limits are set with the customer, the team or the key that they are of, and only shown apart from
 //! them: see the fields `budget` and `limits`. A price is in the form that `prices` has in a configuration; as
 //! there, the longest name that fits a model is the one that counts, and the file's if both have the same.
+//!
+//! Every change is entered in the [audit](crate::audit) before it is made, and refused if it can't be: see
+//! [`Settings::audit`].
 //!
 //! An entry that the file doesn't allow any more, such as a key whose team was taken out of it, is not in force.
 //! It is shown with `out_of_force`, which says why, and can be changed or deleted.
@@ -40,6 +46,9 @@
 //! other nodes of the same [`Directory`](crate::directory::Directory) within two seconds: see [`Settings`].
 
 mod answer;
+mod audit;
+mod audited;
+mod configuration;
 mod create;
 mod entry;
 mod explain;

@@ -2,7 +2,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use super::{
-    litellm,
+    audit, litellm,
     operation::{Action, LiteLlm, OPERATIONS, Operation},
     standing::SCOPES,
 };
@@ -106,7 +106,10 @@ fn parameters(one: &Operation) -> Value {
         }
         let mut named = json!({ "in": place, "name": name, "required": required, "schema": schema });
         if matches!((place, name), ("query", "since" | "until")) {
-            named["description"] = DAYS.into();
+            named["description"] = if one.action == Action::Audit { audit::MOMENTS } else { DAYS }.into();
+        }
+        if (place, name) == ("query", "kind") {
+            named["schema"]["enum"] = audit::kinds().collect();
         }
         named
     };
@@ -115,6 +118,7 @@ fn parameters(one: &Operation) -> Value {
         Action::Usage => &["key", "team", "customer", "user", "session", "tag", "provider", "since", "until"],
         Action::Standing(_) => &["limit", "after", "scope", "name", "customer"],
         Action::Prices => &["limit", "after", "prefix", "model", "source", "set"],
+        Action::Audit => &audit::PARAMETERS,
         Action::Mirrors => &["model"],
         Action::LiteLlm(LiteLlm::Info) => &["key"],
         Action::LiteLlm(LiteLlm::List) => &litellm::LIST,

@@ -28,8 +28,10 @@ pub(super) enum Action {
     Usage,
     Standing(Standing),
     Prices,
+    Audit,
     Mirrors,
     Explain,
+    Config,
     Describe,
     LiteLlm(LiteLlm),
 }
@@ -45,7 +47,7 @@ pub(super) enum LiteLlm {
 }
 
 /// Everything that is answered.
-pub(super) const OPERATIONS: [Operation; 31] = {
+pub(super) const OPERATIONS: [Operation; 33] = {
     use Action::{Change, Create, Delete, Describe, Explain, Get, LiteLlm as Lite, Put, Rotate, Usage};
     use Section::{Customers, Keys, Prices, Teams};
     use Standing::{Budgets, Limits};
@@ -78,8 +80,10 @@ pub(super) const OPERATIONS: [Operation; 31] = {
         of(Method::GET, "/admin/v1/prices/{model}", "Show a price that was set", Get(Prices)),
         of(Method::PUT, "/admin/v1/prices/{model}", "Set what a model costs", Put(Prices)),
         of(Method::DELETE, "/admin/v1/prices/{model}", "Take back what was set", Delete(Prices)),
+        of(Method::GET, "/admin/v1/audit", "Show who changed what and when", Action::Audit),
         of(Method::GET, "/admin/v1/mirrors", "Compare copies with their originals", Action::Mirrors),
         of(Method::POST, "/admin/v1/explain", "Show where a request would go, and why", Explain),
+        of(Method::GET, "/admin/v1/config", "Show the configuration that is in force", Action::Config),
         of(Method::GET, "/openapi.json", "This document", Describe),
         of(Method::POST, "/key/generate", "Make a key, as LiteLLM does", Lite(LiteLlm::Generate)),
         of(Method::GET, "/key/info", "Show a key, as LiteLLM does", Lite(LiteLlm::Info)),

@@ -1,11 +1,12 @@
 use serde_json::{Value, json};
 
-use super::{answer::Query, entry::written, layer::Office, settings::InForce};
+use super::{entry::written, layer::Office, settings::InForce};
 use crate::{
     Error, Kind,
     access::Pattern,
     config::{Config, Listed, Source, UsdPrice},
     directory::Section,
+    query::Query,
 };
 
 /// The most prices of one answer.

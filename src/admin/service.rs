@@ -11,11 +11,12 @@ use http_body::Body;
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use tower::Service;
 
-use super::{answer::answer, layer::Office, operation::is_ours};
+use super::{answer::answer, audited::By, layer::Office, operation::is_ours};
 use crate::{
     BoxError, Error, Exchange, Kind,
     auth::{KeyDigest, digest_of},
     future::Answering,
+    session,
 };
 
 /// The largest body of a request.
@@ -52,24 +53,27 @@ where
         }
         let admitted = match admit(&self.office, &req) {
             // What describes the rest is for everybody.
-            Err(error) if path == "/openapi.json" && error.kind() == Kind::Unauthenticated => Ok(()),
+            Err(error) if path == "/openapi.json" && error.kind() == Kind::Unauthenticated => {
+                Ok(By::key(&req))
+            }
             other => other,
         };
-        if let Err(error) = admitted {
-            return Answering::refused(error);
-        }
+        let by = match admitted {
+            Ok(by) => by,
+            Err(error) => return Answering::refused(error),
+        };
         let office = self.office.clone();
-        let exchange = Exchange::of(&req);
+        Exchange::of(&req).learn(|learnt| learnt.unrecorded = true);
         let (parts, body) = req.into_parts();
         Answering::waiting(Box::pin(async move {
             let body = collect(&parts, body).await?;
-            answer(&office, &parts, &body, exchange.id()).await
+            answer(&office, &parts, &body, &by).await
         }))
     }
 }
 
 /// Refuses whoever doesn't present the key of the administrators.
-fn admit<B>(office: &Office, req: &Request<B>) -> Result<(), Error> {
+fn admit<B>(office: &Office, req: &Request<B>) -> Result<By, Error> {
     let config = office.settings.config();
     let Some(key) = &config.admin.key else {
         return Err(Error::new(Kind::NotFound, "there is no such endpoint"));
@@ -77,9 +81,15 @@ fn admit<B>(office: &Office, req: &Request<B>) -> Result<(), Error> {
     let denied = |message| Error::new(Kind::Unauthenticated, message);
     // In the address, `key` names the key that is asked about.
     let presented = digest_of(req.headers(), &Uri::default())?;
-    let presented = presented.ok_or_else(|| denied("the key of the administrators is missing"))?;
+    let Some(presented) = presented else {
+        // Somebody at the dashboard.
+        return match session::admits(key, req)? {
+            true => Ok(By::session(req)),
+            false => Err(denied("the key of the administrators is missing")),
+        };
+    };
     if presented == KeyDigest::of(key.expose()) {
-        return Ok(());
+        return Ok(By::key(req));
     }
     tracing::warn!(path = req.uri().path(), "refused: not the key of the administrators");
     Err(denied("that is not the key of the administrators"))

@@ -1,10 +1,16 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use arc_swap::ArcSwap;
 use tokio::{sync::Mutex, time::timeout};
 
+use super::audited::By;
 use crate::{
     BoxError, BoxFuture, Error, Kind,
+    audit::{Event, EventKind, Trail},
     auth::MemoryKeys,
     config::{Config, ConfigError, LeftOut, Place, Problem},
     directory::{Change, Directory, Document, Section, Snapshot},
@@ -18,6 +24,8 @@ const LONGEST: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a change is tried that others are quicker than.
 const TRIES: usize = 20;
+/// How long it is remembered that a key has expired.
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// What is in force: the configuration's file, and what was set in a [`Directory`] besides.
 ///
@@ -28,6 +36,7 @@ pub struct Settings {
     directory: Arc<dyn Directory>,
     keys: Arc<MemoryKeys>,
     apply: Option<Apply>,
+    trail: Option<Trail>,
     now: ArcSwap<InForce>,
     changing: Mutex<()>,
 }
@@ -49,12 +58,14 @@ pub(super) struct InForce {
     pub(super) config: Arc<Config>,
     /// What was set and is not in force.
     pub(super) left_out: Vec<LeftOut>,
+    /// When the file was put in force.
+    pub(super) loaded: SystemTime,
 }
 
 impl InForce {
     fn new(file: Config, snapshot: Snapshot) -> Result<Self, ConfigError> {
         let (config, left_out) = file.join(&snapshot.documents)?;
-        Ok(Self { file, snapshot, config: Arc::new(config), left_out })
+        Ok(Self { file, snapshot, config: Arc::new(config), left_out, loaded: SystemTime::now() })
     }
 
     pub(super) fn is_of_file(&self, section: Section, name: &str) -> bool {
@@ -124,7 +135,14 @@ impl Settings {
 
     fn of(now: InForce, directory: Arc<dyn Directory>, keys: Arc<MemoryKeys>) -> Self {
         keys.replace(now.config.virtual_keys());
-        Self { directory, keys, apply: None, now: ArcSwap::from_pointee(now), changing: Mutex::default() }
+        Self {
+            directory,
+            keys,
+            apply: None,
+            trail: None,
+            now: ArcSwap::from_pointee(now),
+            changing: Mutex::default(),
+        }
     }
 
     /// Calls `apply` now, and whenever there is another file or another price, before it is in force: for the
@@ -140,6 +158,18 @@ impl Settings {
     ) -> Result<Self, BoxError> {
         apply(&self.config())?;
         Ok(Self { apply: Some(Box::new(apply)), ..self })
+    }
+
+    /// Enters every change in `trail` before it is made, and refuses those that can't be entered. So each change is
+    /// there wherever changes and entries are kept; one that was entered and then not made, because another node was
+    /// quicker or the directory did not answer, has a second entry that says so. Keys that expire are entered too.
+    #[must_use]
+    pub fn audit(self, trail: Trail) -> Self {
+        Self { trail: Some(trail), ..self }
+    }
+
+    pub(super) fn trail(&self) -> Option<&Trail> {
+        self.trail.as_ref()
     }
 
     /// Puts `file` in force, and leaves what is in `directory`, which can't be asked now, to
@@ -160,6 +190,11 @@ impl Settings {
     /// The configuration that is in force.
     pub fn config(&self) -> Arc<Config> {
         self.now.load().config.clone()
+    }
+
+    /// The configuration's file alone, as it is in force.
+    pub fn file(&self) -> Config {
+        self.now.load().file.clone()
     }
 
     pub(super) fn now(&self) -> Arc<InForce> {
@@ -205,9 +240,10 @@ impl Settings {
     /// [Refreshes](Self::refresh) every second, for ever; less often while the directory can't be read. What was
     /// in force stays so meanwhile.
     pub async fn follow(self: Arc<Self>) {
-        let mut pause = LOOK;
+        let (mut pause, mut looked) = (LOOK, SystemTime::now());
         loop {
             tokio::time::sleep(pause).await;
+            self.note_expired(&mut looked);
             pause = match (self.refresh().await, pause == LOOK) {
                 (Ok(()), true) => LOOK,
                 (Ok(()), false) => {
@@ -224,11 +260,29 @@ impl Settings {
         }
     }
 
+    /// Enters which keys have expired since it was `looked` the last time.
+    fn note_expired(&self, looked: &mut SystemTime) {
+        let now = SystemTime::now();
+        let since = std::mem::replace(looked, now);
+        let Some(trail) = &self.trail else { return };
+        for key in &self.config().keys {
+            let Some(at) = key.expires.map(|at| *at).filter(|at| (since..now).contains(at)) else { continue };
+            let at = at.duration_since(UNIX_EPOCH).map_or(0, |at| at.as_secs());
+            let event =
+                Event::new(EventKind::Key, "the gateway", format!("the key `{}` has expired", key.name))
+                    .detail("section", Section::Keys.as_str())
+                    .detail("name", key.name.as_str())
+                    .detail("action", "expired");
+            trail.note(event.once(format!("audit:expired:{}:{at}", key.name), MONTH));
+        }
+    }
+
     async fn look(&self) -> Result<(), Error> {
         let now = self.now.load_full();
         if let Some(snapshot) = answered(self.directory.read(Some(now.snapshot.revision))).await? {
             let next = InForce::new(now.file.clone(), snapshot);
             let next = next.map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+            let next = InForce { loaded: now.loaded, ..next };
             next.newly_left_out(&now).for_each(warn);
             if next.config.prices != now.config.prices {
                 let wrong = |error: BoxError| Error::new(Kind::Internal, error.to_string());
@@ -251,6 +305,7 @@ impl Settings {
     /// Makes the change that `decide` wants when it sees what is in force, and returns what is then.
     pub(super) async fn change(
         &self,
+        by: &By,
         mut decide: impl FnMut(&InForce) -> Result<Option<Change>, Error>,
     ) -> Result<Arc<InForce>, Error> {
         let _one = self.changing.lock().await;
@@ -259,7 +314,15 @@ impl Settings {
             let now = self.now.load_full();
             let Some(change) = decide(&now)? else { return Ok(now) };
             now.check(&change)?;
-            if answered(self.directory.write(now.snapshot.revision, change)).await?.is_some() {
+            let entered = match &self.trail {
+                Some(trail) => Some(by.enter(trail, &now, &change).await?),
+                None => None,
+            };
+            let is_made = answered(self.directory.write(now.snapshot.revision, change)).await?.is_some();
+            if let Some(entered) = entered {
+                entered.tell(is_made);
+            }
+            if is_made {
                 self.look().await?;
                 return Ok(self.now.load_full());
             }
@@ -288,6 +351,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        audit::{Added, Audit, MemoryAudit},
         auth::{KeyDigest, KeyStore, Lookup},
         directory::{MemoryDirectory, Revision},
     };
@@ -319,7 +383,7 @@ mod tests {
         let (one, other) = (node(&directory).await, node(&directory).await);
         let following = tokio::spawn(Arc::new(other.0).follow());
 
-        one.0.change(|_| Ok(Some(key("t")))).await.unwrap();
+        one.0.change(&By::somebody(), |_| Ok(Some(key("t")))).await.unwrap();
 
         assert!(knows(&one.1) && !knows(&other.1));
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -332,7 +396,7 @@ mod tests {
         let directory = Arc::default();
         let (settings, keys) = node(&directory).await;
 
-        let refused = settings.change(|_| Ok(Some(key("nobody")))).await.unwrap_err();
+        let refused = settings.change(&By::somebody(), |_| Ok(Some(key("nobody")))).await.unwrap_err();
 
         assert_eq!(refused.kind(), Kind::InvalidRequest);
         assert!(refused.message().starts_with("team: unknown team `nobody`"), "{}", refused.message());
@@ -344,7 +408,7 @@ mod tests {
     async fn a_file_that_contradicts_what_was_set_is_refused_and_others_keep_it() {
         let directory = Arc::default();
         let (settings, keys) = node(&directory).await;
-        settings.change(|_| Ok(Some(key("t")))).await.unwrap();
+        settings.change(&By::somebody(), |_| Ok(Some(key("t")))).await.unwrap();
 
         let without_team = file("admin: { key: 0123456789abcdef }\n");
         let with_another = file("admin: { key: 0123456789abcdef }\nteams: { t: {}, u: {} }\n");
@@ -359,9 +423,9 @@ mod tests {
     async fn what_the_file_does_not_allow_any_more_is_out_of_force_and_all_else_starts() {
         let directory: Arc<MemoryDirectory> = Arc::default();
         let (settings, _) = node(&directory).await;
-        settings.change(|_| Ok(Some(key("t")))).await.unwrap();
+        settings.change(&By::somebody(), |_| Ok(Some(key("t")))).await.unwrap();
         let team = Change::put(Section::Teams, "u", "{}");
-        settings.change(|_| Ok(Some(team.clone()))).await.unwrap();
+        settings.change(&By::somebody(), |_| Ok(Some(team.clone()))).await.unwrap();
 
         let keys = Arc::new(MemoryKeys::default());
         let without_team = file("admin: { key: 0123456789abcdef }\n");
@@ -374,10 +438,13 @@ mod tests {
             ("a".into(), "team: unknown team `t`, did you mean `u`?".into())
         );
         // What is out of force stops no change, and comes back when it is put right.
-        settings.change(|_| Ok(Some(Change::put(Section::Teams, "v", "{}")))).await.unwrap();
-        settings.change(|_| Ok(Some(key("u")))).await.unwrap();
+        settings.change(&By::somebody(), |_| Ok(Some(Change::put(Section::Teams, "v", "{}")))).await.unwrap();
+        settings.change(&By::somebody(), |_| Ok(Some(key("u")))).await.unwrap();
         assert!(knows(&keys) && settings.now().left_out.is_empty());
-        let refused = settings.change(|_| Ok(Some(Change::delete(Section::Teams, "u")))).await.unwrap_err();
+        let refused = settings
+            .change(&By::somebody(), |_| Ok(Some(Change::delete(Section::Teams, "u"))))
+            .await
+            .unwrap_err();
         assert!(refused.message().starts_with("the key `a` would be out of force"), "{refused}");
     }
 
@@ -391,6 +458,10 @@ mod tests {
 
     const REFUSES: u8 = 1;
     const HANGS: u8 = 2;
+    /// Somebody else has written, this once.
+    const QUICKER: u8 = 3;
+    /// It can be read, and doesn't say what became of what was written.
+    const FORGETS: u8 = 4;
 
     impl Directory for Distant {
         fn read(&self, known: Option<Revision>) -> BoxFuture<'_, Result<Option<Snapshot>, Error>> {
@@ -403,7 +474,14 @@ mod tests {
         }
 
         fn write(&self, at: Revision, change: Change) -> BoxFuture<'_, Result<Option<Revision>, Error>> {
-            self.directory.write(at, change)
+            match self.away.load(Ordering::Relaxed) {
+                QUICKER => {
+                    self.away.store(0, Ordering::Relaxed);
+                    Box::pin(ready(Ok(None)))
+                }
+                FORGETS => Box::pin(ready(Err(Error::new(Kind::Internal, "away")))),
+                _ => self.directory.write(at, change),
+            }
         }
     }
 
@@ -414,7 +492,7 @@ mod tests {
         let settings = Arc::new(Settings::open(file(FILE), distant.clone(), keys.clone()).await.unwrap());
         let following = tokio::spawn(settings.clone().follow());
         let (other, _) = node(&distant.directory).await;
-        other.change(|_| Ok(Some(key("t")))).await.unwrap();
+        other.change(&By::somebody(), |_| Ok(Some(key("t")))).await.unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
 
         for away in [REFUSES, HANGS] {
@@ -425,10 +503,10 @@ mod tests {
 
             let asked = distant.asked.load(Ordering::Relaxed);
             assert!(knows(&keys) && (5..=11).contains(&asked), "{asked}");
-            let refused = settings.change(|_| Ok(None)).await.unwrap_err();
+            let refused = settings.change(&By::somebody(), |_| Ok(None)).await.unwrap_err();
             assert!([Kind::Internal, Kind::Timeout].contains(&refused.kind()), "{refused}");
         }
-        other.change(|_| Ok(Some(Change::delete(Section::Keys, "a")))).await.unwrap();
+        other.change(&By::somebody(), |_| Ok(Some(Change::delete(Section::Keys, "a")))).await.unwrap();
         distant.away.store(0, Ordering::Relaxed);
         tokio::time::sleep(LONGEST + PATIENCE + LOOK).await;
         assert!(!knows(&keys));
@@ -452,8 +530,8 @@ mod tests {
         let following = tokio::spawn(other.clone().follow());
 
         let price = Change::put(Section::Prices, "demo/x", r#"{"input":"1","output":"2"}"#);
-        one.change(|_| Ok(Some(price.clone()))).await.unwrap();
-        one.change(|_| Ok(Some(key("t")))).await.unwrap();
+        one.change(&By::somebody(), |_| Ok(Some(price.clone()))).await.unwrap();
+        one.change(&By::somebody(), |_| Ok(Some(key("t")))).await.unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
 
         assert_eq!([&at_one, &at_other].map(|count| count.load(Ordering::Relaxed)), [2, 2]);
@@ -470,9 +548,110 @@ mod tests {
         let (one, other) = (node(&directory).await, node(&directory).await);
 
         let team = Change::put(Section::Teams, "u", "{}");
-        one.0.change(|_| Ok(Some(team.clone()))).await.unwrap();
-        let seen = other.0.change(|_| Ok(Some(key("u")))).await.unwrap();
+        one.0.change(&By::somebody(), |_| Ok(Some(team.clone()))).await.unwrap();
+        let seen = other.0.change(&By::somebody(), |_| Ok(Some(key("u")))).await.unwrap();
 
         assert!(seen.config.teams.contains_key("u") && knows(&other.1));
+    }
+
+    async fn audited(
+        directory: Arc<dyn Directory>,
+    ) -> (Settings, Arc<MemoryAudit>, impl Future<Output = ()>) {
+        let audit = Arc::new(MemoryAudit::default());
+        let (trail, worker) = Trail::new(audit.clone(), Arc::new(crate::ledger::MemoryLedger::default()));
+        let settings = Settings::open(file(FILE), directory, Arc::default()).await.unwrap();
+        (settings.audit(trail), audit, worker)
+    }
+
+    async fn told(audit: &MemoryAudit) -> Vec<String> {
+        let what = |entry: &crate::audit::Entry| entry.value()["what"].as_str().unwrap().to_owned();
+        audit.read(1, 100).await.unwrap().iter().map(what).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_entered_before_it_is_made_and_what_becomes_of_it_if_it_is_not() {
+        let distant = Arc::new(Distant::default());
+        let (settings, audit, worker) = audited(distant.clone()).await;
+        let by = By::somebody();
+
+        settings.change(&by, |_| Ok(Some(key("t")))).await.unwrap();
+        settings.change(&by, |_| Ok(Some(key("nobody")))).await.unwrap_err();
+        // Another node is quicker, once.
+        let mut is_first = true;
+        let change = settings.change(&by, |_| {
+            if std::mem::take(&mut is_first) {
+                distant.away.store(QUICKER, Ordering::Relaxed);
+            }
+            Ok(Some(Change::delete(Section::Keys, "a")))
+        });
+        change.await.unwrap();
+        distant.away.store(FORGETS, Ordering::Relaxed);
+        settings.change(&by, |_| Ok(Some(key("t")))).await.unwrap_err();
+        drop(settings);
+        worker.await;
+
+        let mut told = told(&audit).await;
+        told.sort();
+        let expected = [
+            "deleted the key `a`",
+            "deleted the key `a`",
+            "entry 2 was not carried out: somebody else was quicker",
+            "it is not known whether entry 4 was carried out",
+            "made the key `a`",
+            "made the key `a`",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_entered_is_not_changed() {
+        #[derive(Debug)]
+        struct Full;
+
+        impl Audit for Full {
+            fn add<'a>(&'a self, _: &'a crate::audit::Entry) -> BoxFuture<'a, Result<Added, Error>> {
+                Box::pin(ready(Err(Error::new(Kind::Internal, "the disk is full"))))
+            }
+
+            fn last(&self) -> BoxFuture<'_, Result<Option<crate::audit::Entry>, Error>> {
+                Box::pin(ready(Ok(None)))
+            }
+
+            fn read(&self, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<crate::audit::Entry>, Error>> {
+                Box::pin(ready(Ok(Vec::new())))
+            }
+        }
+
+        let directory: Arc<MemoryDirectory> = Arc::default();
+        let (settings, keys) = node(&directory).await;
+        let (trail, _worker) = Trail::new(Arc::new(Full), Arc::new(crate::ledger::MemoryLedger::default()));
+        let settings = settings.audit(trail);
+
+        let refused = settings.change(&By::somebody(), |_| Ok(Some(key("t")))).await.unwrap_err();
+
+        assert!(refused.message().starts_with("nothing is changed: the audit"), "{refused}");
+        assert!(!knows(&keys) && directory.read(None).await.unwrap().unwrap().documents.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_expires_is_entered_once() {
+        let (settings, audit, worker) = audited(Arc::new(MemoryDirectory::default())).await;
+        let past = SystemTime::now() - Duration::from_secs(5);
+        let sha256 = KeyDigest::of("the key");
+        let at = jiff::Timestamp::try_from(past).unwrap();
+        let content = format!(r#"{{"name":"a","sha256":"{sha256}","expires":"{at:.0}"}}"#);
+        settings
+            .change(&By::somebody(), |_| Ok(Some(Change::put(Section::Keys, "a", content.as_str()))))
+            .await
+            .unwrap();
+
+        let mut looked = past - Duration::from_secs(5);
+        settings.note_expired(&mut looked);
+        settings.note_expired(&mut looked);
+        settings.note_expired(&mut (past - Duration::from_secs(5)));
+        drop(settings);
+        worker.await;
+
+        assert_eq!(told(&audit).await, ["made the key `a`", "the key `a` has expired"]);
     }
 }

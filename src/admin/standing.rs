@@ -10,11 +10,12 @@
 
 use serde_json::{Value, json};
 
-use super::{answer::Query, layer::Office, settings::InForce};
+use super::{layer::Office, settings::InForce};
 use crate::{
     Error, Kind,
     config::{Holder, tidy},
     ledger::{Amount, Scope, usage},
+    query::Query,
     request_limit::Rate,
 };
 

@@ -8,10 +8,12 @@ use tower::{Layer, ServiceExt};
 
 use super::{AdminLayer, Settings, operation::OPERATIONS};
 use crate::{
+    audit::{MemoryAudit, Trail},
     auth::{KeyDigest, KeyStore, Lookup, MemoryKeys, VirtualKey},
-    config::Config,
+    config::{Builder, Config},
     dialect::Dialects,
     directory::{Directory, MemoryDirectory},
+    dispatch::Dispatch,
     ledger::{Amounts, Ledger, MemoryLedger, Period, Quota, Scope},
     price::NanoUsd,
     render_errors::RenderErrorsLayer,
@@ -46,6 +48,7 @@ impl Gateway {
         let ledger = Arc::new(MemoryLedger::default());
         let file = Config::read(file, "f", &|_| None).unwrap();
         let settings = Settings::open(file, directory.clone(), keys.clone()).await.unwrap();
+        let settings = settings.audit(Trail::new(Arc::new(MemoryAudit::default()), ledger.clone()).0);
         let layer = AdminLayer::new(Arc::new(settings), ledger.clone());
         Self { layer, keys, ledger, directory }
     }
@@ -109,6 +112,53 @@ async fn only_the_key_of_the_administrators_opens_and_other_paths_go_inwards() {
     assert_eq!(gateway.ask("GET /administrators", Value::Null).await.1, "inner");
     assert_eq!(gateway.ask("GET /admin/v1/nothing", Value::Null).await.0, 404);
     assert_eq!(gateway.ask("PUT /admin/v1/keys", Value::Null).await.0, 405);
+}
+
+#[tokio::test]
+async fn who_is_logged_in_to_the_dashboard_needs_no_key_but_changes_nothing_from_elsewhere() {
+    let gateway = Gateway::new(FILE).await;
+    let cookie = crate::session::cookie(&crate::secret::Secret::new(ADMIN), &Request::new(())).unwrap();
+    let session = cookie.split(';').next().unwrap();
+    let ask = async |line: &str, headers: &[(&'static str, &str)]| {
+        let mut req = request(line, &Value::Null);
+        req.headers_mut().remove("authorization");
+        for (name, value) in headers {
+            req.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        gateway.send(req).await.0.as_u16()
+    };
+
+    assert_eq!(ask("GET /admin/v1/keys", &[]).await, 401);
+    assert_eq!(ask("GET /admin/v1/keys", &[("cookie", session)]).await, 200);
+    assert_eq!(ask("POST /admin/v1/keys", &[("cookie", session)]).await, 403);
+    let foreign = [("cookie", session), ("x-bartizan-csrf", "1"), ("sec-fetch-site", "cross-site")];
+    assert_eq!(ask("DELETE /admin/v1/keys/filed", &foreign).await, 403);
+    assert_eq!(ask("DELETE /admin/v1/keys/x", &[("cookie", session), ("x-bartizan-csrf", "1")]).await, 404);
+    // Whoever presents a key is meant to be that one.
+    assert_eq!(ask("GET /admin/v1/keys", &[("cookie", session), ("x-api-key", "wrong")]).await, 401);
+}
+
+#[tokio::test]
+async fn the_configuration_is_shown_without_its_secrets() {
+    let digest = KeyDigest::of("a-hashed-key");
+    let file = format!(
+        "{FILE}providers: {{ o: {{ kind: openai, api_key: sk-secret-1, headers: {{ x-a: sk-secret-2 }} }} }}\n"
+    );
+    let file = file.replace("keys: [", &format!("keys: [ {{ name: hashed, sha256: \"{digest}\" }},"));
+    let gateway = Gateway::new(&file).await;
+    gateway.ask("POST /admin/v1/keys", json!({ "name": "set" })).await;
+
+    let (status, shown) = gateway.ask("GET /admin/v1/config", Value::Null).await;
+
+    assert_eq!(status, 200);
+    assert!(shown["loaded"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(shown["config"]["admin"]["key"], "***");
+    assert_eq!(shown["config"]["teams"]["filed"]["budget"]["usd"], "7");
+    assert_eq!(shown["config"]["keys"].as_array().unwrap().len(), 3);
+    let text = shown.to_string();
+    for secret in ["sk-secret", ADMIN, "a-key-that-is-in-the-file", &digest.to_string()] {
+        assert!(!text.contains(secret), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -676,4 +726,79 @@ async fn the_usage_of_a_user_is_that_at_its_customer_and_its_days_are_those_of_u
     assert_eq!((&of_acme["timezone"], of_acme["customer"].as_str()), (&json!("UTC"), Some("acme")));
     let today = json!(crate::ledger::Day::of(std::time::SystemTime::now()))["day"].clone();
     assert_eq!(of_acme["until"], today);
+}
+
+#[tokio::test]
+async fn who_changed_what_is_listed_newest_first_and_without_secrets() {
+    let gateway = Gateway::new(FILE).await;
+    let team = json!({ "name": "t", "budget": { "usd": 5, "per": "day" } });
+    assert_eq!(gateway.ask("POST /admin/v1/teams", team).await.0, 201);
+    let (_, made) =
+        gateway.ask("POST /admin/v1/keys", json!({ "name": "k", "metadata": { "owner": "x" } })).await;
+    let patch = json!({ "team": "t", "metadata": { "owner": "y" } });
+    assert_eq!(gateway.ask("PATCH /admin/v1/keys/k", patch).await.0, 200);
+    assert_eq!(gateway.ask("DELETE /admin/v1/teams/t", Value::Null).await.0, 409);
+
+    let (_, page) = gateway.ask("GET /admin/v1/audit?limit=2", Value::Null).await;
+    let (_, rest) = gateway.ask("GET /admin/v1/audit?limit=2&before=2&since=1h", Value::Null).await;
+
+    let what = |page: &Value| -> Vec<String> {
+        page["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["what"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        (what(&page), &page["next"], &page["has_more"]),
+        (vec!["changed the key `k`".into(), "made the key `k`".into()], &json!(2), &json!(true))
+    );
+    assert_eq!((what(&rest), &rest["has_more"]), (vec!["made the team `t`".into()], &json!(false)));
+    let newest = &page["data"][0];
+    assert_eq!((&newest["who"], &page["head"]["hash"]), (&json!("the administrators' key"), &newest["hash"]));
+    assert_eq!(newest["details"]["fields"], json!(["metadata", "team"]));
+    assert_eq!(newest["details"]["changes"], json!({ "team": { "from": null, "to": "t" } }));
+    let key = made["key"].as_str().unwrap();
+    let text = page.to_string();
+    assert!(!text.contains(&KeyDigest::of(key).to_string()) && !text.contains(&key[..10]), "{text}");
+    for wrong in ["kind=keys", "since=then", "before=x", "sinse=1h", "limit=0"] {
+        assert_eq!(gateway.ask(&format!("GET /admin/v1/audit?{wrong}"), Value::Null).await.0, 400, "{wrong}");
+    }
+    let (_, keys) = gateway.ask("GET /admin/v1/audit?kind=key&until=1h", Value::Null).await;
+    assert_eq!(keys["data"], json!([]));
+}
+
+#[tokio::test]
+async fn where_a_request_would_go_is_explained_for_a_key_and_nothing_is_asked() {
+    let file = "admin: { key: the-key-of-the-administrators }\n\
+        providers: { d: { kind: demo }, e: { kind: demo } }\n\
+        models: { chat: { targets: [ { use: d/first }, { use: e/second } ],\
+            rules: [ { name: search, when: 'tags.feature == \"search\"', strategy: throughput } ] } }\n\
+        keys: [ { name: app, key: a-key-that-is-in-the-file, allow: [ chat ], providers: [ e ] } ]\n";
+    let mut gateway = Gateway::new(file).await;
+    let table = Builder::default().table(&Config::read(file, "f", &|_| None).unwrap()).unwrap();
+    gateway.layer = gateway.layer.explain(Dispatch::new(table));
+    let asked = |key: &str, model: &str| {
+        let headers = json!({ "x-bartizan-tags": "feature=search" });
+        json!({ "key": key, "headers": headers, "body": { "model": model, "messages": [] } })
+    };
+
+    let (status, told) = gateway.ask("POST /admin/v1/explain", asked("app", "chat")).await;
+
+    assert_eq!(
+        (status, &told["rule"], &told["strategy"]),
+        (200, &json!("search"), &json!("throughput")),
+        "{told}"
+    );
+    let places: Vec<_> = told["candidates"].as_array().unwrap().iter().map(|one| &one["place"]).collect();
+    assert_eq!(places, [&json!(1), &Value::Null]);
+    assert_eq!(told["candidates"][0]["target"], "e/second");
+    assert_eq!(told["candidates"][0]["in_flight"], 0);
+    let denied = gateway.refused("POST /admin/v1/explain", asked("app", "d/first")).await;
+    assert_eq!(denied, (403, "this key may not use the model `d/first`".to_owned()));
+    let unknown = gateway.refused("POST /admin/v1/explain", asked("nobody", "chat")).await;
+    assert!(unknown.0 == 404 && unknown.1.contains("nobody"), "{unknown:?}");
+    let wrong = gateway.refused("POST /admin/v1/explain", json!({ "kye": "app" })).await;
+    assert!(wrong.0 == 400 && wrong.1.contains("`body`"), "{wrong:?}");
 }

@@ -3,13 +3,14 @@ use std::time::SystemTime;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::{Value, json};
 
-use super::{answer::Query, entry::unknown, layer::Office};
+use super::{entry::unknown, layer::Office};
 use crate::{
     Error, Kind,
     config::account,
     directory::Section,
     labels::{Labels, account as account_of_label},
     ledger::{Day, REMEMBERED, Scope, Usage, Window, usage},
+    query::Query,
 };
 
 /// What may be asked for, and the section that it has to be in.

@@ -6,6 +6,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::rule::Held;
 use crate::{
     Kind,
     ledger::{Amount, Measure, Period, Scope},
@@ -36,6 +37,8 @@ pub enum What {
     Loop(Runaway),
     /// A provider has refused a key of the gateway, which is left out for a while.
     KeyOut(KeyOut),
+    /// A rule holds, or doesn't any more.
+    Rule(Held),
 }
 
 /// A key of a provider that is left out.
@@ -143,6 +146,7 @@ impl What {
     pub(super) fn mark(&self) -> Option<(String, Duration)> {
         match self {
             Self::Threshold(_) | Self::KeyOut(_) => None,
+            Self::Rule(held) => Some(held.mark()),
             Self::Velocity(Velocity { account, over, .. }) => {
                 Some((format!("alert:{account}:velocity:{}", time(*over)), *over))
             }
@@ -266,6 +270,7 @@ impl Alert {
             What::Velocity(velocity) => velocity.text(),
             What::Loop(runaway) => runaway.text(),
             What::KeyOut(out) => out.text(),
+            What::Rule(held) => held.text(),
         }
     }
 
@@ -277,6 +282,7 @@ impl Alert {
             What::Velocity(velocity) => velocity.body(),
             What::Loop(runaway) => runaway.body(),
             What::KeyOut(out) => out.body(),
+            What::Rule(held) => held.body(),
         };
         body["id"] = (*self.id).into();
         body["at"] = written(self.at).into();
@@ -308,6 +314,9 @@ impl Alert {
             }
             What::Loop(Runaway { key, per, shadow, .. }) => {
                 tracing::warn!(id, %key, ?per, shadow, "alert: {text}");
+            }
+            What::Rule(Held { rule, value, resolved, .. }) => {
+                tracing::warn!(id, rule = &*rule.name, value, resolved, "alert: {text}");
             }
             What::KeyOut(KeyOut { provider, key, why, .. }) => {
                 tracing::warn!(id, %provider, key, %why, "alert: {text}");

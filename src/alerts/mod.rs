@@ -45,6 +45,12 @@
 //! The last threshold is also told, with the true percentage, when a request is refused because what is left
 //! does not suffice for it, if the one before is crossed: a budget is seldom used to the last cent.
 //!
+//! # Rules
+//!
+//! [`Rules`] watch what else is worth telling: the share of errors, times, spend and its growth, targets that are
+//! passed over, and records that are lost. They are told when they hold, and again when they don't any more. Each
+//! process goes by the requests that it has served itself.
+//!
 //! # Unusual spend
 //!
 //! Is reckoned in each process, from what it has seen itself, and told once in the time that is looked at, by one of
@@ -57,6 +63,8 @@ mod future;
 mod handle;
 mod layer;
 pub(crate) mod recent;
+mod rule;
+mod rules;
 mod service;
 pub(crate) mod sliding;
 #[cfg(test)]
@@ -66,6 +74,7 @@ mod velocity;
 mod watch;
 #[cfg(feature = "tls")]
 mod webhook;
+mod window;
 
 use std::{fmt, sync::Arc};
 
@@ -78,6 +87,8 @@ pub use self::{
     future::{ResponseFuture, Touch},
     handle::Alerts,
     layer::AlertsLayer,
+    rule::{Condition, Held, Measured, Of, Rule},
+    rules::{Others, Rules},
     service::Alerting,
     velocity::Unusual,
 };

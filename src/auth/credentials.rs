@@ -93,7 +93,6 @@ impl ProviderKey {
 }
 
 /// The digest of the client's key, if it presents one.
-#[cfg(any(feature = "config", test))]
 pub(crate) fn digest(headers: &HeaderMap, uri: &Uri) -> Result<Option<KeyDigest>, Error> {
     digest_of(Carried::by(headers), headers, uri)
 }

@@ -264,6 +264,12 @@ impl Caller {
         self.scopes.iter().chain(&self.besides).filter(|scope| scope.is_for(model)).cloned().collect()
     }
 
+    /// Whether requests to `model` are charged to accounts that those to `other` are not.
+    pub(crate) fn has_more_limits_for(&self, model: &str, other: &str) -> bool {
+        let mut scopes = self.scopes.iter().chain(&self.besides);
+        scopes.any(|scope| scope.is_for(model) && !scope.is_for(other))
+    }
+
     pub(crate) fn digest(&self) -> KeyDigest {
         self.digest.unwrap_or_else(|| KeyDigest::of(&*self.key.name))
     }

@@ -45,7 +45,6 @@ mod service;
 mod store;
 
 pub(crate) use self::credentials::Presented;
-#[cfg(feature = "config")]
 pub(crate) use self::credentials::digest as digest_of;
 pub use self::{
     credentials::ProviderKey,

@@ -9,7 +9,11 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Notice, Rules, window::Window};
-use crate::{Error, Kind, lock};
+use crate::{
+    Error, Kind,
+    audit::{Event, EventKind, Trail},
+    lock,
+};
 
 /// Whether a target is asked. Clones are the same breaker.
 #[derive(Clone, Debug)]
@@ -22,6 +26,7 @@ struct Shared {
     state: Mutex<State>,
     /// Whether there may be a share, so that nobody locks to find that there is none.
     recovers: AtomicBool,
+    trail: Option<Trail>,
 }
 
 #[derive(Debug)]
@@ -40,6 +45,7 @@ struct State {
     last_failure: Option<Kind>,
     /// Up to which phase other gateways know of it.
     told: u64,
+    was_asked: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -102,13 +108,25 @@ impl Breaker {
             trips: 0,
             last_failure: None,
             told: 0,
+            was_asked: false,
         };
         Self(Arc::new(Shared {
             name: name.into(),
             rules,
             state: Mutex::new(state),
             recovers: AtomicBool::new(false),
+            trail: None,
         }))
+    }
+
+    /// Notes in `trail` when it opens, and when its target answers again. Of gateways that share a
+    /// [`Board`](super::Board) only the one does that has found it out.
+    #[must_use]
+    pub fn audit(self, trail: Trail) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(shared) => Self(Arc::new(Shared { trail: Some(trail), ..shared })),
+            Err(shared) => Self(shared),
+        }
     }
 
     /// The name of the target.
@@ -124,6 +142,12 @@ impl Breaker {
     /// Whether the other one is a clone of this one.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether anybody wanted to ask the target.
+    #[cfg(feature = "config")]
+    pub(crate) fn was_asked(&self) -> bool {
+        lock(&self.0.state).was_asked
     }
 
     /// How the target stands at the moment.
@@ -176,6 +200,7 @@ impl Breaker {
 
         let now = Instant::now();
         let state = &mut *lock(&self.0.state);
+        state.was_asked = true;
         let is_probe = match &mut state.phase {
             Phase::Closed { .. } => false,
             Phase::Open { until } if now < *until => return Err(self.refused(*until - now, state)),
@@ -273,6 +298,7 @@ impl Breaker {
         let state = &mut *lock(&self.0.state);
         if pass.is_probe && pass.generation == state.generation {
             self.close(state);
+            self.note("closed", |event| event);
         }
     }
 
@@ -342,6 +368,18 @@ impl Breaker {
             state.trips = 0;
         }
         self.open(state, now, retry_after);
+        self.note("opened", |event| event.detail("last_failure", state.last_failure.map(Kind::as_str)));
+    }
+
+    fn note(&self, action: &str, more: impl FnOnce(Event) -> Event) {
+        let Some(trail) = &self.0.trail else { return };
+        let name = &self.0.name;
+        let what = match action {
+            "opened" => format!("passes over `{name}`, which fails"),
+            _ => format!("asks `{name}` again, which answers"),
+        };
+        let event = Event::new(EventKind::Breaker, "the gateway", what);
+        trail.note(more(event.detail("target", &**name).detail("action", action)));
     }
 
     fn open(&self, state: &mut State, now: Instant, retry_after: Option<Duration>) {
@@ -584,5 +622,29 @@ mod tests {
 
         breaker.probed(None, every);
         assert!(breaker.admit().is_ok(), "a request shows whether it answers");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_noted_when_it_opens_and_when_its_target_answers_again() {
+        use crate::{
+            audit::{Audit, MemoryAudit},
+            ledger::MemoryLedger,
+        };
+        let store = Arc::new(MemoryAudit::default());
+        let (trail, worker) = Trail::new(store.clone(), Arc::new(MemoryLedger::default()));
+        let breaker = Breaker::new("a/b", rules()).audit(trail);
+
+        (0..3).for_each(|_| exchange(&breaker, FAILED));
+        for outcome in [FAILED, ANSWERED] {
+            pause(3_000).await;
+            exchange(&breaker, outcome);
+        }
+        drop(breaker);
+        worker.await;
+
+        let entries = store.read(1, 9).await.unwrap();
+        let action = |entry: &crate::audit::Entry| entry.value()["details"]["action"].clone();
+        assert_eq!(entries.iter().map(action).collect::<Vec<_>>(), ["opened", "closed"]);
+        assert_eq!(entries[0].value()["details"]["last_failure"], "unreachable");
     }
 }

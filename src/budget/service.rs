@@ -104,7 +104,12 @@ impl BudgetLayer {
         if scopes.is_empty() {
             return Ok(Reserved::Now(None));
         }
-        payload.exchange().learn(|learnt| learnt.reserved = (!learnt.own_key).then_some(worst.cost));
+        let worst = payload.exchange().learn(|learnt| {
+            // What was used to find out where the request goes is charged with it.
+            let worst = worst.and(learnt.used());
+            learnt.reserved = (!learnt.own_key).then_some(worst.cost);
+            worst
+        });
         match self.ledger.try_reserve(&scopes, worst) {
             Some(answer) => self.judge(answer, payload.exchange()).map(Reserved::Now),
             None => Ok(Reserved::Later(worst)),
@@ -124,9 +129,11 @@ impl BudgetLayer {
                 Ok(None)
             }
             Err(error) => {
-                if let Some(standing) = Refused::of(&error).and_then(|refused| refused.standing) {
-                    exchange.learn(|learnt| learnt.standings.note(standing));
-                }
+                let standing = Refused::of(&error).and_then(|refused| refused.standing);
+                exchange.learn(|learnt| {
+                    learnt.reserved = None;
+                    standing.into_iter().for_each(|standing| learnt.standings.note(standing));
+                });
                 Err(error)
             }
         }
@@ -190,7 +197,7 @@ mod tests {
         ledger::{Balance, Ledger, MemoryLedger, Period, Quota},
         payload::Head,
         price::{NanoUsd, Rates},
-        testing::{ENDINGS, Ending, MustBeReady, Script, ask, is_shared, poll_once},
+        testing::{ENDINGS, Ending, MustBeReady, Remote, Script, ask, is_shared, poll_once},
     };
 
     const WORST: NanoUsd = NanoUsd(60);
@@ -202,43 +209,6 @@ mod tests {
     impl Prices for Fixed {
         fn worst_case(&self, _: &Payload) -> Option<NanoUsd> {
             self.0
-        }
-    }
-
-    /// Answers later, as a store would.
-    #[derive(Debug)]
-    struct Remote(Arc<MemoryLedger>);
-
-    impl Ledger for Remote {
-        fn reserve<'a>(
-            &'a self,
-            scopes: &'a [Scope],
-            worst: Amounts,
-        ) -> BoxFuture<'a, Result<Ticket, Error>> {
-            Box::pin(async move {
-                tokio::task::yield_now().await;
-                self.0.reserve(scopes, worst).await
-            })
-        }
-
-        fn settle(&self, ticket: Ticket, actual: Amounts) {
-            self.0.settle(ticket, actual);
-        }
-
-        fn keep(&self, ticket: Ticket, name: &str) {
-            self.0.keep(ticket, name);
-        }
-
-        fn resume<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Ticket>, Error>> {
-            self.0.resume(name)
-        }
-
-        fn balances<'a>(&'a self, scopes: &'a [Scope]) -> BoxFuture<'a, Result<Vec<Balance>, Error>> {
-            self.0.balances(scopes)
-        }
-
-        fn mark_once<'a>(&'a self, name: &'a str, lasts: Duration) -> BoxFuture<'a, Result<bool, Error>> {
-            self.0.mark_once(name, lasts)
         }
     }
 

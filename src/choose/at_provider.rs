@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use super::Embed;
 use crate::{
-    BoxFuture, Dialect, Error, Exchange, Kind, Payload, dialect::OPENAI_EMBEDDINGS, dispatch::Candidate,
+    BoxFuture, Dialect, Error, Exchange, Kind, Payload, Target, dialect::OPENAI_EMBEDDINGS,
+    dispatch::Candidate,
 };
 
 /// The largest answer.
@@ -69,6 +70,10 @@ impl Embed for ProviderEmbeddings {
         self.candidate.target().name()
     }
 
+    fn target(&self) -> Option<&Target> {
+        Some(self.candidate.target())
+    }
+
     fn embed<'a>(
         &'a self,
         texts: &'a [&'a str],
@@ -77,6 +82,51 @@ impl Embed for ProviderEmbeddings {
         match self.request(texts, exchange) {
             Ok(req) => Box::pin(answered(self.candidate.clone(), req, texts.len())),
             Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::Response;
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::lock;
+
+    /// What a provider that answers with `answer` is asked, and the embeddings of two texts.
+    async fn embedded(answer: &'static str) -> (String, Result<Vec<Vec<f32>>, Error>) {
+        let asked = Arc::<Mutex<String>>::default();
+        let seen = asked.clone();
+        let service = tower::service_fn(move |req: Request<Payload>| {
+            *lock(&seen) = format!("{} {}", req.uri(), String::from_utf8_lossy(&req.body().to_bytes()));
+            async move { Ok::<_, Error>(Response::new(Full::from(answer))) }
+        });
+        let embedder =
+            ProviderEmbeddings::new(Candidate::new(Arc::new(Target::new("openai", "small")), service));
+
+        let embedded = embedder.embed(&["one", "two"], &Exchange::default()).await;
+
+        assert_eq!((embedder.name(), embedder.target().unwrap().provider()), ("openai/small", "openai"));
+        (lock(&asked).clone(), embedded)
+    }
+
+    #[tokio::test]
+    async fn the_provider_is_asked_for_all_texts_at_once_and_may_answer_in_any_order() {
+        let answer = r#"{"data":[{"index":1,"embedding":[0.5]},{"index":0,"embedding":[1.0,-2]}]}"#;
+
+        let (asked, embedded) = embedded(answer).await;
+
+        assert_eq!(asked, r#"/v1/embeddings {"input":["one","two"],"model":"small"}"#);
+        assert_eq!(embedded.unwrap(), [vec![1.0, -2.0], vec![0.5]]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_lacks_one_or_is_none_is_an_error() {
+        for answer in [r#"{"data":[{"index":0,"embedding":[1.0]}]}"#, "{}", "<html>"] {
+            assert_eq!(embedded(answer).await.1.unwrap_err().kind(), Kind::Upstream, "{answer}");
         }
     }
 }

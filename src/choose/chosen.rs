@@ -4,24 +4,54 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::{Facts, Tasks};
-use crate::{dispatch::Route, headers, payload::Head};
+use crate::{
+    dispatch::{Candidate, Route},
+    headers,
+    payload::Head,
+};
 
 /// The route of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
     pub(crate) route: Arc<Route>,
-    /// What the answer says of the choice.
-    pub(crate) says: Option<Box<HeaderMap>>,
+    /// What led to its targets: one for each model that is asked for, where there are several. `None` if nothing is to
+    /// be said of it.
+    led: Option<Arc<[Led]>>,
     /// The request for providers that understand what the client prefers.
     pub(super) preferring: Option<Arc<(Head, Bytes)>>,
-    /// Whether the classifier of the route was asked.
-    is_classified: bool,
+}
+
+/// What led to the targets of a model.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Led {
+    /// The model.
+    pub(crate) model: Arc<str>,
+    /// The rule or the task.
+    pub(crate) rule: Option<Arc<str>>,
+    /// What the answer says of it.
+    pub(crate) says: HeaderMap,
 }
 
 impl Chosen {
     /// A route that nothing is to be said of.
     pub(crate) fn plainly(route: Arc<Route>) -> Self {
-        Self { route, says: None, preferring: None, is_classified: false }
+        Self { route, led: None, preferring: None }
+    }
+
+    /// The route to which `ways` lead one after the other.
+    pub(super) fn joined(route: Route, ways: impl IntoIterator<Item = Way>) -> Self {
+        let led = ways.into_iter().map(|way| way.led).collect();
+        Self { led: Some(led), ..Self::plainly(Arc::new(route)) }
+    }
+
+    /// What led to `candidate`, if anything is to be said of it.
+    pub(crate) fn led_to(&self, candidate: &Candidate) -> Option<&Led> {
+        self.led.as_ref()?.get(candidate.group())
+    }
+
+    /// The rule or the task that led to what is asked first.
+    pub(super) fn rule(&self) -> Option<&Arc<str>> {
+        self.led.as_ref()?.first()?.rule.as_ref()
     }
 
     /// The request for providers that understand what the client prefers, if that differs.
@@ -33,18 +63,43 @@ impl Chosen {
     pub(crate) fn without_preferring(self) -> Self {
         Self { preferring: None, ..self }
     }
+}
 
-    /// The route to which rules, successors and classifiers lead.
+impl From<Way> for Chosen {
+    fn from(Way { route, led, .. }: Way) -> Self {
+        let says_nothing = led.rule.is_none() && led.says.is_empty();
+        Self { led: (!says_nothing).then(|| Arc::new([led]) as Arc<[Led]>), ..Self::plainly(route) }
+    }
+}
+
+/// A request on its way from the route of a model to the one by which it goes.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) route: Arc<Route>,
+    led: Led,
+    /// Whether the classifier of the route was asked.
+    is_classified: bool,
+}
+
+impl Way {
+    /// It begins at `route`.
+    pub(super) fn new(route: Arc<Route>) -> Self {
+        let led = Led { model: route.name().clone(), ..Led::default() };
+        Self { route, led, is_classified: false }
+    }
+
+    /// The end of the way, to which rules, successors and classifiers lead.
     pub(super) async fn decided(route: Arc<Route>, facts: &Facts<'_>) -> Self {
-        let mut chosen = Self::plainly(route);
+        let mut way = Self::new(route);
         // Routes lie inside of each other, so there is an end.
-        while let Some(tasks) = chosen.advance(facts) {
-            chosen.is_classified = true;
-            if let Some((name, route)) = tasks.route_for(facts).await {
-                chosen.follow(&name, &route, facts);
+        while let Some(tasks) = way.advance(facts) {
+            way.is_classified = true;
+            let from = way.route.clone();
+            if let Some((name, route)) = tasks.route_for(&facts.within(&from)).await {
+                way.follow(&name, &route);
             }
         }
-        chosen
+        way
     }
 
     /// Goes on until there is a classifier to be asked, or an end.
@@ -52,26 +107,25 @@ impl Chosen {
         loop {
             let route = self.route.clone();
             if let Some(life) = route.life() {
-                let says = self.says.get_or_insert_default();
                 for (name, value) in life.says() {
-                    says.append(name, value.clone());
+                    self.led.says.append(name, value.clone());
                 }
-                if let Some(successor) = life.at(facts.now(), route.name()) {
+                if let Some(successor) = life.at(facts, route.name()) {
                     self.go(successor.clone());
                     continue;
                 }
             }
             match route.rules().iter().find(|rule| rule.is_for(facts)) {
-                Some(rule) => self.follow(rule.name(), rule.then(), facts),
+                Some(rule) => self.follow(rule.name(), rule.then()),
                 None => return route.tasks().filter(|_| !self.is_classified).cloned(),
             }
         }
     }
 
-    fn follow(&mut self, name: &Arc<str>, route: &Arc<Route>, facts: &Facts<'_>) {
-        facts.note_rule(name);
+    fn follow(&mut self, name: &Arc<str>, route: &Arc<Route>) {
+        self.led.rule = Some(name.clone());
         if let Ok(name) = HeaderValue::from_str(name) {
-            self.says.get_or_insert_default().insert(headers::RULE, name);
+            self.led.says.insert(headers::RULE, name);
         }
         self.go(route.clone());
     }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{BoxFuture, Error, Exchange};
+use crate::{BoxFuture, Error, Exchange, Target};
 
 /// How many numbers a text becomes.
 const WIDTH: usize = 512;
@@ -9,6 +9,12 @@ const WIDTH: usize = 512;
 pub trait Embed: fmt::Debug + Send + Sync + 'static {
     /// What it is.
     fn name(&self) -> &str;
+
+    /// Who reads the texts, if that is somebody else than the gateway: it isn't asked for requests that it may not
+    /// get to see.
+    fn target(&self) -> Option<&Target> {
+        None
+    }
 
     /// The numbers of each text. What it costs is counted on `exchange`.
     fn embed<'a>(

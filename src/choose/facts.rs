@@ -1,14 +1,11 @@
-use std::{
-    borrow::Cow,
-    fmt,
-    sync::{Arc, OnceLock},
-    time::SystemTime,
-};
+use std::{borrow::Cow, fmt, sync::OnceLock, time::SystemTime};
 
 use http::{HeaderMap, HeaderName, header};
 
 use super::said;
-use crate::{Exchange, Payload, auth::Caller, headers, labels::Labels, preset::Object};
+use crate::{
+    Exchange, Payload, Target, auth::Caller, dispatch::Route, headers, labels::Labels, preset::Object,
+};
 
 /// What a condition may ask of a request. What is not asked for is not looked for.
 pub struct Facts<'a> {
@@ -18,6 +15,10 @@ pub struct Facts<'a> {
     labels: Labels,
     used: Used,
     now: SystemTime,
+    /// The routes whose bounds the request is kept within: the one where it is, and that of the model before.
+    routes: [Option<&'a Route>; 2],
+    /// Whether nobody is to be asked on the way.
+    is_rehearsed: bool,
     body: OnceLock<Option<Object<'a>>>,
 }
 
@@ -50,6 +51,8 @@ impl<'a> Facts<'a> {
             labels: payload.exchange().learn(|learnt| learnt.labels.clone()),
             used: Used::default(),
             now: SystemTime::now(),
+            routes: [None; 2],
+            is_rehearsed: false,
             body: OnceLock::new(),
         }
     }
@@ -70,6 +73,34 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn at(self, now: SystemTime) -> Self {
         Self { now, ..self }
+    }
+
+    /// Sets whether it is only to be seen where the request would go: nobody gets to see it, and nothing counts.
+    pub(super) fn rehearsed(self, is_rehearsed: bool) -> Self {
+        Self { is_rehearsed, ..self }
+    }
+
+    /// The same facts, kept within the bounds of `route`.
+    pub(super) fn within<'b>(&'b self, route: &'b Route) -> Facts<'b> {
+        let Self { payload, headers, caller, used, now, is_rehearsed, .. } = *self;
+        let (labels, body) = (self.labels.clone(), OnceLock::new());
+        let routes = [Some(route), self.routes[1].or(self.routes[0])];
+        Facts { payload, headers, caller, labels, used, now, routes, is_rehearsed, body }
+    }
+
+    /// Whether it is only to be seen where the request would go.
+    pub(super) fn is_rehearsed(&self) -> bool {
+        self.is_rehearsed
+    }
+
+    /// Whether a target may get to see the request on the way: as far as the caller's key, its budgets and the
+    /// regions of the route go. None may where the caller pays its provider itself.
+    pub fn may_be_read_by(&self, target: &Target) -> bool {
+        !self.is_rehearsed
+            && !self.used.is_up()
+            && !self.exchange().learn(|learnt| learnt.own_key)
+            && self.caller.is_none_or(|caller| caller.may_be_answered_by(target).is_ok())
+            && self.routes.iter().flatten().all(|route| route.is_inside(target).is_ok())
     }
 
     /// The model that is asked for.
@@ -132,11 +163,6 @@ impl<'a> Facts<'a> {
     /// What is learnt of the request.
     pub(super) fn exchange(&self) -> &Exchange {
         self.payload.exchange()
-    }
-
-    /// Notes that the rule called `name` holds.
-    pub(super) fn note_rule(&self, name: &Arc<str>) {
-        self.payload.exchange().learn(|learnt| learnt.rule = Some(name.clone()));
     }
 
     /// What the caller has used of what it may.

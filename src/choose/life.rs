@@ -3,12 +3,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::{dispatch::Route, metrics};
+use super::Facts;
+use crate::{
+    audit::{Event, EventKind, Trail},
+    dispatch::Route,
+    metrics,
+};
 
 const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 const SUNSET: HeaderName = HeaderName::from_static("sunset");
@@ -23,6 +28,7 @@ pub struct Life {
     says: HeaderMap,
     /// Whether the successor was led to.
     has_ended: Arc<AtomicBool>,
+    trail: Option<Trail>,
 }
 
 impl Life {
@@ -65,6 +71,12 @@ impl Life {
         Self { has_ended, ..self }
     }
 
+    /// Notes in `trail` when the successor is led to for the first time.
+    #[must_use]
+    pub fn audit(self, trail: Trail) -> Self {
+        Self { trail: Some(trail), ..self }
+    }
+
     fn linked(mut self, link: &str) -> Self {
         if let Ok(value) = HeaderValue::try_from(link) {
             self.says.append(header::LINK, value);
@@ -83,8 +95,12 @@ impl Life {
     }
 
     /// Counts a request for `model`, and tells who serves it, if its own targets do not any more.
-    pub(super) fn at(&self, now: SystemTime, model: &str) -> Option<&Arc<Route>> {
-        let successor = self.successor.as_ref().filter(|_| self.sunset.is_some_and(|sunset| sunset <= now));
+    pub(super) fn at(&self, facts: &Facts<'_>, model: &str) -> Option<&Arc<Route>> {
+        let is_over = |sunset| sunset <= facts.now();
+        let successor = self.successor.as_ref().filter(|_| self.sunset.is_some_and(is_over));
+        if facts.is_rehearsed() {
+            return successor;
+        }
         metrics::deprecated(model, successor.is_some());
         if let Some(route) = successor
             && !self.has_ended.swap(true, Relaxed)
@@ -96,7 +112,22 @@ impl Life {
                 sunset = self.says.get(SUNSET).and_then(|at| at.to_str().ok()),
                 "a model is served by its successor from now on"
             );
+            self.note(model, route.name());
         }
         successor
+    }
+
+    fn note(&self, model: &str, successor: &str) {
+        /// How long it is remembered that it was noted: by all nodes, and after they were started again.
+        const LASTS: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+        let Some(trail) = &self.trail else { return };
+        let sunset = self.says.get(SUNSET).and_then(|at| at.to_str().ok()).unwrap_or_default();
+        let what = format!("serves `{model}` by its successor `{successor}` from now on");
+        let event = Event::new(EventKind::Model, "the gateway", what)
+            .detail("model", model)
+            .detail("successor", successor)
+            .detail("sunset", sunset);
+        trail.note(event.once(format!("audit:successor:{model}:{successor}:{sunset}"), LASTS));
     }
 }

@@ -58,6 +58,7 @@ mod service;
 mod spent;
 mod strip;
 mod task;
+mod unpaid;
 mod wishes;
 
 #[cfg(feature = "cel")]
@@ -76,7 +77,7 @@ pub use self::{
 };
 pub(crate) use self::{
     chosen::Chosen,
-    service::{at_once, chosen},
+    service::{Rehearsed, at_once, chosen},
 };
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ impl Nearest {
 
     async fn find(&self, facts: &Facts<'_>) -> Option<Arc<str>> {
         let text = facts.text();
-        if text.trim().is_empty() {
+        let may_be_asked = self.embedder.target().is_none_or(|target| facts.may_be_read_by(target));
+        if text.trim().is_empty() || !may_be_asked {
             return None;
         }
         let known = self.known.get_or_try_init(|| async {
@@ -63,6 +64,10 @@ impl Classify for Nearest {
     fn classify<'a>(&'a self, facts: &'a Facts<'_>) -> BoxFuture<'a, Option<Arc<str>>> {
         Box::pin(self.find(facts))
     }
+
+    fn is_paid(&self) -> bool {
+        self.embedder.target().is_some()
+    }
 }
 
 /// Classifiers that are asked one after the other, until one knows.
@@ -77,6 +82,10 @@ impl<A: Classify, B: Classify> Classify for Either<A, B> {
                 None => self.1.classify(facts).await,
             }
         })
+    }
+
+    fn is_paid(&self) -> bool {
+        self.0.is_paid() || self.1.is_paid()
     }
 }
 

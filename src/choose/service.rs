@@ -7,7 +7,13 @@ use std::{
 use http::Request;
 use tower::Service;
 
-use super::{ChooseLayer, Facts, Used, chosen::Chosen, spent, strip, wishes};
+use super::{
+    ChooseLayer, Facts, Used,
+    chosen::{Chosen, Way},
+    spent, strip,
+    unpaid::Unpaid,
+    wishes,
+};
 use crate::{
     Error, Kind, Payload,
     auth::Caller,
@@ -47,33 +53,64 @@ where
             Ok(chosen) => Admission::called(self.inner.call(req.map(|payload| payload.going(chosen)))),
             Err(route) => {
                 let not_ready = self.inner.clone();
-                let mut ready = mem::replace(&mut self.inner, not_ready);
+                let ready = mem::replace(&mut self.inner, not_ready);
                 let settings = self.settings.clone();
-                Admission::waiting(Box::pin(async move {
-                    let req = chosen(&settings.dispatch, settings.ledger.as_ref(), route, req).await?;
-                    ready.call(req).await.map_err(Into::into)
-                }))
+                Admission::waiting(Box::pin(choose_and_call(ready, settings, route, req)))
             }
         }
     }
 }
 
+async fn choose_and_call<S>(
+    mut ready: S,
+    settings: ChooseLayer,
+    route: Arc<Route>,
+    req: Request<Payload>,
+) -> Result<S::Response, Error>
+where
+    S: Service<Request<Payload>>,
+    S::Error: Into<Error>,
+{
+    let ledger = settings.ledger.as_ref();
+    let unpaid = Unpaid::watch(ledger, &req);
+    let called = match chosen(&settings.dispatch, ledger, route, req).await {
+        Ok(req) => ready.call(req),
+        Err(error) => return Err(unpaid.refused(error).await),
+    };
+    let error: Error = match called.await {
+        Ok(res) => {
+            unpaid.answered();
+            return Ok(res);
+        }
+        Err(error) => error.into(),
+    };
+    Err(unpaid.refused(error).await)
+}
+
 /// The choice, if nothing has to be waited for and the client leaves it to the gateway; otherwise the route back.
 pub(crate) fn at_once(route: Arc<Route>, req: &Request<Payload>) -> Result<Chosen, Arc<Route>> {
     let head = req.body().head();
-    let mut chosen = Chosen::plainly(route);
     // What a provider keeps is where it is.
     if head.resource.is_some() || head.batch.is_some() {
-        return Ok(chosen);
+        return Ok(Chosen::plainly(route));
     }
-    if head.has_wishes || chosen.route.waits() || req.headers().contains_key(headers::CHOOSE) {
-        return Err(chosen.route);
+    if head.has_wishes || route.waits() || req.headers().contains_key(headers::CHOOSE) {
+        return Err(route);
     }
-    if chosen.route.decides() {
-        let facts = Facts::new(req.body(), req.headers()).caller(req.extensions().get());
-        chosen.advance(&facts);
+    if !route.decides() {
+        return Ok(Chosen::plainly(route));
     }
-    Ok(chosen)
+    let mut way = Way::new(route);
+    way.advance(&facts(req));
+    Ok(noted(way.into(), req))
+}
+
+/// The choice, with its rule written down.
+fn noted(chosen: Chosen, req: &Request<Payload>) -> Chosen {
+    if let Some(rule) = chosen.rule() {
+        req.body().exchange().learn(|learnt| learnt.rule = Some(rule.clone()));
+    }
+    chosen
 }
 
 /// The request, with the choice of where it goes that asked for the model of `route`.
@@ -92,25 +129,49 @@ pub(crate) async fn chosen(
         (Some(ledger), Some(caller)) if route.reads_spend() => spent::used(ledger, caller, req.body()).await,
         _ => Used::default(),
     };
-    let facts = Facts::new(req.body(), req.headers()).caller(caller).used(used);
+    let facts = facts(&req).used(used);
     let Some(wishes) = wishes::Wishes::of(req.body(), req.headers())? else {
-        let chosen = Chosen::decided(route, &facts).await;
+        let chosen = noted(Way::decided(route, &facts).await.into(), &req);
         return Ok(req.map(|payload| payload.going(chosen)));
     };
-    let mut chosen = Chosen::decided(route.clone(), &facts).await;
-    let mut others = Vec::new();
-    for model in wishes.models(req.body().model()).skip(1) {
-        let other = permitted(dispatch, caller, model)?;
-        others.push(Chosen::decided(other, &facts).await.route);
+    let first = req.body().model();
+    let others = wishes.models(first).skip(1).map(|model| permitted(dispatch, caller, model, first));
+    let others = others.collect::<Result<Vec<_>, _>>()?;
+    // Nobody is asked on the way before all of them may be.
+    let first = Way::decided(route, &facts).await;
+    let bounds = first.route.clone();
+    let mut ways = vec![first];
+    for other in others {
+        // Where the first has to stay, nobody outside gets to see the request on the way to another either.
+        ways.push(Way::decided(other, &facts.within(&bounds)).await);
     }
-    let (route, is_for_provider) = wishes.applied(wishes::joined(&chosen.route, &others))?;
-    chosen.route = Arc::new(route);
+    let (route, is_for_provider) = wishes.applied(wishes::joined(&ways, req.body()))?;
+    let chosen = noted(Chosen::joined(route, ways), &req);
     drop(facts);
     strip::stripped(req, chosen, is_for_provider)
 }
 
-/// The route of a model that is asked for besides.
-fn permitted(dispatch: &Dispatch, caller: Option<&Caller>, model: &str) -> Result<Arc<Route>, Error> {
+/// An extension of requests of which it is only to be seen where they would go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rehearsed;
+
+fn facts(req: &Request<Payload>) -> Facts<'_> {
+    let is_rehearsed = req.extensions().get::<Rehearsed>().is_some();
+    Facts::new(req.body(), req.headers()).caller(req.extensions().get()).rehearsed(is_rehearsed)
+}
+
+/// The route of a model that is asked for beside the `first`, whose limits the request is held to.
+fn permitted(
+    dispatch: &Dispatch,
+    caller: Option<&Caller>,
+    model: &str,
+    first: &str,
+) -> Result<Arc<Route>, Error> {
+    if caller.is_some_and(|caller| caller.has_more_limits_for(model, first)) {
+        let message =
+            format!("there are limits of its own for the model `{model}`, which has to be asked for alone");
+        return Err(Error::new(Kind::Forbidden, message).with_param("models"));
+    }
     if caller.is_some_and(|caller| !caller.may_use(model)) {
         let message = format!("this key may not use the model `{model}`");
         return Err(Error::new(Kind::Forbidden, message).with_param("models"));

@@ -39,6 +39,11 @@ fn standing(standings: &Standings) -> Used {
 }
 
 impl Used {
+    /// Whether nothing is left that a request has to be paid from.
+    pub(super) fn is_up(&self) -> bool {
+        [self.budget, self.tokens, self.input, self.output].into_iter().any(|share| share >= 1.0)
+    }
+
     fn note(&mut self, scope: &Scope, balance: &Balance) {
         let Some(quota) = scope.quota else { return };
         let share = balance.posted.saturating_add(balance.held) as f64 / quota.limit.max(1) as f64;

@@ -4,7 +4,11 @@ use bytes::Bytes;
 use http::{Request, request::Parts};
 
 use super::{chosen::Chosen, wishes::MEMBERS};
-use crate::{Error, Kind, Payload, payload::Head, preset::Object};
+use crate::{
+    Error, Kind, Payload,
+    payload::{Head, ModelForm},
+    preset::Object,
+};
 
 /// The request without the members in which a client says who shall answer. Providers that understand `provider` get
 /// it, if it `is_for_provider`.
@@ -31,7 +35,18 @@ fn without(parts: &Parts, payload: &Payload, names: &[&str]) -> Result<(Head, By
     let Some(body) = Object::read(text.trim_ascii()) else {
         return Err(Error::new(Kind::InvalidRequest, "the body is not a JSON object"));
     };
-    let text = body.without(names);
+    let mut text = body.without(names);
+    if payload.head().model_form == ModelForm::Member {
+        // Nobody is named any more, once the others are taken out.
+        text = named(payload.model(), &body.without(&[names, &["model"]].concat()));
+    }
     let head = payload.dialect().peek(parts, &text)?;
     Ok((head, text.into()))
+}
+
+/// The object with a model as its first member.
+fn named(model: &str, object: &str) -> String {
+    let rest = object.trim_start_matches('{');
+    let comma = if rest.starts_with('}') { "" } else { "," };
+    format!(r#"{{"model":{}{comma}{rest}"#, serde_json::Value::from(model))
 }

@@ -7,6 +7,12 @@ use crate::{BoxFuture, dispatch::Route};
 pub trait Classify: fmt::Debug + Send + Sync + 'static {
     /// The name of the task; `None` if it is none of those that are known. What fails is none too.
     fn classify<'a>(&'a self, facts: &'a Facts<'_>) -> BoxFuture<'a, Option<Arc<str>>>;
+
+    /// Whether it may cost something: the ledger is asked first then, so that [`Facts::may_be_read_by`] knows whether
+    /// the caller can pay.
+    fn is_paid(&self) -> bool {
+        false
+    }
 }
 
 /// A classifier, and the routes of the tasks it knows.
@@ -23,9 +29,9 @@ impl Tasks {
         Self { classifier: Box::new(classifier), routes }
     }
 
-    /// Whether one of the routes asks what of budgets is used.
+    /// Whether the classifier or one of the routes wants to know what of budgets is used.
     pub(crate) fn reads_spend(&self) -> bool {
-        self.routes.iter().any(|(_, route)| route.reads_spend())
+        self.classifier.is_paid() || self.routes.iter().any(|(_, route)| route.reads_spend())
     }
 
     pub(super) async fn route_for(&self, facts: &Facts<'_>) -> Option<(Arc<str>, Arc<Route>)> {

@@ -1,9 +1,8 @@
-use std::sync::Arc;
-
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::chosen::Way;
 use crate::{
     Error, Kind, Payload,
     dispatch::{Candidate, Route, Strategy},
@@ -211,17 +210,15 @@ fn invalid(field: &str, message: &str) -> Error {
 }
 
 /// The routes one after the other, as one that has the settings and the bounds of the first.
-pub(super) fn joined(first: &Arc<Route>, others: &[Arc<Route>]) -> Route {
-    let mut joined = (**first).clone();
+pub(super) fn joined(ways: &[Way], payload: &Payload) -> Route {
+    let [first, others @ ..] = ways else { return Route::new(payload.model(), []) };
+    let joined = (*first.route).clone();
     if others.is_empty() {
         return joined;
     }
-    let groups = std::iter::once(first).chain(others).enumerate();
-    let candidates = groups.flat_map(|(group, route)| {
-        let behind = (group as u32) << 16;
-        // Where one has to stay, its targets have to be, whoever else was asked for.
-        route.bounded_candidates().into_iter().map(move |one| one.behind(behind))
+    let candidates = ways.iter().enumerate().flat_map(|(group, way)| {
+        // Where one has to stay, its targets have to be, and what one may cost they may, whoever else was asked for.
+        way.route.admitted(payload).into_iter().map(move |one| one.of_group(group))
     });
-    joined = joined.with_candidates(candidates);
-    joined
+    joined.with_candidates(candidates)
 }

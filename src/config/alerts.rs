@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Problem, Secret, Several, units::Written};
 use crate::{
+    access::Pattern,
     alerts::{self, Unusual, WebhookOptions},
     loops,
     price::NanoUsd,
@@ -21,11 +22,102 @@ pub struct Alerts {
     pub webhooks: Several<Webhook>,
     /// What spend is unusual.
     pub velocity: Option<Velocity>,
+    /// What else is told: when it is so, and when it isn't any more.
+    pub rules: Vec<AlertRule>,
+}
+
+/// Something that is told when it is so, and when it isn't any more.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AlertRule {
+    /// Its name, which no other rule has.
+    pub name: String,
+    /// When it is so: `error_share > 5%`, `p95 > 10s`, `first_event_p95 > 2s`, `spend > 50` (dollars), `drift > 40%`,
+    /// `breaker_open` or `records_lost > 0`.
+    pub when: String,
+    /// The requests that it looks at: all if it isn't given.
+    #[serde(default)]
+    pub of: AlertOf,
+    /// The time that it looks back: 5m if it isn't given.
+    #[serde(default)]
+    pub over: Option<Written<Duration>>,
+    /// How many requests there have to be in that time: one if it isn't given.
+    #[serde(default)]
+    pub at_least: Option<u64>,
+    /// For how long it has to be so before it is told.
+    #[serde(default, rename = "for")]
+    pub lasts: Option<Written<Duration>>,
+    /// A word that receivers may go by: `warning` if it isn't given.
+    #[serde(default)]
+    pub severity: Option<String>,
+}
+
+/// Which requests a rule looks at: those to which all of it applies, with `*` for any run of characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct AlertOf {
+    /// The model that was asked for.
+    pub model: Option<String>,
+    /// Who was asked, `provider/model`; then every attempt counts instead of the request.
+    pub target: Option<String>,
+    /// The name of the key.
+    pub key: Option<String>,
+    /// The name of the team.
+    pub team: Option<String>,
+    /// The name of the customer.
+    pub customer: Option<String>,
+}
+
+impl AlertRule {
+    fn rule(&self) -> Result<alerts::Rule, String> {
+        let pattern = |text: &Option<String>| text.as_deref().map(Pattern::new);
+        let AlertOf { model, target, key, team, customer } = &self.of;
+        let mut rule = alerts::Rule::new(&self.name, self.when.parse()?).of(alerts::Of {
+            model: pattern(model),
+            target: pattern(target),
+            key: pattern(key),
+            team: pattern(team),
+            customer: pattern(customer),
+        });
+        if let Some(over) = self.over {
+            rule = rule.over(*over);
+        }
+        if let Some(requests) = self.at_least {
+            rule = rule.at_least(requests);
+        }
+        if let Some(lasts) = self.lasts {
+            rule = rule.lasts(*lasts);
+        }
+        Ok(self.severity.iter().fold(rule, |rule, severity| rule.severity(severity)))
+    }
+
+    fn check(&self, path: &str, problems: &mut Vec<Problem>) {
+        let AlertOf { model, target, key, team, customer } = &self.of;
+        let is_of_requests = [model, key, team, customer].into_iter().any(Option::is_some);
+        match self.when.parse().map(alerts::Condition::measured) {
+            Err(wrong) => problems.push(Problem::at(format!("{path}.when"), wrong)),
+            Ok(alerts::Measured::BreakerOpen) if is_of_requests => {
+                problems.push(Problem::at(format!("{path}.of"), "breakers are of a `target` only"));
+            }
+            Ok(alerts::Measured::RecordsLost) if is_of_requests || target.is_some() => {
+                problems.push(Problem::at(format!("{path}.of"), "lost records are nobody's"));
+            }
+            Ok(_) => {}
+        }
+        if self.over.is_some_and(|over| *over < Duration::from_secs(1)) {
+            problems.push(Problem::at(format!("{path}.over"), "is shorter than a second"));
+        }
+        if self.name.is_empty() {
+            problems.push(Problem::at(format!("{path}.name"), "is empty"));
+        }
+    }
 }
 
 impl Default for Alerts {
     fn default() -> Self {
-        Self { at: vec![50, 80, 100], webhooks: Several::default(), velocity: None }
+        Self { at: vec![50, 80, 100], webhooks: Several::default(), velocity: None, rules: Vec::new() }
     }
 }
 
@@ -129,6 +221,16 @@ impl Alerts {
         }
     }
 
+    /// What else is told.
+    ///
+    /// # Errors
+    ///
+    /// What [`Config::check`] complains of.
+    pub fn rules(&self) -> Result<alerts::Rules, String> {
+        let rules = self.rules.iter().map(AlertRule::rule).collect::<Result<Vec<_>, _>>()?;
+        Ok(alerts::Rules::new(rules))
+    }
+
     /// How the webhooks are called.
     ///
     /// # Errors
@@ -196,6 +298,13 @@ impl Config {
         for (index, webhook) in self.alerts.webhooks.iter().enumerate() {
             webhook.check(&format!("alerts.webhooks[{index}]"), problems);
         }
+        for (index, rule) in self.alerts.rules.iter().enumerate() {
+            let path = format!("alerts.rules[{index}]");
+            rule.check(&path, problems);
+            if self.alerts.rules[..index].iter().any(|other| other.name == rule.name) {
+                problems.push(Problem::at(format!("{path}.name"), "is the name of another rule"));
+            }
+        }
         if let Some(Velocity { over, against, .. }) = self.alerts.velocity {
             if *over < Duration::from_secs(1) {
                 problems.push(Problem::at("alerts.velocity.over", "is shorter than a second"));
@@ -235,6 +344,10 @@ mod tests {
                 - { url: "hooks.example/secret-1" }
                 - { url: "https://hooks.example/secret-2", secret: "whsec_*secret-3*", format: slack }
               velocity: { over: 1h, against: 90m }
+              rules:
+                - { name: a, when: "errors > 5%" }
+                - { name: a, when: "p95 > 10", over: 5ms }
+                - { name: b, when: breaker_open, of: { team: t } }
             loops: { same_request: { more_than: 20, per: 5ms } }
             keys: [ { name: a, key: 0123456789abcdef, loops: { session_usd: { more_than: 5, per: 1ms } },
                       budget: { usd: 1, per: day, alert_at: [ 2000 ] } } ]
@@ -247,6 +360,11 @@ mod tests {
             "alerts.webhooks[0].url: expected an address",
             "alerts.webhooks[1].secret: expected base64",
             "alerts.velocity.against: has to be at least twice",
+            "alerts.rules[0].when: expected one of error_share",
+            "alerts.rules[1].when: expected a time such as",
+            "alerts.rules[1].over: is shorter",
+            "alerts.rules[1].name: is the name of another rule",
+            "alerts.rules[2].of: breakers are of a `target` only",
             "loops.same_request.per: is shorter",
             "keys[0].loops.session_usd.per: is shorter",
             "keys[0].budget.alert_at: expected percentages",

@@ -12,6 +12,7 @@ use super::{
     units::{Backoff, Written},
 };
 use crate::{
+    audit::Trail,
     breaker::{self, Rules},
     lock,
 };
@@ -83,20 +84,28 @@ impl Breaker {
 
 /// The breakers of all targets, which outlive a reload and are the same for all routes to a target.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Breakers(Arc<Mutex<HashMap<Box<str>, breaker::Breaker>>>);
+pub(super) struct Breakers {
+    known: Arc<Mutex<HashMap<Box<str>, breaker::Breaker>>>,
+    trail: Option<Trail>,
+}
 
 impl Breakers {
     /// Clients name targets too, so only so many are remembered.
     const MOST: usize = 4096;
 
+    /// Notes in `trail` which of them open and close, from those on that are made now.
+    pub(super) fn audit(self, trail: Trail) -> Self {
+        Self { trail: Some(trail), ..self }
+    }
+
     /// All that are remembered.
     pub(super) fn all(&self) -> Vec<breaker::Breaker> {
-        lock(&self.0).values().cloned().collect()
+        lock(&self.known).values().cloned().collect()
     }
 
     /// That of `target`; another one once its rules have changed.
     pub(super) fn of(&self, target: &str, rules: Rules) -> breaker::Breaker {
-        let mut breakers = lock(&self.0);
+        let mut breakers = lock(&self.known);
         if let Some(breaker) = breakers.get(target).filter(|breaker| *breaker.rules() == rules) {
             return breaker.clone();
         }
@@ -107,6 +116,7 @@ impl Breakers {
             breakers.clear();
         }
         let breaker = breaker::Breaker::new(target, rules);
+        let breaker = self.trail.iter().fold(breaker, |breaker, trail| breaker.audit(trail.clone()));
         breakers.insert(target.into(), breaker.clone());
         breaker
     }
@@ -149,6 +159,6 @@ mod tests {
             breakers.of(&format!("a/{n}"), Rules::default());
         }
 
-        assert!(lock(&breakers.0).len() <= Breakers::MOST);
+        assert!(lock(&breakers.known).len() <= Breakers::MOST);
     }
 }

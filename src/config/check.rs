@@ -4,15 +4,15 @@ use std::{
 };
 
 use super::{
-    AuthMode, Config, Key, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice, choice,
-    hedge, mirror, per_request,
+    AuthMode, Config, Key, MetricsAre, Model, Provider, ProviderKind, Retry, Secret, Store, Target, UsdPrice,
+    choice, hedge, mirror, per_request,
     problem::{Problem, unknown},
     quotas,
 };
 use crate::auth::KeyDigest;
 
 /// Fewer characters can be guessed.
-const SHORTEST_KEY: usize = 16;
+pub(super) const SHORTEST_KEY: usize = 16;
 
 impl Config {
     /// Everything in which the configuration contradicts itself; nothing if it can be used.
@@ -26,6 +26,11 @@ impl Config {
         if self.server.comment_every.is_some_and(|every| *every < Duration::from_secs(1)) {
             problems.push(Problem::at("server.comment_every", "is shorter than a second"));
         }
+        self.log.check(&mut problems);
+        if self.server.metrics == Some(MetricsAre::Admin) && self.admin.key.is_none() {
+            problems.push(Problem::at("server.metrics", "`admin` needs `admin.key`"));
+        }
+        self.otel.iter().for_each(|otel| otel.check(&mut problems));
         self.faults.check(self.admin.key.is_some(), &mut problems);
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);

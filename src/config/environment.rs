@@ -1,5 +1,6 @@
 use std::env;
 
+use super::check::SHORTEST_KEY;
 use super::{Config, Key, Provider, ProviderKind, Secret};
 use crate::preset::PRESETS;
 
@@ -18,20 +19,39 @@ const GEMINI_URL: &str = "GOOGLE_GEMINI_BASE_URL";
 /// Chooses the key of a gateway that has no configuration.
 const KEY: &str = "BARTIZAN_KEY";
 
+/// Chooses the key of its administrators.
+const ADMIN_KEY: &str = "BARTIZAN_ADMIN_KEY";
+
 impl Config {
     /// A configuration for a machine of one's own: the providers whose keys are in the environment,
-    /// one named `demo` that answers by itself, and one key, which is that of the variable
-    /// `BARTIZAN_KEY` or else made up here.
+    /// one named `demo` that answers by itself, one key, which is that of the variable `BARTIZAN_KEY` or else made
+    /// up here, and the administrators' key, which is that of `BARTIZAN_ADMIN_KEY`, if it has 16 characters, or
+    /// made up too.
     ///
-    /// Returns the names of the variables that were found too, and the key if it was made up. The
-    /// address of a provider without a key is not looked at, since it may well be the gateway's own.
-    pub fn from_environment() -> (Self, Vec<&'static str>, Option<Secret>) {
-        let (mut config, found) = from_variables(&|name| env::var(name).ok());
-        let chosen = env::var(KEY).ok().filter(|key| !key.is_empty()).map(Secret::new);
-        let made = if chosen.is_none() { Some(random_key()) } else { None };
-        config.keys.extend(chosen.or_else(|| made.clone()).map(|key| Key::new("local", key)));
-        (config, found, made)
+    /// The address of a provider without a key is not looked at, since it may well be the gateway's own.
+    pub fn from_environment() -> (Self, Found) {
+        let (mut config, variables) = from_variables(&|name| env::var(name).ok());
+        let chosen =
+            |name, least| env::var(name).ok().filter(|key: &String| key.len() >= least).map(Secret::new);
+        let mut found = Found { variables, ..Found::default() };
+        let key = chosen(KEY, 1).unwrap_or_else(|| found.key.insert(random_key()).clone());
+        config.keys.push(Key::new("local", key));
+        let admin = chosen(ADMIN_KEY, SHORTEST_KEY);
+        config.admin.key = Some(admin.unwrap_or_else(|| found.admin_key.insert(random_key()).clone()));
+        (config, found)
     }
+}
+
+/// What [`Config::from_environment`] has found, and what it has made up.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Found {
+    /// The names of the variables that are there.
+    pub variables: Vec<&'static str>,
+    /// The key of clients, if it was made up.
+    pub key: Option<Secret>,
+    /// The key of the administrators, if it was made up.
+    pub admin_key: Option<Secret>,
 }
 
 /// 256 random bits, behind the prefix by which clients recognise keys.

@@ -58,17 +58,22 @@ mod build;
 mod check;
 mod choice;
 mod credentials;
+mod difference;
 mod documents;
 mod environment;
 mod faults;
+#[cfg(feature = "metrics")]
+mod gauges;
 mod hedge;
 mod holder;
 mod interpolate;
 mod keys;
 mod kind;
+mod log;
 mod mirror;
 mod model;
 mod money;
+mod otel;
 mod per_request;
 mod place;
 mod postgres;
@@ -81,10 +86,13 @@ mod quotas;
 mod read;
 mod region;
 mod resolve;
+mod retry_budgets;
+mod routes;
 mod rule;
 mod schema;
 mod server;
 mod several;
+mod stack;
 mod standings;
 mod store;
 mod tasks;
@@ -98,24 +106,30 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use self::gauges::Gauges;
 #[cfg(feature = "reload")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
-pub use self::watch::Watch;
+pub use self::watch::{Cause, Watch};
 pub use self::{
-    admin::Admin,
-    alerts::{Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
+    admin::{Admin, Audit},
+    alerts::{AlertOf, AlertRule, Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
     breaker::Breaker,
     build::Builder,
     choice::{GoOnAfter, OnBreak, RetryBudget, Strategy},
     credentials::Credentials,
     documents::LeftOut,
+    environment::Found,
     faults::{FaultRule, Faults},
     hedge::Hedge,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
+    log::{KeptContent, Log, LogFormat, Records, Retention},
     mirror::Mirror,
     model::{Defaults, Model, Objective, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
+    otel::Otel,
     per_request::{OnExcess, PerRequest},
     postgres::Postgres,
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
@@ -125,7 +139,7 @@ pub use self::{
     quotas::{Allowance, Budget, Count, Limits},
     rule::Rule,
     schema::json_schema,
-    server::{HealthTells, Log, LogFormat, Records, Server},
+    server::{HealthTells, MetricsAre, Server},
     several::Several,
     standings::Standings,
     store::{Redis, Store},
@@ -152,8 +166,12 @@ pub struct Config {
     pub server: Server,
     /// What is logged, and how.
     pub log: Log,
+    /// What OpenTelemetry is told; nothing, if it isn't given.
+    pub otel: Option<Otel>,
     /// What is set while the gateway runs.
     pub admin: Admin,
+    /// Where it is kept who changed what and when.
+    pub audit: Audit,
     /// Who is let in.
     pub auth: AuthMode,
     /// Who serves models, by the names that `provider/model` begins with.

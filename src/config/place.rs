@@ -3,7 +3,7 @@
 use super::{
     Provider, ProviderKind,
     address::foundry,
-    build::{deviations, natives},
+    stack::{deviations, natives},
 };
 use crate::{
     BoxError, Dialect,

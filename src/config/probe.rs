@@ -3,17 +3,23 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, Request, Uri};
 use http_body_util::Full;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
-    Config, Problem, Provider, ProviderKind, address::base_url, breaker::Breakers, credentials::form,
-    units::Written,
+    Config, Problem, Provider, ProviderKind, address::base_url, breaker::Breakers, build::with_headers,
+    credentials::form, stack::versioned, units::Written,
 };
-use crate::{BoxError, Kind, breaker::Breaker, dialect::status, sign::SignLayer, upstream::SmallClient};
+use crate::{
+    BoxError, Kind,
+    breaker::Breaker,
+    dialect::status,
+    sign::{Credential, SignLayer},
+    upstream::SmallClient,
+};
 
 /// How a provider is asked whether it is there, while nobody asks it for anything.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -23,7 +29,8 @@ pub struct Probe {
     /// How often, at least every second.
     pub every: Written<Duration>,
     /// What is fetched below `base_url`, such as `/models`: something that costs nothing. It is asked for with the
-    /// provider's credential, and is charged to nobody.
+    /// provider's credential (with one of several keys after the other, until one isn't refused), and is charged to
+    /// nobody.
     pub path: String,
 }
 
@@ -50,7 +57,8 @@ impl Probe {
 pub(super) struct Probed {
     provider: String,
     uri: Uri,
-    headers: HeaderMap,
+    /// With each key of the provider.
+    headers: Vec<HeaderMap>,
     every: Duration,
     breakers: Vec<Breaker>,
 }
@@ -87,19 +95,18 @@ pub(super) fn probes(config: &Config, breakers: &Breakers) -> Result<Vec<Probed>
     Ok(probes)
 }
 
-fn headers(provider: &Provider) -> Result<HeaderMap, BoxError> {
-    let key = provider.api_key.as_ref().or_else(|| provider.api_keys.first().map(|pooled| &pooled.key));
-    let mut headers = HeaderMap::new();
-    if let Some(key) = key {
-        headers = SignLayer::new(form(provider.kind).credential(key))?.headers();
+/// What is sent with each of a provider's keys.
+fn headers(provider: &Provider) -> Result<Vec<HeaderMap>, BoxError> {
+    let keys = provider.api_key.iter().chain(provider.api_keys.iter().map(|pooled| &pooled.key));
+    let mut credentials: Vec<_> = keys.map(|key| form(provider.kind).credential(key)).collect();
+    if credentials.is_empty() {
+        credentials.push(Credential::None);
     }
-    if provider.kind == ProviderKind::Anthropic {
-        headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
-    }
-    for (name, value) in &provider.headers {
-        headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value.expose())?);
-    }
-    Ok(headers)
+    let signed = |credential| {
+        let sign = with_headers(SignLayer::new(credential)?, provider, None)?;
+        Ok(if provider.kind == ProviderKind::Anthropic { versioned(sign) } else { sign }.headers())
+    };
+    credentials.into_iter().map(signed).collect()
 }
 
 /// Asks all of `probes` whenever their time has come, until it is dropped.
@@ -124,22 +131,37 @@ pub(super) async fn ask(probes: Probes) {
 }
 
 impl Probed {
+    /// Asks with one key after the other, until one isn't refused.
     async fn ask(&self, client: &SmallClient, patience: Duration) {
+        let mut failure = None;
+        for headers in &self.headers {
+            failure = self.ask_with(headers, client, patience.min(self.every)).await;
+            let is_of_key = |kind| matches!(kind, Kind::UpstreamAuth | Kind::Billing | Kind::RateLimited);
+            if !failure.is_some_and(is_of_key) {
+                break;
+            }
+        }
+        self.breakers.iter().for_each(|breaker| breaker.probed(failure, self.every));
+    }
+
+    /// Why the provider isn't there, if it isn't.
+    async fn ask_with(&self, headers: &HeaderMap, client: &SmallClient, patience: Duration) -> Option<Kind> {
         let mut req = Request::new(Full::<Bytes>::default());
         *req.uri_mut() = self.uri.clone();
-        *req.headers_mut() = self.headers.clone();
-        let failure = match client.send(req, patience.min(self.every)).await {
+        *req.headers_mut() = headers.clone();
+        match client.send(req, patience).await {
             Ok(answer) if answer.status().is_success() => None,
             Ok(answer) => Some(status::kind_of(answer.status().as_u16())),
             Err(error) if error.is::<tokio::time::error::Elapsed>() => Some(Kind::Timeout),
             Err(_) => Some(Kind::Unreachable),
-        };
-        self.breakers.iter().for_each(|breaker| breaker.probed(failure, self.every));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     fn read(provider: &str) -> Result<Config, String> {
@@ -161,7 +183,7 @@ mod tests {
 
         assert_eq!(probes.len(), 1);
         assert_eq!(probes[0].uri, "http://h/v1/models");
-        assert_eq!(probes[0].headers["authorization"], "Bearer sk-a");
+        assert_eq!(probes[0].headers[0]["authorization"], "Bearer sk-a");
         let names: Vec<_> = probes[0].breakers.iter().map(Breaker::name).collect();
         assert_eq!(names, ["a/m", "a/n"]);
         assert!(!format!("{probes:?}").contains("sk-a"));
@@ -177,6 +199,50 @@ mod tests {
         ] {
             let error = read(provider).unwrap_err();
             assert!(error.contains(wrong), "{error}");
+        }
+    }
+
+    /// Refuses every key but one.
+    async fn serve(listener: tokio::net::TcpListener, seen: Arc<Mutex<Vec<String>>>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = vec![0; 4096];
+            let length = stream.read(&mut bytes).await.unwrap();
+            let head = String::from_utf8_lossy(&bytes[..length]).to_lowercase();
+            let status = if head.contains("sk-good") { "200 OK" } else { "401 Unauthorized" };
+            crate::lock(&seen).push(head);
+            let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_provider_is_there_if_one_of_its_keys_is_not_refused_and_is_asked_as_by_its_stack() {
+        for (keys, is_there) in [("{ key: sk-bad }, { key: sk-good }", true), ("{ key: sk-bad }", false)] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let seen = Arc::<Mutex<Vec<String>>>::default();
+            let serving = tokio::spawn(serve(listener, seen.clone()));
+            let config = read(&format!(
+                "kind: anthropic, api_keys: [ {keys} ], base_url: 'http://{address}', headers: {{ x-tenant: us }},
+                 breaker: {{ failures: 1 }}, probe: {{ every: 10s, path: /v1/models }}"
+            ));
+            let probes = probes(&config.unwrap(), &Breakers::default()).unwrap();
+
+            probes[0].ask(&SmallClient::new(Duration::from_secs(5)), Duration::from_secs(5)).await;
+
+            let standing = probes[0].breakers[0].standing();
+            assert_eq!(standing.open_for.is_none(), is_there, "{standing:?}");
+            let heads = crate::lock(&seen).clone();
+            for part in
+                ["get /v1/models", "x-api-key: sk-bad", "anthropic-version: 2023-06-01", "x-tenant: us"]
+            {
+                assert!(heads[0].contains(part), "{part} in {heads:?}");
+            }
+            assert_eq!(heads.len(), if is_there { 2 } else { 1 });
+            serving.abort();
         }
     }
 }

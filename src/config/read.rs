@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(*config.server.max_body, Size(65_536));
         assert_eq!(config.server.workers.map(usize::from), Some(4));
         assert!(config.server.strict);
-        assert_eq!(config.log.records, Records::File("records.jsonl".into()));
+        assert_eq!(*config.log.records, [Records::File("records.jsonl".into())]);
         let key = |name: &str| config.providers[name].api_key.as_ref().unwrap().expose();
         assert_eq!(key("openai"), "sk-from-the-environment");
         assert_eq!(key("other"), "sk-from-the-environment");

@@ -3,11 +3,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{
-    Config, Model,
-    build::{Stack, settings},
-    prices::list_name,
-};
+use super::{Config, Model, prices::list_name, retry_budgets::RetryBudgets, routes::settings, stack::Stack};
 use crate::{
     dispatch::{Resolve, Route},
     lock,
@@ -25,12 +21,14 @@ pub(super) struct Models {
     /// How a route is made that no model of the configuration describes.
     usual: Model,
     config: Config,
+    budgets: RetryBudgets,
     routes: Mutex<HashMap<Box<str>, Arc<Route>>>,
 }
 
 impl Models {
-    pub(super) fn new(config: &Config, providers: BTreeMap<String, Stack>) -> Self {
-        Self { providers, usual: Model::default(), config: config.clone(), routes: Mutex::default() }
+    pub(super) fn new(config: &Config, providers: BTreeMap<String, Stack>, budgets: RetryBudgets) -> Self {
+        let (usual, config) = (Model::default(), config.clone());
+        Self { providers, usual, config, budgets, routes: Mutex::default() }
     }
 
     fn make(&self, name: &str) -> Option<Route> {
@@ -39,7 +37,7 @@ impl Models {
         let bare = || self.providers.values().find(|stack| stack.lists(name)).map(|stack| (stack, name));
         let (stack, model) = named.filter(|(_, model)| !model.is_empty()).or_else(bare)?;
         let candidate = stack.candidate(model, self.config.known_as(name), &self.usual, &self.config).ok()?;
-        Some(settings(Route::new(name, [candidate]), &self.usual, &self.config))
+        Some(settings(Route::new(name, [candidate]), &self.usual, &self.config, &self.budgets))
     }
 }
 

@@ -1,7 +1,6 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
-    path::PathBuf,
     time::Duration,
 };
 
@@ -9,9 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Secret,
+    Config, Secret,
     units::{Size, Written},
 };
+use crate::{auth::KeyDigest, metrics::Access};
 
 /// The listener, and what a request may take.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -35,6 +35,9 @@ pub struct Server {
     /// How long a connection is kept between two requests, the head of the next one included; longer than
     /// load balancers keep theirs, so that they don't find it closed.
     pub idle_timeout: Written<Duration>,
+    /// How many proxies there are in front, each of which adds to `x-forwarded-for` whom it was asked by: records say
+    /// where clients are by it. Takes a restart to change.
+    pub proxies: usize,
     /// The number of worker threads; as many as there are cores if it isn't given. Takes a restart
     /// to change.
     pub workers: Option<NonZeroUsize>,
@@ -46,6 +49,9 @@ pub struct Server {
     pub comment_every: Option<Written<Duration>>,
     /// What `/health` tells everybody.
     pub health: HealthTells,
+    /// Who may look at `/metrics`. If it isn't given: with `admin.key`, whoever presents it; without, everybody where
+    /// `listen` is reached from this machine only, and otherwise nobody.
+    pub metrics: Option<MetricsAre>,
     /// What all gateways with this configuration have in common and clients don't know, at least 16
     /// characters: ids of files and batches are proven with it. The credential of a provider if it isn't
     /// given, and where there is none, something that is made for each process.
@@ -63,10 +69,12 @@ impl Default for Server {
             max_in_flight: NonZeroUsize::MIN.saturating_add(9_999),
             header_timeout: Written::new(Duration::from_secs(10)),
             idle_timeout: Written::new(Duration::from_secs(75)),
+            proxies: 0,
             workers: None,
             strict: false,
             comment_every: None,
             health: HealthTells::default(),
+            metrics: None,
             secret: None,
         }
     }
@@ -84,49 +92,28 @@ pub enum HealthTells {
     Counts,
 }
 
-/// What is logged, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+/// Who may look at `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub struct Log {
-    /// How log lines look.
-    pub format: LogFormat,
-    /// The level, or a filter such as `info,bartizan=debug`.
-    pub level: String,
-    /// Where the record of each request goes.
-    pub records: Records,
+pub enum MetricsAre {
+    /// Everybody who reaches the address.
+    Open,
+    /// Whoever presents the key of the administrators.
+    Admin,
+    /// Nobody.
+    Off,
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        Self { format: LogFormat::Auto, level: "info".to_owned(), records: Records::Tracing }
+impl Config {
+    /// Who may look at `/metrics` of a gateway that listens on `address`.
+    pub fn metrics_access(&self, address: SocketAddr) -> Access {
+        let key = self.admin.key.as_ref().map(|key| Access::Key(KeyDigest::of(key.expose())));
+        match (self.server.metrics, key) {
+            (Some(MetricsAre::Open), _) => Access::Open,
+            (Some(MetricsAre::Admin) | None, Some(key)) => key,
+            (None, None) if address.ip().is_loopback() => Access::Open,
+            _ => Access::Off,
+        }
     }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-    /// Text on a terminal, JSON otherwise.
-    #[default]
-    Auto,
-}
-
-/// Where the record of each request goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Records {
-    /// Nowhere.
-    None,
-    /// Among the log lines.
-    #[default]
-    Tracing,
-    /// To the end of this file, one JSON object a line.
-    File(PathBuf),
 }

@@ -1,4 +1,5 @@
 use std::{
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -6,7 +7,7 @@ use std::{
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
-use super::HealthTells;
+use super::{HealthTells, breaker::Breakers};
 use crate::{
     Kind,
     breaker::{Breaker, Standing},
@@ -19,8 +20,22 @@ use crate::{
 /// and nothing that a provider or a client has said.
 #[derive(Clone, Debug, Default)]
 pub struct Standings {
-    known: Arc<ArcSwap<Vec<Known>>>,
+    in_force: Arc<ArcSwap<InForce>>,
 }
+
+/// What is looked at while a configuration is in force.
+#[derive(Debug, Default)]
+struct InForce {
+    /// The targets that it names, each once.
+    known: Vec<Known>,
+    /// Those that clients have named are among these.
+    breakers: Breakers,
+    /// The providers, with the keys of those that have several.
+    pools: HashMap<Box<str>, Option<KeyPool>>,
+}
+
+/// So many targets are told of at most that the configuration doesn't name.
+const MOST_OTHERS: usize = 100;
 
 /// A target, and who knows how it stands.
 #[derive(Clone, Debug)]
@@ -66,13 +81,45 @@ struct Key {
 }
 
 impl Standings {
-    pub(super) fn replace(&self, known: Vec<Known>) {
-        self.known.store(Arc::new(known));
+    pub(super) fn replace(
+        &self,
+        known: Vec<Known>,
+        breakers: Breakers,
+        pools: HashMap<Box<str>, Option<KeyPool>>,
+    ) {
+        self.in_force.store(Arc::new(InForce { known, breakers, pools }));
+    }
+
+    /// Whether each target is asked: 0 it is, 1 it is tried, 2 it is passed over.
+    #[cfg(feature = "metrics")]
+    pub(super) fn states(&self) -> Vec<(String, f64)> {
+        let state = |known: &Known| match target(known).state {
+            "passed_over" | "without_key" => 2.0,
+            "probing" => 1.0,
+            _ => 0.0,
+        };
+        self.in_force
+            .load()
+            .known
+            .iter()
+            .map(|known| (known.breaker.name().to_owned(), state(known)))
+            .collect()
+    }
+
+    /// The targets that are passed over at the moment, sorted; also those that the configuration doesn't name.
+    pub fn passed_over(&self) -> Vec<Box<str>> {
+        let breakers = self.in_force.load().breakers.all();
+        let open = breakers.iter().filter(|breaker| breaker.standing().open_for.is_some());
+        let mut names: Vec<Box<str>> = open.map(|breaker| breaker.name().into()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// As a JSON object: `status` is `ok`, `degraded` if a target is passed over, and `failing` if all are.
     pub fn json(&self, tells: HealthTells) -> String {
-        let targets: Vec<_> = self.known.load().iter().map(target).collect();
+        let in_force = self.in_force.load();
+        let mut targets: Vec<_> = in_force.known.iter().map(target).collect();
+        targets.extend(in_force.others());
         let answering = targets.iter().filter(|target| is_asked(target)).count();
         let status = match (answering, targets.len()) {
             (answering, all) if answering == all => "ok",
@@ -83,6 +130,25 @@ impl Standings {
         let targets = (tells == HealthTells::Targets).then_some(targets);
         let report = Report { status, answering, passed_over, targets };
         serde_json::to_string(&report).unwrap_or_default()
+    }
+}
+
+impl InForce {
+    /// The targets that were asked and aren't named, those that are passed over first.
+    fn others(&self) -> Vec<Target> {
+        let named: HashSet<&str> = self.known.iter().map(|known| known.breaker.name()).collect();
+        let asked = self.breakers.all().into_iter();
+        let others = asked.filter(|breaker| breaker.was_asked() && !named.contains(breaker.name()));
+        let of_provider = |breaker: Breaker| {
+            let pool = self.pools.get(breaker.name().split_once('/')?.0)?.clone();
+            Some(target(&Known { breaker, pool }))
+        };
+        let mut others: Vec<_> = others.filter_map(of_provider).collect();
+        others.sort_by(|one, other| {
+            is_asked(one).cmp(&is_asked(other)).then_with(|| one.target.cmp(&other.target))
+        });
+        others.truncate(MOST_OTHERS);
+        others
     }
 }
 
@@ -159,7 +225,7 @@ mod tests {
                 Err::<Response<Script>, _>(Error::new(Kind::Timeout, "https://secret.example is late"))
             }));
         let standings = Standings::default();
-        standings.replace(vec![well, failing]);
+        standings.replace(vec![well, failing], Breakers::default(), HashMap::new());
         assert_eq!(
             read(&standings, HealthTells::Counts),
             json!({ "status": "ok", "answering": 2, "passed_over": 0 })
@@ -199,5 +265,32 @@ mod tests {
         assert_eq!(two["targets"][1]["keys"], json!([ { "state": "in" } ]));
         assert!(!two.to_string().contains("hidden"));
         assert!(one.contains("d/z") && !one.contains("d/x"), "{one}");
+    }
+
+    #[tokio::test]
+    async fn a_target_that_only_clients_name_is_told_of_once_it_was_asked() {
+        let mut builder = Builder::default();
+        let standings = builder.standings();
+        let text =
+            "auth: open\nproviders: { d: { kind: demo } }\nmodels: { a: { targets: [ { use: d/named } ] } }";
+        let config = |text: &str| Config::read(text, "f", &|_| None).unwrap();
+        let dispatch = crate::dispatch::Dispatch::new(builder.table(&config(text)).unwrap());
+        let targets = || {
+            let told = read(&standings, HealthTells::Targets);
+            let names = told["targets"].as_array().unwrap().iter();
+            names.map(|target| target["target"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+
+        dispatch.route("d/never").unwrap();
+        let before = targets();
+        for n in 0..2 * MOST_OTHERS {
+            let _ = dispatch.clone().oneshot(crate::testing::ask(&format!("d/{n:03}"), None)).await;
+        }
+        let after = targets();
+        builder.table(&config(&text.replace("{ d:", "{ e:").replace("d/", "e/"))).unwrap();
+
+        assert_eq!(before, ["d/named"]);
+        assert_eq!((after.len(), &*after[0], &*after[1]), (1 + MOST_OTHERS, "d/named", "d/000"));
+        assert_eq!(targets(), ["e/named"]);
     }
 }

@@ -119,3 +119,85 @@ impl Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::Request;
+
+    use super::*;
+    use crate::{
+        Dialect, Exchange, Payload,
+        auth::{Caller, VirtualKey},
+        config::{Builder, EXAMPLE},
+        dialect::OPENAI_CHAT,
+        dispatch::Dispatch,
+        labels::Labels,
+        ledger::{Amounts, Ledger, MemoryLedger, Period, Quota},
+        price::NanoUsd,
+    };
+
+    fn example() -> Dispatch {
+        let environment = |name: &str| (name != "LOCAL_URL").then(|| format!("value-of-{name}"));
+        let config = Config::read(EXAMPLE, "example.yaml", &environment).unwrap();
+        Dispatch::new(Builder::default().rehearsed().table(&config).unwrap())
+    }
+
+    /// By which model's route a request goes, and what led there.
+    async fn led(
+        dispatch: &Dispatch,
+        ledger: Option<&Arc<dyn Ledger>>,
+        (model, text): (&str, &str),
+        (tags, key): (&str, VirtualKey),
+    ) -> (String, Option<String>) {
+        let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": text }] });
+        let mut req = Request::post("/v1/chat/completions").header("x-bartizan-tags", tags).body(()).unwrap();
+        req.extensions_mut().insert(Caller::new(key));
+        let exchange = Exchange::open(&mut req);
+        let (parts, ()) = req.into_parts();
+        let body = body.to_string();
+        let head = OPENAI_CHAT.peek(&parts, &body).unwrap();
+        let payload = Payload::new(&OPENAI_CHAT, head, body.into(), exchange.clone());
+        let labels = Labels::read(&parts.headers, &payload).unwrap();
+        exchange.learn(|learnt| learnt.labels = labels);
+        let told = dispatch.explain(ledger, Request::from_parts(parts, payload)).await.unwrap();
+        (told.route.to_string(), told.rule.map(|rule| rule.to_string()))
+    }
+
+    #[tokio::test]
+    async fn in_the_example_tasks_go_to_the_models_that_it_says() {
+        let dispatch = example();
+
+        for (text, expected) in [
+            ("please summarize this article in two sentences", ("auto:fast", Some("summary"))),
+            ("give me the short version, tl;dr", ("auto:fast", Some("summary"))),
+            ("why does this fail?\n```python\nprint(1\n```", ("auto:reasoning", Some("code"))),
+            ("write a function that reverses a list", ("auto:reasoning", Some("code"))),
+            ("is the sentiment of this review positive or negative?", ("auto:cheap", Some("classification"))),
+            ("what is the capital of Mongolia?", ("auto", None)),
+        ] {
+            let (route, rule) = led(&dispatch, None, ("auto", text), ("", VirtualKey::new("k"))).await;
+
+            assert_eq!((&*route, rule.as_deref()), expected, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn in_the_example_what_is_not_critical_goes_to_cheaper_targets_when_the_budget_is_low() {
+        let (dispatch, ledger) = (example(), Arc::new(MemoryLedger::default()));
+        let key = VirtualKey::new("k").quota(Quota::usd(NanoUsd::from_usd(10), Period::Month));
+        let spent = Amounts::from(NanoUsd::from_usd(9));
+        let ticket = ledger.reserve(&key.scopes, spent).await.unwrap();
+        let ledger: Arc<dyn Ledger> = ledger;
+
+        let before = led(&dispatch, None, ("chat", "hi"), ("", key.clone())).await;
+        ledger.settle(ticket, spent);
+        let after = led(&dispatch, Some(&ledger), ("chat", "hi"), ("", key.clone())).await;
+        let critical = led(&dispatch, Some(&ledger), ("chat", "hi"), ("priority=critical", key)).await;
+
+        assert_eq!(before, ("chat".to_owned(), None));
+        assert_eq!(after, ("auto:cheap".to_owned(), Some("budget-is-low".to_owned())));
+        assert_eq!(critical, ("chat".to_owned(), None));
+    }
+}

@@ -120,7 +120,7 @@ pub struct Backoff {
 const DURATIONS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-const SIZES: [(&str, u64); 7] = [
+const SIZES: [(&str, u64); 8] = [
     ("B", 1),
     ("kB", 1_000),
     ("KB", 1_000),
@@ -128,6 +128,7 @@ const SIZES: [(&str, u64); 7] = [
     ("GB", 1_000_000_000),
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
 ];
 
 /// Reads a whole number and one of `units`, and multiplies them.
@@ -164,7 +165,7 @@ impl Unit for Duration {
 
 impl Unit for Size {
     const NAME: &'static str = "Size";
-    const FORM: &'static str = "a size such as 10MB or 64KiB; units are B, KB, MB, GB, KiB, MiB";
+    const FORM: &'static str = "a size such as 10MB or 64KiB; units are B, KB, MB, GB, KiB, MiB, GiB";
 
     fn read(text: &str) -> Option<Self> {
         scaled(text, &SIZES).map(Self)

@@ -43,6 +43,15 @@ pub struct Watch {
     _watcher: RecommendedWatcher,
 }
 
+/// Why a configuration is to be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The file says something else.
+    File,
+    /// SIGHUP came.
+    Signal,
+}
+
 /// Tells two contents of the file apart without keeping them.
 type Seen = [u8; 32];
 
@@ -75,16 +84,16 @@ impl Watch {
     }
 
     /// Waits until the file says something else than before and has been left alone for 250 ms, or
-    /// until SIGHUP comes. A file that is gone has not changed.
+    /// until SIGHUP comes, and says which. A file that is gone has not changed.
     ///
     /// May be dropped at any time: a change that was missed is found by the next call.
-    pub async fn changed(&mut self) {
+    pub async fn changed(&mut self) -> Cause {
         loop {
             if let Some(now) = self.difference() {
                 sleep(QUIET).await;
                 if seen(&self.path) == Some(now) {
                     self.seen = Some(now);
-                    return;
+                    return Cause::File;
                 }
                 continue;
             }
@@ -92,7 +101,7 @@ impl Watch {
             let hangup = pin!(self.hangup.received());
             if let Either::Right(_) = select(event, hangup).await {
                 self.seen = seen(&self.path);
-                return;
+                return Cause::Signal;
             }
         }
     }

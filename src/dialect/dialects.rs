@@ -62,6 +62,11 @@ impl Dialects {
         Ok(dialect)
     }
 
+    /// The dialect of this [id](Dialect::id).
+    pub(crate) fn of_id(&self, id: &str) -> Option<&'static dyn Dialect> {
+        self.0.iter().find(|dialect| dialect.id() == id).copied()
+    }
+
     /// The dialect in which the sender of a request expects an error, whatever is wrong with it.
     pub fn of_errors(&self, parts: &Parts) -> &'static dyn Dialect {
         let by_header =

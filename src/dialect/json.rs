@@ -143,6 +143,33 @@ impl Member {
         std::str::from_utf8(word).ok()
     }
 
+    /// How many such members there are.
+    pub(crate) fn members(&self, json: &[u8]) -> u32 {
+        self.count(json, |rest| rest.trim_ascii_start().starts_with(b":"))
+    }
+
+    /// How many such members there are whose values are texts that are not empty.
+    pub(crate) fn texts(&self, json: &[u8]) -> u32 {
+        self.count(json, |rest| {
+            let value = rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+            matches!(value, Some([b'"', first, ..]) if *first != b'"')
+        })
+    }
+
+    /// How many members called `type` have the name of this one for a value.
+    pub(crate) fn types(&self, json: &[u8]) -> u32 {
+        self.count(json, |rest| {
+            let before = json[..json.len() - rest.len() - self.0.needle().len()].trim_ascii_end();
+            before.strip_suffix(b":").is_some_and(|before| before.trim_ascii_end().ends_with(b"\"type\""))
+        })
+    }
+
+    /// How often the name stands where `is_one` holds for what follows it.
+    fn count(&self, json: &[u8], is_one: impl Fn(&[u8]) -> bool) -> u32 {
+        let ends = self.0.find_iter(json).map(|at| at + self.0.needle().len());
+        ends.filter(|end| is_one(&json[*end..])).count() as u32
+    }
+
     /// The value of the only such member, if it is an object and the outermost object ends soon after it; the
     /// quick way to what stands at the end of a long answer. The text is known to be JSON or to be worthless.
     pub(crate) fn near_the_end<'a, T: Deserialize<'a>>(&self, json: &'a [u8]) -> NearTheEnd<T> {

@@ -13,6 +13,7 @@ pub mod embeddings;
 
 mod anthropic;
 pub(crate) mod arguments;
+mod asked_model;
 pub(crate) mod assembled;
 mod bedrock;
 mod bedrock_embeddings;
@@ -233,6 +234,18 @@ pub trait Dialect: fmt::Debug + Send + Sync + 'static {
     /// About how many bytes of what the model wrote an event carries: what an estimate is made of when
     /// the stream breaks off before its counts.
     fn output_bytes(&self, _event: &sse::Event) -> usize {
+        0
+    }
+
+    /// Why the model stopped, by a whole answer or by the data of the event with which it is
+    /// [proper](Closing::Proper), in the dialect's own words.
+    fn finish<'a>(&self, _json: &'a [u8]) -> Option<&'a str> {
+        None
+    }
+
+    /// How many tools the model calls in a whole answer, or begins to call in one event's data. Asked of every event,
+    /// so it has to be cheap.
+    fn tool_calls(&self, _json: &[u8]) -> u32 {
         0
     }
 

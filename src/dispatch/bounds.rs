@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Candidate, Route};
 use crate::{
-    Error, Kind, Payload,
+    Error, Kind, Payload, Target,
     access::Pattern,
     price::{NanoUsd, likely_cost},
 };
@@ -42,15 +42,15 @@ impl Route {
         self.regions.is_some() || !self.also_in.is_empty()
     }
 
-    /// Its targets in the regions in which its requests have to stay.
-    pub(crate) fn bounded_candidates(&self) -> Vec<Candidate> {
-        self.candidates.iter().filter(|candidate| self.is_inside(candidate).is_ok()).cloned().collect()
+    /// Its targets that may be asked at all.
+    pub(crate) fn admitted(&self, payload: &Payload) -> Vec<Candidate> {
+        self.candidates.iter().filter(|candidate| self.admits(candidate, payload).is_ok()).cloned().collect()
     }
 
     /// Whether a target is in all regions in which it has to be.
-    pub(super) fn is_inside(&self, candidate: &Candidate) -> Result<(), Error> {
+    pub(crate) fn is_inside(&self, target: &Target) -> Result<(), Error> {
         for regions in self.regions.iter().chain(&*self.also_in) {
-            let region = candidate.target().known_region();
+            let region = target.known_region();
             if !region.is_some_and(|region| regions.iter().any(|allowed| allowed.matches(region))) {
                 return Err(self.elsewhere(regions));
             }
@@ -64,7 +64,7 @@ impl Route {
     ///
     /// What is said if none may: that the target is somewhere else, or too dear.
     pub(super) fn admits(&self, candidate: &Candidate, payload: &Payload) -> Result<(), Error> {
-        self.is_inside(candidate)?;
+        self.is_inside(candidate.target())?;
         let Some(most) = self.max_cost else { return Ok(()) };
         match likely_cost(candidate.target(), payload, self.assume_output) {
             Some(cost) if cost <= most => Ok(()),
@@ -115,7 +115,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        Target,
         dispatch::{Dispatch, Table},
         price::Rates,
         testing::{Ending, ask},
@@ -185,5 +184,43 @@ mod tests {
                 && message.contains("may cost $0.001"),
             "{message}"
         );
+    }
+
+    #[cfg(feature = "config")]
+    #[tokio::test(start_paused = true)]
+    async fn neither_a_hedge_nor_the_rest_of_a_stream_leaves_the_regions() {
+        use http_body_util::BodyExt;
+
+        use crate::{
+            Payload,
+            config::{Builder, Config},
+        };
+
+        const CONFIG: &str = "auth: open\n\
+            providers: { e: { kind: demo, region: eu }, u: { kind: demo, region: us } }\n\
+            faults: { rules: [ { fault: delay 2s, targets: e/late, percent: 100 }, { fault: cut 2, targets: e/cut, percent: 100 } ] }\n\
+            models:\n  \
+              hedged: { targets: [ { use: e/late }, { use: u/m } ], regions: [ eu ], hedge: { after: 100ms, percent: 100 } }\n  \
+              resumed: { targets: [ { use: e/cut }, { use: u/m } ], regions: [ eu ], on_break: resume }\n";
+        let table = Builder::default().table(&Config::from_text(CONFIG).unwrap()).unwrap();
+        let dispatch = Dispatch::new(table);
+        for model in ["hedged", "resumed"] {
+            let body = format!(
+                r#"{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"say it"}}]}}"#
+            );
+            let (parts, payload) = ask(model, None).into_parts();
+            let exchange = payload.exchange().clone();
+            let head = payload.dialect().peek(&parts, &body).unwrap();
+            let payload = Payload::new(payload.dialect(), head, body.into(), exchange.clone());
+
+            let answer = dispatch.clone().oneshot(http::Request::from_parts(parts, payload)).await.unwrap();
+            let _ = answer.into_body().collect().await;
+
+            let asked = exchange.learn(|learnt| {
+                let targets = learnt.attempts.iter().map(|attempt| attempt.target.provider().to_owned());
+                targets.collect::<Vec<_>>()
+            });
+            assert_eq!(asked, ["e", "e"], "{model}");
+        }
     }
 }

@@ -27,7 +27,7 @@ impl RetryBudget {
     }
 
     /// Whether something may be asked again, which then counts.
-    pub(super) fn withdraw(&self) -> bool {
+    pub(crate) fn withdraw(&self) -> bool {
         self.0.withdraw()
     }
 }

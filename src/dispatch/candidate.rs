@@ -17,6 +17,9 @@ use crate::{
     breaker::Breaker,
     headers,
     payload::ModelName,
+    price::FlatPrice,
+    provider_budget::ProviderBudgetLayer,
+    sign::KeyPool,
 };
 
 /// One target behind its own stack of layers.
@@ -34,7 +37,13 @@ pub struct Candidate {
     rank: u32,
     takes_preferences: bool,
     breaker: Option<Breaker>,
+    keys: Option<KeyPool>,
+    budget: Option<ProviderBudgetLayer>,
+    flat: Option<FlatPrice>,
 }
+
+/// Ranks within a group have fewer bits.
+const GROUP: u32 = 16;
 
 /// The beginning of a digest.
 pub(super) fn short(digest: Sha256) -> u64 {
@@ -66,6 +75,7 @@ impl Candidate {
             model: ModelName::new(target.model()),
             provider_header: header(target.provider()),
             model_header: header(target.model()),
+            flat: FlatPrice::of(&target),
             digest: short(Sha256::new_with_prefix(target.name().as_bytes())),
             target,
             stack: Arc::new(Stack(service)),
@@ -75,7 +85,14 @@ impl Candidate {
             rank: 0,
             takes_preferences: false,
             breaker: None,
+            keys: None,
+            budget: None,
         }
+    }
+
+    /// What it costs, as far as that is simple.
+    pub(super) fn flat_price(&self) -> Option<&FlatPrice> {
+        self.flat.as_ref()
     }
 
     /// Which part of the requests it is asked for in its turn.
@@ -116,14 +133,38 @@ impl Candidate {
         Self { breaker: Some(breaker), ..self }
     }
 
+    /// Sets the keys that its requests are sent with, so that it can be [explained](super::Explanation) when they
+    /// are all out.
+    #[must_use]
+    pub fn keys(self, keys: Option<KeyPool>) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// Sets what its attempts are charged to inside of its stack, so that it can be
+    /// [explained](super::Explanation) when that is used up.
+    #[must_use]
+    pub fn budget(self, budget: ProviderBudgetLayer) -> Self {
+        Self { budget: Some(budget), ..self }
+    }
+
     /// Sets in which time its answers have to begin.
     pub(super) fn pace(self, time: Duration) -> Self {
-        Self { pace: Some(Arc::new(Pace::new(time))), ..self }
+        Self { pace: Some(self.load.pace(time)), ..self }
     }
 
     /// Puts it behind all others whose place is lower, whatever the strategy says.
     pub(crate) fn behind(self, rank: u32) -> Self {
         Self { rank: self.rank + rank, ..self }
+    }
+
+    /// Puts it behind all those of groups that come before its own.
+    pub(crate) fn of_group(self, group: usize) -> Self {
+        self.behind((group as u32) << GROUP)
+    }
+
+    /// Which group it is of.
+    pub(crate) fn group(&self) -> usize {
+        (self.rank >> GROUP) as usize
     }
 
     /// Who answers.
@@ -149,6 +190,16 @@ impl Candidate {
     /// What passes over it.
     pub(super) fn known_breaker(&self) -> Option<&Breaker> {
         self.breaker.as_ref()
+    }
+
+    /// The keys that its requests are sent with.
+    pub(super) fn known_keys(&self) -> Option<&KeyPool> {
+        self.keys.as_ref()
+    }
+
+    /// What its attempts are charged to.
+    pub(super) fn known_budget(&self) -> Option<&ProviderBudgetLayer> {
+        self.budget.as_ref()
     }
 
     /// Whether its provider understands `provider` in a request.

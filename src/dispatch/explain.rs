@@ -13,6 +13,7 @@ use crate::{
     choose,
     ledger::Ledger,
     price::{NanoUsd, likely_cost},
+    sign::KeyPool,
 };
 
 /// Where a request would go, and why.
@@ -51,10 +52,17 @@ pub struct Explained {
     pub latency_ms: Option<u64>,
     /// How many requests are under way there.
     pub in_flight: u32,
+    /// The model that it is of, where that is another one of those that are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Arc<str>>,
+    /// The rule or the task that leads to it there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
 }
 
 impl Dispatch {
-    /// Where a request would go, and why; nothing is sent. The caller is the extension of the request.
+    /// Where a request would go, and why; nothing is sent, so that a task that only a provider could tell is none.
+    /// The caller is the extension of the request.
     ///
     /// # Errors
     ///
@@ -62,9 +70,14 @@ impl Dispatch {
     pub async fn explain(
         &self,
         ledger: Option<&Arc<dyn Ledger>>,
-        req: Request<Payload>,
+        mut req: Request<Payload>,
     ) -> Result<Explanation, Error> {
         let model: Box<str> = req.body().model().into();
+        if req.extensions().get::<Caller>().is_some_and(|caller| !caller.may_use(&model)) {
+            let message = format!("this key may not use the model `{model}`");
+            return Err(Error::new(Kind::Forbidden, message).with_param("model"));
+        }
+        req.extensions_mut().insert(choose::Rehearsed);
         let route = self.route(&model).ok_or_else(|| {
             let message = format!("the model `{model}` does not exist, or this gateway has no route for it");
             Error::new(Kind::NoRoute, message).with_param("model")
@@ -76,38 +89,55 @@ impl Dispatch {
             rule: req.body().exchange().learn(|learnt| learnt.rule.clone()),
             strategy: route.strategy,
             input: req.body().input().likely(),
-            candidates: candidates(&route, &req),
+            candidates: candidates(&route, &req).await,
             route: route.name.clone(),
         })
     }
 }
 
-fn candidates(route: &Route, req: &Request<Payload>) -> Vec<Explained> {
-    let head = req.body().head();
-    let permit = |candidate: &Candidate| route.permit(candidate, req);
-    let needs = route.differences.needs(req.body());
+async fn candidates(route: &Route, req: &Request<Payload>) -> Vec<Explained> {
+    let (head, payload) = (req.body().head(), req.body());
+    let caller = req.extensions().get::<Caller>();
+    let permit = |candidate: &Candidate| route.permit(candidate, caller, payload);
+    let needs = route.differences.needs(payload);
     let may_be_asked = || route.candidates_for(head).filter(|candidate| permit(candidate).is_ok());
     let is_met = |candidate: &Candidate| needs.are_met_by(candidate.target().known_facts());
     let are_all_lacking = !may_be_asked().any(is_met);
     let eligible = may_be_asked().filter(|candidate| are_all_lacking || is_met(candidate));
-    let mut told: Vec<_> = Vec::new();
-    for (index, candidate) in route.order(eligible, req.body()).enumerate() {
-        told.push(explained(
-            route,
-            candidate,
-            req.body(),
-            Some(index + 1),
-            asked(route, candidate, index, req.body()),
-        ));
+    let order: Vec<&Candidate> = route.order(eligible, payload).collect();
+    let (mut told, mut passed_over) = (Vec::new(), Vec::new());
+    for candidate in order {
+        if let Some(why) = passed_over_for(candidate, route, payload).await {
+            passed_over.push(explained(route, candidate, req, None, format!("passed over: {why}")));
+        } else {
+            let why = asked(route, candidate, told.len(), payload);
+            told.push(explained(route, candidate, req, Some(told.len() + 1), why));
+        }
     }
+    told.append(&mut passed_over);
     for candidate in &route.candidates {
         if let Err(error) = permit(candidate) {
-            told.push(explained(route, candidate, req.body(), None, error.message().to_owned()));
+            told.push(explained(route, candidate, req, None, error.message().to_owned()));
         } else if !are_all_lacking && !is_met(candidate) {
-            told.push(explained(route, candidate, req.body(), None, lacks(&needs, candidate)));
+            told.push(explained(route, candidate, req, None, lacks(&needs, candidate)));
         }
     }
     told
+}
+
+/// Why a target that may be asked refuses by itself at the moment, if it does.
+async fn passed_over_for(candidate: &Candidate, route: &Route, payload: &Payload) -> Option<String> {
+    let seconds = |left: Duration| left.as_secs().max(1);
+    let open_for = candidate.known_breaker().and_then(|breaker| breaker.standing().open_for);
+    if let Some(left) = open_for.filter(|left| !left.is_zero()) {
+        return Some(format!("it has failed, for {} s more", seconds(left)));
+    }
+    let keys = candidate.known_keys().map(KeyPool::standings).unwrap_or_default();
+    if let Some(left) = keys.iter().map(|key| key.out_for).min().flatten() {
+        return Some(format!("all keys of its provider are out, for {} s more", seconds(left)));
+    }
+    let lacking = candidate.known_budget()?.lacking(payload, route.assume_output).await?;
+    Some(lacking.message().to_owned())
 }
 
 fn lacks(needs: &Needs, candidate: &Candidate) -> String {
@@ -143,49 +173,62 @@ fn asked(route: &Route, candidate: &Candidate, index: usize, payload: &Payload) 
 fn explained(
     route: &Route,
     candidate: &Candidate,
-    payload: &Payload,
+    req: &Request<Payload>,
     place: Option<usize>,
     why: String,
 ) -> Explained {
     let (target, load) = (candidate.target(), candidate.known_load());
-    let passes_over = candidate.known_breaker().and_then(|breaker| breaker.standing().open_for);
-    let why = match passes_over {
-        Some(Duration::ZERO) => format!("{why}; it has failed and is being probed"),
-        Some(left) => format!("{why}; it has failed and is passed over for {} s more", left.as_secs().max(1)),
-        None => why,
-    };
+    let standing = candidate.known_breaker().and_then(|breaker| breaker.standing().open_for);
+    let is_probed = standing.is_some_and(|left| left.is_zero());
+    let led = req.body().chosen().and_then(|chosen| chosen.led_to(candidate));
+    let led = led.filter(|_| candidate.group() > 0);
     Explained {
         target: target.name().clone(),
         place,
-        why,
-        usd: likely_cost(target, payload, route.assume_output),
+        why: if is_probed { format!("{why}; it has failed and is being probed") } else { why },
+        usd: likely_cost(target, req.body(), route.assume_output),
         region: target.known_region().map(Into::into),
         latency_ms: load.latency().map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)),
         in_flight: load.in_flight(),
+        model: led.map(|led| led.model.clone()),
+        rule: led.and_then(|led| led.rule.clone()),
     }
 }
 
 impl Route {
     /// Whether a target may be asked for a request at all: by who asks, and by what the route is kept within.
-    pub(super) fn permit(&self, candidate: &Candidate, req: &Request<Payload>) -> Result<(), Error> {
-        if let Some(caller) = req.extensions().get::<Caller>() {
+    pub(super) fn permit(
+        &self,
+        candidate: &Candidate,
+        caller: Option<&Caller>,
+        payload: &Payload,
+    ) -> Result<(), Error> {
+        if let Some(caller) = caller {
             caller.may_be_answered_by(candidate.target())?;
         }
-        self.admits(candidate, req.body())
+        self.admits(candidate, payload)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tower::{Layer, ServiceExt};
+
     use super::*;
     use crate::{
         Target,
         access::Pattern,
         auth::{Providers, VirtualKey},
+        breaker::{Breaker, BreakerLayer, Rules},
         choose::{Condition, Facts, Rule},
         dispatch::Table,
+        error::Reply,
+        ledger::{MemoryLedger, Period, Quota, Scope},
         price::Rates,
-        testing::{Ending, ask},
+        provider_budget::ProviderBudgetLayer,
+        secret::Secret,
+        sign::{KeyForm, SignLayer},
+        testing::{Ending, MustBeReady, Script, ask},
     };
 
     fn candidate(provider: &str, model: &str, usd: Option<u64>) -> Candidate {
@@ -233,5 +276,73 @@ mod tests {
         assert!(told.candidates[0].usd.is_some() && told.candidates[2].usd.is_none());
         let error = dispatch.explain(None, ask("nothing", None)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::NoRoute);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_would_refuse_by_itself_is_told_as_passed_over() {
+        let keys = KeyPool::new("a", KeyForm::Bearer, [(Secret::new("sk"), 1)]).unwrap();
+        let refusing =
+            SignLayer::with_pool(keys.clone()).layer(MustBeReady::new(async |_: Request<Payload>| {
+                let reply = Reply {
+                    status: http::StatusCode::UNAUTHORIZED,
+                    headers: http::HeaderMap::new(),
+                    body: "{}".into(),
+                    dialect: "openai-chat",
+                };
+                Err::<http::Response<Script>, _>(Error::new(Kind::UpstreamAuth, "no").with_reply(reply))
+            }));
+        refusing.oneshot(ask("m", None)).await.unwrap_err();
+        let breaker = Breaker::new("c/failed", Rules { in_a_row: 1, ..Rules::default() });
+        let failing = BreakerLayer::new(breaker.clone())
+            .layer(MustBeReady::new(|_: Request<()>| Ending::Refused.answer()));
+        failing.oneshot(Request::new(())).await.unwrap_err();
+        let ledger = Arc::new(MemoryLedger::default());
+        let spent = candidate("b", "spent", Some(1));
+        let of = |account: &str, usd| Scope::new(account, Quota::usd(NanoUsd::from_usd(usd), Period::Month));
+        let budget = |account, usd| {
+            ProviderBudgetLayer::new(ledger.clone(), spent.target().clone(), [of(account, usd)])
+        };
+        let all = crate::ledger::Amounts::from(NanoUsd::from_usd(1));
+        let ticket = ledger.reserve(&[of("provider:b", 1)], all).await.unwrap();
+        ledger.settle(ticket, all);
+        let route = Route::new(
+            "chat",
+            [
+                candidate("a", "keyless", None).keys(Some(keys)),
+                spent.clone().budget(budget("provider:b", 1)),
+                candidate("c", "failed", None).breaker(breaker),
+                spent.clone().budget(budget("provider:other", 1)),
+            ],
+        );
+
+        let told =
+            Dispatch::new(Table::default().route(route)).explain(None, ask("chat", None)).await.unwrap();
+
+        let lines: Vec<_> = told.candidates.iter().map(|one| (&*one.target, one.place, &*one.why)).collect();
+        let expected = [
+            ("b/spent", Some(1), "chosen: the first one that is listed"),
+            ("a/keyless", None, "passed over: all keys of its provider are out, for 600 s more"),
+            ("b/spent", None, "passed over: what is left to `provider:b` doesn't bear the request"),
+            ("c/failed", None, "passed over: it has failed, for 2 s more"),
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[tokio::test]
+    async fn targets_of_other_models_are_told_with_what_leads_to_them() {
+        let then = Route::new("other", [candidate("b", "m", None)]);
+        let other = Route::new("other", []).rule(Rule::new("always", Always, then));
+        let table = Table::default().route(Route::new("chat", [candidate("a", "m", None)])).route(other);
+        let mut req = ask("chat", None);
+        req.headers_mut().insert("x-bartizan-choose", r#"{"models":["other"]}"#.parse().unwrap());
+
+        let told = Dispatch::new(table).explain(None, req).await.unwrap();
+
+        let led: Vec<_> = told
+            .candidates
+            .iter()
+            .map(|one| (&*one.target, one.model.as_deref(), one.rule.as_deref()))
+            .collect();
+        assert_eq!(led, [("a/m", None, None), ("b/m", Some("other"), Some("always"))]);
     }
 }

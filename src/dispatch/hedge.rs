@@ -19,6 +19,7 @@ use crate::{
     BoxBody, BoxFuture, Error, Exchange, Payload,
     dialect::Codec,
     exchange::{Outcome, Role},
+    metrics::{self, Hedged},
     price::{AttemptCost, NanoUsd},
 };
 
@@ -142,11 +143,16 @@ pub(super) async fn race<'a>(
         return first.answered(answer?);
     }
     let mut again = Some(candidate);
-    while hedge.withdraw() {
+    loop {
+        if !hedge.withdraw() {
+            metrics::hedged(candidate.target(), Hedged::Refused);
+            break;
+        }
         let next = others.next();
         let other = next.or_else(|| again.take());
         let Some(other) = other.filter(|other| is_covered(candidate, other, route, req.body())) else {
             hedge.give_back();
+            metrics::hedged(candidate.target(), Hedged::Refused);
             *kept = next;
             break;
         };
@@ -159,10 +165,12 @@ pub(super) async fn race<'a>(
                 let Ok(answer) = (&mut second).await.inspect_err(|error| second.failed(error)) else {
                     return Err(error);
                 };
+                metrics::hedged(other.target(), Hedged::Won);
                 return second.answered(answer);
             }
             Quicker::Second(Ok(answer)) => {
                 first.tell();
+                metrics::hedged(other.target(), Hedged::Won);
                 return second.answered(answer);
             }
             Quicker::Second(Err(error)) => second.failed(&error),
@@ -228,7 +236,9 @@ impl<'a> Leg<'a> {
                 return;
             };
             attempt.role = self.role;
-            self.attempt = Some(index);
+            if self.attempt.replace(index).is_none() && self.role == Role::Hedge {
+                metrics::hedged(self.candidate.target(), Hedged::Sent);
+            }
             self.asked = (learnt.lost.clone(), learnt.max_output);
         });
     }

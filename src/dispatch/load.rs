@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -14,6 +14,7 @@ use super::{pace::Pace, tail::Tails};
 use crate::{
     Error, Exchange,
     body::{End, Observe, OnEnd},
+    lock,
 };
 
 /// In so much time what was measured loses about two thirds of its weight.
@@ -38,6 +39,8 @@ pub struct Load {
     throughput: Average,
     /// The times of the last answers, where somebody wants to know more than their average.
     tails: OnceLock<Tails>,
+    /// How often it was slower than routes want it to be.
+    paces: Mutex<Vec<Weak<Pace>>>,
 }
 
 impl Default for Load {
@@ -49,6 +52,7 @@ impl Default for Load {
             latency: Average::default(),
             throughput: Average::default(),
             tails: OnceLock::new(),
+            paces: Mutex::default(),
         }
     }
 }
@@ -97,6 +101,18 @@ impl Load {
     /// The times of the last answers, kept from the first time that somebody asks for them.
     pub(super) fn tails(&self) -> &Tails {
         self.tails.get_or_init(Tails::default)
+    }
+
+    /// How often it is slower than `limit`: the same for all routes that want to know, and after a reload.
+    pub(super) fn pace(&self, limit: Duration) -> Arc<Pace> {
+        let mut paces = lock(&self.paces);
+        paces.retain(|pace| pace.strong_count() > 0);
+        let known = paces.iter().filter_map(Weak::upgrade).find(|pace| pace.limit() == limit);
+        known.unwrap_or_else(|| {
+            let pace = Arc::new(Pace::new(limit));
+            paces.push(Arc::downgrade(&pace));
+            pace
+        })
     }
 
     /// Begins to count a request that belongs to `exchange`.
@@ -366,5 +382,17 @@ mod tests {
 
         assert_eq!(average.read(500), Some((2.0, Duration::from_millis(1_001))));
         assert_eq!(average.read(u32::MAX - 501), Some((2.0, Duration::ZERO)));
+    }
+
+    #[tokio::test]
+    async fn those_who_want_a_target_to_keep_the_same_time_share_what_is_known_of_it() {
+        let (load, second) = (Load::default(), Duration::from_secs(1));
+        let pace = load.pace(second);
+
+        assert!(Arc::ptr_eq(&pace, &load.pace(second)));
+        assert!(!Arc::ptr_eq(&pace, &load.pace(2 * second)));
+        drop(pace);
+        load.pace(3 * second);
+        assert!(lock(&load.paces).len() <= 1, "nobody wants to know any more");
     }
 }

@@ -45,6 +45,8 @@ mod budget;
 mod candidate;
 mod conversation;
 mod conversations;
+#[cfg(all(test, feature = "config", feature = "metrics"))]
+mod counted;
 mod explain;
 mod hedge;
 mod load;

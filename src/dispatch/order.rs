@@ -130,17 +130,19 @@ pub(super) struct Ranked<'a> {
     places: Vec<Place<'a>>,
     /// The latencies are looked up when the first one has failed: it is one of two, whatever the others are.
     unmeasured: Option<Instant>,
+    has_begun: bool,
 }
 
 impl<'a> Ranked<'a> {
     fn next(&mut self) -> Option<&'a Candidate> {
-        let places = &self.places;
-        let first = (0..places.len()).reduce(|a, b| if places[b].is_before(&places[a]) { b } else { a })?;
-        let first = self.places.swap_remove(first).candidate;
-        if let Some(now) = self.unmeasured.take() {
+        if std::mem::replace(&mut self.has_begun, true)
+            && let Some(now) = self.unmeasured.take()
+        {
             self.places.iter_mut().for_each(|place| place.score = quickness(place.candidate, now));
         }
-        Some(first)
+        let places = &self.places;
+        let first = (0..places.len()).reduce(|a, b| if places[b].is_before(&places[a]) { b } else { a })?;
+        Some(self.places.swap_remove(first).candidate)
     }
 }
 
@@ -182,7 +184,7 @@ impl Route {
             places.iter_mut().for_each(|place| place.score = quickness(place.candidate, now));
         }
         self.prefer(&mut places, payload, now);
-        Order::Ranked(Ranked { places, unmeasured })
+        Order::Ranked(Ranked { places, unmeasured, has_begun: false })
     }
 }
 
@@ -289,8 +291,8 @@ fn choose_of_two(places: &mut [Place<'_>], now: Instant) {
 }
 
 fn cheapest<'a>(place: Place<'a>, likely: &Likely) -> Place<'a> {
-    match likely.cost_at(place.candidate.target()) {
-        Some(cost) => Place { score: cost.0 as f64, ..place },
+    match likely.score_at(place.candidate.target(), place.candidate.flat_price()) {
+        Some(score) => Place { score, ..place },
         None => Place { tier: LAST, ..place },
     }
 }

@@ -35,6 +35,11 @@ impl Pace {
         Self { limit, epoch: Instant::now(), counts: AtomicU64::default() }
     }
 
+    /// The time that is to be kept.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
     /// An answer began after so much time, or had not begun by then.
     pub(super) fn told(&self, taken: Duration) {
         let now = self.told_at(Instant::now());

@@ -121,19 +121,17 @@ async fn choose_and_run(
 }
 
 async fn run(
-    Chosen { route, says, .. }: Chosen,
+    chosen: Chosen,
     mut req: Request<Payload>,
     lowered: Option<&'static str>,
 ) -> Result<Response<BoxBody>, Error> {
+    let route = &chosen.route;
     let exchange = req.body().exchange().clone();
     let head = req.body().shared_head();
-    let deadline = prepare(&route, &mut req);
+    let deadline = prepare(route, &mut req);
     route.retry_budget.deposit();
     let caller = req.extensions().get::<Caller>();
-    let permit = |candidate: &Candidate| {
-        caller.map_or(Ok(()), |caller| caller.may_be_answered_by(candidate.target()))?;
-        route.admits(candidate, req.body())
-    };
+    let permit = |candidate: &Candidate| route.permit(candidate, caller, req.body());
     let may_be_asked = || route.candidates_for(&head).filter(|candidate| permit(candidate).is_ok());
     if req.extensions().get::<ProviderKey>().is_some() {
         one_provider(may_be_asked())?;
@@ -146,28 +144,21 @@ async fn run(
         learnt.route = Some(Routed { strategy: route.strategy, passed_over });
     });
     let eligible = may_be_asked().filter(move |candidate| passed_over == 0 || takes_it(candidate));
-    // The second is set by a request that was too long for one.
-    let (mut failure, mut more_than) = (None, None);
-    let mut order = Recovering::new(&route, route.order(eligible, req.body()));
+    let mut failed = Failed::default();
+    let mut order = Recovering::new(route, route.order(eligible, req.body()));
     let mut kept = None;
     let mut hedge = route.hedge_for(req.body());
     while let Some(candidate) = kept.take().or_else(|| order.next()) {
-        let most = candidate.target().known_facts().max_input;
-        if more_than.is_some_and(|more_than| most.is_none_or(|most| most <= more_than)) {
+        if failed.rules_out(candidate) {
             continue;
         }
-        if let Some(error) = failure.take_if(|_| !is_affordable(candidate, &route, req.body())) {
+        if let Some(error) = failed.last.take_if(|_| !is_affordable(candidate, route, req.body())) {
             return Err(error);
         }
         let second = hedge.take().map(|hedge| (hedge, &mut order, &mut kept));
-        match ask(candidate, &route, &req, &exchange, deadline, second).await {
+        match ask(candidate, route, &req, &exchange, deadline, second).await {
             Ok((mut res, answers)) => {
-                answers.sign(&mut res);
-                route.answered(answers, req.body());
-                describe(&exchange, lowered, &mut res);
-                if let Some(says) = says {
-                    res.headers_mut().extend(*says);
-                }
+                chosen.tell(answers, req.body(), lowered, &mut res);
                 if !route.may_resume(req.body()) {
                     return Ok(res);
                 }
@@ -175,19 +166,61 @@ async fn run(
                 let others = kept.into_iter().chain(order).chain(first).chain([answers]).cloned().collect();
                 return Ok(resumable(res, route.clone(), req, others, deadline));
             }
-            Err(error) if may_go_on(&route, &error, head.is_once) && !is_past(deadline) => {
-                if error.kind() == Kind::ContextTooLong {
-                    more_than = more_than.max(Some(taken(candidate, req.body())));
-                }
-                failure = Some(error);
+            Err(error) if may_go_on(route, &error, head.is_once) && !is_past(deadline) => {
+                failed.note(error, candidate, req.body());
             }
             Err(error) => return Err(error),
         }
     }
     let forbidden = || route.refusal(req.body(), route.candidates_for(&head), permit);
-    Err(failure
-        .or_else(forbidden)
-        .unwrap_or_else(|| Error::new(Kind::NoRoute, "the route has no targets").with_param("model")))
+    let nobody = || Error::new(Kind::NoRoute, "the route has no targets").with_param("model");
+    Err(failed.last.or_else(forbidden).unwrap_or_else(nobody))
+}
+
+/// Why the targets that were asked have not answered.
+#[derive(Debug, Default)]
+struct Failed {
+    last: Option<Error>,
+    /// The input of the largest that it was too long for.
+    more_than: Option<u64>,
+}
+
+impl Failed {
+    /// Whether the request will be too long for a candidate as well.
+    fn rules_out(&self, candidate: &Candidate) -> bool {
+        let most = candidate.target().known_facts().max_input;
+        self.more_than.is_some_and(|more_than| most.is_none_or(|most| most <= more_than))
+    }
+
+    fn note(&mut self, error: Error, candidate: &Candidate, payload: &Payload) {
+        if error.kind() == Kind::ContextTooLong {
+            let most = candidate.target().known_facts().max_input;
+            let taken = most.unwrap_or_else(|| payload.input().likely());
+            self.more_than = self.more_than.max(Some(taken));
+        }
+        self.last = Some(error);
+    }
+}
+
+impl Chosen {
+    /// Says in an answer who gave it, and how it came about. The rule that led to another model than the first
+    /// one is written down now.
+    fn tell(
+        &self,
+        answers: &Candidate,
+        payload: &Payload,
+        lowered: Option<&str>,
+        res: &mut Response<BoxBody>,
+    ) {
+        answers.sign(res);
+        self.route.answered(answers, payload);
+        describe(payload.exchange(), lowered, res);
+        let Some(led) = self.led_to(answers) else { return };
+        if answers.group() > 0 {
+            payload.exchange().learn(|learnt| learnt.rule = led.rule.clone());
+        }
+        res.headers_mut().extend(led.says.clone());
+    }
 }
 
 /// Tells the request what its route says of it, and by when it has to be over.
@@ -218,11 +251,6 @@ fn passed_over<'a>(needs: &Needs, candidates: impl Iterator<Item = &'a Candidate
         *count += 1;
     }
     if taking == 0 { 0 } else { lacking }
-}
-
-/// How much input of a request that was too long for a candidate must be more than can be taken.
-fn taken(candidate: &Candidate, payload: &Payload) -> u64 {
-    candidate.target().known_facts().max_input.unwrap_or_else(|| payload.input().likely())
 }
 
 /// Whoever brings a key has to be sure whose it is: nobody else may get to see it.

@@ -1,17 +1,14 @@
 use std::{
-    future::Future,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::Fault;
-use crate::{Error, Exchange, Kind, access::Pattern, auth::KeyDigest, headers};
+use crate::{Error, Exchange, Kind, access::Pattern, auth::KeyDigest, future::Admission, headers};
 
 /// Says in answers what was made to fail on purpose, and lets administrators ask for it.
 ///
@@ -98,10 +95,11 @@ impl<S, B, R> Service<Request<B>> for TellFaults<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Error: Into<Error>,
+    S::Future: Send + 'static,
 {
     type Response = Response<R>;
     type Error = Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = Admission<S::Future, Response<R>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
@@ -110,56 +108,20 @@ where
     fn call(&mut self, mut req: Request<B>) -> Self::Future {
         let telling = self.telling.load();
         let Some(telling) = &*telling else {
-            return ResponseFuture { state: State::Called { inner: self.inner.call(req), exchange: None } };
+            return Admission::called(self.inner.call(req));
         };
         match Asked::take(req.headers_mut(), telling.admins.as_ref()) {
             Ok(Some(asked)) => drop(req.extensions_mut().insert(asked)),
             Ok(None) => {}
-            Err(error) => return ResponseFuture { state: State::Refused { error: Some(error) } },
+            Err(error) => return Admission::refused(error),
         }
-        let exchange = Some(Exchange::open(&mut req));
-        ResponseFuture { state: State::Called { inner: self.inner.call(req), exchange } }
-    }
-}
-
-pin_project! {
-    /// Response future of [`TellFaults`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
-        #[pin]
-        state: State<F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    #[derive(Debug)]
-    enum State<F> {
-        Called { #[pin] inner: F, exchange: Option<Exchange> },
-        Refused { error: Option<Error> },
-    }
-}
-
-impl<F, R, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    E: Into<Error>,
-{
-    type Output = Result<Response<R>, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Called { inner, exchange } => {
-                let mut answer = ready!(inner.poll(cx)).map_err(Into::into)?;
-                if let Some(exchange) = exchange {
-                    tell(exchange, answer.headers_mut());
-                }
-                Poll::Ready(Ok(answer))
-            }
-            StateProj::Refused { error } => {
-                Poll::Ready(Err(error.take().expect("a future is not polled after it is ready")))
-            }
-        }
+        let exchange = Exchange::open(&mut req);
+        let answer = self.inner.call(req);
+        Admission::waiting(Box::pin(async move {
+            let mut answer = answer.await.map_err(Into::into)?;
+            tell(&exchange, answer.headers_mut());
+            Ok(answer)
+        }))
     }
 }
 

@@ -104,6 +104,7 @@ fn read(
     bytes: Bytes,
     exchange: Exchange,
 ) -> Result<Payload, Error> {
+    let there = exchange.elapsed();
     let bytes = deployment::named(parts.uri.path(), dialect, form.as_ref(), bytes)?;
     let head = match form {
         Some(content_type) => dialect.peek_form(&content_type, &bytes)?,
@@ -111,6 +112,9 @@ fn read(
     };
     exchange.learn(|learnt| {
         learnt.asked = Some(Asked { dialect: dialect.id(), model: head.model.clone(), stream: head.stream });
+        learnt.read = Some(there);
+        let is_kept = learnt.caller.as_ref().is_some_and(|caller| caller.log_content);
+        learnt.content = (is_kept && head.content_type.is_none()).then(|| bytes.clone());
     });
     Ok(Payload::new(dialect, head, bytes, exchange))
 }

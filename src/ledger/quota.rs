@@ -77,6 +77,15 @@ impl Amounts {
         Self { cost, input: tokens.input, output: tokens.output }
     }
 
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            cost: NanoUsd(self.cost.0.saturating_add(other.cost.0)),
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+        }
+    }
+
     /// Of each the smaller one.
     pub(crate) fn min(self, other: Self) -> Self {
         Self {

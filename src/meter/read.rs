@@ -1,7 +1,7 @@
 use std::{mem, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, StatusCode};
 
 use super::ReadJob;
 use crate::{
@@ -40,6 +40,9 @@ pub struct ReadUsage {
     /// Whether it has come to its proper end.
     closed: bool,
     failure: Option<Kind>,
+    /// Why the model stopped.
+    finish: Option<Box<str>>,
+    tool_calls: u32,
     /// Whether there may have been an answer that never came.
     lost: bool,
     answer: Answer,
@@ -96,13 +99,20 @@ impl ReadUsage {
             begun: false,
             closed: false,
             failure: None,
+            finish: None,
+            tool_calls: 0,
             lost: false,
             answer,
         }
     }
 
+    pub(super) fn attempt(&self) -> &AttemptHandle {
+        &self.attempt
+    }
+
     /// An answer in JSON is a single body, whatever was asked for; where it was sound, it may hold an error.
-    pub(super) fn head(&mut self, headers: &HeaderMap, cached_in: Option<&str>) {
+    pub(super) fn head(&mut self, status: StatusCode, headers: &HeaderMap, cached_in: Option<&str>) {
+        self.attempt.status(status.as_u16());
         let cached = cached_in.and_then(|name| headers.get(name)?.to_str().ok()?.parse().ok());
         self.cached = cached.unwrap_or(0);
         if headers::is_json(headers) {
@@ -114,6 +124,9 @@ impl ReadUsage {
         if let Some(read) = watch.get_mut() {
             read.failure = Some(error.kind());
             read.lost = error.is_lost_answer();
+            if let Some(reply) = error.reply() {
+                read.attempt.status(reply.status.as_u16());
+            }
         }
         watch.finish(End::Failed);
     }
@@ -160,15 +173,30 @@ impl ReadUsage {
         self.begun = self.begun || !event.data.is_empty();
         self.written += self.dialect.output_bytes(event);
         self.read(&event.data);
+        self.tool_calls += self.dialect.tool_calls(&event.data);
         match self.dialect.closing(event) {
-            Some(Closing::Proper | Closing::Last) => self.closed = true,
+            Some(Closing::Proper | Closing::Last) => {
+                self.closed = true;
+                self.finish(&event.data);
+            }
             Some(Closing::Failed(error)) => self.failure = Some(error.kind()),
             None => {}
         }
     }
 
+    fn finish(&mut self, json: &[u8]) {
+        /// Longer ones are no words of a dialect.
+        const LONGEST: usize = 64;
+
+        if let Some(finish) = self.dialect.finish(json).filter(|finish| finish.len() <= LONGEST) {
+            self.finish = Some(finish.into());
+        }
+    }
+
     fn whole(&mut self, whole: &Bytes, end: End) {
         self.begun = true;
+        self.tool_calls = self.dialect.tool_calls(whole);
+        self.finish(whole);
         self.written = whole.len();
         match &self.job {
             Some(job) => self.reported = job.read(whole, self.dialect, &self.attempt),
@@ -277,6 +305,7 @@ impl Observe for ReadUsage {
         if self.is_charged(end) && !(self.closed && self.reported) {
             self.estimate();
         }
+        self.attempt.stopped(self.finish.take(), self.tool_calls);
         self.attempt.finish(self.outcome(end));
     }
 }
@@ -382,7 +411,7 @@ mod tests {
             let (exchange, mut read) = watch(&OPENAI_CHAT, true);
             let mut headers = HeaderMap::new();
             headers.insert("x-cached", said.parse().unwrap());
-            read.head(&headers, name);
+            read.head(StatusCode::OK, &headers, name);
             read.data(&usage.into());
             read.end(End::Complete);
             attempt(&exchange).tokens.cached
@@ -390,6 +419,62 @@ mod tests {
 
         assert_eq!([cached("5", Some("x-cached")), cached("9", Some("x-cached"))], [5, 7]);
         assert_eq!([cached("5", None), cached("many", Some("x-cached"))], [0, 0]);
+    }
+
+    #[test]
+    fn why_the_model_stopped_and_how_many_tools_it_called_is_noted() {
+        use crate::dialect::{BEDROCK, GEMINI, OPENAI_RESPONSES};
+
+        let chat = [
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":""}}]}}]}"#,
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"name\":\"x\"}"}}]}}]}"#,
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":1,"id":"d","function":{"name":"g","arguments":"{}"}}]}}]}"#,
+            r#"{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}"#,
+            "[DONE]",
+        ];
+        let anthropic = [
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#,
+            r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":1}}"#,
+            r#"{"type":"message_stop"}"#,
+        ];
+        let responses = [
+            r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","name":"f"}}"#,
+            r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","name":"f"}}"#,
+            r#"{"type":"response.completed","response":{"status":"completed","output":[{"type":"function_call"}]}}"#,
+        ];
+        let gemini = [
+            r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}},{"functionCall":{"name":"g"}}]}}]}"#,
+            r#"{"candidates":[{"finishReason":"STOP"}]}"#,
+        ];
+        let streams: [(&dyn Dialect, &[&str], _); 4] = [
+            (&OPENAI_CHAT, &chat, ("tool_calls", 2)),
+            (&ANTHROPIC, &anthropic, ("tool_use", 1)),
+            (&OPENAI_RESPONSES, &responses, ("completed", 1)),
+            (&GEMINI, &gemini, ("STOP", 2)),
+        ];
+        for (dialect, events, expected) in streams {
+            let (mut finish, mut calls) = (None, 0);
+            for event in events {
+                finish = dialect.finish(event.as_bytes()).or(finish);
+                calls += dialect.tool_calls(event.as_bytes());
+            }
+            assert_eq!((finish, calls), (Some(expected.0), expected.1), "{dialect:?}");
+        }
+
+        let whole = br#"{"type":"message","content":[{"type":"tool_use","input":{"name":"x"}}],"stop_reason":"tool_use"}"#;
+        assert_eq!((ANTHROPIC.finish(whole), ANTHROPIC.tool_calls(whole)), (Some("tool_use"), 1));
+        let whole = br#"{"output":{"message":{"content":[{"toolUse":{"toolUseId":"t","name":"f"}}]}},"stopReason":"tool_use"}"#;
+        assert_eq!((BEDROCK.finish(whole), BEDROCK.tool_calls(whole)), (Some("tool_use"), 1));
+
+        let (exchange, mut read) = watch(&OPENAI_CHAT, true);
+        read.head(StatusCode::OK, &HeaderMap::new(), None);
+        for event in chat {
+            read.data(&Bytes::from(format!("data: {event}\n\n")));
+        }
+        read.end(End::Complete);
+        let attempt = attempt(&exchange);
+        assert_eq!((attempt.finish.as_deref(), attempt.tool_calls), (Some("tool_calls"), 2));
+        assert_eq!(attempt.status, Some(200));
     }
 
     #[test]

@@ -52,8 +52,10 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, req: Request<Payload>) -> Self::Future {
-        let watch = OnEnd::new(ReadUsage::new(&req, &self.target, self.cost));
+    fn call(&mut self, mut req: Request<Payload>) -> Self::Future {
+        let read = ReadUsage::new(&req, &self.target, self.cost);
+        req.body_mut().attempts(read.attempt());
+        let watch = OnEnd::new(read);
         ResponseFuture { inner: self.inner.call(req), watch: Some(watch), cached_in: self.cached_in }
     }
 }
@@ -85,7 +87,7 @@ where
         Poll::Ready(match result {
             Ok(res) => {
                 if let Some(read) = watch.get_mut() {
-                    read.head(res.headers(), *this.cached_in);
+                    read.head(res.status(), res.headers(), *this.cached_in);
                 }
                 Ok(res.map(|body| watch.follow(body)))
             }

@@ -5,7 +5,9 @@
 
 mod attempt;
 mod book;
+mod costs;
 mod estimate;
+mod flat;
 mod input;
 mod money;
 mod reported;
@@ -15,10 +17,12 @@ mod units;
 pub(crate) use self::{
     attempt::{AttemptCost, Likely, likely_cost},
     estimate::likely_tokens,
+    flat::FlatPrice,
     input::values,
 };
 pub use self::{
     book::{Listing, PriceBook},
+    costs::Costs,
     estimate::{ASSUMED_OUTPUT, worst_case},
     input::Input,
     money::{NanoUsd, NotAnAmount},
@@ -97,12 +101,18 @@ impl Rates {
 
     /// What the tokens cost, in millionths of a nano-dollar.
     fn tokens(&self, work: &Work) -> u128 {
+        sum(&self.kinds(work))
+    }
+
+    /// How many tokens there are at each rate: two kinds of input, two of what is read from a cache, two of what is
+    /// written there, two of output, and reasoning.
+    fn kinds(&self, work: &Work) -> [(u64, NanoUsd); 9] {
         let Work { tokens, units: used } = work;
         let fresh = tokens.fresh();
         let written = tokens.output.saturating_sub(tokens.reasoning);
         let (kept, shown) = (used.media_cached.min(tokens.cached), used.media_output.min(written));
         let seen = used.media_input.saturating_sub(kept).min(fresh);
-        let parts = [
+        [
             (fresh - seen, self.input),
             (seen, self.media_input.unwrap_or(self.input)),
             (tokens.cached - kept, self.cached),
@@ -112,8 +122,7 @@ impl Rates {
             (written - shown, self.output),
             (shown, self.media_output.unwrap_or(self.output)),
             (tokens.reasoning, self.reasoning),
-        ];
-        sum(&parts)
+        ]
     }
 
     /// What they cost at most, in the same.
@@ -178,6 +187,21 @@ impl Price {
     /// it is used for here has no price.
     pub fn cost_of(&self, work: &Work) -> Option<NanoUsd> {
         (self.units.pay_for(&work.units, &self.scale.rates) || self.is_free()).then(|| self.total(work))
+    }
+
+    /// What of [`cost_of`](Self::cost_of) is for what.
+    pub fn costs_of(&self, work: &Work) -> Costs {
+        let total = self.cost_of(work).unwrap_or_default();
+        let (rates, percent) = self.rates_for(work);
+        let kinds = rates.kinds(work);
+        let part = |kinds: &[_]| {
+            let exact = sum(kinds).saturating_mul(percent.into()) / 100_000_000;
+            NanoUsd(u64::try_from(exact).unwrap_or(u64::MAX))
+        };
+        let (input, cached, cache_write) = (part(&kinds[..2]), part(&kinds[2..4]), part(&kinds[4..6]));
+        let (output, reasoning) = (part(&kinds[6..8]), part(&kinds[8..]));
+        let costs = Costs { input, cached, cache_write, output, reasoning, other: NanoUsd(0) };
+        Costs { other: NanoUsd(total.0.saturating_sub(costs.sum().0)), ..costs }
     }
 
     /// The most that `work` may cost, if it is done in the class of service that was `asked` for, or in
@@ -259,11 +283,16 @@ impl Price {
         self.sum(work, |rates| rates.tokens(work))
     }
 
+    /// The rates of its class of service, and how many percent of them.
+    fn rates_for(&self, work: &Work) -> (&Rates, u32) {
+        let scale = self.scale_of(work.units.tier).unwrap_or(&self.scale);
+        let percent = self.percent_in_us.filter(|_| work.units.in_us).unwrap_or(100);
+        (scale.rates(work.tokens.input), percent)
+    }
+
     /// What the `tokens` of `work` cost at its rates, and all else of it.
     fn sum(&self, work: &Work, tokens: impl FnOnce(&Rates) -> u128) -> NanoUsd {
-        let scale = self.scale_of(work.units.tier).unwrap_or(&self.scale);
-        let rates = scale.rates(work.tokens.input);
-        let percent = self.percent_in_us.filter(|_| work.units.in_us).unwrap_or(100);
+        let (rates, percent) = self.rates_for(work);
         let request = if *work == Work::default() { 0 } else { u128::from(self.units.request.0) * 1_000 };
         // Thousandths of millionths, because times are counted in milliseconds; and hundredths of them.
         let tokens = tokens(rates).saturating_mul(1_000).saturating_mul(percent.into());
@@ -310,6 +339,28 @@ mod tests {
         assert_eq!(worst(Some(Tier::Priority), false), 100 * 2 + 10 * 50);
         // It may be served as usual after all.
         assert_eq!(worst(Some(Tier::Flex), false), 100 * 2 + 10 * 20);
+    }
+
+    #[test]
+    fn a_cost_is_told_apart_by_what_it_is_for() {
+        let tokens =
+            Tokens { input: 100, cached: 40, cache_write: 10, output: 10, reasoning: 4, ..Tokens::default() };
+
+        let costs = price().costs_of(&tokens.into());
+
+        let nano = |cost: NanoUsd| cost.0;
+        assert_eq!(
+            [costs.input, costs.cached, costs.cache_write, costs.output, costs.reasoning, costs.other]
+                .map(nano),
+            [50, 40, 20, 60, 80, 0]
+        );
+        assert_eq!(Some(costs.sum()), price().cost_of(&tokens.into()));
+
+        let units = Units { images: 2, ..Units::default() };
+        let dear =
+            Price { units: UnitRates { image: NanoUsd(5_000_000), ..UnitRates::default() }, ..price() };
+        let odd = Work { tokens: Tokens { input: 1, ..Tokens::default() }, units };
+        assert_eq!(dear.costs_of(&odd), Costs { input: NanoUsd(1), other: NanoUsd(10), ..Costs::default() });
     }
 
     #[test]

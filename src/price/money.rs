@@ -14,6 +14,11 @@ impl NanoUsd {
         Self(dollars.saturating_mul(NANOS))
     }
 
+    /// In dollars, to be shown: sums are made of whole nano-dollars.
+    pub const fn as_usd(self) -> f64 {
+        self.0 as f64 / NANOS as f64
+    }
+
     /// The sum, or the largest amount there is.
     pub const fn saturating_add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))

@@ -14,7 +14,7 @@ use crate::{
     budget::{StoreAway, UnknownPrice, is_free, is_job},
     exchange::AssumeOutput,
     future::Watched,
-    ledger::{Amounts, Measure, Scope, Ticket},
+    ledger::{Amounts, Balance, Measure, Scope, Ticket},
     price::{ASSUMED_OUTPUT, AttemptCost},
 };
 
@@ -171,6 +171,30 @@ impl ProviderBudgetLayer {
         });
         let (ledger, scopes) = (self.ledger.clone(), self.scopes.clone());
         OnEnd::new(SettleAttempt { ticket, job: None, scopes, ledger, exchange, index })
+    }
+}
+
+impl ProviderBudgetLayer {
+    /// Why an attempt would not be made at the moment; `None` if it would, or that can't be found out.
+    pub(crate) async fn lacking(&self, payload: &Payload, assumed: u64) -> Option<Error> {
+        if self.scopes.is_empty() {
+            return None;
+        }
+        let worst = match self.worst(payload, assumed) {
+            Ok(worst) => worst,
+            Err(error) => return Some(error),
+        };
+        let balances = self.ledger.balances(&self.scopes).await.ok()?;
+        let is_short = |(scope, balance): &(&Scope, &Balance)| {
+            let quota = scope.quota.filter(|quota| !quota.shadow);
+            quota.is_some_and(|quota| {
+                let used = balance.posted.saturating_add(balance.held);
+                used.saturating_add(worst.held(quota.measure)) > quota.limit
+            })
+        };
+        let (scope, _) = self.scopes.iter().zip(&balances).find(is_short)?;
+        let message = format!("what is left to `{}` doesn't bear the request", scope.account);
+        Some(Error::new(Kind::Billing, message))
     }
 }
 

@@ -1,20 +1,23 @@
 use std::{
     borrow::Cow,
+    net::IpAddr,
+    ops::Add,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use serde::{Serialize, Serializer};
 
+use super::{Answered, Content, service::Passing};
 use crate::{
     Exchange, Kind, Tokens, Units,
     body::End,
-    exchange::{Attempt, Outcome, RequestId, Role, Routed},
+    exchange::{Attempt, Outcome, RequestId, Role, Routed, TraceParent},
     labels::Labels,
-    price::NanoUsd,
+    price::{Costs, NanoUsd},
 };
 
-/// One exchange, as it is written down. Holds no key and no prompt.
+/// One exchange, as it is written down. Holds no key, and prompts only in its `content`.
 ///
 /// As JSON, times are RFC 3339 or milliseconds, and money is a decimal string in dollars.
 #[derive(Clone, Debug, Serialize)]
@@ -27,9 +30,23 @@ pub struct Record {
     /// none.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_maybe_text")]
     pub mirrors: Option<RequestId>,
+    /// Where it stands in a trace: below the span that the client names, or where it names none, in the gateway's
+    /// own; left out of the JSON if there is neither.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
+    /// Its own span in that trace, or in a new one, where the gateway makes [traces](super::RecordLayer::traces); left
+    /// out of the JSON if not.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_maybe_span")]
+    pub span: Option<TraceParent>,
     /// When the request came.
     #[serde(serialize_with = "as_timestamp")]
     pub arrived: SystemTime,
+    /// When the first bytes of the answer went to the client, after that.
+    #[serde(rename = "first_event_ms", serialize_with = "as_maybe_milliseconds")]
+    pub first_event: Option<Duration>,
+    /// How long the gateway itself was at it until its answer began; see [`Exchange::overhead`].
+    #[serde(rename = "overhead_ms", serialize_with = "as_maybe_milliseconds")]
+    pub overhead: Option<Duration>,
     /// How long it took until the response had ended.
     #[serde(rename = "duration_ms", serialize_with = "as_milliseconds")]
     pub duration: Duration,
@@ -43,10 +60,12 @@ pub struct Record {
     pub error: Option<Kind>,
     /// What the client was told about it.
     pub message: Option<Box<str>>,
+    /// Where the client was, if that is known; left out of the JSON if not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
     /// The name of the key.
     pub key: Option<Arc<str>>,
-    /// Whether the key allows that what was asked and answered is kept, by a sink that has it; left out of the JSON
-    /// if not. The record itself never holds it.
+    /// Whether the key allows that what was asked and answered is kept; left out of the JSON if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub log_content: bool,
     /// The name of the team.
@@ -79,6 +98,8 @@ pub struct Record {
     pub units: Units,
     /// What all attempts with a known price together cost.
     pub cost: NanoUsd,
+    /// What that was for.
+    pub costs: Costs,
     /// Whether the caller pays `cost` itself, with a provider's key of its own; left out of the JSON if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub own_key: bool,
@@ -86,6 +107,11 @@ pub struct Record {
     pub estimated: bool,
     /// Whether `cost` leaves out an attempt whose price is not known.
     pub unpriced: bool,
+    /// Why the model that answered stopped, in its provider's words; left out of the JSON if it didn't say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<Box<str>>,
+    /// How many tools it called.
+    pub tool_calls: u32,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
     /// What was made to fail on purpose, and where; left out of the JSON if that is nothing.
@@ -94,6 +120,9 @@ pub struct Record {
     /// What quotas in shadow would have refused; left out of the JSON if that is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shadowed: Vec<Box<str>>,
+    /// What was asked and answered, where the key allows that it is kept; never in the JSON.
+    #[serde(skip)]
+    pub content: Option<Arc<Content>>,
 }
 
 /// One attempt, as it is written down.
@@ -116,6 +145,12 @@ pub struct AttemptRecord {
     pub ended: Option<Duration>,
     /// `answered`, `aborted`, or the kind of its failure.
     pub outcome: Cow<'static, str>,
+    /// The status of the provider's answer; left out of the JSON if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Which key of the provider's pool it was sent with last, counted from one; left out of the JSON if there is only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<usize>,
     /// What it used.
     pub tokens: Tokens,
     /// What it used beside tokens; left out of the JSON if that is nothing.
@@ -132,11 +167,16 @@ pub struct AttemptRecord {
 }
 
 impl Record {
-    pub(crate) fn new(exchange: &Exchange, status: Option<u16>, bytes: u64, end: End) -> Self {
+    pub(crate) fn new(exchange: &Exchange, passing: Passing, answer: Option<Answered>, end: End) -> Self {
         // Nothing is learnt after this, so it is taken and not copied.
         let mut learnt = exchange.learn(std::mem::take);
         let attempts: Vec<_> = learnt.attempts.iter().map(AttemptRecord::new).collect();
+        let costs = learnt.attempts.iter().map(Attempt::costs).fold(Costs::default(), Add::add);
         let is_answered = learnt.answering().is_some_and(|attempt| attempt.outcome == Outcome::Answered);
+        let (finish_reason, tool_calls) = match learnt.answering() {
+            Some(attempt) => (attempt.finish.take(), attempt.tool_calls),
+            None => (None, 0),
+        };
         let (error, message) = learnt.failure.map(|failure| (failure.kind, failure.message)).unzip();
         let (dialect, model, stream) = match learnt.asked {
             Some(asked) => (Some(asked.dialect), Some(asked.model), asked.stream),
@@ -145,7 +185,11 @@ impl Record {
         Self {
             id: *exchange.id(),
             mirrors: learnt.mirrors,
+            trace: learnt.trace.or(exchange.span()),
+            span: exchange.span(),
             arrived: exchange.arrived(),
+            first_event: passing.first_event,
+            overhead: passing.overhead,
             duration: exchange.elapsed(),
             end: match end {
                 End::Complete if error.is_some() => End::Failed,
@@ -153,10 +197,11 @@ impl Record {
                 End::Aborted if stream && is_answered => End::Complete,
                 end => end,
             },
-            status,
-            bytes,
+            status: passing.status,
+            bytes: passing.bytes,
             error,
             message,
+            client: passing.client,
             key: learnt.caller.as_ref().map(|caller| caller.name.clone()),
             log_content: learnt.caller.as_ref().is_some_and(|caller| caller.log_content),
             team: learnt.caller.as_ref().and_then(|caller| caller.team.clone()),
@@ -170,6 +215,10 @@ impl Record {
             tokens: attempts.iter().map(|attempt| attempt.tokens).fold(Tokens::default(), |a, b| a + b),
             units: attempts.iter().map(|attempt| attempt.units).fold(Units::default(), |a, b| a + b),
             cost: attempts.iter().filter_map(|attempt| attempt.cost).sum(),
+            costs,
+            finish_reason,
+            tool_calls,
+            content: learnt.content.map(|request| Arc::new(Content::new(request, answer))),
             estimated: attempts.iter().any(|attempt| attempt.estimated),
             own_key: learnt.own_key,
             unpriced: attempts.iter().any(|attempt| attempt.cost.is_none()),
@@ -178,6 +227,14 @@ impl Record {
             faults: learnt.faults,
             shadowed: learnt.shadowed,
         }
+    }
+}
+
+impl Record {
+    /// The attempt that answered, or else the last one.
+    pub fn answering(&self) -> Option<&AttemptRecord> {
+        let mut attempts = self.attempts.iter().rev();
+        attempts.find(|attempt| attempt.outcome == "answered").or(self.attempts.last())
     }
 }
 
@@ -195,6 +252,8 @@ impl AttemptRecord {
                 Outcome::Aborted => "aborted".into(),
                 Outcome::Failed(kind) => kind.as_str().into(),
             },
+            status: attempt.status,
+            key: attempt.key,
             tokens: attempt.tokens,
             units: attempt.units,
             cost: attempt.cost(),
@@ -206,6 +265,10 @@ impl AttemptRecord {
 
 fn as_text<S: Serializer>(id: &RequestId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(id.as_str())
+}
+
+fn as_maybe_span<S: Serializer>(span: &Option<TraceParent>, serializer: S) -> Result<S::Ok, S::Error> {
+    span.map(|span| format!("{:016x}", span.span)).serialize(serializer)
 }
 
 fn as_maybe_text<S: Serializer>(id: &Option<RequestId>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -240,7 +303,7 @@ mod tests {
         let asked = Asked { dialect: "openai-chat", model: "m".into(), stream };
         exchange.learn(|learnt| learnt.asked = Some(asked));
         exchange.begin(&Arc::new(Target::new("p", "m"))).finish(outcome);
-        Record::new(&exchange, Some(200), 10, End::Aborted)
+        Record::new(&exchange, Passing::default(), None, End::Aborted)
     }
 
     #[test]

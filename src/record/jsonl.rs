@@ -1,41 +1,29 @@
-use std::{
-    future::Future,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, io, sync::Arc};
 
-use tokio::sync::mpsc;
+use super::{Keep, Kept};
+use crate::{BoxError, BoxFuture};
 
-use super::{Record, Sink};
-
-/// How many records are written at once.
-const BATCH: usize = 1024;
-
-/// How long records are collected before the next batch. Under load they come faster than a thread is
-/// woken, which would cost more than all of the rest.
-const PAUSE: Duration = Duration::from_millis(10);
-
-/// Records as lines of JSON: one object a line, written by a worker.
+/// Records as lines of JSON: one object a line, with what was [`Said`](super::Said) as the last member `content`, where
+/// that is kept.
 ///
 /// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
-/// use bartizan::record::JsonLines;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use bartizan::record::{JsonLines, QueueOptions};
 ///
-/// let (records, worker) = JsonLines::new(std::io::sink(), 1024);
+/// let (records, worker) = QueueOptions::new(1024).keeper(JsonLines::new(std::io::sink())).start();
 /// let worker = tokio::spawn(worker);
 /// // … `RecordLayer::new(Arc::new(records))` … and at the end:
 /// drop(records);
-/// worker.await.unwrap()
+/// worker.await.unwrap();
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+///
+/// A batch that could be written in part only is written again as a whole, on a new line: a disk that was full for a
+/// moment must not lose records, so some stand there twice then.
 pub struct JsonLines {
-    queue: mpsc::Sender<Record>,
-    dropped: Arc<AtomicU64>,
+    /// Nowhere while it writes.
+    writer: Option<Box<dyn Writer>>,
+    has_failed: bool,
 }
 
 /// Where lines go: anything that can be written to from a thread that may block.
@@ -44,70 +32,65 @@ pub trait Writer: io::Write + Send + 'static {}
 impl<W: io::Write + Send + 'static> Writer for W {}
 
 impl JsonLines {
-    /// The sink, with a queue of `depth` records, and its worker: spawn it, and await it at shutdown,
-    /// when all clones of the sink are gone. What the writer fails to write is counted as dropped, and the
-    /// next records are tried again: a disk that was full for a moment must not end the records.
-    pub fn new(mut writer: impl Writer, depth: usize) -> (Self, impl Future<Output = io::Result<()>> + Send) {
-        let (queue, mut records) = mpsc::channel(depth.max(1));
-        let this = Self { queue, dropped: Arc::default() };
-        let dropped = this.dropped.clone();
-        let worker = async move {
-            let mut batch = Vec::new();
-            let mut mended = Ok(());
-            while records.recv_many(&mut batch, BATCH).await > 0 {
-                let (records, failed) = (batch.len(), mended.is_err());
-                (writer, batch, mended) = tokio::task::spawn_blocking(move || write(writer, batch, failed))
-                    .await
-                    .map_err(io::Error::other)?;
-                if let Err(error) = &mended {
-                    dropped.fetch_add(records as u64, Ordering::Relaxed);
-                    tracing::error!(%error, records, "records are lost: they could not be written");
-                }
-                if records < BATCH {
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-            mended
-        };
-        (this, worker)
+    /// Writes to `writer`.
+    pub fn new(writer: impl Writer) -> Self {
+        Self { writer: Some(Box::new(writer)), has_failed: false }
     }
 
-    /// How many records found the queue full or its worker gone, or could not be written.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    async fn write(&mut self, batch: &[Arc<Kept>]) -> Result<(), BoxError> {
+        let mut writer = self.writer.take().ok_or("its writer has panicked")?;
+        let (batch, has_failed) = (batch.to_vec(), self.has_failed);
+        let task = tokio::task::spawn_blocking(move || {
+            let written = write(&mut *writer, &batch, has_failed);
+            (writer, written)
+        });
+        let (writer, written) = task.await?;
+        self.writer = Some(writer);
+        self.has_failed = written.is_err();
+        Ok(written?)
     }
 }
 
-/// Writes all of `batch` and gives it back empty, with what has become of it.
-fn write<W: Writer>(
-    mut writer: W,
-    mut batch: Vec<Record>,
-    after_failure: bool,
-) -> (W, Vec<Record>, io::Result<()>) {
-    let mut lines = Vec::with_capacity(512 * batch.len());
-    if after_failure {
+impl Keep for JsonLines {
+    fn name(&self) -> &'static str {
+        "file"
+    }
+
+    fn keep<'a>(&'a mut self, batch: &'a [Arc<Kept>]) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(self.write(batch))
+    }
+}
+
+impl fmt::Debug for JsonLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonLines").field("has_failed", &self.has_failed).finish_non_exhaustive()
+    }
+}
+
+fn write(writer: &mut dyn Writer, batch: &[Arc<Kept>], has_failed: bool) -> io::Result<()> {
+    let mut lines = Vec::with_capacity(1024 * batch.len());
+    if has_failed {
         // What failed may have been written in part.
         lines.push(b'\n');
     }
-    let mut written = Ok(());
-    for record in batch.drain(..) {
-        written = written.and(serde_json::to_writer(&mut lines, &record).map_err(io::Error::from));
-        lines.push(b'\n');
+    for kept in batch {
+        line(kept, &mut lines)?;
     }
-    let written = written.and_then(|()| writer.write_all(&lines)).and_then(|()| writer.flush());
-    (writer, batch, written)
+    writer.write_all(&lines)?;
+    writer.flush()
 }
 
-impl Sink for JsonLines {
-    fn record(&self, record: Record) {
-        if self.queue.try_send(record).is_err() {
-            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-            // Once for every power of two, so that a broken sink does not fill the log instead.
-            if dropped.is_power_of_two() {
-                tracing::warn!(dropped, "records are lost: their queue is full, or its worker has stopped");
-            }
-        }
+/// The record, with its content as a last member if it has any.
+fn line(kept: &Kept, lines: &mut Vec<u8>) -> io::Result<()> {
+    lines.extend_from_slice(kept.json().as_bytes());
+    if let Some(said) = kept.said() {
+        lines.pop();
+        lines.extend_from_slice(b",\"content\":");
+        serde_json::to_writer(&mut *lines, said)?;
+        lines.push(b'}');
     }
+    lines.push(b'\n');
+    Ok(())
 }
 
 #[cfg(test)]
@@ -115,7 +98,12 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::{Exchange, body::End, lock};
+    use crate::{
+        Exchange,
+        body::End,
+        lock,
+        record::{Passing, QueueOptions, Record, Sink},
+    };
 
     #[derive(Clone, Debug, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -130,53 +118,34 @@ mod tests {
         }
     }
 
-    #[derive(Debug)]
-    struct Full;
-
-    impl io::Write for Full {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::StorageFull.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+    fn record() -> Record {
+        Record::new(
+            &Exchange::default(),
+            Passing { status: Some(200), bytes: 7, ..Passing::default() },
+            None,
+            End::Complete,
+        )
     }
 
-    fn record() -> Record {
-        Record::new(&Exchange::default(), Some(200), 7, End::Complete)
+    async fn lines(writer: impl Writer, out: Shared) -> Vec<serde_json::Value> {
+        let (records, worker) = QueueOptions::new(1000).keeper(JsonLines::new(writer)).start();
+        for _ in 0..600 {
+            records.record(record());
+        }
+        drop(records);
+        worker.await;
+        let text = String::from_utf8(lock(&out.0).clone()).unwrap();
+        text.trim().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     #[tokio::test]
     async fn each_record_is_a_line_and_all_are_written_before_the_end() {
         let out = Shared::default();
-        let (records, worker) = JsonLines::new(out.clone(), 1000);
-        for _ in 0..600 {
-            records.record(record());
-        }
 
-        drop(records);
-        worker.await.unwrap();
+        let lines = lines(out.clone(), out).await;
 
-        let text = String::from_utf8(lock(&out.0).clone()).unwrap();
-        let lines: Vec<serde_json::Value> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 600);
         assert_eq!((&lines[599]["status"], &lines[599]["end"]), (&200.into(), &"complete".into()));
-    }
-
-    #[tokio::test]
-    async fn what_finds_no_place_is_counted_and_waited_for_by_nobody() {
-        let (records, worker) = JsonLines::new(Full, 2);
-        for _ in 0..5 {
-            records.record(record());
-        }
-        assert_eq!(records.dropped(), 3);
-
-        let counted = records.clone().dropped.clone();
-        drop(records);
-        assert_eq!(worker.await.unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(counted.load(Ordering::Relaxed), 5);
     }
 
     /// A disk that is full for one batch.
@@ -196,18 +165,12 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_disk_that_was_full_is_written_to_again() {
         let out = Shared::default();
-        let (records, worker) = JsonLines::new(FullOnce(out.clone(), false), BATCH + 1);
-        for _ in 0..=BATCH {
-            records.record(record());
-        }
 
-        drop(records);
-        worker.await.unwrap();
+        let lines = lines(FullOnce(out.clone(), false), out).await;
 
-        let text = String::from_utf8(lock(&out.0).clone()).unwrap();
-        assert_eq!(text.trim().lines().count(), 1);
+        assert_eq!(lines.len(), 600);
     }
 }

@@ -1,19 +1,31 @@
 //! Writes down every exchange, also the refused ones: [`RecordLayer`].
 //!
 //! The layer stands outside of all others. When the response has ended – completed, failed, or left by
-//! the client – it makes one [`Record`] and hands it to a [`Sink`], which doesn't wait: a sink that has
-//! to, such as [`JsonLines`], has a bounded queue and a worker of its own, and counts what it must drop.
+//! the client – it makes one [`Record`] and hands it to a [`Sink`], which doesn't wait. The sink for all that
+//! has to is a [`Queue`]: bounded, with a worker that hands records in batches to those who [`Keep`] them, such as
+//! [`JsonLines`], and counts what it must drop.
 //! Money is kept apart, in the [ledger](crate::ledger): a lost record never loses spend.
 
+mod content;
 mod entry;
 mod jsonl;
+mod keep;
 mod layer;
+mod mask;
+mod queue;
+mod said;
 mod service;
 
+pub(crate) use self::service::Passing;
 pub use self::{
+    content::{Answered, Content},
     entry::{AttemptRecord, Record},
     jsonl::{JsonLines, Writer},
+    keep::{Keep, Kept},
     layer::RecordLayer,
+    mask::Mask,
+    queue::{Queue, QueueOptions},
+    said::{ContentRules, Said},
     service::{Finish, Recorded, ResponseFuture},
 };
 
@@ -31,10 +43,16 @@ pub struct Tracing;
 
 impl Sink for Tracing {
     fn record(&self, record: Record) {
-        let Record { id, status, .. } = &record;
+        Self::log(&record);
+    }
+}
+
+impl Tracing {
+    /// Logs one record, for a sink that does something else with it besides.
+    pub fn log(record: &Record) {
+        let Record { id, status, .. } = record;
         let (key, model) = (record.key.as_deref().unwrap_or("-"), record.model.as_deref().unwrap_or("-"));
-        let answered = record.attempts.iter().rev().find(|attempt| attempt.outcome == "answered");
-        let target = answered.or(record.attempts.last()).map_or("-", |attempt| &*attempt.target);
+        let target = record.answering().map_or("-", |attempt| &*attempt.target);
         let (input, output, cost) = (record.tokens.input, record.tokens.output, record.cost);
         let (attempts, ms) = (record.attempts.len(), record.duration.as_millis() as u64);
         let end = record.end.as_str();

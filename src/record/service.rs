@@ -1,20 +1,25 @@
 use std::{
     future::Future,
+    io::Write,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{Record, Sink};
+use super::{Record, Sink, content::Answered};
 use crate::{
     Exchange,
     body::{End, Followed, Observe, OnEnd},
+    exchange::{ClientAddress, Share, Spent, TraceParent},
+    headers,
 };
 
 /// Middleware of [`RecordLayer`](super::RecordLayer).
@@ -22,11 +27,12 @@ use crate::{
 pub struct Recorded<S> {
     inner: S,
     sink: Arc<dyn Sink>,
+    traces: Option<Share>,
 }
 
 impl<S> Recorded<S> {
-    pub(super) fn new(inner: S, sink: Arc<dyn Sink>) -> Self {
-        Self { inner, sink }
+    pub(super) fn new(inner: S, sink: Arc<dyn Sink>, traces: Option<Share>) -> Self {
+        Self { inner, sink, traces }
     }
 }
 
@@ -45,7 +51,16 @@ where
 
     fn call(&mut self, mut req: Request<B>) -> Self::Future {
         let exchange = Exchange::open(&mut req);
-        let finish = Finish { exchange, sink: self.sink.clone(), status: None, bytes: 0 };
+        let client = req.extensions().get::<ClientAddress>().map(|client| client.0);
+        let trace = TraceParent::of(req.headers());
+        if trace.is_some() {
+            exchange.learn(|learnt| learnt.trace = trace);
+        }
+        if let Some(share) = self.traces {
+            exchange.trace(TraceParent::below(trace, share));
+        }
+        let passing = Passing { client, ..Passing::default() };
+        let finish = Finish { exchange, sink: self.sink.clone(), passing, answer: None };
         ResponseFuture { inner: self.inner.call(req), watch: Some(OnEnd::new(finish)) }
     }
 }
@@ -73,9 +88,9 @@ where
         let result = ready!(this.inner.poll(cx));
         let mut watch = this.watch.take().expect("a future is not polled after it is ready");
         Poll::Ready(match result {
-            Ok(res) => {
+            Ok(mut res) => {
                 if let Some(finish) = watch.get_mut() {
-                    finish.status = Some(res.status().as_u16());
+                    finish.begun(&mut res);
                 }
                 Ok(res.map(|body| watch.follow(body)))
             }
@@ -92,17 +107,66 @@ where
 pub struct Finish {
     exchange: Exchange,
     sink: Arc<dyn Sink>,
-    status: Option<u16>,
-    bytes: u64,
+    passing: Passing,
+    /// What is answered, where that may be kept.
+    answer: Option<Answered>,
+}
+
+/// What the record layer itself sees of an exchange.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passing {
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) status: Option<u16>,
+    pub(crate) overhead: Option<Duration>,
+    pub(crate) first_event: Option<Duration>,
+    pub(crate) bytes: u64,
+}
+
+impl Finish {
+    fn begun<R>(&mut self, res: &mut Response<R>) {
+        let spent = self.exchange.spent();
+        self.passing.status = Some(res.status().as_u16());
+        self.passing.overhead = Some(spent.gateway);
+        if let Some(timing) = timing(spent) {
+            // What the provider says of its own stays.
+            res.headers_mut().append(headers::SERVER_TIMING, timing);
+        }
+        let is_kept = self.exchange.learn(|learnt| learnt.content.is_some());
+        self.answer = is_kept.then(|| Answered::new(res.headers())).flatten();
+    }
+}
+
+/// The times as a header has them, in milliseconds.
+fn timing(Spent { gateway, provider }: Spent) -> Option<HeaderValue> {
+    let mut text = Vec::with_capacity(64);
+    let mut write = |name, time: Duration| {
+        let micros = time.as_micros();
+        write!(text, "{name};dur={}.{:03}", micros / 1000, micros % 1000)
+    };
+    write("gateway", gateway).ok()?;
+    if let Some(provider) = provider {
+        write(", provider", provider).ok()?;
+    }
+    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
 }
 
 impl Observe for Finish {
     fn data(&mut self, chunk: &Bytes) {
-        self.bytes += chunk.len() as u64;
+        if self.passing.bytes == 0 {
+            self.passing.first_event = Some(self.exchange.elapsed());
+        }
+        self.passing.bytes += chunk.len() as u64;
+        if let Some(answer) = &mut self.answer {
+            answer.push(self.exchange.elapsed(), chunk);
+        }
     }
 
     fn end(self, end: End) {
-        self.sink.record(Record::new(&self.exchange, self.status, self.bytes, end));
+        let Self { exchange, sink, passing, answer } = self;
+        if exchange.learn(|learnt| learnt.unrecorded) {
+            return;
+        }
+        sink.record(Record::new(&exchange, passing, answer, end));
     }
 }
 
@@ -153,6 +217,69 @@ mod tests {
 
             assert_eq!(lock(&kept.0).len(), 1, "{ending:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_and_answered_is_there_only_where_the_caller_allows_it() {
+        use crate::auth::{Caller, VirtualKey};
+
+        for may_be_kept in [true, false] {
+            let kept = Arc::new(Kept::default());
+            let service = RecordLayer::new(kept.clone()).layer(
+                crate::ingest::IngestLayer::new(Default::default()).layer(tower::service_fn(
+                    async |_: Request<crate::Payload>| {
+                        let answer =
+                            Response::builder().header("content-type", "application/json; charset=utf-8");
+                        Ok::<_, Error>(
+                            answer.body(http_body_util::Full::new(Bytes::from("{\"a\":1}"))).unwrap(),
+                        )
+                    },
+                )),
+            );
+            let mut req = Request::post("/v1/chat/completions")
+                .extension(ClientAddress([10, 0, 0, 7].into()))
+                .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+                .body(http_body_util::Full::new(Bytes::from(r#"{"model":"m","messages":[]}"#)))
+                .unwrap();
+            let caller = Caller::new(VirtualKey::new("k").log_content(may_be_kept));
+            Exchange::open(&mut req).learn(|learnt| learnt.caller = Some(caller));
+
+            let body = service.oneshot(req).await.unwrap().into_body();
+            http_body_util::BodyExt::collect(body).await.unwrap();
+
+            let record = lock(&kept.0).pop().unwrap();
+            assert_eq!(
+                (record.client, record.trace.map(|at| at.span)),
+                (Some([10, 0, 0, 7].into()), Some(0xb7ad6b7169203331))
+            );
+            assert!(record.first_event.is_some() && record.overhead <= record.first_event);
+            let content = record.content.as_deref();
+            let asked = content.map(|content| &*content.request);
+            assert_eq!(asked, may_be_kept.then_some(&br#"{"model":"m","messages":[]}"#[..]));
+            let answered = content.and_then(|content| content.answer.as_ref());
+            assert_eq!(answered.map(|answer| &*answer.bytes), may_be_kept.then_some(&br#"{"a":1}"#[..]));
+            assert!(!format!("{record:?}{}", serde_json::to_string(&record).unwrap()).contains("messages"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_says_where_the_time_has_gone_beside_what_its_provider_says() {
+        let service =
+            RecordLayer::new(Arc::new(Kept::default())).layer(tower::service_fn(async |req: Request<()>| {
+                tokio::time::sleep(Duration::from_micros(41)).await;
+                let attempt = Exchange::of(&req).begin(&Arc::new(crate::Target::new("p", "m")));
+                tokio::time::sleep(Duration::from_micros(812_300)).await;
+                attempt.first_byte();
+                tokio::time::sleep(Duration::from_micros(9)).await;
+                let answer = Response::builder().header("server-timing", "cache;dur=3");
+                Ok::<_, Error>(answer.body(http_body_util::Full::<Bytes>::default()).unwrap())
+            }));
+
+        let answer = service.oneshot(Request::new(())).await.unwrap();
+
+        let said: Vec<_> = answer.headers().get_all(headers::SERVER_TIMING).iter().collect();
+        // A timer is of milliseconds.
+        assert_eq!(said, ["cache;dur=3", "gateway;dur=2.000, provider;dur=813.000"]);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use super::KeyForm;
 use crate::{
     BoxError, Error, Kind,
     alerts::{Alerts, KeyOut, What},
+    audit::{Event, EventKind, Trail},
     lock,
     secret::Secret,
 };
@@ -39,6 +40,7 @@ struct Shared {
     keys: Box<[Key]>,
     states: Mutex<Box<[State]>>,
     alerts: Option<Alerts>,
+    trail: Option<Trail>,
 }
 
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl KeyPool {
             return Err("a pool needs a key".into());
         }
         let states = Mutex::new(vec![State::default(); keys.len()].into());
-        Ok(Self(Arc::new(Shared { name: name.into(), form, keys, states, alerts: None })))
+        Ok(Self(Arc::new(Shared { name: name.into(), form, keys, states, alerts: None, trail: None })))
     }
 
     /// Tells people when a key is taken out because it was refused.
@@ -100,6 +102,15 @@ impl KeyPool {
     pub fn alerts(self, alerts: Alerts) -> Self {
         match Arc::try_unwrap(self.0) {
             Ok(shared) => Self(Arc::new(Shared { alerts: Some(alerts), ..shared })),
+            Err(shared) => Self(shared),
+        }
+    }
+
+    /// Notes in `trail` when a key is taken out because it was refused.
+    #[must_use]
+    pub fn audit(self, trail: Trail) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(shared) => Self(Arc::new(Shared { trail: Some(trail), ..shared })),
             Err(shared) => Self(shared),
         }
     }
@@ -189,6 +200,14 @@ impl KeyPool {
 
     fn tell(&self, key: usize, why: Kind, out_for: Duration) {
         let what = KeyOut { provider: self.0.name.clone(), key, of: self.0.keys.len(), why, out_for };
+        if let Some(trail) = self.0.trail.as_ref().filter(|_| why != Kind::RateLimited) {
+            let event = Event::new(EventKind::Key, "the gateway", what.text())
+                .detail("provider", &*what.provider)
+                .detail("key", key)
+                .detail("action", "refused by the provider")
+                .detail("why", why.as_str());
+            trail.note(event);
+        }
         match &self.0.alerts {
             // Limits are reached every day.
             Some(alerts) if why != Kind::RateLimited => alerts.tell(What::KeyOut(what)),

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt};
 
 use super::{Authorize, Credential, KeyPool, layer::Signature};
-use crate::{BoxFuture, Error, Kind, Payload};
+use crate::{BoxFuture, Error, Kind, Payload, exchange::TraceParent};
 
 /// Whether a header of a client means something to its provider.
 fn is_passed(name: &HeaderName) -> bool {
@@ -71,6 +71,9 @@ where
         if let Some(content_type) = &req.body().head().content_type {
             headers.insert(header::CONTENT_TYPE, content_type.clone());
         }
+        if let Some(span) = req.body().exchange().span() {
+            trace(span, &req, &mut headers);
+        }
         *req.headers_mut() = headers;
         let state = match (&signature.credential, &signature.pool) {
             (_, Some(pool)) => {
@@ -127,6 +130,9 @@ where
     let mut key = pool.next()?;
     loop {
         pool.apply(key, req.headers_mut());
+        if let Some(attempt) = req.body().attempt() {
+            attempt.sent_with(key + 1);
+        }
         let error = match ready.call(req.clone()).await.map_err(Into::into) {
             Err(error) if pool.judge(key, &error) => error,
             other => return other,
@@ -136,6 +142,18 @@ where
         key = next;
         ready = again.clone();
         std::future::poll_fn(|cx| ready.poll_ready(cx)).await.map_err(Into::into)?;
+    }
+}
+
+/// Says in whose name the provider is asked: in that of the attempt. What the client says of its trace goes on with it,
+/// if it has said in which it is.
+fn trace(span: TraceParent, req: &Request<Payload>, headers: &mut HeaderMap) {
+    if TraceParent::of(req.headers()).is_none() {
+        headers.remove("tracestate");
+    }
+    let span = req.body().attempt().map_or(span, |attempt| span.attempt(attempt.index()));
+    if let Some(value) = span.header() {
+        headers.insert("traceparent", value);
     }
 }
 
@@ -416,7 +434,13 @@ mod tests {
                 assert_eq!(answer.into_body(), "Bearer sk-pooled-2");
             }
 
-            assert_eq!(asked.load(Ordering::Relaxed), 7, "{kind}");
+            let mut noted = request(&[]);
+            let exchange = noted.body().exchange().clone();
+            noted.body_mut().attempts(&exchange.begin(&Arc::new(crate::Target::new("openai", "m"))));
+            service.oneshot(noted).await.unwrap();
+            assert_eq!(exchange.learn(|learnt| learnt.attempts[0].key), Some(3));
+
+            assert_eq!(asked.load(Ordering::Relaxed), 8, "{kind}");
             assert_eq!(pool.standings().iter().filter(|key| key.out_for.is_some()).count(), 2);
         }
     }

@@ -12,6 +12,7 @@ use std::{
 
 use bartizan::{
     Error, Kind,
+    audit::{self, PostgresAudit},
     directory::{self, Change, Directory, PostgresDirectory, Revision, Section},
     ledger::{
         Amounts, Autonomous, Balance, Day, Later, Ledger, Measure, Period, PostgresLedger, PostgresOptions,
@@ -99,6 +100,38 @@ async fn it_keeps_what_every_ledger_promises() {
 
     node.stop().await;
     assert_eq!(server.sql("SELECT count(*) FROM bartizan.holds WHERE kept_as IS NOT NULL"), "0");
+}
+
+#[tokio::test]
+async fn all_nodes_have_one_chain_of_entries_that_the_database_does_not_change() {
+    if !server::is_installed() {
+        return;
+    }
+    let server = Server::start();
+    let (number, nodes) = (AtomicU64::default(), std::sync::Mutex::new(Vec::new()));
+    let new = async || {
+        let schema = format!("s{}", number.fetch_add(1, Ordering::Relaxed));
+        let node = Node::new(patient(&server).schema(schema));
+        let audit = Arc::new(PostgresAudit::new(&node.ledger));
+        nodes.lock().unwrap().push(node);
+        audit
+    };
+
+    audit::conformance::audit(new).await;
+    let nodes = [(); 2].map(|()| Node::of(&server));
+    let audits = nodes.each_ref().map(|node| Arc::new(PostgresAudit::new(&node.ledger)));
+    audit::conformance::shared(&audits).await;
+
+    for wrong in
+        ["UPDATE bartizan.audit SET hash = ''", "DELETE FROM bartizan.audit", "TRUNCATE bartizan.audit"]
+    {
+        server.sql(&format!("DO $$ BEGIN {wrong}; EXCEPTION WHEN raise_exception THEN NULL; END $$"));
+    }
+    assert_eq!(server.sql("SELECT count(*) FROM bartizan.audit WHERE hash <> ''"), "80");
+    // A schema of a version without the audit gets it.
+    server.sql("DROP TABLE bartizan.audit; DROP FUNCTION bartizan.audit_refuse");
+    let node = Node::of(&server);
+    audit::conformance::shared(&[Arc::new(PostgresAudit::new(&node.ledger))]).await;
 }
 
 #[tokio::test]

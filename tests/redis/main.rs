@@ -13,6 +13,7 @@ use std::{
 
 use bartizan::{
     Error, Kind,
+    audit::{self, RedisAudit},
     directory::{self, Change, Directory, RedisDirectory, Revision, Section},
     ledger::{
         Amounts, Autonomous, Balance, Day, Ledger, Measure, MemoryLedger, Period, Quota, RedisLedger,
@@ -88,6 +89,26 @@ fn hand_clock(now: &str) -> HandClock {
 fn with_clock(options: RedisOptions, clock: &HandClock) -> RedisOptions {
     let hand = clock.clone();
     options.clock(move || hand.now())
+}
+
+#[tokio::test]
+async fn all_nodes_have_one_chain_of_entries() {
+    if !server::is_installed() {
+        return;
+    }
+    let server = Server::start();
+    let (number, nodes) = (AtomicU64::default(), std::sync::Mutex::new(Vec::new()));
+    let new = async || {
+        let prefix = format!("p{}", number.fetch_add(1, Ordering::Relaxed));
+        let node = Node::new(patient(&server).prefix(prefix));
+        let audit = Arc::new(RedisAudit::new(&node.ledger));
+        nodes.lock().unwrap().push(node);
+        audit
+    };
+
+    audit::conformance::audit(new).await;
+    let nodes = [(); 2].map(|()| Node::of(&server));
+    audit::conformance::shared(&nodes.each_ref().map(|node| Arc::new(RedisAudit::new(&node.ledger)))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,6 +173,14 @@ class Proxy:
         lines = self.records_file.read_text().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
+    def known(self) -> int:
+        """How many records there are, once none has come for longer than they are collected before they are written."""
+        while True:
+            number = len(self.records())
+            time.sleep(0.3)
+            if len(self.records()) == number:
+                return number
+
     def record(self, request_id: str) -> dict:
         """The record of the request that was named so in its answer."""
         find = lambda: next((record for record in self.records() if record["id"] == request_id), None)

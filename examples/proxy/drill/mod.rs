@@ -19,9 +19,10 @@ use bartizan::{
     fault::Fault,
 };
 
+pub use self::plan::read;
 use self::{
     ask::{Asked, ask},
-    plan::{Case, cases, prepared, read},
+    plan::{Case, cases, prepared},
     report::Report,
 };
 use super::{arguments::Drill, stack::Gateway};

@@ -2,7 +2,7 @@ use std::{collections::HashSet, env, fs, path::Path};
 
 use bartizan::{
     BoxError,
-    config::{AuthMode, Config, Gateway, Limits, Records, Several, Store, UnknownPrice},
+    config::{AuthMode, Config, Gateway, Limits, OnBreak, Records, Several, Store, UnknownPrice},
     fault::Fault,
 };
 
@@ -36,6 +36,8 @@ pub struct Case {
     /// How; nobody fails at first.
     pub fault: Option<Fault>,
     pub stream: bool,
+    /// Whether the next target goes on with a stream that breaks.
+    pub resumes: bool,
 }
 
 /// Every route; every target of it, and then all but one; every fault; whole and as a stream.
@@ -54,7 +56,8 @@ pub fn cases(config: &Config, only: &[String]) -> Result<Vec<Case>, BoxError> {
             let has_others = failing.len() < targets.len();
             for (fault, stream) in faults.iter().flat_map(|fault| [(fault, false), (fault, true)]) {
                 let (route, who, failing) = (route.clone(), who.to_owned(), failing.to_vec());
-                cases.push(Case { route, who, failing, has_others, fault: *fault, stream });
+                let resumes = model.on_break == OnBreak::Resume;
+                cases.push(Case { route, who, failing, has_others, fault: *fault, stream, resumes });
             }
         };
         add("nobody", &[], &[None]);
@@ -103,7 +106,8 @@ pub fn prepared(mut config: Config, real: bool) -> Config {
     config.store = Store::Memory;
     config.auth = AuthMode::Open;
     config.keys.clear();
-    config.log.records = Records::None;
+    config.log.records = [Records::None].into_iter().collect();
+    config.audit = Default::default();
     (config.alerts, config.loops, config.admin, config.faults) = Default::default();
     (config.users, config.sessions, config.tags) = Default::default();
     config.gateway = Gateway::default();

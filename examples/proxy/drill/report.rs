@@ -21,7 +21,8 @@ impl Report {
     }
 
     pub fn add(&mut self, case: &Case, asked: Asked) {
-        let survives = asked.seen.is_answer() || case.is_midway() && asked.seen == Seen::Told;
+        let may_break = case.is_midway() && !(case.resumes && case.has_others);
+        let survives = asked.seen.is_answer() || may_break && asked.seen == Seen::Told;
         let fault = case.fault.map_or_else(|| "none".to_owned(), |fault| fault.to_string());
         if self.routes.last().is_none_or(|(route, _)| *route != case.route) {
             self.routes.push((case.route.clone(), Vec::new()));
@@ -89,6 +90,9 @@ fn said(asked: &Asked) -> String {
 
 /// What is to be done about it, where that is known.
 fn hint(case: &Case, asked: &Asked) -> &'static str {
+    if case.resumes && case.has_others && matches!(asked.seen, Seen::Told | Seen::Silence) {
+        return "; nobody has gone on with it";
+    }
     if !asked.struck || !matches!(asked.seen, Seen::Error { .. }) {
         return "";
     }

@@ -40,7 +40,8 @@ use serde_json::value::RawValue;
 use self::codec::AnthropicCodec;
 use super::proof;
 use super::{
-    Closing, Codec, Dialect, GEMINI, LimitHeaders, MOST_SEARCHES, Sent, assembled, continued, exact, gemini,
+    Closing, Codec, Dialect, GEMINI, LimitHeaders, MOST_SEARCHES, Sent, asked_model, assembled, continued,
+    exact, gemini,
     json::{self, Member, span},
     text::Str,
 };
@@ -61,12 +62,13 @@ static TEXT: Member = Member::new(|| Finder::new(b"\"text\""));
 static PARTIAL_JSON: Member = Member::new(|| Finder::new(b"\"partial_json\""));
 static THINKING: Member = Member::new(|| Finder::new(b"\"thinking\""));
 static ERROR: Member = Member::new(|| Finder::new(b"\"error\""));
+static TOOL_USE: Member = Member::new(|| Finder::new(b"\"tool_use\""));
 static STOP_REASON: Member = Member::new(|| Finder::new(b"\"stop_reason\""));
 
 #[derive(Deserialize)]
 struct Shallow<'a> {
     #[serde(borrow)]
-    model: &'a RawValue,
+    model: Option<&'a RawValue>,
     stream: Option<bool>,
     max_tokens: Option<u64>,
     #[serde(borrow)]
@@ -82,7 +84,8 @@ struct Shallow<'a> {
     /// Other models, for what this one refuses to answer.
     fallbacks: Option<IgnoredAny>,
     /// What OpenRouter reads of who shall answer.
-    models: Option<IgnoredAny>,
+    #[serde(borrow)]
+    models: Option<&'a RawValue>,
     provider: Option<IgnoredAny>,
 }
 
@@ -164,15 +167,13 @@ impl Dialect for Anthropic {
             tier: shallow.tier(),
             searches,
             reads_more,
-            model: json::model(shallow.model)?,
             has_wishes: shallow.models.is_some() || shallow.provider.is_some(),
             stream: shallow.stream.unwrap_or(false),
             include_usage: true,
             max_output: shallow.max_tokens,
             choices: 1,
-            model_at: Some(span(body, shallow.model.get())),
             metadata_at: shallow.metadata.map(|raw| span(body, raw.get())),
-            ..Head::default()
+            ..asked_model::head(body, shallow.model, shallow.models)?
         })
     }
 
@@ -200,6 +201,14 @@ impl Dialect for Anthropic {
             return 0;
         }
         [&TEXT, &PARTIAL_JSON, &THINKING].iter().find_map(|member| member.text(&event.data)).unwrap_or(0)
+    }
+
+    fn finish<'a>(&self, json: &'a [u8]) -> Option<&'a str> {
+        STOP_REASON.word(json)
+    }
+
+    fn tool_calls(&self, json: &[u8]) -> u32 {
+        TOOL_USE.types(json)
     }
 
     fn is_content(&self, event: &sse::Event) -> bool {

@@ -52,6 +52,8 @@ pub static BEDROCK: Bedrock = Bedrock;
 pub struct Bedrock;
 
 static OUTPUT: Member = Member::new(|| Finder::new(b"\"output\""));
+static STOP_REASON: Member = Member::new(|| Finder::new(b"\"stopReason\""));
+static TOOL_USE_ID: Member = Member::new(|| Finder::new(b"\"toolUseId\""));
 static USAGE: Member = Member::new(|| Finder::new(b"\"usage\""));
 static TEXT: Member = Member::new(|| Finder::new(b"\"text\""));
 static INPUT: Member = Member::new(|| Finder::new(b"\"input\""));
@@ -95,6 +97,14 @@ impl Dialect for Bedrock {
             return 0;
         }
         [&TEXT, &INPUT].iter().find_map(|member| member.text(&event.data)).unwrap_or(0)
+    }
+
+    fn finish<'a>(&self, json: &'a [u8]) -> Option<&'a str> {
+        STOP_REASON.word(json)
+    }
+
+    fn tool_calls(&self, json: &[u8]) -> u32 {
+        TOOL_USE_ID.members(json)
     }
 
     fn is_content(&self, event: &sse::Event) -> bool {

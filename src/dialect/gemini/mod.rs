@@ -72,6 +72,7 @@ static USAGE: Member = Member::new(|| Finder::new(b"\"usageMetadata\""));
 static GROUNDING: Member = Member::new(|| Finder::new(b"\"groundingMetadata\""));
 static TEXT: Member = Member::new(|| Finder::new(b"\"text\""));
 static ARGS: Member = Member::new(|| Finder::new(b"\"args\""));
+static FUNCTION_CALL: Member = Member::new(|| Finder::new(b"\"functionCall\""));
 static FINISH_REASON: Member = Member::new(|| Finder::new(b"\"finishReason\""));
 static BLOCK_REASON: Member = Member::new(|| Finder::new(b"\"blockReason\""));
 static ERROR: Member = Member::new(|| Finder::new(b"\"error\""));
@@ -208,6 +209,14 @@ impl Dialect for Gemini {
         // Arguments are no text here; the chunk is not much more than they are.
         let call = || ARGS.value(&event.data).map(|_| event.data.len());
         TEXT.text(&event.data).filter(|length| *length > 0).or_else(call).unwrap_or(0)
+    }
+
+    fn finish<'a>(&self, json: &'a [u8]) -> Option<&'a str> {
+        FINISH_REASON.word(json).or_else(|| BLOCK_REASON.word(json))
+    }
+
+    fn tool_calls(&self, json: &[u8]) -> u32 {
+        FUNCTION_CALL.members(json)
     }
 
     fn is_content(&self, event: &sse::Event) -> bool {

@@ -33,7 +33,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, MOST_SEARCHES, Sent, assembled,
+    Closing, Codec, Dialect, MOST_SEARCHES, Sent, asked_model, assembled,
     cap::capped,
     continued, exact,
     json::{self, Member, span},
@@ -55,6 +55,7 @@ pub struct OpenAiChat;
 
 static USAGE: Member = Member::new(|| Finder::new(b"\"usage\""));
 static FINISH_REASON: Member = Member::new(|| Finder::new(b"\"finish_reason\""));
+static NAME: Member = Member::new(|| Finder::new(b"\"name\""));
 static CONTENT: Member = Member::new(|| Finder::new(b"\"content\""));
 static ARGUMENTS: Member = Member::new(|| Finder::new(b"\"arguments\""));
 static REASONING: Member = Member::new(|| Finder::new(b"\"reasoning_content\""));
@@ -62,7 +63,7 @@ static REASONING: Member = Member::new(|| Finder::new(b"\"reasoning_content\""))
 #[derive(Deserialize)]
 struct Shallow<'a> {
     #[serde(borrow)]
-    model: &'a RawValue,
+    model: Option<&'a RawValue>,
     stream: Option<bool>,
     #[serde(borrow, default, deserialize_with = "even_null")]
     stream_options: Option<&'a RawValue>,
@@ -81,7 +82,8 @@ struct Shallow<'a> {
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     /// OpenRouter's list of other models.
-    models: Option<IgnoredAny>,
+    #[serde(borrow)]
+    models: Option<&'a RawValue>,
     /// And what it reads of who shall answer.
     provider: Option<IgnoredAny>,
     /// Its settings with a name, a model among them.
@@ -151,13 +153,11 @@ impl Dialect for OpenAiChat {
         };
         let at = |raw: Option<&RawValue>| raw.map(|raw| span(body, raw.get()));
         Ok(Head {
-            model: json::model(shallow.model)?,
             has_wishes: shallow.models.is_some() || shallow.provider.is_some(),
             stream: shallow.stream.unwrap_or(false),
             include_usage: include_usage.unwrap_or(false),
             max_output: shallow.max_completion_tokens.or(shallow.max_tokens),
             choices: shallow.n.unwrap_or(1),
-            model_at: Some(span(body, shallow.model.get())),
             user_at: at(shallow.safety_identifier.or(shallow.user)),
             metadata_at: at(shallow.metadata),
             usage_at: options.map(|raw| span(body, raw)),
@@ -165,7 +165,7 @@ impl Dialect for OpenAiChat {
             searches: if shallow.web_search_options.is_some() { MOST_SEARCHES } else { 0 },
             reads_more: shallow.web_search_options.is_some(),
             keeps_long: shallow.prompt_cache_options.is_some_and(|options| options.keeps_long()),
-            ..Head::default()
+            ..asked_model::head(body, shallow.model, shallow.models)?
         })
     }
 
@@ -227,6 +227,15 @@ impl Dialect for OpenAiChat {
 
     fn output_bytes(&self, event: &sse::Event) -> usize {
         [&CONTENT, &ARGUMENTS, &REASONING].iter().find_map(|member| member.text(&event.data)).unwrap_or(0)
+    }
+
+    fn finish<'a>(&self, json: &'a [u8]) -> Option<&'a str> {
+        FINISH_REASON.word(json)
+    }
+
+    fn tool_calls(&self, json: &[u8]) -> u32 {
+        // Only the first piece of a call has a name.
+        NAME.texts(json)
     }
 
     fn is_content(&self, event: &sse::Event) -> bool {
@@ -411,7 +420,7 @@ mod tests {
     fn what_is_wrong_with_a_head_is_named() {
         let refused = |body: &str| peek(body).unwrap_err().message().to_owned();
 
-        assert_eq!(refused("{}"), "model: missing field `model` at line 1 column 2");
+        assert_eq!(refused("{}"), "model: missing field `model`");
         assert_eq!(refused(r#"{"model":7}"#), "model: expected a string");
         assert_eq!(refused(r#"{"model":""}"#), "model: expected a name");
         assert_eq!(

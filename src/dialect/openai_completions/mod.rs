@@ -119,6 +119,10 @@ impl Dialect for OpenAiCompletions {
         TEXT.text(&event.data).unwrap_or(0)
     }
 
+    fn finish<'a>(&self, json: &'a [u8]) -> Option<&'a str> {
+        OPENAI_CHAT.finish(json)
+    }
+
     fn is_content(&self, event: &sse::Event) -> bool {
         self.output_bytes(event) > 0 || matches!(self.closing(event), Some(Closing::Proper | Closing::Last))
     }

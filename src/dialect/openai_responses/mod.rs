@@ -41,7 +41,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, MOST_SEARCHES, Sent, assembled,
+    Closing, Codec, Dialect, MOST_SEARCHES, Sent, asked_model, assembled,
     cap::capped,
     continued, exact,
     json::{self, Member, span},
@@ -66,13 +66,16 @@ pub struct OpenAiResponses;
 const ID: &str = "openai-responses";
 
 static USAGE: Member = Member::new(|| Finder::new(b"\"usage\""));
+static STATUS: Member = Member::new(|| Finder::new(b"\"status\""));
+static TYPE: Member = Member::new(|| Finder::new(b"\"type\""));
+static FUNCTION_CALL: Member = Member::new(|| Finder::new(b"\"function_call\""));
 static DELTA: Member = Member::new(|| Finder::new(b"\"delta\""));
 static ERROR: Member = Member::new(|| Finder::new(b"\"error\""));
 
 #[derive(Deserialize)]
 struct Shallow<'a> {
     #[serde(borrow)]
-    model: &'a RawValue,
+    model: Option<&'a RawValue>,
     stream: Option<bool>,
     max_output_tokens: Option<u64>,
     background: Option<bool>,
@@ -93,7 +96,8 @@ struct Shallow<'a> {
     conversation: Option<IgnoredAny>,
     prompt: Option<IgnoredAny>,
     /// OpenRouter's list of other models.
-    models: Option<IgnoredAny>,
+    #[serde(borrow)]
+    models: Option<&'a RawValue>,
     /// And what it reads of who shall answer.
     provider: Option<IgnoredAny>,
     /// Its settings with a name, a model among them.
@@ -189,7 +193,6 @@ impl Dialect for OpenAiResponses {
         let code_sessions = shallow.runs_code().into();
         let at = |raw: Option<&RawValue>| raw.map(|raw| span(body, raw.get()));
         Ok(Head {
-            model: json::model(shallow.model)?,
             has_wishes: shallow.models.is_some() || shallow.provider.is_some(),
             stream: shallow.stream.unwrap_or(false),
             include_usage: true,
@@ -200,10 +203,9 @@ impl Dialect for OpenAiResponses {
             keeps_long: shallow.prompt_cache_options.is_some_and(|options| options.keeps_long()),
             max_output: shallow.max_output_tokens,
             choices: 1,
-            model_at: Some(span(body, shallow.model.get())),
             user_at: at(shallow.safety_identifier.or(shallow.user)),
             metadata_at: at(shallow.metadata),
-            ..Head::default()
+            ..asked_model::head(body, shallow.model, shallow.models)?
         })
     }
 
@@ -237,6 +239,18 @@ impl Dialect for OpenAiResponses {
 
     fn output_bytes(&self, event: &sse::Event) -> usize {
         DELTA.text(&event.data).unwrap_or(0)
+    }
+
+    fn finish<'a>(&self, json: &'a [u8]) -> Option<&'a str> {
+        STATUS.word(json)
+    }
+
+    fn tool_calls(&self, json: &[u8]) -> u32 {
+        // Later events say again what is in the ones before.
+        match TYPE.word(json) {
+            Some(kind) if kind.starts_with("response.") && kind != "response.output_item.added" => 0,
+            _ => FUNCTION_CALL.types(json),
+        }
     }
 
     fn is_content(&self, event: &sse::Event) -> bool {

@@ -24,7 +24,8 @@ use crate::{
     BoxBody, Error, Exchange, Payload,
     auth::{Caller, ProviderKey},
     body::{End, Observe, OnEnd},
-    record::{Record, Sink},
+    metrics,
+    record::{Passing, Record, Sink},
 };
 
 /// Copies a share of a route's requests to another target, so that models can be compared on real traffic. The client
@@ -60,13 +61,15 @@ impl Mirror {
             && req.body().is_safe_twice()
             && req.extensions().get::<ProviderKey>().is_none()
             && req.extensions().get::<Caller>().is_none_or(may_be_asked)
-            && route.is_inside(&self.candidate).is_ok();
+            && route.is_inside(self.candidate.target()).is_ok();
         let runtime = Handle::try_current().ok().filter(|_| is_copied)?;
         let Ok(place) = self.mirrors.0.places.clone().try_acquire_owned() else {
             self.mirrors.0.comparison.skipped(&route.name, self.candidate.target());
+            metrics::mirrored(self.candidate.target(), false);
             return None;
         };
         let exchange = req.body().exchange().clone();
+        metrics::mirrored(self.candidate.target(), true);
         runtime.spawn(self.clone().run(route.clone(), copied(req), place));
         Some(OnEnd::new(Original { exchange, route: route.clone(), mirrors: self.mirrors.clone() }))
     }
@@ -84,7 +87,8 @@ impl Mirror {
             shared.comparison.told(&route.name, Side::Mirror, &exchange);
         }
         if let Some(records) = &shared.records {
-            records.record(Record::new(&exchange, read.status, read.bytes, read.end));
+            let passing = Passing { status: read.status, bytes: read.bytes, ..Passing::default() };
+            records.record(Record::new(&exchange, passing, None, read.end));
         }
         drop(place);
     }

@@ -81,7 +81,7 @@ impl Resumed {
         self.inner = nothing();
         let error = Error::from(error);
         self.state = State::Over;
-        let Some(source) = self.source.take() else { return Bytes::new() };
+        let Some(mut source) = self.source.take() else { return Bytes::new() };
         let used = source.broke_off(&error);
         if let Part::First(said) = &mut self.part
             && let Some(open) = said.open(source.asked())
@@ -89,6 +89,7 @@ impl Resumed {
             self.part = Part::Later(Rest::new(open));
         }
         let Part::Later(rest) = &mut self.part else {
+            source.count(false);
             self.state = State::Failed(error.into());
             return Bytes::new();
         };
@@ -101,7 +102,10 @@ impl Resumed {
                 let (text, written) = (rest.text().to_owned(), rest.written());
                 State::Asking(Box::pin(find(source, text, written)), error)
             }
-            false => State::Failed(error.into()),
+            false => {
+                source.count(false);
+                State::Failed(error.into())
+            }
         };
         Bytes::new()
     }
@@ -136,6 +140,7 @@ impl Body for Resumed {
                     let State::Asking(_, broke) = mem::replace(&mut this.state, State::Reading) else {
                         continue;
                     };
+                    source.count(found.is_ok());
                     match (found, &mut this.part) {
                         (Ok(Found { body, is_told }), Part::Later(rest)) => {
                             rest.goes_on(source.codec(), is_told);

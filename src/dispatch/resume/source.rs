@@ -17,6 +17,7 @@ use crate::{
         canonical::{Effort, Request as Asked, Role as Speaker},
     },
     exchange::{Deadline, Role},
+    metrics,
 };
 
 /// Those who may go on, and what they are asked.
@@ -26,6 +27,8 @@ pub(super) struct Source {
     others: VecDeque<Candidate>,
     deadline: Option<Deadline>,
     codec: &'static dyn ChatCodec,
+    /// Whose answer broke off last.
+    broken: Option<Arc<Target>>,
 }
 
 /// Somebody who goes on.
@@ -43,7 +46,7 @@ impl Source {
         deadline: Option<Deadline>,
         codec: &'static dyn ChatCodec,
     ) -> Self {
-        Self { route, req, others, deadline, codec }
+        Self { route, req, others, deadline, codec, broken: None }
     }
 
     pub(super) fn codec(&self) -> &'static dyn ChatCodec {
@@ -59,9 +62,18 @@ impl Source {
     }
 
     /// Notes why the answer broke off, and returns what it has used.
-    pub(super) fn broke_off(&self, error: &Error) -> Tokens {
+    pub(super) fn broke_off(&mut self, error: &Error) -> Tokens {
         self.exchange().broke_off(error);
+        self.broken =
+            self.exchange().learn(|learnt| learnt.answering().map(|attempt| attempt.target.clone()));
         self.used()
+    }
+
+    /// Counts whether somebody goes on.
+    pub(super) fn count(&self, is_done: bool) {
+        if let Some(target) = &self.broken {
+            metrics::resumed(target, is_done);
+        }
     }
 
     /// What the attempt that answers has used.

@@ -4,6 +4,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     Error,
+    audit::{Added, Entry},
     directory::{Change, Snapshot},
     ledger::{Amounts, Balance, Day, HoldId, Scope, Ticket, Window, books::Place, errand::Errand},
 };
@@ -31,6 +32,8 @@ pub(super) enum What {
     Mark { name: Box<str>, lasts: Duration, reply: Reply<bool> },
     Look { known: Option<u64>, reply: Reply<Option<Snapshot>> },
     Change { at: u64, change: Change, reply: Reply<Option<u64>> },
+    Chain { entry: Entry, reply: Reply<Added> },
+    Chained { first: Option<u64>, most: usize, reply: Reply<Vec<Entry>> },
 }
 
 impl Ask {
@@ -44,6 +47,8 @@ impl Ask {
             What::Mark { reply, .. } => reply.is_closed(),
             What::Look { reply, .. } => reply.is_closed(),
             What::Change { reply, .. } => reply.is_closed(),
+            What::Chain { reply, .. } => reply.is_closed(),
+            What::Chained { reply, .. } => reply.is_closed(),
         };
         is_closed || Instant::now() >= self.until
     }
@@ -64,6 +69,8 @@ impl Ask {
             What::Mark { reply, .. } => reply.send(Err(error)).is_ok(),
             What::Look { reply, .. } => reply.send(Err(error)).is_ok(),
             What::Change { reply, .. } => reply.send(Err(error)).is_ok(),
+            What::Chain { reply, .. } => reply.send(Err(error)).is_ok(),
+            What::Chained { reply, .. } => reply.send(Err(error)).is_ok(),
         };
     }
 }

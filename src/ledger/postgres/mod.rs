@@ -63,6 +63,7 @@
 //! | `marks` | what was done once, such as that somebody was told of a threshold | it may be done again |
 //! | `nodes` | when leases end | a day later |
 //! | `documents`, `directory` | what a [`PostgresDirectory`](crate::directory::PostgresDirectory) keeps | |
+//! | `audit` | what a [`PostgresAudit`](crate::audit::PostgresAudit) keeps | for ever |
 //!
 //! ```sql
 //! SELECT account, period, used / 1e9 AS usd FROM bartizan.accounts WHERE measure = 'usd' ORDER BY used DESC;
@@ -75,6 +76,7 @@
 //!
 //! Needs Postgres 12 or newer, directly or through a pooler that leaves a session to its client.
 
+mod chain;
 mod connection;
 mod days;
 mod documents;
@@ -172,7 +174,7 @@ impl PostgresLedger {
         Ok((Self { shared, queue, numbers }, worker.run()))
     }
 
-    /// Where documents stand that nodes share besides.
+    /// Where documents and the audit stand that nodes share besides.
     pub(crate) fn shelf(&self) -> Shelf {
         Shelf::new(self.shared.clone(), self.queue.downgrade())
     }

@@ -3,6 +3,8 @@ use tokio_postgres::Client;
 use super::connection::Failure;
 
 const SCHEMA: &str = include_str!("schema.sql");
+/// What came later, and disturbs no older node that uses the same schema.
+const AUDIT: &str = include_str!("audit.sql");
 /// The version that it makes and that this program understands.
 const VERSION: i32 = 1;
 /// Two nodes that begin at the same time make it once.
@@ -10,7 +12,7 @@ const LOCK: i64 = 0x0062_6172_7469_7a61;
 
 /// Makes the schema of this name, unless it is there already.
 pub(super) async fn prepare(client: &Client, name: &str) -> Result<(), Failure> {
-    if version(client, name).await?.is_none() {
+    if version(client, name).await?.is_none() || !has(client, name, "audit").await? {
         make(client, name).await?;
     }
     match version(client, name).await? {
@@ -22,13 +24,17 @@ pub(super) async fn prepare(client: &Client, name: &str) -> Result<(), Failure> 
 }
 
 async fn version(client: &Client, name: &str) -> Result<Option<i32>, Failure> {
-    let table = format!("{name}.version");
-    let there = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await?;
-    if !there.try_get::<_, bool>(0)? {
+    if !has(client, name, "version").await? {
         return Ok(None);
     }
-    let version = client.query_one(&format!("SELECT max(version) FROM {table}"), &[]).await?;
+    let version = client.query_one(&format!("SELECT max(version) FROM {name}.version"), &[]).await?;
     Ok(version.try_get(0)?)
+}
+
+async fn has(client: &Client, name: &str, table: &str) -> Result<bool, Failure> {
+    let table = format!("{name}.{table}");
+    let there = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await?;
+    Ok(there.try_get(0)?)
 }
 
 async fn make(client: &Client, name: &str) -> Result<(), Failure> {
@@ -39,6 +45,10 @@ async fn make(client: &Client, name: &str) -> Result<(), Failure> {
             .batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {name}; SET search_path TO {name}"))
             .await?;
         client.batch_execute(SCHEMA).await?;
+    }
+    if !has(client, name, "audit").await? {
+        client.batch_execute(&format!("SET search_path TO {name}")).await?;
+        client.batch_execute(AUDIT).await?;
     }
     Ok(client.batch_execute("COMMIT").await?)
 }

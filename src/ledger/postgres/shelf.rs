@@ -8,10 +8,11 @@ use super::{
 };
 use crate::{
     Error,
+    audit::{Added, Entry},
     directory::{Change, Snapshot},
 };
 
-/// Documents that stand beside the balances. They are there as long as the ledger is.
+/// What stands beside the balances, documents and the audit. It is there as long as the ledger is.
 #[derive(Clone)]
 pub(crate) struct Shelf {
     shared: Arc<Shared>,
@@ -32,6 +33,16 @@ impl Shelf {
     /// Makes a change if the revision is `at`; says which one it is then.
     pub(crate) async fn change(&self, at: u64, change: Change) -> Result<Option<u64>, Error> {
         self.ask(|reply| What::Change { at, change, reply }).await
+    }
+
+    /// Adds an entry to the audit if it continues it.
+    pub(crate) async fn chain(&self, entry: Entry) -> Result<Added, Error> {
+        self.ask(|reply| What::Chain { entry, reply }).await
+    }
+
+    /// Entries of the audit from the number `first` on; the last one if there is no such number.
+    pub(crate) async fn chained(&self, first: Option<u64>, most: usize) -> Result<Vec<Entry>, Error> {
+        self.ask(|reply| What::Chained { first, most, reply }).await
     }
 
     async fn ask<T>(&self, what: impl FnOnce(Reply<T>) -> What) -> Result<T, Error> {

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    STORE, Shared, away,
+    STORE, Shared, away, chain,
     connection::{Address, Connection, Failure},
     days, documents,
     group::{self, Done, Fate, Group, hold_id, moment, record, signed},
@@ -380,6 +380,12 @@ impl Worker {
                 }
                 Some(What::Change { at, change, reply }) => {
                     reply_to(reply, timeout(limit, documents::change(connection, at, &change)).await)?;
+                }
+                Some(What::Chain { entry, reply }) => {
+                    reply_to(reply, timeout(limit, chain::add(connection, &entry)).await)?;
+                }
+                Some(What::Chained { first, most, reply }) => {
+                    reply_to(reply, timeout(limit, chain::read(connection, first, most)).await)?;
                 }
                 _ => {}
             }

@@ -48,6 +48,11 @@ impl Keys {
         self.key("documents")
     }
 
+    /// The entries of the audit.
+    pub(super) fn audit(&self) -> impl Display {
+        self.key("audit")
+    }
+
     /// The targets that are passed over.
     pub(super) fn breakers(&self) -> impl Display {
         self.key("breakers")

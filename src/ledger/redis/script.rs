@@ -28,6 +28,8 @@ script!(LOOK, "look.lua");
 script!(CHANGE, "change.lua");
 script!(ONCE, "once.lua");
 script!(BREAKERS, "breakers.lua");
+script!(CHAIN, "chain.lua");
+script!(CHAINED, "chained.lua");
 
 impl Script {
     fn new(code: &'static str) -> Self {

@@ -4,11 +4,12 @@ use redis::from_redis_value;
 
 use super::{
     Shared, not_understood,
-    script::{CHANGE, Call, LOOK},
+    script::{CHAIN, CHAINED, CHANGE, Call, LOOK},
 };
 use crate::{Error, ledger::errand::random};
 
-/// Documents that stand beside the balances: texts under names, with one revision for all of them.
+/// What stands beside the balances: documents, which are texts under names with one revision for all of them, and a
+/// chain of texts.
 #[derive(Clone)]
 pub(crate) struct Shelf(Arc<Shared>);
 
@@ -47,6 +48,26 @@ impl Shelf {
             .arg(change)
             .arg(name)
             .arg(content.unwrap_or_default());
+        from_redis_value(self.0.ask(&call).await?).map_err(not_understood)
+    }
+
+    /// Adds a line to the chain, which begins with a hash, if that has the next number and comes after the hash
+    /// `previous`. Otherwise says how long the chain is, and its last line.
+    pub(crate) async fn chain(
+        &self,
+        number: u64,
+        previous: &str,
+        line: &str,
+    ) -> Result<Option<(u64, String)>, Error> {
+        self.0.is_there()?;
+        let call = Call::new(&CHAIN).key(self.0.keys.audit()).arg(number).arg(previous).arg(line);
+        from_redis_value(self.0.ask(&call).await?).map_err(not_understood)
+    }
+
+    /// How long the chain is, and at most so many of its lines from the number `first` on.
+    pub(crate) async fn chained(&self, first: u64, most: usize) -> Result<(u64, Vec<String>), Error> {
+        self.0.is_there()?;
+        let call = Call::new(&CHAINED).key(self.0.keys.audit()).arg(first).arg(most);
         from_redis_value(self.0.ask(&call).await?).map_err(not_understood)
     }
 }

@@ -14,7 +14,7 @@ use crate::{BoxError, Error, Kind};
 ///
 /// The window comes before the account, so that what is written is close together although the table
 /// keeps all windows that have passed.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE balances (
         period  TEXT NOT NULL,
@@ -74,6 +74,20 @@ const MIGRATIONS: [&str; 4] = [
         name  TEXT PRIMARY KEY,
         until INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY,
+        hash   TEXT NOT NULL,
+        entry  TEXT NOT NULL
+    ) STRICT;
+    CREATE TRIGGER audit_insert BEFORE INSERT ON audit
+    WHEN new.number <> (SELECT coalesce(max(number), 0) + 1 FROM audit)
+    BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;
+    CREATE TRIGGER audit_update BEFORE UPDATE ON audit
+    BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;
+    CREATE TRIGGER audit_delete BEFORE DELETE ON audit
+    BEGIN SELECT raise(ABORT, 'the audit is append-only'); END;
 ",
 ];
 

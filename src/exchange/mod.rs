@@ -1,17 +1,28 @@
 //! [`Exchange`]: what is learnt about one client request while it is served.
 
+mod attempt;
+mod client;
+mod id;
+mod trace;
+
 use std::{
-    sync::{
-        Arc, LazyLock, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, OnceLock},
+    time::{Duration, SystemTime},
 };
+
+use bytes::Bytes;
 
 use tokio::time::Instant;
 
+pub(crate) use self::trace::Share;
+pub use self::{
+    attempt::{Attempt, AttemptHandle, Outcome, Role},
+    client::ClientAddress,
+    id::RequestId,
+    trace::TraceParent,
+};
 use crate::{
-    Error, Kind, Target, Tokens, Units, Work,
+    Error, Kind, Target, Tokens, Units,
     auth::Caller,
     dispatch::Strategy,
     labels::Labels,
@@ -32,13 +43,26 @@ struct Inner {
     id: RequestId,
     started: Instant,
     arrived: SystemTime,
+    /// Beside the rest, so that nobody locks to find that there is none.
+    span: OnceLock<TraceParent>,
     learnt: Mutex<Learnt>,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        let arrived = SystemTime::now();
-        Self { id: RequestId::new(arrived), started: Instant::now(), arrived, learnt: Mutex::default() }
+        Self::at(SystemTime::now())
+    }
+}
+
+impl Inner {
+    fn at(arrived: SystemTime) -> Self {
+        Self {
+            id: RequestId::new(arrived),
+            started: Instant::now(),
+            arrived,
+            span: OnceLock::new(),
+            learnt: Mutex::default(),
+        }
     }
 }
 
@@ -70,6 +94,8 @@ pub struct Learnt {
     pub(crate) answers: Option<usize>,
     /// The fields of the request that the provider's dialect could not express.
     pub lost: Vec<Box<str>>,
+    /// Whether it is nothing that is recorded: what an administrator asks is no exchange.
+    pub(crate) unrecorded: bool,
     /// What was made to fail on purpose, and where: `503 at openai/gpt-4o`.
     pub faults: Vec<Box<str>>,
     /// Whether the caller pays the provider itself, with a key of its own.
@@ -88,9 +114,23 @@ pub struct Learnt {
     pub mirrors: Option<RequestId>,
     /// What is known of work that goes on after the answer.
     pub job: Job,
+    /// When the request's body was there, counted from its arrival.
+    pub read: Option<Duration>,
+    /// What was asked, in JSON, where the caller allows that it is kept.
+    pub content: Option<Bytes>,
+    /// The trace that the client says it belongs to.
+    pub trace: Option<TraceParent>,
 }
 
 impl Learnt {
+    /// What a ledger counts of all attempts so far.
+    pub(crate) fn used(&self) -> Amounts {
+        let tokens = self.attempts.iter().map(|attempt| attempt.tokens).fold(Tokens::default(), |a, b| a + b);
+        let cost =
+            if self.own_key { NanoUsd(0) } else { self.attempts.iter().filter_map(Attempt::cost).sum() };
+        Amounts::new(cost, &tokens)
+    }
+
     /// The attempt that answers, as far as that is known.
     pub(crate) fn answering(&mut self) -> Option<&mut Attempt> {
         let last = self.attempts.len().checked_sub(1)?;
@@ -162,84 +202,13 @@ pub struct Failure {
     pub message: Box<str>,
 }
 
-/// One attempt at one target.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Attempt {
-    /// Who was asked.
-    pub target: Arc<Target>,
-    /// When it began, counted from the arrival of the request.
-    pub started: Duration,
-    /// When its first bytes came, counted likewise.
-    pub first_byte: Option<Duration>,
-    /// When it was over, counted likewise.
-    pub ended: Option<Duration>,
-    /// What it used.
-    pub tokens: Tokens,
-    /// What it used beside tokens.
-    pub units: Units,
-    /// Whether `tokens` and `units` are the gateway's estimate, because the provider never said.
-    pub estimated: bool,
-    /// What the provider says that it cost, where that is believed.
-    pub reported: Option<NanoUsd>,
-    /// How it came out.
-    pub outcome: Outcome,
-    /// What it is for.
-    pub role: Role,
-}
-
-/// What an attempt is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Role {
-    /// To answer, after all attempts before it have failed.
-    #[default]
-    Answer,
-    /// To answer before another one does that takes long; see [`Hedge`](crate::dispatch::Hedge).
-    Hedge,
-    /// To go on with an answer that broke off; see [`OnBreak`](crate::dispatch::OnBreak).
-    Resume,
-}
-
-impl Role {
-    pub(crate) fn is_usual(&self) -> bool {
-        *self == Self::Answer
-    }
-}
-
-impl Attempt {
-    /// What it cost; `None` if the price is not known.
-    pub fn cost(&self) -> Option<NanoUsd> {
-        match self.reported {
-            Some(reported) if !self.estimated => Some(reported),
-            // The answer may have cost more after its provider last spoke of it.
-            Some(reported) => Some(self.reckoned().unwrap_or_default().max(reported)),
-            None => self.reckoned(),
-        }
-    }
-
-    /// What it cost by the price of its target.
-    fn reckoned(&self) -> Option<NanoUsd> {
-        match self.target.known_price() {
-            Some(price) => price.cost_of(&Work { tokens: self.tokens, units: self.units }),
-            None => (self.tokens.is_zero() && self.units.is_zero()).then_some(NanoUsd(0)),
-        }
-    }
-}
-
-/// How an attempt came out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Outcome {
-    /// It goes on.
-    #[default]
-    Running,
-    /// It answered to the end.
-    Answered,
-    /// It failed.
-    Failed(Kind),
-    /// It was given up, because the client left or another attempt was quicker.
-    Aborted,
+/// Where the time of an exchange has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spent {
+    /// As [`Exchange::overhead`] has it.
+    pub(crate) gateway: Duration,
+    /// Until the first byte of the provider that answers, or until it has failed.
+    pub(crate) provider: Option<Duration>,
 }
 
 impl Exchange {
@@ -253,6 +222,12 @@ impl Exchange {
         req.extensions_mut().get_or_insert_default::<Self>().clone()
     }
 
+    /// That of a request which came at another time.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn at(arrived: SystemTime) -> Self {
+        Self(Arc::new(Inner::at(arrived)))
+    }
+
     /// The name of this request in headers, logs and records.
     pub fn id(&self) -> &RequestId {
         &self.0.id
@@ -261,6 +236,16 @@ impl Exchange {
     /// When the request came, by the clock on the wall.
     pub fn arrived(&self) -> SystemTime {
         self.0.arrived
+    }
+
+    /// The span of the request, where the gateway makes traces.
+    pub fn span(&self) -> Option<TraceParent> {
+        self.0.span.get().copied()
+    }
+
+    /// Notes the span of the request; the first one stays.
+    pub(crate) fn trace(&self, span: TraceParent) {
+        let _ = self.0.span.set(span);
     }
 
     /// How long ago the request came.
@@ -324,21 +309,43 @@ impl Exchange {
                 // Most requests have one, and a vector would make room for four.
                 learnt.attempts.reserve_exact(1);
             }
-            learnt.attempts.push(Attempt {
-                target: target.clone(),
-                started,
-                first_byte: None,
-                ended: None,
-                tokens: Tokens::default(),
-                units: Units::default(),
-                estimated: false,
-                reported: None,
-                outcome: Outcome::Running,
-                role: Role::Answer,
-            });
+            learnt.attempts.push(Attempt::new(target, started));
             learnt.attempts.len() - 1
         });
         AttemptHandle { exchange: self.clone(), index }
+    }
+
+    /// The right to report on an attempt that has begun.
+    pub(crate) fn attempt(&self, index: usize) -> AttemptHandle {
+        AttemptHandle { exchange: self.clone(), index }
+    }
+
+    /// How long the gateway itself has been at it, once its answer begins: from the time when the request was there
+    /// until the first attempt, and since the provider's first byte, or its last one where the answer is whole.
+    /// What it does between attempts, where it may wait on purpose, does not count.
+    pub fn overhead(&self) -> Duration {
+        self.spent().gateway
+    }
+
+    /// Where the time has gone, once the answer begins.
+    pub(crate) fn spent(&self) -> Spent {
+        let now = self.elapsed();
+        self.learn(|learnt| {
+            let read = learnt.read.unwrap_or_default();
+            let Some(first) = learnt.attempts.first() else {
+                return Spent { gateway: now.saturating_sub(read), provider: None };
+            };
+            let before = first.started.saturating_sub(read);
+            let Some(answering) = learnt.answering() else {
+                return Spent { gateway: before, provider: None };
+            };
+            let since = answering.ended.or(answering.first_byte);
+            let began = answering.first_byte.or(answering.ended);
+            Spent {
+                gateway: before + since.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+                provider: began.map(|began| began.saturating_sub(answering.started)),
+            }
+        })
     }
 
     /// What all attempts together used.
@@ -362,110 +369,7 @@ impl Exchange {
 
     /// What a ledger counts of all attempts together: no money, where the caller pays the provider itself.
     pub fn used(&self) -> Amounts {
-        let own_key = self.learn(|learnt| learnt.own_key);
-        let cost = if own_key { NanoUsd(0) } else { self.cost() };
-        Amounts::new(cost, &self.tokens())
-    }
-}
-
-/// The right to report on one attempt.
-#[derive(Clone, Debug)]
-pub struct AttemptHandle {
-    exchange: Exchange,
-    index: usize,
-}
-
-impl AttemptHandle {
-    /// Notes that the first bytes of the answer came.
-    pub fn first_byte(&self) {
-        let now = self.exchange.elapsed();
-        self.update(|attempt| {
-            attempt.first_byte.get_or_insert(now);
-        });
-    }
-
-    /// Notes what the provider says was used; it repeats its counts, the last report wins.
-    pub fn report(&self, work: impl Into<Work>) {
-        let Work { tokens, units } = work.into();
-        self.update(|attempt| {
-            (attempt.tokens, attempt.units, attempt.estimated) = (tokens, units, false);
-        });
-    }
-
-    /// Notes the gateway's own reckoning, where the provider never says.
-    pub fn estimate(&self, work: impl Into<Work>) {
-        let Work { tokens, units } = work.into();
-        self.update(|attempt| {
-            (attempt.tokens, attempt.units, attempt.estimated) = (tokens, units, true);
-        });
-    }
-
-    /// Notes what the provider says that the attempt cost.
-    pub fn charge(&self, cost: NanoUsd) {
-        self.update(|attempt| attempt.reported = Some(cost));
-    }
-
-    /// Notes that the attempt is over; the first outcome stays.
-    pub fn finish(&self, outcome: Outcome) {
-        let now = self.exchange.elapsed();
-        self.update(|attempt| {
-            if attempt.outcome == Outcome::Running {
-                (attempt.outcome, attempt.ended) = (outcome, Some(now));
-            }
-        });
-    }
-
-    /// The exchange that the attempt belongs to.
-    pub(crate) fn exchange(&self) -> &Exchange {
-        &self.exchange
-    }
-
-    fn update(&self, change: impl FnOnce(&mut Attempt)) {
-        // Once the record has been written there is nobody left to tell.
-        self.exchange.learn(|learnt| learnt.attempts.get_mut(self.index).map(change));
-    }
-}
-
-/// Names one request; unique among all gateways, and in the order of time.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestId([u8; 36]);
-
-impl RequestId {
-    fn new(now: SystemTime) -> Self {
-        static SEED: LazyLock<u64> =
-            LazyLock::new(|| getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()) << 32));
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-
-        let micros = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mut id = *b"req_00000000000000000000000000000000";
-        hex(micros, &mut id[4..20]);
-        hex(SEED.wrapping_add(count), &mut id[20..]);
-        Self(id)
-    }
-
-    /// The text of the name: `req_` and 32 hexadecimal digits.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-fn hex(mut number: u64, digits: &mut [u8]) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
-    }
-}
-
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::fmt::Debug for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+        self.learn(|learnt| learnt.used())
     }
 }
 
@@ -489,14 +393,5 @@ mod tests {
         assert_eq!(learnt.attempts[0].outcome, Outcome::Answered);
         assert_eq!((exchange.tokens().input, learnt.attempts[0].estimated), (7, false));
         assert_eq!(learnt.failure.unwrap().kind, Kind::Timeout);
-    }
-
-    #[test]
-    fn ids_differ_and_have_one_form() {
-        let (one, two) = (Exchange::default(), Exchange::default());
-
-        assert_ne!(one.id(), two.id());
-        assert_eq!(one.id().as_str().len(), 36);
-        assert!(one.id().as_str().starts_with("req_"));
     }
 }

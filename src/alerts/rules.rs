@@ -1,0 +1,356 @@
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex},
+};
+
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
+
+use super::{
+    Alerts, What,
+    rule::{Held, Measured, Of, Rule},
+    window::{Sample, Window},
+};
+use crate::{
+    BoxError, BoxFuture,
+    access::Pattern,
+    lock,
+    record::{Keep, Kept, Record},
+};
+
+/// How often it is looked whether rules hold.
+const LOOK: Duration = Duration::from_secs(1);
+/// For how long a rule has not to hold any more before that is told, at least.
+const CALM: Duration = Duration::from_secs(5);
+
+/// Watches whether [`Rule`]s hold, from the records of requests. Clones are the same.
+///
+/// It is a [`Keep`]er of records, behind their queue, so that no request waits for it; and a [task](Self::run) looks
+/// every second. A rule that holds for as long as it has to is told once; it is resolved when what it looks at is a
+/// tenth below its limit, or there is nothing to look at, for as long, and five seconds at least.
+#[derive(Clone, Debug)]
+pub struct Rules(Arc<[Watched]>);
+
+/// What rules look at besides requests. It is asked every second, and must not wait.
+#[derive(Clone)]
+pub struct Others {
+    /// The targets that are passed over.
+    pub passed_over: Arc<dyn Fn() -> Vec<Box<str>> + Send + Sync>,
+    /// How many records were lost so far.
+    pub lost: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl fmt::Debug for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Others")
+    }
+}
+
+#[derive(Debug)]
+struct Watched {
+    rule: Arc<Rule>,
+    window: Mutex<Window>,
+}
+
+/// How a rule stands.
+#[derive(Debug, Default)]
+struct State {
+    /// Whether it was told that it holds.
+    is_firing: bool,
+    /// Since when it is otherwise than told.
+    since: Option<Instant>,
+    /// How many records were lost when it was looked the last time.
+    lost: Option<u64>,
+}
+
+impl Rules {
+    /// Watches these.
+    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
+        let watched =
+            |rule: Rule| Watched { window: Mutex::new(Window::new(rule.over)), rule: Arc::new(rule) };
+        Self(rules.into_iter().map(watched).collect())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Tells `alerts` which rules hold, until it is dropped.
+    pub fn run(&self, alerts: Alerts, others: Others) -> impl Future<Output = ()> + Send + use<> {
+        let watched = self.0.clone();
+        async move {
+            let mut states: Vec<State> = watched.iter().map(|_| State::default()).collect();
+            let mut ticks = interval(LOOK);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                for (watched, state) in watched.iter().zip(&mut states) {
+                    if let Some(held) = state.look(watched, &others) {
+                        alerts.tell(What::Rule(held));
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&self, record: &Record) {
+        // What breakers and queues do isn't told by requests.
+        let by_requests = |watched: &&Watched| {
+            !matches!(watched.rule.when.measured, Measured::BreakerOpen | Measured::RecordsLost)
+        };
+        for Watched { rule, window } in self.0.iter().filter(by_requests) {
+            let mut window = lock(window);
+            samples(rule, record).for_each(|sample| window.add(sample));
+        }
+    }
+}
+
+impl Keep for Rules {
+    fn name(&self) -> &str {
+        "alerts"
+    }
+
+    fn keeps_content(&self) -> bool {
+        false
+    }
+
+    fn keep<'a>(&'a mut self, batch: &'a [Arc<Kept>]) -> BoxFuture<'a, Result<(), BoxError>> {
+        batch.iter().for_each(|kept| self.note(kept.record()));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl State {
+    /// Looks at what a rule is about, and says what is to be told of it.
+    fn look(&mut self, Watched { rule, window }: &Watched, others: &Others) -> Option<Held> {
+        let targets = match rule.when.measured {
+            Measured::BreakerOpen => {
+                let mut targets = (others.passed_over)();
+                targets.retain(|target| is(&rule.of.target, Some(target)));
+                targets
+            }
+            _ => Vec::new(),
+        };
+        let value = match rule.when.measured {
+            Measured::BreakerOpen => Some(targets.len() as f64),
+            Measured::RecordsLost => {
+                let lost = (others.lost)();
+                let more = lost.saturating_sub(self.lost.replace(lost).unwrap_or(0));
+                let mut window = lock(window);
+                // Each that was lost costs one.
+                window.add(Sample { cost: more as f64, ..Sample::default() });
+                Some(window.sums().0.cost)
+            }
+            _ => measured(rule, &mut lock(window)),
+        };
+        let holds = value.is_some_and(|value| rule.when.holds(value, self.is_firing));
+        if holds == self.is_firing {
+            self.since = None;
+            return None;
+        }
+        let needed = if holds { rule.lasts } else { rule.lasts.max(CALM) };
+        if self.since.get_or_insert_with(Instant::now).elapsed() < needed {
+            return None;
+        }
+        (self.is_firing, self.since) = (holds, None);
+        Some(Held { rule: rule.clone(), value: value.unwrap_or(0.0), targets, resolved: !holds })
+    }
+}
+
+/// What a rule looks at; `None` if there is too little of it.
+fn measured(rule: &Rule, window: &mut Window) -> Option<f64> {
+    let (lately, before) = window.sums();
+    if lately.requests < rule.at_least {
+        return None;
+    }
+    match rule.when.measured {
+        Measured::ErrorShare => Some(lately.failed as f64 / lately.requests.max(1) as f64),
+        Measured::P95 | Measured::FirstEventP95 => lately.p95(),
+        Measured::Drift => {
+            let is_known = before.requests >= rule.at_least && before.cost > 0.0;
+            is_known.then(|| (lately.cost - before.cost) / before.cost)
+        }
+        _ => Some(lately.cost),
+    }
+}
+
+/// What of a record a rule looks at: the request, or its attempts at a target.
+fn samples<'r>(rule: &'r Rule, record: &'r Record) -> impl Iterator<Item = Sample> + 'r {
+    let Of { model, target, key, team, customer } = &rule.of;
+    // Nobody has waited for a copy.
+    let applies = record.mirrors.is_none()
+        && is(model, record.model.as_deref())
+        && is(key, record.key.as_deref())
+        && is(team, record.team.as_deref())
+        && is(customer, record.customer.as_deref());
+    let first = rule.when.measured == Measured::FirstEventP95;
+    let attempts = record.attempts.iter().filter(move |attempt| {
+        applies && target.as_ref().is_some_and(|target| target.matches(&attempt.target))
+    });
+    let attempts = attempts.map(move |attempt| {
+        let end = if first { attempt.first_byte } else { attempt.ended };
+        Sample {
+            failed: !matches!(&*attempt.outcome, "answered" | "aborted" | "running"),
+            time: end.map(|end| end.saturating_sub(attempt.started).as_secs_f64()),
+            cost: attempt.cost.map_or(0.0, |cost| cost.0 as f64 / 1e9),
+        }
+    });
+    let whole = (applies && target.is_none()).then(|| Sample {
+        failed: record.error.is_some() && record.status.is_none_or(|status| !(400..500).contains(&status)),
+        time: if first { record.first_event } else { Some(record.duration) }.map(|time| time.as_secs_f64()),
+        cost: record.cost.0 as f64 / 1e9,
+    });
+    attempts.chain(whole)
+}
+
+fn is(wanted: &Option<Pattern>, has: Option<&str>) -> bool {
+    wanted.as_ref().is_none_or(|wanted| has.is_some_and(|has| wanted.matches(has)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{
+        Exchange, Kind,
+        alerts::{Alert, Settings, Tell},
+        body::End,
+        ledger::MemoryLedger,
+        price::NanoUsd,
+        record::ContentRules,
+    };
+
+    #[derive(Debug, Default)]
+    struct Told(Mutex<Vec<String>>);
+
+    impl Tell for Told {
+        fn tell(&self, alert: &Arc<Alert>) {
+            lock(&self.0).push(alert.text());
+        }
+    }
+
+    /// A gateway that watches one rule.
+    struct Gateway {
+        rules: Rules,
+        told: Arc<Told>,
+        passed_over: Arc<Mutex<Vec<Box<str>>>>,
+        lost: Arc<AtomicU64>,
+    }
+
+    impl Gateway {
+        fn new(ledger: &Arc<MemoryLedger>, rule: Rule) -> Self {
+            let (rules, told) = (Rules::new([rule]), Arc::<Told>::default());
+            let (alerts, task) = Alerts::new(ledger.clone(), Settings::default().tell(told.clone()));
+            let (passed_over, lost) = (Arc::<Mutex<Vec<Box<str>>>>::default(), Arc::<AtomicU64>::default());
+            let (open, count) = (passed_over.clone(), lost.clone());
+            let others = Others {
+                passed_over: Arc::new(move || lock(&open).clone()),
+                lost: Arc::new(move || count.load(Ordering::Relaxed)),
+            };
+            tokio::spawn(task);
+            tokio::spawn(rules.run(alerts, others));
+            Self { rules, told, passed_over, lost }
+        }
+
+        async fn sees(&mut self, count: usize, change: impl Fn(&mut Record)) {
+            let mut record = Record::new(&Exchange::default(), Default::default(), None, End::Complete);
+            change(&mut record);
+            let kept = Arc::new(Kept::new(record, &ContentRules::default()));
+            self.rules.keep(&vec![kept; count]).await.unwrap();
+        }
+
+        fn told(&self) -> Vec<String> {
+            std::mem::take(&mut *lock(&self.told.0))
+        }
+    }
+
+    fn rule(when: &str) -> Rule {
+        Rule::new("r", when.parse().unwrap()).over(Duration::from_secs(60))
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn fails(record: &mut Record) {
+        (record.error, record.status) = (Some(Kind::Upstream), Some(502));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_share_of_errors_is_told_when_it_lasts_and_once_more_when_it_is_over() {
+        let ledger = Arc::default();
+        let rule = rule("error_share > 5%").at_least(20).lasts(seconds(10));
+        let (mut one, mut other) = (Gateway::new(&ledger, rule.clone()), Gateway::new(&ledger, rule));
+
+        for gateway in [&mut one, &mut other] {
+            gateway.sees(10, fails).await;
+            gateway.sees(9, |_| {}).await;
+        }
+        sleep(seconds(15)).await;
+        assert!(one.told().is_empty(), "too few");
+        for gateway in [&mut one, &mut other] {
+            gateway
+                .sees(1, |record| (record.error, record.status) = (Some(Kind::Forbidden), Some(403)))
+                .await;
+        }
+        sleep(seconds(5)).await;
+        assert!(one.told().is_empty(), "too short");
+        sleep(seconds(8)).await;
+
+        let told = [one.told(), other.told()].concat();
+        assert_eq!(told, ["r: the share of errors is 50.0 % in 1m, the limit is 5.0 %"]);
+        sleep(seconds(80)).await;
+        let told = [one.told(), other.told()].concat();
+        assert_eq!(told, ["resolved: r: the share of errors is 0.0 % in 1m, the limit is 5.0 %"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_up_and_down_around_its_limit_is_told_once() {
+        let mut gateway = Gateway::new(&Arc::default(), rule("spend > 10"));
+        gateway.sees(1, |record| record.cost = NanoUsd::from_usd(11)).await;
+        sleep(seconds(57)).await;
+        gateway.sees(1, |record| record.cost = NanoUsd(9_500_000_000)).await;
+
+        sleep(seconds(50)).await;
+
+        assert_eq!(gateway.told(), ["r: the spend is 11.00 usd in 1m, the limit is 10.00 usd"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn times_growth_lost_records_and_targets_are_told_too() {
+        let ledger = Arc::default;
+        let slow = |record: &mut Record| (record.duration, record.model) = (seconds(3), Some("chat".into()));
+        let of = |model: &str| Of { model: Some(Pattern::new(model)), ..Of::default() };
+
+        let mut late = Gateway::new(&ledger(), rule("p95 > 2s").of(of("ch*")));
+        let mut elsewhere = Gateway::new(&ledger(), rule("p95 > 2s").of(of("other")));
+        let mut first = Gateway::new(&ledger(), rule("first_event_p95 > 500ms"));
+        let mut growth = Gateway::new(&ledger(), rule("drift > 40%"));
+        let open = Gateway::new(&ledger(), rule("breaker_open"));
+        let mut lost = Gateway::new(&ledger(), rule("records_lost > 2"));
+        late.sees(2, slow).await;
+        elsewhere.sees(2, slow).await;
+        first.sees(1, |record| record.first_event = Some(seconds(1))).await;
+        growth.sees(1, |record| record.cost = NanoUsd::from_usd(10)).await;
+        // What requests cost has nothing to do with it.
+        lost.sees(1, |record| record.cost = NanoUsd::from_usd(10)).await;
+        assert!(lost.told().is_empty());
+        *lock(&open.passed_over) = vec!["a/b".into()];
+        lost.lost.store(3, Ordering::Relaxed);
+        sleep(seconds(65)).await;
+        growth.sees(1, |record| record.cost = NanoUsd::from_usd(15)).await;
+        lock(&open.passed_over).clear();
+        sleep(seconds(9)).await;
+
+        assert!(late.told()[0].starts_with("r: the 95th percentile of the time is 3."));
+        assert!(elsewhere.told().is_empty());
+        assert!(first.told()[0].starts_with("r: the 95th percentile of the time to the first event is 1."));
+        assert_eq!(growth.told(), ["r: the growth of the spend is 50.0 % in 1m, the limit is 40.0 %"]);
+        assert_eq!(open.told(), ["r: passed over: a/b", "resolved: r: targets answer again"]);
+        assert_eq!(lost.told()[0], "r: the number of lost records is 3 in 1m, the limit is 2");
+    }
+}

@@ -1,0 +1,78 @@
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+/// Which records are wanted: those for which all holds that is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Filter {
+    /// When they ended; whenever, if it isn't set.
+    pub span: Option<Span>,
+    /// The name of their key.
+    pub key: Option<Box<str>>,
+    /// The name of their team.
+    pub team: Option<Box<str>>,
+    /// The name of their customer.
+    pub customer: Option<Box<str>>,
+    /// Their end user.
+    pub user: Option<Box<str>>,
+    /// Their session.
+    pub session: Option<Box<str>>,
+    /// The trace that they belong to.
+    pub trace: Option<Box<str>>,
+    /// The model that was asked for.
+    pub model: Option<Box<str>>,
+    /// Who answered, or was asked last: `provider/model`.
+    pub target: Option<Box<str>>,
+    /// The provider of that target.
+    pub provider: Option<Box<str>>,
+    /// How they came out.
+    pub status: Option<Status>,
+    /// The kind of their error.
+    pub error: Option<Box<str>>,
+    /// They cost more than this, in billionths of a dollar.
+    pub cost_above: Option<u64>,
+    /// They took longer than this.
+    pub latency_above: Option<Duration>,
+    /// A tag that they have.
+    pub tag: Option<(Box<str>, Box<str>)>,
+    /// Their whole id, or a text that occurs in the message of their error, or in what was asked or answered, as far as
+    /// that was kept; large and small letters of ASCII are the same. A store may give up after some seconds with what it
+    /// has found until then.
+    pub text: Option<Box<str>>,
+    /// They came after this place: what is new since a list was read.
+    pub after: Option<Place>,
+}
+
+/// How a request came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The client had an answer, and nothing failed.
+    Ok,
+    /// Something failed, for whatever reason.
+    Failed,
+    /// The answer had this status.
+    Code(u16),
+}
+
+/// From one moment until another one, which doesn't belong to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its first moment.
+    pub from: SystemTime,
+    /// The moment after its last one.
+    pub until: SystemTime,
+}
+
+impl Span {
+    /// What there was within `past` until now.
+    pub fn last(past: Duration) -> Self {
+        let until = SystemTime::now();
+        Self { from: until.checked_sub(past).unwrap_or(SystemTime::UNIX_EPOCH), until }
+    }
+}
+
+/// Where a record stands among all others of a store: those that ended later have greater places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Place(pub u64);

@@ -1,0 +1,131 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Histogram, Used};
+use crate::{Tokens, labels::Labels, record::Record};
+
+/// Names are cut after so many bytes: clients choose models and users as they like.
+const LONGEST_NAME: usize = 200;
+
+/// The facts of a record that are listed, filtered and summed up by: what a store has in columns.
+#[derive(Debug)]
+pub(crate) struct Row<'a> {
+    /// Where it stands: the microsecond of its end.
+    // Records come when they end. By their arrival, long ones would come between those that have been seen.
+    pub(crate) place: u64,
+    pub(crate) id: &'a str,
+    pub(crate) duration: u64,
+    pub(crate) first_event: Option<u64>,
+    pub(crate) overhead: Option<u64>,
+    pub(crate) status: Option<u16>,
+    pub(crate) end: &'static str,
+    pub(crate) error: Option<&'static str>,
+    pub(crate) key: Option<&'a str>,
+    pub(crate) team: Option<&'a str>,
+    pub(crate) customer: Option<&'a str>,
+    pub(crate) labels: &'a Labels,
+    pub(crate) trace: Option<String>,
+    pub(crate) model: Option<&'a str>,
+    pub(crate) target: Option<&'a str>,
+    pub(crate) finish: Option<&'a str>,
+    pub(crate) attempts: u32,
+    pub(crate) tokens: Tokens,
+    pub(crate) cost: u64,
+    pub(crate) estimated: bool,
+    pub(crate) stream: bool,
+    /// Whether somebody was told why it failed.
+    pub(crate) has_message: bool,
+}
+
+impl<'a> Row<'a> {
+    pub(crate) fn of(record: &'a Record) -> Self {
+        let answered = record.attempts.iter().rev().find(|attempt| attempt.outcome == "answered");
+        Self {
+            place: micros_at(record.arrived).saturating_add(micros(record.duration)),
+            id: record.id.as_str(),
+            duration: micros(record.duration),
+            first_event: record.first_event.map(micros),
+            overhead: record.overhead.map(micros),
+            status: record.status,
+            end: record.end.as_str(),
+            error: record.error.map(|kind| kind.as_str()),
+            key: name(record.key.as_deref()),
+            team: name(record.team.as_deref()),
+            customer: name(record.customer.as_deref()),
+            labels: &record.labels,
+            trace: record.trace.map(|parent| format!("{:032x}", parent.trace)),
+            model: name(record.model.as_deref()),
+            target: name(answered.or(record.attempts.last()).map(|attempt| &*attempt.target)),
+            finish: name(record.finish_reason.as_deref()),
+            attempts: record.attempts.len() as u32,
+            tokens: record.tokens,
+            cost: record.cost.0,
+            estimated: record.estimated,
+            stream: record.stream,
+            has_message: record.message.is_some(),
+        }
+    }
+
+    pub(crate) fn user(&self) -> Option<&'a str> {
+        name(self.labels.user.as_deref())
+    }
+
+    pub(crate) fn session(&self) -> Option<&'a str> {
+        name(self.labels.session.as_deref())
+    }
+
+    pub(crate) fn feature(&self) -> Option<&'a str> {
+        name(self.labels.tag("feature"))
+    }
+
+    /// How long its model was writing, in milliseconds.
+    fn writing_ms(&self) -> u64 {
+        self.first_event.map_or(0, |first| self.duration.saturating_sub(first) / 1000)
+    }
+
+    /// Adds it to what others used.
+    pub(crate) fn add_to(&self, used: &mut Used) {
+        used.requests += 1;
+        used.attempts += u64::from(self.attempts);
+        used.input += self.tokens.input;
+        used.cached += self.tokens.cached;
+        used.output += self.tokens.output;
+        used.reasoning += self.tokens.reasoning;
+        used.cost = used.cost.saturating_add(self.cost);
+        used.writing_ms += self.writing_ms();
+        used.latency.count(self.duration);
+        count(&mut used.first_event, self.first_event);
+        count(&mut used.overhead, self.overhead);
+    }
+}
+
+fn count(histogram: &mut Histogram, micros: Option<u64>) {
+    if let Some(micros) = micros {
+        histogram.count(micros);
+    }
+}
+
+/// Whether a request with this status and kind of error has failed.
+pub(crate) fn has_failed(status: Option<u16>, error: Option<&str>) -> bool {
+    error.is_some() || status.is_some_and(|status| status >= 400)
+}
+
+/// The provider of a target.
+pub(crate) fn provider(target: &str) -> &str {
+    target.split_once('/').map_or(target, |(provider, _)| provider)
+}
+
+/// The microsecond of Unix time.
+pub(crate) fn micros_at(time: SystemTime) -> u64 {
+    micros(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn name(name: Option<&str>) -> Option<&str> {
+    name.map(|name| {
+        let end = (0..=name.len().min(LONGEST_NAME)).rev().find(|end| name.is_char_boundary(*end));
+        &name[..end.unwrap_or_default()]
+    })
+}

@@ -1,0 +1,134 @@
+use std::{sync::Arc, time::Instant};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::{
+    super::row::Row,
+    database::signed,
+    group::{Groups, Known},
+    rollup::Rollups,
+};
+use crate::record::Kept;
+
+/// What of a record is true, in its `flags`.
+pub(super) const ESTIMATED: i64 = 1;
+pub(super) const STREAM: i64 = 2;
+/// It has content or a message, in which texts may occur.
+pub(super) const TEXT: i64 = 4;
+
+/// The connection that writes, and what it knows of the file.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    known: Known,
+    rollups: Rollups,
+    /// When groups that nothing belongs to were last forgotten.
+    pub(super) swept: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection, known: Known::default(), rollups: Rollups::default(), swept: Instant::now() }
+    }
+
+    /// Writes all of a batch or nothing.
+    pub(super) fn write(&mut self, batch: &[Arc<Kept>]) -> rusqlite::Result<()> {
+        let written = self.commit(batch);
+        if written.is_err() {
+            self.forget();
+        }
+        written
+    }
+
+    /// What is known need not be in the file.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+        self.rollups = Rollups::default();
+    }
+
+    fn commit(&mut self, batch: &[Arc<Kept>]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for kept in batch {
+            let row = Row::of(kept.record());
+            let groups = self.known.groups(&transaction, &row)?;
+            if let Some(place) = insert(&transaction, &row, kept.said().is_some(), groups)? {
+                details(&transaction, place, &row, kept)?;
+                self.rollups.add(&row, groups);
+            }
+        }
+        self.rollups.write(&transaction)?;
+        transaction.commit()
+    }
+}
+
+/// Where the record stands now; `None` if it was there before.
+fn insert(
+    transaction: &Transaction<'_>,
+    row: &Row<'_>,
+    has_content: bool,
+    groups: Groups,
+) -> rusqlite::Result<Option<i64>> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO records (place, of, duration, first_event, overhead, ending, flags, attempts, input,
+         cached, output, reasoning, cost, user, session, trace, feature)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    )?;
+    let has_text = has_content || row.has_message;
+    let flags = [(row.estimated, ESTIMATED), (row.stream, STREAM), (has_text, TEXT)];
+    let flags: i64 = flags.into_iter().filter(|(is_so, _)| *is_so).map(|(_, flag)| flag).sum();
+    let tokens = &row.tokens;
+    // Others may have come in the same microsecond.
+    for place in signed(row.place).. {
+        insert.raw_bind_parameter(1, place)?;
+        insert.raw_bind_parameter(2, groups.of_all[0])?;
+        insert.raw_bind_parameter(3, signed(row.duration))?;
+        insert.raw_bind_parameter(4, row.first_event.map(signed))?;
+        insert.raw_bind_parameter(5, row.overhead.map(signed))?;
+        insert.raw_bind_parameter(6, row.end)?;
+        insert.raw_bind_parameter(7, flags)?;
+        insert.raw_bind_parameter(8, row.attempts)?;
+        for (number, index) in
+            [tokens.input, tokens.cached, tokens.output, tokens.reasoning, row.cost].into_iter().zip(9..)
+        {
+            insert.raw_bind_parameter(index, signed(number))?;
+        }
+        for (name, index) in
+            [row.user(), row.session(), row.trace.as_deref(), row.feature()].into_iter().zip(14..)
+        {
+            insert.raw_bind_parameter(index, name)?;
+        }
+        if insert.raw_execute()? == 1 {
+            return Ok(Some(place));
+        }
+        if is_of(transaction, place, row.id)? {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+fn is_of(transaction: &Transaction<'_>, place: i64, id: &str) -> rusqlite::Result<bool> {
+    let mut is_of =
+        transaction.prepare_cached("SELECT EXISTS (SELECT 1 FROM details WHERE place = ?1 AND id = ?2)")?;
+    is_of.query_row((place, id), |row| row.get(0))
+}
+
+fn details(transaction: &Transaction<'_>, place: i64, row: &Row<'_>, kept: &Kept) -> rusqlite::Result<()> {
+    let mut insert =
+        transaction.prepare_cached("INSERT INTO details (place, id, record) VALUES (?1, ?2, ?3)")?;
+    insert.execute((place, row.id, kept.json()))?;
+    if let Some(said) = kept.said() {
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO contents (place, request, answer, pieces, is_cut) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        let pieces =
+            (!said.pieces.is_empty()).then(|| serde_json::to_string(&said.pieces).unwrap_or_default());
+        insert.execute((place, &*said.request, said.answer.as_deref(), pieces, said.is_cut))?;
+    }
+    let mut insert =
+        transaction.prepare_cached("INSERT OR IGNORE INTO tags (name, value, place) VALUES (?1, ?2, ?3)")?;
+    for (name, value) in &row.labels.tags {
+        insert.execute((&**name, &**value, place))?;
+    }
+    Ok(())
+}
