@@ -28,7 +28,7 @@ const SVG: &str = "image/svg+xml";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Everything that is served; the first one is the page itself.
-static ASSETS: [Asset; 28] = assets![
+static ASSETS: [Asset; 29] = assets![
     "index.html" HTML,
     "icon.svg" SVG,
     "style.css" CSS,
@@ -41,6 +41,7 @@ static ASSETS: [Asset; 28] = assets![
     "curl.js" JS,
     "detail.js" JS,
     "dom.js" JS,
+    "export.js" JS,
     "filters.js" JS,
     "format.js" JS,
     "health.js" JS,

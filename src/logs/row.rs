@@ -77,9 +77,9 @@ impl<'a> Row<'a> {
         name(self.labels.tag("feature"))
     }
 
-    /// How long its model was writing, in milliseconds.
+    /// See [`writing_ms`].
     fn writing_ms(&self) -> u64 {
-        self.first_event.map_or(0, |first| self.duration.saturating_sub(first) / 1000)
+        writing_ms(self.tokens.output, self.stream, self.duration, self.first_event)
     }
 
     /// Adds it to what others used.
@@ -101,6 +101,16 @@ impl<'a> Row<'a> {
 fn count(histogram: &mut Histogram, micros: Option<u64>) {
     if let Some(micros) = micros {
         histogram.count(micros);
+    }
+}
+
+/// How long a model was writing, in milliseconds: from the first event of a stream to its end, and all of the time where
+/// there is no telling when it began.
+pub(crate) fn writing_ms(output: u64, stream: bool, duration: u64, first_event: Option<u64>) -> u64 {
+    match first_event {
+        _ if output == 0 => 0,
+        Some(first) if stream => duration.saturating_sub(first) / 1000,
+        _ => duration / 1000,
     }
 }
 

@@ -101,7 +101,8 @@ pub struct Used {
     pub reasoning: u64,
     /// What it cost, in billionths of a dollar.
     pub cost: u64,
-    /// How long models were writing, in milliseconds: from the first event to the end.
+    /// How long models were writing, in milliseconds: from the first event of a stream to its end, and all of the time
+    /// of other answers.
     pub writing_ms: u64,
     /// How long requests took until their answers had ended.
     pub latency: Histogram,

@@ -263,6 +263,26 @@ test("what is shown is exported", async () => {
   assert.equal(text.trim().split("\r\n").length, (await rows(page).count()) + 1);
 });
 
+test("what a page has in the browser is exported too", async () => {
+  const page = await enter();
+  const saved = async (path, ready, kind) => {
+    await go(page, path, ready);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: `Save as ${kind}` }).click()]);
+    return [download.suggestedFilename(), await readFile(await download.path(), "utf8")];
+  };
+
+  const [name, keys] = await saved("/keys", "narrow", "CSV");
+  assert.equal(name, "bartizan-keys.csv");
+  const [head, ...rows] = keys.trim().split("\r\n");
+  assert.ok(head.split(",").includes("name") && rows.some((row) => row.includes("narrow")), keys);
+  const [, audit] = await saved("/audit", "Who", "JSON");
+  assert.ok(JSON.parse(audit).every((entry) => entry.number > 0 && entry.at), audit);
+  const [, health] = await saved("/health", "State", "CSV");
+  assert.match(health, /^target,|,target,/);
+  const [, config] = await saved("/config", "loaded", "JSON");
+  assert.ok(JSON.parse(config).providers, config);
+});
+
 test("all of it is reached by keyboard, and what has it is seen", async () => {
   const page = await enter();
   const focused = () => page.evaluate(() => document.activeElement.innerText || document.activeElement.getAttribute("aria-label"));

@@ -2,6 +2,7 @@
 
 import { admin, isAbort } from "./api.js";
 import { empty, failed, fill, foreign, h } from "./dom.js";
+import { saves } from "./export.js";
 import { choice } from "./filters.js";
 import { exact, full, words } from "./format.js";
 import { table } from "./table.js";
@@ -13,6 +14,7 @@ const SINCE = [["", "ever"], ["24h", "24 hours"], ["7d", "7 days"], ["30d", "30 
 export async function audit({ root, query, signal, change }) {
   const place = h("div", { class: "table-place" });
   const end = h("div", { class: "list-end" });
+  const shown = [];
   const chain = h("p", { class: "summary quiet-text" });
   const who = h("input", { id: "audit-who", type: "search", dir: "auto", value: query.get("who") ?? "", placeholder: "anybody", onchange: () => {
     const next = new URLSearchParams(query);
@@ -22,12 +24,11 @@ export async function audit({ root, query, signal, change }) {
   } });
   fill(
     root,
-    h("div", { class: "page-head" }, h("h1", {}, "Audit"), h("label", { class: "choice wide-choice" }, h("span", {}, "Who"), who), choice("kind", "Kind", [["", "all"], ...KINDS.map((kind) => [kind, kind])], query, change), choice("since", "Since", SINCE, query, change)),
+    h("div", { class: "page-head" }, h("h1", {}, "Audit"), h("label", { class: "choice wide-choice" }, h("span", {}, "Who"), who), choice("kind", "Kind", [["", "all"], ...KINDS.map((kind) => [kind, kind])], query, change), choice("since", "Since", SINCE, query, change), saves("audit", () => shown)),
     chain,
     place,
     end,
   );
-  const shown = [];
   const older = async (next) => {
     const asked = new URLSearchParams([...query].filter(([name, value]) => ["who", "kind", "since", "until"].includes(name) && value));
     asked.set("limit", AT_ONCE);

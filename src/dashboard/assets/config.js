@@ -2,6 +2,7 @@
 
 import { admin } from "./api.js";
 import { copy, fill, foreign, h } from "./dom.js";
+import { saves } from "./export.js";
 import { ago, full } from "./format.js";
 
 export async function config({ root, signal }) {
@@ -10,7 +11,7 @@ export async function config({ root, signal }) {
   const text = yaml(shown).trimStart();
   fill(
     root,
-    h("div", { class: "page-head" }, h("h1", {}, "Config"), h("span", { class: "when" }, "loaded ", h("time", { datetime: loaded }, full(loaded)), `, ${ago(loaded)}`), h("div", { class: "exports" }, h("button", { type: "button", onclick: () => copy(text, "The configuration") }, "Copy"))),
+    h("div", { class: "page-head" }, h("h1", {}, "Config"), h("span", { class: "when" }, "loaded ", h("time", { datetime: loaded }, full(loaded)), `, ${ago(loaded)}`), h("button", { type: "button", onclick: () => copy(text, "The configuration") }, "Copy"), saves("config", () => shown, ["json"])),
     h("p", { class: "quiet-text" }, "What is in force: the file, what was set besides, and what holds where neither says anything. Secrets are stars."),
     out.length > 0 && h("section", { class: "panel" }, h("h2", {}, "Out of force"), h("ul", {}, out.map(({ section, name, why }) => h("li", {}, `${section} `, foreign(name), ": ", foreign(why))))),
     h("div", { class: "config" }, sections.map(([name, value]) => section(name, value))),

@@ -2,6 +2,7 @@
 
 import { adminAll, isAbort, logs } from "./api.js";
 import { empty, failed, fill, foreign, h, link } from "./dom.js";
+import { saves } from "./export.js";
 import { ago, clock, count, full, percent, usd, words } from "./format.js";
 import { badge } from "./requests.js";
 import { table } from "./table.js";
@@ -19,8 +20,9 @@ const WHOLE = { ok: ["good", "All targets answer"], degraded: ["warn", "Some tar
 export async function health({ root, signal }) {
   const status = h("p", { class: "summary", "aria-live": "polite" });
   const [targets, left, errors] = [h("div", { class: "table-place" }), h("div"), h("div")];
-  fill(root, h("div", { class: "page-head" }, h("h1", {}, "Health")), status, targets, left, errors);
+  fill(root, h("div", { class: "page-head" }, h("h1", {}, "Health"), saves("health", () => known.targets ?? [])), status, targets, left, errors);
   let told = "";
+  let known = {};
   const refresh = async (first) => {
     try {
       const [report, limits, list] = await Promise.all([
@@ -28,6 +30,7 @@ export async function health({ root, signal }) {
         first || refresh.turn % 5 === 0 ? adminAll("limits?scope=provider", signal) : null,
         logs("requests", "status=failed&limit=10", signal).catch((error) => (isAbort(error) ? Promise.reject(error) : { lines: [] })),
       ]);
+      known = report;
       refresh.turn = (refresh.turn ?? 0) + 1;
       const [kind, text] = WHOLE[report.status] ?? ["warn", words(report.status)];
       // It is only told again when it is something else.

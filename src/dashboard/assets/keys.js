@@ -2,6 +2,7 @@
 
 import { admin, adminAll } from "./api.js";
 import { empty, fill, foreign, h, link, say } from "./dom.js";
+import { saves } from "./export.js";
 import { count, full, percent, usd } from "./format.js";
 import { editKey, makeKey, removeKey, rotateKey } from "./key-forms.js";
 import { table } from "./table.js";
@@ -12,7 +13,7 @@ export async function keys({ root, query, signal, change }) {
   const again = () => load();
   fill(
     root,
-    h("div", { class: "page-head" }, h("h1", {}, "Keys"), search, h("button", { type: "button", class: "primary", onclick: () => makeKey(again) }, "New key")),
+    h("div", { class: "page-head" }, h("h1", {}, "Keys"), search, saves("keys", () => matching(shown, search.value).map((key) => ({ ...key, budgets: budgets.get(key.name) }))), h("button", { type: "button", class: "primary", onclick: () => makeKey(again) }, "New key")),
     place,
   );
   let shown = [];

@@ -26,18 +26,20 @@ export async function models({ root, query, signal, change }) {
     place,
     charts,
   );
-  const [sums, lines] = await Promise.all([logs("sums", whole, signal), logs("sums", new URLSearchParams([...all, ["step", step], ["top", LINES]]), signal)]);
+  const [sums, lines] = await Promise.all([logs("sums", whole, signal), logs("sums", new URLSearchParams([...all, ["step", step], ["top", LINES + 1]]), signal)]);
   if (sums.sums.length === 0) {
     fill(place, empty("No requests in this span.", "Choose a longer span to compare models."));
     return;
   }
   const names = sums.sums.filter((sum) => !sum.rest && sum.name).sort((a, b) => b.requests - a.requests);
   fill(place, compared(by, sums.sums, query));
-  fill(charts, drawn({ x: steps({ from, until, step }), names: names.slice(0, LINES), lines: lines.sums, signal }));
+  fill(charts, drawn({ x: steps({ from, until, step }), names: names.filter(({ name }) => lines.sums.some((line) => line.name === name)).slice(0, LINES), lines: lines.sums, signal }));
 }
 
 const speed = (sum) => (sum.writing_ms > 0 ? (sum.output * 1000) / sum.writing_ms : null);
 const each = (sum) => ratio(sum.cost, sum.requests);
+/** What never answers is neither quick nor cheap. */
+const isCompared = (sum) => sum.name && sum.errors < sum.requests;
 
 function compared(by, sums, query) {
   const name = (sum) => {
@@ -46,12 +48,12 @@ function compared(by, sums, query) {
   };
   // The best of each column is marked, where there is something to choose from.
   const best = (value, lowest = true) => {
-    const values = sums.filter((sum) => sum.name).map(value).filter((one) => one !== null && one !== undefined && !Number.isNaN(one));
+    const values = sums.filter(isCompared).map(value).filter((one) => one !== null && one !== undefined && !Number.isNaN(one));
     return values.length > 1 ? (lowest ? Math.min(...values) : Math.max(...values)) : null;
   };
   const column = (title, value, format, lowest) => {
     const top = lowest === undefined ? null : best(value, lowest);
-    return { title, number: true, sort: value, cell: (sum) => (top !== null && sum.name && value(sum) === top ? h("span", { class: "best", title: "the best" }, format(value(sum))) : format(value(sum))) };
+    return { title, number: true, sort: value, cell: (sum) => (top !== null && isCompared(sum) && value(sum) === top ? h("span", { class: "best", title: "the best" }, format(value(sum))) : format(value(sum))) };
   };
   return table(
     "Models side by side",

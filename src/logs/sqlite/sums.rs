@@ -6,12 +6,16 @@ use std::{
 use rusqlite::{Connection, params_from_iter, types::Value};
 
 use super::{
-    super::{Dimension, Filter, Question, Sum, Used, row::has_failed},
+    super::{
+        Dimension, Filter, Question, Sum, Used,
+        row::{has_failed, writing_ms},
+    },
     condition::Condition,
     database::{signed, unsigned},
     find::places,
     group::Level,
     rollup::{COLUMNS, Step, read},
+    write::STREAM,
 };
 use crate::BoxError;
 
@@ -238,7 +242,7 @@ impl Sums {
         };
         let mut find = connection.prepare_cached(&format!(
             "SELECT r.place, {name}, g.status, g.error, g.finish, r.attempts, r.input, r.cached, r.output, r.reasoning,
-             r.cost, r.duration, r.first_event, r.overhead
+             r.cost, r.duration, r.first_event, r.overhead, r.flags
              FROM records r CROSS JOIN groups g ON g.id = r.of
              WHERE r.place >= ? AND r.place < ? AND {} AND {}",
             records.sql(),
@@ -262,11 +266,12 @@ impl Sums {
             used.output += number(8)?;
             used.reasoning += number(9)?;
             used.cost = used.cost.saturating_add(number(10)?);
-            let duration = number(11)?;
+            let (duration, first) = (number(11)?, row.get::<_, Option<i64>>(12)?.map(unsigned));
+            let stream = row.get::<_, i64>(14)? & STREAM != 0;
+            used.writing_ms += writing_ms(number(8)?, stream, duration, first);
             used.latency.count(duration);
-            if let Some(first) = row.get::<_, Option<i64>>(12)?.map(unsigned) {
+            if let Some(first) = first {
                 used.first_event.count(first);
-                used.writing_ms += duration.saturating_sub(first) / 1000;
             }
             if let Some(overhead) = row.get::<_, Option<i64>>(13)?.map(unsigned) {
                 used.overhead.count(overhead);
