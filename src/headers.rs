@@ -20,7 +20,7 @@ pub const PROVIDER: HeaderName = HeaderName::from_static("x-bartizan-provider");
 /// The model that answered, by the provider's name for it.
 pub const MODEL: HeaderName = HeaderName::from_static("x-bartizan-model");
 
-/// How many attempts it took.
+/// How many attempts to answer it took.
 pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
 
 /// By what the target was chosen, such as `latency`.

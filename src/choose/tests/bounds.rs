@@ -46,7 +46,7 @@ impl Embed for Elsewhere {
         exchange: &'a Exchange,
     ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, Error>> {
         self.asked.fetch_add(1, Relaxed);
-        exchange.begin(&self.target).report(Tokens { input: 1_000, ..Tokens::default() });
+        exchange.begin_as(Role::Embedding, &self.target).report(Tokens { input: 1_000, ..Tokens::default() });
         Box::pin(async { Ok(vec![vec![1.0]; texts.len()]) })
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     auth::{Caller, VirtualKey},
     dialect::OPENAI_CHAT,
     dispatch::{Candidate, Conversations, Dispatch, Route, Strategy, Table},
+    exchange::{Outcome, Role},
     ledger::{Amounts, Ledger, MemoryLedger, Period, Quota},
     lock,
     price::{NanoUsd, Rates},
@@ -470,4 +471,37 @@ async fn a_dispatch_that_stands_alone_goes_by_rules_too() {
 
     assert_eq!(res.headers()["x-bartizan-rule"], "always");
     assert_eq!(*lock(&seen), [r#"p/x {"model":"x"}"#]);
+}
+
+/// Begins an attempt, and answers with `body`.
+fn attempting(name: &str, body: &'static str) -> Candidate {
+    let target = Arc::new(target(name, 1));
+    let own = target.clone();
+    let service = tower::service_fn(move |req: Request<Payload>| {
+        let attempt = req.body().begin(&own);
+        async move {
+            attempt.finish(Outcome::Answered);
+            Ok::<_, Error>(http::Response::new(http_body_util::Full::from(body)))
+        }
+    });
+    Candidate::new(target, service)
+}
+
+#[tokio::test]
+async fn what_is_asked_to_choose_is_no_attempt_to_answer() {
+    let embedder = ProviderEmbeddings::new(attempting("p/e", r#"{"data":[{"index":0,"embedding":[1]}]}"#));
+    let nearest = Nearest::new(Arc::new(embedder), 0.5).example("task", "an example");
+    let tasks = Tasks::new(nearest, [("task".into(), Route::new("task", [attempting("p/m", "{}")]))]);
+    let dispatch = table([Route::new("auto", []).classify(tasks)]);
+    let req = ask(r#"{"model":"auto","messages":[{"role":"user","content":"hi"}]}"#, None);
+    let exchange = req.body().exchange().clone();
+
+    let (target, headers) = answered(&dispatch, req).await.unwrap();
+
+    assert_eq!((&*target, &headers["x-bartizan-attempts"]), ("p/m", &"1".parse().unwrap()));
+    let record = crate::record::Record::new(&exchange, Default::default(), None, crate::body::End::Complete);
+    let roles: Vec<_> = record.attempts.iter().map(|attempt| attempt.role).collect();
+    assert_eq!(roles, [Role::Embedding, Role::Embedding, Role::Answer]);
+    assert_eq!(record.answering().map(|attempt| &*attempt.target), Some("p/m"));
+    assert_eq!(record.answers().count(), 1);
 }
