@@ -26,7 +26,8 @@ pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
 /// By what the target was chosen, such as `latency`.
 pub const ROUTE: HeaderName = HeaderName::from_static("x-bartizan-route");
 
-/// Who shall answer: `{"models":["b"],"provider":{"order":["openai"]},"max_cost":0.05}`.
+/// Who shall answer: `{"models":["b"],"provider":{"order":["openai"]},"max_cost":0.05,"regions":["eu-*"],
+/// "objective":{"p95":"500ms"}}`.
 pub const CHOOSE: HeaderName = HeaderName::from_static("x-bartizan-choose");
 
 /// The rule of the model that led to the target.

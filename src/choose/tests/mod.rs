@@ -176,6 +176,15 @@ async fn a_client_that_names_several_models_and_no_single_one_asks_for_the_first
     }
     assert_eq!(who(&dispatch, r#"{"models":["b"]}"#).await, "q/b");
     assert_eq!(lock(&seen).last().unwrap(), r#"q/b {"model":"b"}"#);
+
+    lock(&seen).clear();
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.headers.insert("x-bartizan-choose", r#"{"models":["a","b"]}"#.parse().unwrap());
+    let body = r#"{"n":1}"#;
+    let head = OPENAI_CHAT.peek(&parts, body).unwrap();
+    let payload = Payload::new(&OPENAI_CHAT, head, body.into(), Exchange::default());
+    let (target, _) = answered(&dispatch, Request::from_parts(parts, payload)).await.unwrap();
+    assert_eq!((&*target, lock(&seen).last().unwrap().as_str()), ("q/b", r#"q/b {"model":"b","n":1}"#));
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,6 +278,12 @@ async fn what_openrouter_is_told_it_alone_is_told() {
     lock(&seen).clear();
     assert_eq!(who(&dispatch, r#"{"model":"chat","provider":{"only":["deepinfra"]}}"#).await, "router/m");
     assert_eq!(*lock(&seen), [r#"router/m {"model":"m","provider":{"only":["deepinfra"]}}"#]);
+
+    // Nobody but the gateway knows these.
+    lock(&seen).clear();
+    let ours = r#"{"model":"chat","provider":{"sort":"price","objective":{"p95":"5s"}}}"#;
+    assert_eq!(who(&dispatch, ours).await, "router/m");
+    assert!(lock(&seen).iter().all(|body| !body.contains("provider")), "{seen:?}");
 
     lock(&seen).clear();
     assert_eq!(who(&dispatch, r#"{"model":"chat","provider":{"only":["router"]}}"#).await, "router/m");
@@ -434,6 +449,45 @@ async fn a_target_that_does_not_keep_its_time_is_asked_after_the_others() {
     let slow = answers[..10].iter().filter(|target| *target == "p/slow").count();
     assert!(answers[0] == "p/slow" && slow <= 3, "{answers:?}");
     assert_eq!(answers[10], "p/slow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_may_say_in_which_time_answers_have_to_begin() {
+    let taking = |name: &str, milliseconds| {
+        let service = tower::service_fn(move |_: Request<Payload>| async move {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            Ending::Complete.answer().await
+        });
+        Candidate::new(Arc::new(Target::new("p", name)), service)
+    };
+    let dispatch = table([
+        Route::new("chat", [taking("slow", 800), taking("quick", 10)]),
+        Route::new("strict", [taking("slow", 800), taking("quick", 10)])
+            .objective(Duration::from_millis(500)),
+    ]);
+    let first = async |model: &str, wishes: &str| {
+        let mut answers = Vec::new();
+        for _ in 0..10 {
+            let mut req = ask(&format!(r#"{{"model":"{model}"}}"#), None);
+            req.headers_mut().insert("x-bartizan-choose", wishes.parse().unwrap());
+            answers.push(answered(&dispatch, req).await.unwrap().0);
+        }
+        answers.iter().filter(|target| *target == "p/slow").count()
+    };
+
+    assert_eq!(first("chat", r#"{"objective":{"p95":"1s"}}"#).await, 10);
+    let kept = first("chat", r#"{"objective":{"p95":"500ms"}}"#).await;
+    assert!((1..=3).contains(&kept), "{kept}");
+    assert_eq!(first("chat", r#"{"provider":{"objective":{"p95":"500ms"}}}"#).await, 0);
+    assert_eq!(first("chat", "{}").await, 10);
+    // What the model says already goes before what is more.
+    let kept = first("strict", r#"{"objective":{"p95":"10m"}}"#).await;
+    assert!((1..=3).contains(&kept), "{kept}");
+    for wrong in [r#"{"objective":{"p95":"soon"}}"#, r#"{"objective":{"p99":"1s"}}"#] {
+        let mut req = ask(r#"{"model":"chat"}"#, None);
+        req.headers_mut().insert("x-bartizan-choose", wrong.parse().unwrap());
+        assert_eq!(answered(&dispatch, req).await.unwrap_err().kind(), Kind::InvalidRequest, "{wrong}");
+    }
 }
 
 #[derive(Debug)]

@@ -60,6 +60,11 @@ impl Mirror {
         Self { percent: percent.min(100), ..self }
     }
 
+    /// Who gets the copies.
+    pub(super) fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
     /// Sends a copy of a request on its way if it is drawn; what is returned watches the original.
     pub(super) fn copy(&self, route: &Arc<Route>, req: &Request<Payload>) -> Option<OnEnd<Original>> {
         let may_be_asked = |caller: &Caller| caller.may_be_answered_by(self.candidate.target()).is_ok();
