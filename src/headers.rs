@@ -20,13 +20,14 @@ pub const PROVIDER: HeaderName = HeaderName::from_static("x-bartizan-provider");
 /// The model that answered, by the provider's name for it.
 pub const MODEL: HeaderName = HeaderName::from_static("x-bartizan-model");
 
-/// How many attempts it took.
+/// How many attempts to answer it took.
 pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-bartizan-attempts");
 
 /// By what the target was chosen, such as `latency`.
 pub const ROUTE: HeaderName = HeaderName::from_static("x-bartizan-route");
 
-/// Who shall answer: `{"models":["b"],"provider":{"order":["openai"]},"max_cost":0.05}`.
+/// Who shall answer: `{"models":["b"],"provider":{"order":["openai"]},"max_cost":0.05,"regions":["eu-*"],
+/// "objective":{"p95":"500ms"}}`.
 pub const CHOOSE: HeaderName = HeaderName::from_static("x-bartizan-choose");
 
 /// The rule of the model that led to the target.

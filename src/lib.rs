@@ -287,6 +287,7 @@ mod query;
 pub mod record;
 pub mod render_errors;
 pub mod request_limit;
+mod scaled;
 pub mod secret;
 #[cfg(any(feature = "config", feature = "dashboard"))]
 mod session;

@@ -14,11 +14,11 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    Work,
+    Target, Work,
     batch::Batch,
     choose::Chosen,
     dialect::Dialect,
-    exchange::{AttemptHandle, Exchange},
+    exchange::{AttemptHandle, Exchange, Role},
     price::{Input, Tier},
 };
 
@@ -149,6 +149,8 @@ pub struct Payload {
     exchange: Exchange,
     /// Which attempt of the exchange it is sent for.
     attempt: Option<usize>,
+    /// What that is for.
+    role: Role,
     _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
@@ -179,6 +181,7 @@ impl Payload {
             yielded: 0,
             exchange,
             attempt: None,
+            role: Role::default(),
             _place: None,
         }
     }
@@ -247,6 +250,16 @@ impl Payload {
     #[must_use]
     pub(crate) fn going(self, chosen: Chosen) -> Self {
         Self { chosen: Some(chosen), ..self }
+    }
+
+    /// The same request, sent for such an attempt.
+    pub(crate) fn for_role(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    /// Begins the attempt that it is sent for; called by the meter of a provider's stack.
+    pub fn begin(&self, target: &Arc<Target>) -> AttemptHandle {
+        self.exchange.begin_as(self.role, target)
     }
 
     /// Notes the attempt that it is sent for.

@@ -80,7 +80,10 @@ fn a_key_is_made_used_disabled_rotated_and_deleted() {
 
 #[test]
 fn where_a_request_would_go_is_explained() {
-    let proxy = Proxy::start(&CONFIG.replace("use: demo/echo", "use: demo/echo }, { use: demo/other"));
+    let tasks = "models: { tasks: { targets: [ { use: demo/echo } ], tasks: { embeddings: demo/embed, \
+        kinds: [ { name: code, model: chat, examples: [ fix it ] } ] } },";
+    let config = CONFIG.replace("models: {", tasks);
+    let proxy = Proxy::start(&config.replace("use: demo/echo", "use: demo/echo }, { use: demo/other"));
 
     let (code, text) = run(&proxy, &["explain", "--model", "chat"]);
     let (_, json) = run(&proxy, &["explain", "--model", "chat", "--json"]);
@@ -95,6 +98,14 @@ fn where_a_request_would_go_is_explained() {
     );
     assert!(lines[1].starts_with("2 ") && lines[1].ends_with("asked if those before it fail"), "{text}");
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["candidates"][1]["target"], "demo/other");
+    let ignored = r#"x-bartizan-choose: {"provider":{"ignore":["demo"]}}"#;
+    let (code, text) = run(&proxy, &["explain", "--model", "chat", "--header", ignored]);
+    let struck =
+        text.lines().filter(|line| line.starts_with("- ") && line.ends_with("among `provider.ignore`"));
+    assert_eq!((code, struck.count()), (0, 2), "{text}");
+    let (code, text) = run(&proxy, &["explain", "--model", "tasks"]);
+    let open = "\nopen: `demo/embed` is asked what kind of task it is, but not for an explanation: the request may go elsewhere\n";
+    assert!(code == 0 && text.contains(open), "{text}");
     assert!(wrong != 0 && error.contains("nobody"), "{error}");
 }
 

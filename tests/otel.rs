@@ -151,6 +151,10 @@ fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
     }
 }
 
+fn text_of<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
+    text(&span.attributes, key)
+}
+
 fn number(attributes: &[KeyValue], key: &str) -> Option<i64> {
     match value(attributes, key)? {
         Value::IntValue(number) => Some(*number),
@@ -229,6 +233,29 @@ fn a_request_is_a_span_below_that_of_the_client_and_above_those_of_its_attempts(
     assert!(asked.contains(&traceparent) && asked.contains("tracestate: vendor=1\r\n"), "{asked}");
     let sent = collector.messages.lock().unwrap();
     assert!(sent.iter().all(|(_, head, _)| head.contains("x-collector-key: a-secret-of-the-collector")));
+}
+
+#[test]
+fn a_copy_is_a_span_below_that_of_its_original() {
+    let collector = Collector::start("200 OK", Duration::ZERO);
+    let (url, _) = provider();
+    let text = config(&collector.address, &url, "");
+    let text =
+        text.replace("retry: { attempts: 1 } }", "retry: { attempts: 1 }, mirror: { use: good/other } }");
+    let proxy = Proxy::start(&text);
+
+    assert_eq!(ask(&proxy, &format!("traceparent: 00-{TRACE}-{PARENT}-01\r\n")), 200);
+
+    let spans = spans(&collector, 5);
+    let of = |kind: SpanKind| spans.iter().filter(move |span| span.kind() == kind);
+    let (original, copy) = (of(SpanKind::Server).next().unwrap(), of(SpanKind::Internal).next().unwrap());
+    assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACE), "{spans:?}");
+    assert_eq!(copy.parent_span_id, original.span_id);
+    let id = text_of(original, "bartizan.request.id");
+    assert_eq!((text_of(copy, "bartizan.mirrors"), text_of(original, "bartizan.mirrors")), (id, None));
+    let below: Vec<_> = of(SpanKind::Client).filter(|span| span.parent_span_id == copy.span_id).collect();
+    assert_eq!(below.len(), 1, "{spans:?}");
+    assert_eq!(text_of(below[0], "gen_ai.request.model"), Some("other"));
 }
 
 #[test]

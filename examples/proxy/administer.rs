@@ -192,7 +192,9 @@ async fn explain(asked: &Explain) -> Result<String, String> {
     );
     let rows = answer["candidates"].as_array().cloned().unwrap_or_default();
     let told = table(&["place", "target", "usd", "region", "latency_ms", "in_flight", "why"], &rows);
-    Ok(said(&asked.proxy, &answer, &format!("{}\n\n{told}", head.replace(char::is_control, "?"))))
+    let open = answer["undecided"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let open: String = open.map(|why| format!("\nopen: {}", why.replace(char::is_control, "?"))).collect();
+    Ok(said(&asked.proxy, &answer, &format!("{}{open}\n\n{told}", head.replace(char::is_control, "?"))))
 }
 
 /// Who changed what and when, newest first.

@@ -19,7 +19,8 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    /// The name of the key that would be presented; one that may do everything if there is none.
+    /// The name of the key that would be presented, whose budgets count as they stand; one that may do everything and has
+    /// used nothing if there is none.
     key: Option<String>,
     /// Where it would be sent: `/v1/chat/completions` if that isn't said.
     path: Option<String>,
@@ -53,22 +54,25 @@ impl Office {
             let name = HeaderName::try_from(name.as_str()).map_err(|_| wrong("headers"))?;
             req.headers_mut().insert(name, HeaderValue::try_from(value).map_err(|_| wrong("headers"))?);
         }
+        let config = self.settings.config();
         let key = match &asked.key {
             Some(name) => {
-                let keys = self.settings.config().virtual_keys();
+                let keys = config.virtual_keys();
                 let found = keys.into_iter().map(|(_, key)| key).find(|key| *key.name == **name);
                 found.ok_or_else(|| unknown(Section::Keys, name))?
             }
             None => VirtualKey::new("explain"),
         };
-        req.extensions_mut().insert(Caller::new(key));
         let exchange = crate::Exchange::open(&mut req);
-        let (parts, ()) = req.into_parts();
+        let (mut parts, ()) = req.into_parts();
         let dialect = Dialects::default().detect(&parts)?;
         let text = asked.body.get();
         let head = dialect.peek(&parts, text)?;
         let payload = Payload::new(dialect, head, Bytes::copy_from_slice(text.as_bytes()), exchange.clone());
         let labels = Labels::read(&parts.headers, &payload)?;
+        // Conditions ask for the budgets of users, sessions and tags as well.
+        let scopes = config.label_rules().scopes(key.customer.as_deref(), &labels);
+        parts.extensions.insert(Caller::new(key).charged(scopes));
         exchange.learn(|learnt| learnt.labels = labels);
         Ok(Request::from_parts(parts, payload))
     }

@@ -82,7 +82,7 @@ fn body(action: Action) -> Option<Value> {
         Action::Change(_) => Some(json!({ "type": "object",
             "description": "the fields to change; null takes one away (RFC 7396)" })),
         Action::Explain => Some(json!({ "type": "object", "required": ["body"], "properties": {
-            "key": { "type": "string", "description": "the name of the key that would be presented" },
+            "key": { "type": "string", "description": "the name of the key that would be presented, whose budgets count as they stand" },
             "path": { "type": "string", "default": "/v1/chat/completions" },
             "headers": { "type": "object", "additionalProperties": { "type": "string" } },
             "body": { "type": "object", "description": "the request as it would be sent" } } })),

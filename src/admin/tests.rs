@@ -802,3 +802,35 @@ async fn where_a_request_would_go_is_explained_for_a_key_and_nothing_is_asked() 
     let wrong = gateway.refused("POST /admin/v1/explain", json!({ "kye": "app" })).await;
     assert!(wrong.0 == 400 && wrong.1.contains("`body`"), "{wrong:?}");
 }
+
+#[tokio::test]
+async fn an_explanation_knows_what_the_key_its_team_and_its_tags_have_used() {
+    let file = "admin: { key: the-key-of-the-administrators }\n\
+        providers: { d: { kind: demo } }\n\
+        tags: { feature: { budget: { usd: 10, per: month } } }\n\
+        teams: { search: { budget: { usd: 10, per: month } } }\n\
+        models: { chat: { targets: [ { use: d/dear } ],\
+            rules: [ { name: low, when: 'budget.used > 0.8', targets: [ { use: d/cheap } ] } ] } }\n\
+        keys: [ { name: app, key: a-key-that-is-in-the-file, team: search },\
+            { name: free, key: another-key-that-is-in-the-file } ]\n";
+    let mut gateway = Gateway::new(file).await;
+    let table = Builder::default().table(&Config::read(file, "f", &|_| None).unwrap()).unwrap();
+    gateway.layer = gateway.layer.explain(Dispatch::new(table));
+    let told = async |key: &str, tags: &str| {
+        let asked = json!({ "key": key, "headers": { "x-bartizan-tags": tags }, "body": { "model": "chat", "messages": [] } });
+        gateway.ask("POST /admin/v1/explain", asked).await.1["rule"].clone()
+    };
+    let used = async |account: &str| {
+        let scopes = [Scope::new(account, Quota::usd(NanoUsd::from_usd(10), Period::Month))];
+        let ticket = gateway.ledger.reserve(&scopes, NanoUsd::from_usd(9).into()).await.unwrap();
+        gateway.ledger.settle(ticket, NanoUsd::from_usd(9).into());
+    };
+    assert_eq!(told("app", "feature=chat").await, Value::Null);
+
+    used("team:search").await;
+    used("tag:feature=other").await;
+
+    assert_eq!(told("app", "feature=chat").await, json!("low"));
+    assert_eq!((told("free", "feature=chat").await, told("free", "").await), (Value::Null, Value::Null));
+    assert_eq!(told("free", "feature=other").await, json!("low"));
+}

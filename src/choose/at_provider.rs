@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::Embed;
 use crate::{
     BoxFuture, Dialect, Error, Exchange, Kind, Payload, Target, dialect::OPENAI_EMBEDDINGS,
-    dispatch::Candidate,
+    dispatch::Candidate, exchange::Role,
 };
 
 /// The largest answer.
@@ -41,7 +41,7 @@ impl ProviderEmbeddings {
         parts.extensions.insert(exchange.clone());
         let head = OPENAI_EMBEDDINGS.peek(&parts, &body)?;
         let payload = Payload::new(&OPENAI_EMBEDDINGS, head, body.into(), exchange.clone());
-        Ok(Request::from_parts(parts, payload))
+        Ok(Request::from_parts(parts, payload.for_role(Role::Embedding)))
     }
 }
 
@@ -99,16 +99,19 @@ mod tests {
     /// What a provider that answers with `answer` is asked, and the embeddings of two texts.
     async fn embedded(answer: &'static str) -> (String, Result<Vec<Vec<f32>>, Error>) {
         let asked = Arc::<Mutex<String>>::default();
-        let seen = asked.clone();
+        let (seen, exchange) = (asked.clone(), Exchange::default());
+        let target = Arc::new(Target::new("openai", "small"));
+        let own = target.clone();
         let service = tower::service_fn(move |req: Request<Payload>| {
+            req.body().begin(&own);
             *lock(&seen) = format!("{} {}", req.uri(), String::from_utf8_lossy(&req.body().to_bytes()));
             async move { Ok::<_, Error>(Response::new(Full::from(answer))) }
         });
-        let embedder =
-            ProviderEmbeddings::new(Candidate::new(Arc::new(Target::new("openai", "small")), service));
+        let embedder = ProviderEmbeddings::new(Candidate::new(target, service));
 
-        let embedded = embedder.embed(&["one", "two"], &Exchange::default()).await;
+        let embedded = embedder.embed(&["one", "two"], &exchange).await;
 
+        assert_eq!(exchange.learn(|learnt| learnt.attempts[0].role), Role::Embedding);
         assert_eq!((embedder.name(), embedder.target().unwrap().provider()), ("openai/small", "openai"));
         (lock(&asked).clone(), embedded)
     }

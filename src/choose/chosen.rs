@@ -95,8 +95,13 @@ impl Way {
         while let Some(tasks) = way.advance(facts) {
             way.is_classified = true;
             let from = way.route.clone();
-            if let Some((name, route)) = tasks.route_for(&facts.within(&from)).await {
-                way.follow(&name, &route);
+            let facts = facts.within(&from);
+            match (tasks.route_for(&facts).await, facts.rehearsal()) {
+                (Some((name, route)), _) => way.follow(&name, &route),
+                (None, Some(rehearsal)) => {
+                    tasks.undecided(&facts).into_iter().for_each(|why| rehearsal.leave_open(why));
+                }
+                (None, None) => {}
             }
         }
         way

@@ -2,9 +2,10 @@ use std::{borrow::Cow, fmt, sync::OnceLock, time::SystemTime};
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::said;
+use super::{rehearsal::Rehearsal, said, wishes::Wishes};
 use crate::{
-    Exchange, Payload, Target, auth::Caller, dispatch::Route, headers, labels::Labels, preset::Object,
+    Exchange, Payload, Target, Tokens, Work, auth::Caller, dispatch::Route, headers, labels::Labels,
+    preset::Object,
 };
 
 /// What a condition may ask of a request. What is not asked for is not looked for.
@@ -17,8 +18,10 @@ pub struct Facts<'a> {
     now: SystemTime,
     /// The routes whose bounds the request is kept within: the one where it is, and that of the model before.
     routes: [Option<&'a Route>; 2],
-    /// Whether nobody is to be asked on the way.
-    is_rehearsed: bool,
+    /// Who shall answer, as far as the client says so.
+    wishes: Option<&'a Wishes>,
+    /// What is to be said of the way, where nobody is to be asked on it.
+    rehearsal: Option<&'a Rehearsal>,
     body: OnceLock<Option<Object<'a>>>,
 }
 
@@ -52,7 +55,8 @@ impl<'a> Facts<'a> {
             used: Used::default(),
             now: SystemTime::now(),
             routes: [None; 2],
-            is_rehearsed: false,
+            wishes: None,
+            rehearsal: None,
             body: OnceLock::new(),
         }
     }
@@ -76,31 +80,71 @@ impl<'a> Facts<'a> {
     }
 
     /// Sets whether it is only to be seen where the request would go: nobody gets to see it, and nothing counts.
-    pub(super) fn rehearsed(self, is_rehearsed: bool) -> Self {
-        Self { is_rehearsed, ..self }
+    pub(super) fn rehearsed(self, rehearsal: Option<&'a Rehearsal>) -> Self {
+        Self { rehearsal, ..self }
+    }
+
+    /// Sets who shall answer: whoever may not gets to see nothing on the way either.
+    pub(super) fn wishes(self, wishes: Option<&'a Wishes>) -> Self {
+        Self { wishes, ..self }
     }
 
     /// The same facts, kept within the bounds of `route`.
     pub(super) fn within<'b>(&'b self, route: &'b Route) -> Facts<'b> {
-        let Self { payload, headers, caller, used, now, is_rehearsed, .. } = *self;
+        let Self { payload, headers, caller, used, now, wishes, rehearsal, .. } = *self;
         let (labels, body) = (self.labels.clone(), OnceLock::new());
         let routes = [Some(route), self.routes[1].or(self.routes[0])];
-        Facts { payload, headers, caller, labels, used, now, routes, is_rehearsed, body }
+        Facts { payload, headers, caller, labels, used, now, routes, wishes, rehearsal, body }
     }
 
-    /// Whether it is only to be seen where the request would go.
-    pub(super) fn is_rehearsed(&self) -> bool {
-        self.is_rehearsed
+    /// What is to be said of the way, where it is only to be seen where the request would go.
+    pub(super) fn rehearsal(&self) -> Option<&'a Rehearsal> {
+        self.rehearsal
     }
 
-    /// Whether a target may get to see the request on the way: as far as the caller's key, its budgets and the
-    /// regions of the route go. None may where the caller pays its provider itself.
+    /// Whether a target may get to see the request on the way: as far as the caller's key, its budgets, the regions of
+    /// the route and what the client says of who shall answer go. None may where the caller pays its provider itself.
     pub fn may_be_read_by(&self, target: &Target) -> bool {
-        !self.is_rehearsed
-            && !self.used.is_up()
-            && !self.exchange().learn(|learnt| learnt.own_key)
-            && self.caller.is_none_or(|caller| caller.may_be_answered_by(target).is_ok())
-            && self.routes.iter().flatten().all(|route| route.is_inside(target).is_ok())
+        self.rehearsal.is_none() && self.forbids(target).is_none()
+    }
+
+    /// Whether a target may be paid on the way for so many tokens that it reads: not more than the answer may cost, and
+    /// no more for each than the client wants to pay. Where there is no such bound, its price doesn't matter.
+    pub fn may_be_paid(&self, target: &Target, tokens: u64) -> bool {
+        self.is_too_dear(target, tokens).is_none()
+    }
+
+    /// Why a target doesn't get to see the request on the way, where it would read so many tokens, if it doesn't.
+    pub(super) fn keeps_from(&self, target: &Target, tokens: u64) -> Option<String> {
+        self.forbids(target).or_else(|| self.is_too_dear(target, tokens))
+    }
+
+    fn forbids(&self, target: &Target) -> Option<String> {
+        if self.exchange().learn(|learnt| learnt.own_key) {
+            return Some("the caller pays its provider itself".to_owned());
+        }
+        let by_key = self.caller.and_then(|caller| caller.may_be_answered_by(target).err());
+        let by_route = || self.routes.iter().flatten().find_map(|route| route.is_inside(target).err());
+        if let Some(error) = by_key.or_else(by_route) {
+            return Some(error.message().to_owned());
+        }
+        let is_up = || self.used.is_up().then(|| "the caller has used up what it may use".to_owned());
+        self.wishes.and_then(|wishes| wishes.rules_out(target)).or_else(is_up)
+    }
+
+    fn is_too_dear(&self, target: &Target, tokens: u64) -> Option<String> {
+        if self.wishes.is_some_and(|wishes| wishes.is_too_dear_to_read(target)) {
+            return Some("dearer than `provider.max_price`, or its price is not known".to_owned());
+        }
+        let routes = self.routes.iter().flatten().filter_map(|route| route.known_max_cost());
+        let most = routes.chain(self.wishes.and_then(Wishes::max_cost)).min()?;
+        let work = Work::from(Tokens { input: tokens, ..Tokens::default() });
+        match target.known_price().and_then(|price| price.cost_of(&work)) {
+            // What was asked on the way before counts too.
+            Some(cost) if self.exchange().cost() + cost <= most => None,
+            Some(cost) => Some(format!("it would cost ${cost}, and the answer may cost ${most}")),
+            None => Some(format!("the answer may cost ${most}, and what it costs is not known")),
+        }
     }
 
     /// The model that is asked for.

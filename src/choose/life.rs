@@ -98,7 +98,7 @@ impl Life {
     pub(super) fn at(&self, facts: &Facts<'_>, model: &str) -> Option<&Arc<Route>> {
         let is_over = |sunset| sunset <= facts.now();
         let successor = self.successor.as_ref().filter(|_| self.sunset.is_some_and(is_over));
-        if facts.is_rehearsed() {
+        if facts.rehearsal().is_some() {
             return successor;
         }
         metrics::deprecated(model, successor.is_some());

@@ -52,6 +52,7 @@ mod facts;
 mod layer;
 mod life;
 mod nearest;
+mod rehearsal;
 mod rule;
 mod said;
 mod service;
@@ -77,7 +78,9 @@ pub use self::{
 };
 pub(crate) use self::{
     chosen::Chosen,
-    service::{Rehearsed, at_once, chosen},
+    rehearsal::Rehearsal,
+    service::{at_once, chosen},
+    wishes::first_model,
 };
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::OnceCell;
 
 use super::{Classify, Embed, Facts, embed::likeness};
-use crate::BoxFuture;
+use crate::{BoxFuture, price::Input};
 
 /// How long a request waits to be classified.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -31,10 +31,23 @@ impl Nearest {
         self
     }
 
+    /// How many tokens the embedder reads to compare a text.
+    fn tokens(&self, text: &str) -> u64 {
+        let tokens = |text: &str| Input::of(text.as_bytes()).likely();
+        let is_first = self.known.get().is_none();
+        let examples = self.examples.iter().filter(|_| is_first).map(|(_, text)| tokens(text));
+        examples.fold(tokens(text), u64::saturating_add)
+    }
+
+    fn may_ask(&self, text: &str, facts: &Facts<'_>) -> bool {
+        let may_be_asked =
+            |target| facts.may_be_read_by(target) && facts.may_be_paid(target, self.tokens(text));
+        self.embedder.target().is_none_or(may_be_asked)
+    }
+
     async fn find(&self, facts: &Facts<'_>) -> Option<Arc<str>> {
         let text = facts.text();
-        let may_be_asked = self.embedder.target().is_none_or(|target| facts.may_be_read_by(target));
-        if text.trim().is_empty() || !may_be_asked {
+        if text.trim().is_empty() || !self.may_ask(&text, facts) {
             return None;
         }
         let known = self.known.get_or_try_init(|| async {
@@ -65,6 +78,19 @@ impl Classify for Nearest {
         Box::pin(self.find(facts))
     }
 
+    fn undecided(&self, facts: &Facts<'_>) -> Option<String> {
+        let (text, target) = (facts.text(), self.embedder.target()?);
+        if text.trim().is_empty() {
+            return None;
+        }
+        Some(match facts.keeps_from(target, self.tokens(&text)) {
+            Some(why) => format!("`{target}` is not asked what kind of task it is, so it is of none: {why}"),
+            None => format!(
+                "`{target}` is asked what kind of task it is, but not for an explanation: the request may go elsewhere"
+            ),
+        })
+    }
+
     fn is_paid(&self) -> bool {
         self.embedder.target().is_some()
     }
@@ -82,6 +108,10 @@ impl<A: Classify, B: Classify> Classify for Either<A, B> {
                 None => self.1.classify(facts).await,
             }
         })
+    }
+
+    fn undecided(&self, facts: &Facts<'_>) -> Option<String> {
+        self.0.undecided(facts).or_else(|| self.1.undecided(facts))
     }
 
     fn is_paid(&self) -> bool {

@@ -10,6 +10,7 @@ use tower::Service;
 use super::{
     ChooseLayer, Facts, Used,
     chosen::{Chosen, Way},
+    rehearsal::Rehearsal,
     spent, strip,
     unpaid::Unpaid,
     wishes,
@@ -124,13 +125,14 @@ pub(crate) async fn chosen(
         Ok(chosen) => return Ok(req.map(|payload| payload.going(chosen))),
         Err(route) => route,
     };
+    let wishes = wishes::Wishes::of(req.body(), req.headers())?;
     let caller = req.extensions().get::<Caller>();
     let used = match (ledger, caller) {
         (Some(ledger), Some(caller)) if route.reads_spend() => spent::used(ledger, caller, req.body()).await,
         _ => Used::default(),
     };
-    let facts = facts(&req).used(used);
-    let Some(wishes) = wishes::Wishes::of(req.body(), req.headers())? else {
+    let facts = facts(&req).used(used).wishes(wishes.as_ref());
+    let Some(wishes) = &wishes else {
         let chosen = noted(Way::decided(route, &facts).await.into(), &req);
         return Ok(req.map(|payload| payload.going(chosen)));
     };
@@ -145,19 +147,17 @@ pub(crate) async fn chosen(
         // Where the first has to stay, nobody outside gets to see the request on the way to another either.
         ways.push(Way::decided(other, &facts.within(&bounds)).await);
     }
-    let (route, is_for_provider) = wishes.applied(wishes::joined(&ways, req.body()))?;
+    let rehearsal = req.extensions().get::<Rehearsal>();
+    let joined = wishes::joined(&ways, req.body(), rehearsal);
+    let (route, is_for_provider) = wishes.applied(joined, caller, rehearsal)?;
     let chosen = noted(Chosen::joined(route, ways), &req);
     drop(facts);
     strip::stripped(req, chosen, is_for_provider)
 }
 
-/// An extension of requests of which it is only to be seen where they would go.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rehearsed;
-
 fn facts(req: &Request<Payload>) -> Facts<'_> {
-    let is_rehearsed = req.extensions().get::<Rehearsed>().is_some();
-    Facts::new(req.body(), req.headers()).caller(req.extensions().get()).rehearsed(is_rehearsed)
+    let extensions = req.extensions();
+    Facts::new(req.body(), req.headers()).caller(extensions.get()).rehearsed(extensions.get())
 }
 
 /// The route of a model that is asked for beside the `first`, whose limits the request is held to.

@@ -18,6 +18,7 @@ use serde::{
 use crate::{
     ledger::{Period, Zone},
     price::NanoUsd,
+    scaled::{DURATIONS, duration, scaled},
 };
 
 /// A value that is written as text in a form of its own, such as `200ms`; it dereferences to the
@@ -117,9 +118,6 @@ pub struct Backoff {
     pub most: Duration,
 }
 
-const DURATIONS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-
 const SIZES: [(&str, u64); 8] = [
     ("B", 1),
     ("kB", 1_000),
@@ -130,14 +128,6 @@ const SIZES: [(&str, u64); 8] = [
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
 ];
-
-/// Reads a whole number and one of `units`, and multiplies them.
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
-}
 
 /// Writes a number with the largest of `units` that divides it.
 fn unscaled(value: u64, units: &[(&str, u64)]) -> String {
@@ -155,7 +145,7 @@ impl Unit for Duration {
     const FORM: &'static str = "a duration such as 200ms, 5s, 10m, 1h or 1d";
 
     fn read(text: &str) -> Option<Self> {
-        scaled(text, &DURATIONS).map(Self::from_millis)
+        duration(text)
     }
 
     fn write(&self) -> String {

@@ -42,9 +42,9 @@ impl Route {
         self.regions.is_some() || !self.also_in.is_empty()
     }
 
-    /// Its targets that may be asked at all.
-    pub(crate) fn admitted(&self, payload: &Payload) -> Vec<Candidate> {
-        self.candidates.iter().filter(|candidate| self.admits(candidate, payload).is_ok()).cloned().collect()
+    /// What a request may probably cost.
+    pub(crate) fn known_max_cost(&self) -> Option<NanoUsd> {
+        self.max_cost
     }
 
     /// Whether a target is in all regions in which it has to be.
@@ -63,7 +63,7 @@ impl Route {
     /// # Errors
     ///
     /// What is said if none may: that the target is somewhere else, or too dear.
-    pub(super) fn admits(&self, candidate: &Candidate, payload: &Payload) -> Result<(), Error> {
+    pub(crate) fn admits(&self, candidate: &Candidate, payload: &Payload) -> Result<(), Error> {
         self.is_inside(candidate.target())?;
         let Some(most) = self.max_cost else { return Ok(()) };
         match likely_cost(candidate.target(), payload, self.assume_output) {

@@ -152,6 +152,14 @@ impl Candidate {
         Self { pace: Some(self.load.pace(time)), ..self }
     }
 
+    /// Sets in which time its answers have to begin for one request, where that isn't less already.
+    pub(super) fn pace_at_most(self, time: Duration) -> Self {
+        match &self.pace {
+            Some(known) if known.limit() <= time => self,
+            _ => Self { pace: Some(self.load.pace_asked_for(time)), ..self },
+        }
+    }
+
     /// Puts it behind all others whose place is lower, whatever the strategy says.
     pub(crate) fn behind(self, rank: u32) -> Self {
         Self { rank: self.rank + rank, ..self }

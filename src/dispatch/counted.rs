@@ -22,13 +22,15 @@ models:
   spared: { targets: [ { use: d/late }, { use: d/up } ], hedge: { after: 100ms, percent: 5 } }
   resumed: { targets: [ { use: d/cut }, { use: d/up } ], on_break: resume }
   copied: { targets: [ { use: d/up } ], mirror: { use: d/copy } }
+  poor: { targets: [ { use: d/up } ], mirror: { use: d/copy, budget: { tokens: 1, per: day } } }
 "#;
 
 /// What is counted for one request with these members, where there is room for so many copies.
 async fn counted(model: &str, members: &str, copies: u32) -> Vec<String> {
     let counted = Counted::default();
     let _guard = metrics::set_default_local_recorder(&counted);
-    let mut builder = Builder::default().mirrors(Mirrors::new(copies));
+    let mirrors = Mirrors::new(copies);
+    let mut builder = Builder::default().mirrors(mirrors.clone());
     let dispatch = Dispatch::new(builder.table(&Config::from_text(CONFIG).unwrap()).unwrap());
     let body = format!(r#"{{"model":"{model}",{members}"messages":[{{"role":"user","content":"say it"}}]}}"#);
     let req = ask(model, None);
@@ -37,6 +39,7 @@ async fn counted(model: &str, members: &str, copies: u32) -> Vec<String> {
     let payload = Payload::new(payload.dialect(), head, body.into(), payload.exchange().clone());
     let answer = dispatch.oneshot(http::Request::from_parts(parts, payload)).await.unwrap();
     let _ = answer.into_body().collect().await;
+    mirrors.finished().await;
     counted.lines()
 }
 
@@ -60,7 +63,8 @@ async fn streams_that_break_are_counted_with_whether_somebody_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn copies_are_counted_and_those_for_which_there_is_no_room() {
+async fn copies_are_counted_when_they_are_sent_and_otherwise_by_what_has_kept_them() {
     assert_eq!(counted("copied", "", 1).await, ["bartizan_mirrors_total target=d/copy,outcome=sent"]);
     assert_eq!(counted("copied", "", 0).await, ["bartizan_mirrors_total target=d/copy,outcome=skipped"]);
+    assert_eq!(counted("poor", "", 1).await, ["bartizan_mirrors_total target=d/copy,outcome=rate_limited"]);
 }

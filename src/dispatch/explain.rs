@@ -32,6 +32,9 @@ pub struct Explanation {
     pub input: u64,
     /// The targets: first those that are asked, in their order, then those that are not.
     pub candidates: Vec<Explained>,
+    /// What stays open, because somebody isn't asked who would know; left out of the JSON if nothing does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undecided: Vec<String>,
 }
 
 /// What becomes of a target.
@@ -61,8 +64,8 @@ pub struct Explained {
 }
 
 impl Dispatch {
-    /// Where a request would go, and why; nothing is sent, so that a task that only a provider could tell is none.
-    /// The caller is the extension of the request.
+    /// Where a request would go, and why; nothing is sent, so that a task that only a provider could tell is none, which
+    /// [is said](Explanation::undecided). The caller is the extension of the request.
     ///
     /// # Errors
     ///
@@ -77,19 +80,26 @@ impl Dispatch {
             let message = format!("this key may not use the model `{model}`");
             return Err(Error::new(Kind::Forbidden, message).with_param("model"));
         }
-        req.extensions_mut().insert(choose::Rehearsed);
+        let rehearsal = choose::Rehearsal::default();
+        req.extensions_mut().insert(rehearsal.clone());
         let route = self.route(&model).ok_or_else(|| {
             let message = format!("the model `{model}` does not exist, or this gateway has no route for it");
             Error::new(Kind::NoRoute, message).with_param("model")
         })?;
         let req = choose::chosen(self, ledger, route.clone(), req).await?;
         let route = req.body().chosen().map_or(route, |chosen| chosen.route.clone());
+        let noted = rehearsal.noted();
+        let mut candidates = candidates(&route, &req).await;
+        candidates.extend(
+            noted.struck.iter().map(|(struck, why)| explained(&route, struck, &req, None, why.clone())),
+        );
         Ok(Explanation {
             model,
             rule: req.body().exchange().learn(|learnt| learnt.rule.clone()),
             strategy: route.strategy,
             input: req.body().input().likely(),
-            candidates: candidates(&route, &req).await,
+            candidates,
+            undecided: noted.undecided,
             route: route.name.clone(),
         })
     }
@@ -326,6 +336,41 @@ mod tests {
             ("c/failed", None, "passed over: it has failed, for 2 s more"),
         ];
         assert_eq!(lines, expected);
+    }
+
+    #[tokio::test]
+    async fn what_the_client_or_another_model_rules_out_is_told_with_why() {
+        let own = [candidate("a", "m", Some(1)), candidate("b", "m", Some(9)), candidate("c", "m", None)];
+        let other =
+            Route::new("other", [candidate("a", "dear", Some(500)), candidate("a", "cheap", Some(1))]);
+        let table =
+            Table::default().route(Route::new("chat", own)).route(other.max_cost(NanoUsd::from_usd(1)));
+        let dispatch = Dispatch::new(table);
+        let told = async |wishes: &str| {
+            let mut req = ask("chat", None);
+            req.headers_mut().insert("x-bartizan-choose", wishes.parse().unwrap());
+            let told = dispatch.explain(None, req).await.unwrap().candidates;
+            let line = |one: Explained| (one.target.to_string(), one.place, one.why, one.model);
+            told.into_iter().map(line).collect::<Vec<_>>()
+        };
+
+        let lines =
+            told(r#"{"models":["other"],"provider":{"ignore":["b"],"max_price":{"prompt":5}}}"#).await;
+        let nobody = told(r#"{"provider":{"only":["none"]},"regions":"eu"}"#).await;
+
+        let places: Vec<_> = lines.iter().map(|(target, place, ..)| (target.as_str(), *place)).collect();
+        let expected =
+            [("a/m", Some(1)), ("a/cheap", Some(2)), ("a/dear", None), ("b/m", None), ("c/m", None)];
+        assert_eq!(places, expected);
+        assert!(lines[2].2.contains("may cost $1") && lines[2].3.as_deref() == Some("other"), "{lines:?}");
+        assert_eq!(
+            [&*lines[3].2, &*lines[4].2],
+            ["among `provider.ignore`", "dearer than `provider.max_price`, or its price is not known"]
+        );
+        assert_eq!(nobody.len(), 3);
+        assert!(
+            nobody.iter().all(|(_, place, why, _)| place.is_none() && why == "not among `provider.only`")
+        );
     }
 
     #[tokio::test]

@@ -217,7 +217,7 @@ impl<'a> Leg<'a> {
     fn new(candidate: &'a Candidate, req: &Request<Payload>, role: Role) -> Self {
         Self {
             candidate,
-            call: candidate.call(req.clone()),
+            call: candidate.call(req.clone().map(|payload| payload.for_role(role))),
             exchange: req.body().exchange().clone(),
             is_stream: req.body().head().stream,
             role,
@@ -231,11 +231,7 @@ impl<'a> Leg<'a> {
     fn note(&mut self, before: usize) {
         self.exchange.learn(|learnt| {
             let last = learnt.attempts.len().checked_sub(1).filter(|last| *last >= before);
-            let Some((index, attempt)) = last.and_then(|last| Some((last, learnt.attempts.get_mut(last)?)))
-            else {
-                return;
-            };
-            attempt.role = self.role;
+            let Some(index) = last else { return };
             if self.attempt.replace(index).is_none() && self.role == Role::Hedge {
                 metrics::hedged(self.candidate.target(), Hedged::Sent);
             }
@@ -318,7 +314,7 @@ mod tests {
         let target = Arc::new(target);
         let own = target.clone();
         let service = service_fn(move |req: Request<Payload>| {
-            let watch = OnEnd::new(Meter(req.body().exchange().begin(&own)));
+            let watch = OnEnd::new(Meter(req.body().begin(&own)));
             let ((time, kind), name) = (answer(), own.name().clone());
             req.body().exchange().learn(|learnt| learnt.lost = vec![(&*name).into()]);
             async move {

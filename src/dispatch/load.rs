@@ -1,6 +1,7 @@
 //! What is known of a target from its own answers: [`Load`].
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -23,6 +24,8 @@ const TAU: Duration = Duration::from_secs(10);
 const FAILURE: Duration = Duration::from_secs(5);
 /// A throughput that was measured longer ago is not known any more.
 const FORGOTTEN: Duration = Duration::from_secs(60);
+/// So many of the times that clients ask for are remembered: they can ask for any.
+const MOST_ASKED_FOR: usize = 16;
 
 /// What is known of a target from its own answers. Nothing in it locks, and what is learnt at the same time as
 /// something else may be lost.
@@ -41,6 +44,8 @@ pub struct Load {
     tails: OnceLock<Tails>,
     /// How often it was slower than routes want it to be.
     paces: Mutex<Vec<Weak<Pace>>>,
+    /// The same for the times that clients have asked for, the last one behind the others.
+    asked_for: Mutex<VecDeque<Arc<Pace>>>,
 }
 
 impl Default for Load {
@@ -53,6 +58,7 @@ impl Default for Load {
             throughput: Average::default(),
             tails: OnceLock::new(),
             paces: Mutex::default(),
+            asked_for: Mutex::default(),
         }
     }
 }
@@ -113,6 +119,19 @@ impl Load {
             paces.push(Arc::downgrade(&pace));
             pace
         })
+    }
+
+    /// The same for a time that a client asks for. It is known from one of its requests to the next, unless others have
+    /// asked for many other times meanwhile.
+    pub(super) fn pace_asked_for(&self, limit: Duration) -> Arc<Pace> {
+        let pace = self.pace(limit);
+        let mut asked_for = lock(&self.asked_for);
+        asked_for.retain(|known| !Arc::ptr_eq(known, &pace));
+        if asked_for.len() >= MOST_ASKED_FOR {
+            asked_for.pop_front();
+        }
+        asked_for.push_back(pace.clone());
+        pace
     }
 
     /// Begins to count a request that belongs to `exchange`.

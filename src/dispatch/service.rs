@@ -362,7 +362,7 @@ fn describe(exchange: &Exchange, lowered: Option<&str>, res: &mut Response<BoxBo
     let (attempts, lost, cap, route) = exchange.learn(|learnt| {
         let lost: Vec<_> = lowered.into_iter().chain(learnt.lost.iter().map(|lost| &**lost)).collect();
         (
-            learnt.attempts.len(),
+            learnt.attempts.iter().filter(|attempt| attempt.role.answers()).count(),
             (!lost.is_empty()).then(|| lost.join(", ")),
             learnt.max_output.or(learnt.lowered),
             learnt.route,

@@ -191,6 +191,17 @@ impl Route {
         Self { candidates, has_pace: true, ..self }
     }
 
+    /// The same for one request, where less is not set already.
+    pub(crate) fn objective_at_most(self, time: Duration) -> Self {
+        let candidates = self.candidates.into_iter().map(|candidate| candidate.pace_at_most(time)).collect();
+        Self { candidates, has_pace: true, ..self }
+    }
+
+    /// The same without its mirror, unless that may get to see the request.
+    pub(crate) fn mirrored_if(self, may_see: impl Fn(&Candidate) -> bool) -> Self {
+        Self { mirror: self.mirror.filter(|mirror| may_see(mirror.candidate())), ..self }
+    }
+
     /// Asks the target first that has answered a conversation before, where what is in a provider's cache is cheaper.
     /// A conversation is a session, or what begins with the same words.
     #[must_use]

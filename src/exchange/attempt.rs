@@ -52,16 +52,33 @@ pub enum Role {
     Hedge,
     /// To go on with an answer that broke off; see [`OnBreak`](crate::dispatch::OnBreak).
     Resume,
+    /// To find out where the request goes; see [`ProviderEmbeddings`](crate::choose::ProviderEmbeddings).
+    Embedding,
 }
 
 impl Role {
+    /// The name used in records, traces and measurements, such as `hedge`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Hedge => "hedge",
+            Self::Resume => "resume",
+            Self::Embedding => "embedding",
+        }
+    }
+
+    /// Whether it could become the client's answer.
+    pub fn answers(self) -> bool {
+        self != Self::Embedding
+    }
+
     pub(crate) fn is_usual(&self) -> bool {
         *self == Self::Answer
     }
 }
 
 impl Attempt {
-    pub(super) fn new(target: &Arc<Target>, started: Duration) -> Self {
+    pub(super) fn new(target: &Arc<Target>, role: Role, started: Duration) -> Self {
         Self {
             target: target.clone(),
             started,
@@ -72,7 +89,7 @@ impl Attempt {
             estimated: false,
             reported: None,
             outcome: Outcome::Running,
-            role: Role::Answer,
+            role,
             status: None,
             key: None,
             finish: None,

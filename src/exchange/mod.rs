@@ -133,7 +133,7 @@ impl Learnt {
 
     /// The attempt that answers, as far as that is known.
     pub(crate) fn answering(&mut self) -> Option<&mut Attempt> {
-        let last = self.attempts.len().checked_sub(1)?;
+        let last = self.attempts.iter().rposition(|attempt| attempt.role.answers())?;
         self.attempts.get_mut(self.answers.unwrap_or(last))
     }
 }
@@ -301,15 +301,20 @@ impl Exchange {
         });
     }
 
-    /// Begins an attempt; called by the meter of a provider's stack.
+    /// Begins an attempt to answer.
     pub fn begin(&self, target: &Arc<Target>) -> AttemptHandle {
+        self.begin_as(Role::Answer, target)
+    }
+
+    /// Begins an attempt for whatever it is made.
+    pub(crate) fn begin_as(&self, role: Role, target: &Arc<Target>) -> AttemptHandle {
         let started = self.elapsed();
         let index = self.learn(|learnt| {
             if learnt.attempts.is_empty() {
                 // Most requests have one, and a vector would make room for four.
                 learnt.attempts.reserve_exact(1);
             }
-            learnt.attempts.push(Attempt::new(target, started));
+            learnt.attempts.push(Attempt::new(target, role, started));
             learnt.attempts.len() - 1
         });
         AttemptHandle { exchange: self.clone(), index }

@@ -43,16 +43,21 @@ impl TraceParent {
     /// A span of the gateway's own: in the trace of whoever asks, which says whether it is recorded, or in a new one,
     /// of which such a share is.
     pub(crate) fn below(parent: Option<Self>, share: Share) -> Self {
-        let span = random();
         match parent {
-            Some(parent) => Self { span, ..parent },
+            Some(parent) => parent.child(),
             None => {
+                let span = random();
                 let low = random();
                 let trace = u128::from(random()) << 64 | u128::from(low);
                 // As OpenTelemetry samples by the id of a trace.
                 Self { trace, span, is_sampled: low >> 1 < share.0 }
             }
         }
+    }
+
+    /// Another span in the same trace.
+    pub(crate) fn child(self) -> Self {
+        Self { span: random(), ..self }
     }
 
     /// The span of an attempt, when this one is that of its request: any two attempts have two.

@@ -2,6 +2,8 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use http::StatusCode;
 
+use crate::scaled;
+
 /// One way in which a provider fails, written as in the table of the [module](super).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -59,7 +61,7 @@ impl FromStr for Fault {
             ("malformed", "") => Self::Malformed,
             ("empty", "") => Self::Empty,
             ("error", "") => Self::Error,
-            ("delay", time) => Self::Delay(duration(time).ok_or(NotAFault)?),
+            ("delay", time) => Self::Delay(scaled::duration(time).ok_or(NotAFault)?),
             ("cut", events) => Self::Cut { events: events.parse().map_err(|_| NotAFault)? },
             ("status", status) | (status, "") => Self::Status(failure(status).ok_or(NotAFault)?),
             _ => return Err(NotAFault),
@@ -71,13 +73,6 @@ impl FromStr for Fault {
 fn failure(text: &str) -> Option<StatusCode> {
     let status = StatusCode::from_bytes(text.as_bytes()).ok()?;
     (status.is_client_error() || status.is_server_error()).then_some(status)
-}
-
-fn duration(text: &str) -> Option<Duration> {
-    match text.strip_suffix("ms") {
-        Some(number) => number.parse().ok().map(Duration::from_millis),
-        None => text.strip_suffix('s')?.parse().ok().map(Duration::from_secs),
-    }
 }
 
 impl fmt::Display for Fault {

@@ -38,7 +38,6 @@ pub(crate) struct Row<'a> {
 
 impl<'a> Row<'a> {
     pub(crate) fn of(record: &'a Record) -> Self {
-        let answered = record.attempts.iter().rev().find(|attempt| attempt.outcome == "answered");
         Self {
             place: micros_at(record.arrived).saturating_add(micros(record.duration)),
             id: record.id.as_str(),
@@ -54,9 +53,9 @@ impl<'a> Row<'a> {
             labels: &record.labels,
             trace: record.trace.map(|parent| format!("{:032x}", parent.trace)),
             model: name(record.model.as_deref()),
-            target: name(answered.or(record.attempts.last()).map(|attempt| &*attempt.target)),
+            target: name(record.answering().map(|attempt| &*attempt.target)),
             finish: name(record.finish_reason.as_deref()),
-            attempts: record.attempts.len() as u32,
+            attempts: record.answers().count() as u32,
             tokens: record.tokens,
             cost: record.cost.0,
             estimated: record.estimated,

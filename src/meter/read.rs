@@ -84,7 +84,7 @@ impl ReadUsage {
             || payload.exchange().learn(|learnt| learnt.lost.iter().any(|it| **it == *"service_tier"));
         let tier = head.tier.filter(|tier| tier.is_standard() || !is_lost()).unwrap_or_default();
         Self {
-            attempt: payload.exchange().begin(&target),
+            attempt: payload.begin(&target),
             job,
             dialect: payload.dialect(),
             cost,

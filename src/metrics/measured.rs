@@ -83,7 +83,7 @@ fn request(series: &mut Series, names: &Names, record: &Record) {
     series.count(at, REQUESTS, &[("outcome", outcome(record.end)), ("status", status(record.status))], 1);
     if let Some(kind) = record.error {
         series.count(at, ERRORS, &[("kind", kind.as_str())], 1);
-        if record.attempts.is_empty() && is_limit(kind) {
+        if answering.is_none() && is_limit(kind) {
             series.count(at, LIMIT_REFUSALS, &[("kind", kind.as_str())], 1);
         }
     }
@@ -114,24 +114,25 @@ fn per_token(attempt: &AttemptRecord) -> Option<f64> {
 
 /// Counts attempts, and why there was more than one.
 fn attempts(series: &mut Series, names: &Names, attempts: &[AttemptRecord]) {
+    // A hedge, the rest of a stream and what is asked to choose have counts of their own.
     let mut before: Option<&AttemptRecord> = None;
     for attempt in attempts {
         let target = names.target(&attempt.target);
         let at = series.group(&[("target", &target)]);
         let Cow::Borrowed(outcome) = attempt.outcome else { continue };
-        series.count(at, ATTEMPTS, &[("outcome", outcome)], 1);
-        match (attempt.role, before) {
-            (Role::Answer, Some(before)) if before.target == attempt.target => {
-                series.count(at, RETRIES, &[], 1)
-            }
-            (Role::Answer, Some(before)) => {
+        series.count(at, ATTEMPTS, &[("outcome", outcome), ("role", attempt.role.as_str())], 1);
+        if attempt.role != Role::Answer {
+            continue;
+        }
+        match before.replace(attempt) {
+            Some(before) if before.target == attempt.target => series.count(at, RETRIES, &[], 1),
+            Some(before) => {
                 let from = names.target(&before.target);
                 let at = series.group(&[("from", &from), ("target", &target)]);
                 series.count(at, FAILOVERS, &[], 1);
             }
-            _ => {}
+            None => {}
         }
-        before = Some(attempt);
     }
 }
 
@@ -157,7 +158,7 @@ fn used(series: &mut Series, names: &Names, record: &Record) {
         if let Some(cost) = attempt.cost.filter(|_| has_cost) {
             series.note(at, COST, cost.as_usd());
         }
-        if attempt.outcome == "answered" && input > 0 {
+        if attempt.outcome == "answered" && attempt.role.answers() && input > 0 {
             let result: Word = ("result", if cached > 0 { "hit" } else { "miss" });
             series.count(at, PROMPT_CACHE, &[result], 1);
         }
@@ -305,13 +306,55 @@ mod tests {
         is(
             ATTEMPTS,
             &[
-                "target=a/x,outcome=overloaded 1",
-                "target=a/x,outcome=timeout 1",
-                "target=b/y,outcome=answered 1",
+                "target=a/x,outcome=overloaded,role=answer 1",
+                "target=a/x,outcome=timeout,role=answer 1",
+                "target=b/y,outcome=answered,role=answer 1",
             ],
         );
         is(RETRIES, &["target=a/x 1"]);
         is(FAILOVERS, &["from=a/x,target=b/y 1"]);
+    }
+
+    #[test]
+    fn what_is_asked_to_choose_is_neither_retried_nor_left_for_another_one_and_its_cost_is_counted() {
+        let mut bench = Bench::new(1000);
+        let exchange = asked("chat");
+        let embedder = Arc::new(Target::new("a", "x"));
+        for _ in 0..2 {
+            let embedding = exchange.begin_as(Role::Embedding, &embedder);
+            embedding.report(Tokens { input: 9, ..Tokens::default() });
+            embedding.charge(NanoUsd::from_usd(1));
+            embedding.finish(Outcome::Answered);
+        }
+        let hedged = |role| exchange.begin_as(role, &Arc::new(Target::new("a", "x")));
+        attempt(&exchange, ("b", "y"), Outcome::Failed(Kind::Timeout), Tokens::default());
+        hedged(Role::Hedge).finish(Outcome::Failed(Kind::Timeout));
+        attempt(&exchange, ("b", "y"), Outcome::Answered, USED);
+        let refused = asked("chat");
+        refused.begin_as(Role::Embedding, &embedder).finish(Outcome::Answered);
+        refused.fail(&Error::new(Kind::BudgetExhausted, "used up"));
+
+        bench.record(&exchange, End::Complete);
+        bench.record(&refused, End::Complete);
+
+        let (by, nobody) = ("model=chat,target=b/y,key=k,team=t", "model=chat,target=none,key=k,team=t");
+        let ended = |who, how| format!("{who},outcome={how},status=2xx 1");
+        assert_eq!(bench.lines(REQUESTS), set(&[&ended(by, "answered"), &ended(nobody, "failed")]));
+        assert_eq!(bench.lines(RETRIES), set(&["target=b/y 1"]));
+        assert_eq!(bench.lines(FAILOVERS), set(&[]));
+        assert_eq!(
+            bench.lines(ATTEMPTS),
+            set(&[
+                "target=a/x,outcome=answered,role=embedding 3",
+                "target=a/x,outcome=timeout,role=hedge 1",
+                "target=b/y,outcome=timeout,role=answer 1",
+                "target=b/y,outcome=answered,role=answer 1",
+            ])
+        );
+        assert_eq!(bench.lines(PROMPT_CACHE), set(&[&format!("{by},result=hit 1")]));
+        assert_eq!(bench.lines(LIMIT_REFUSALS), set(&[&format!("{nobody},kind=budget_exhausted 1")]));
+        let costs = bench.lines("bartizan_cost_usd_sum");
+        assert_eq!(costs, set(&[&format!("{by} 2"), "model=chat,target=a/x,key=k,team=t 2"]));
     }
 
     #[test]

@@ -17,7 +17,7 @@
 //! | [`COST`] | histogram | `model`, `target`, `key`, `team` |
 //! | [`PROMPT_CACHE`] | counter | `model`, `target`, `key`, `team`; `result` is `hit` or `miss` |
 //! | [`DURATION`], [`FIRST_EVENT`], [`PER_TOKEN`], [`OVERHEAD`] | histograms | `model`, `target` |
-//! | [`ATTEMPTS`] | counter | `target`; `outcome` is `answered`, `aborted` or the kind of its failure |
+//! | [`ATTEMPTS`] | counter | `target`; `outcome` is `answered`, `aborted` or the kind of its failure, `role` what it was for: `answer`, `hedge`, `resume` or `embedding` |
 //! | [`RETRIES`] | counter | `target` |
 //! | [`FAILOVERS`] | counter | `from` and `target`, to which it went |
 //! | [`OVERFLOW`] | counter | |
@@ -28,7 +28,7 @@
 //! |---|---|---|
 //! | [`HEDGES`] | counter | `target` of a model with `hedge`; `outcome` is `sent`, `won`, or `refused` where there was no second attempt |
 //! | [`RESUMES`] | counter | `target` whose stream broke, of a model with `on_break: resume`; `outcome` is `done` or `impossible` |
-//! | [`MIRRORS`] | counter | `target` of a `mirror`; `outcome` is `sent` or `skipped` |
+//! | [`MIRRORS`] | counter | `target` of a `mirror`; `outcome` is `sent`, `skipped` where too many are under way, or the kind of what has refused it before it was sent, such as `billing` |
 //!
 //! A `model` is what the client asks for, a `target` is `provider/model`; both are `none` where there is none.
 //!
@@ -83,7 +83,7 @@ use std::time::Duration;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use self::measured::Measured;
-pub(crate) use self::routing::{Hedged, hedged, mirrored, resumed};
+pub(crate) use self::routing::{Hedged, Mirrored, hedged, mirrored, resumed};
 pub use self::{
     names::Names,
     routing::{HEDGES, MIRRORS, RESUMES},

@@ -1,4 +1,4 @@
-use crate::Target;
+use crate::{Kind, Target};
 
 /// What came of second attempts at requests whose first one took long.
 pub const HEDGES: &str = "bartizan_hedges_total";
@@ -35,9 +35,24 @@ pub(crate) fn resumed(target: &Target, is_done: bool) {
     count(RESUMES, target, outcome);
 }
 
-/// Notes a copy for `target`, or that there was no room for one.
-pub(crate) fn mirrored(target: &Target, is_sent: bool) {
-    let outcome = if is_sent { "sent" } else { "skipped" };
+/// What became of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mirrored {
+    /// The target was asked.
+    Sent,
+    /// There was no room for it.
+    Skipped,
+    /// It was refused before the target was asked: by its budget, its breaker or because it is full.
+    Refused(Kind),
+}
+
+/// Notes what became of a copy for `target`.
+pub(crate) fn mirrored(target: &Target, mirrored: Mirrored) {
+    let outcome = match mirrored {
+        Mirrored::Sent => "sent",
+        Mirrored::Skipped => "skipped",
+        Mirrored::Refused(kind) => kind.as_str(),
+    };
     count(MIRRORS, target, outcome);
 }
 
@@ -63,13 +78,13 @@ mod tests {
         with_local_recorder(&counted, || {
             hedged(&target, Hedged::Won);
             resumed(&target, false);
-            mirrored(&target, true);
+            mirrored(&target, Mirrored::Refused(Kind::Billing));
         });
 
         let expected = [
             "bartizan_hedges_total target=openai/gpt-4o,outcome=won",
             "bartizan_resumes_total target=openai/gpt-4o,outcome=impossible",
-            "bartizan_mirrors_total target=openai/gpt-4o,outcome=sent",
+            "bartizan_mirrors_total target=openai/gpt-4o,outcome=billing",
         ];
         assert_eq!(counted.lines(), expected);
     }

@@ -94,7 +94,7 @@ impl Measures {
     }
 
     fn note(&mut self, record: &Record, attempt: &AttemptRecord) {
-        let operation = operation(record.dialect);
+        let operation = operation_of(attempt.role, record.dialect);
         let target: Box<str> = self.names.target(&attempt.target).into();
         let failure: Option<Box<str>> = error(attempt).map(Into::into);
         let labels = |metric, token| Labels {
@@ -109,7 +109,9 @@ impl Measures {
         if let Some(took) = since_start(attempt.ended) {
             values.push((labels(0, None), took.as_secs_f64()));
         }
-        if let Some(first) = since_start(attempt.first_byte).filter(|_| record.stream) {
+        if let Some(first) =
+            since_start(attempt.first_byte).filter(|_| record.stream && attempt.role.answers())
+        {
             values.push((labels(2, None), first.as_secs_f64()));
         }
         // What was never counted is no usage of zero; nor is an estimate a count.

@@ -2,6 +2,8 @@
 //! [semantic conventions](https://opentelemetry.io/docs/specs/semconv/gen-ai/) of OpenTelemetry for generative AI have
 //! them, and those of our own, which begin with `bartizan`.
 
+use crate::exchange::Role;
+
 /// What is asked for: `chat`, `generate_content`, `text_completion`, `embeddings`, or the dialect.
 pub const OPERATION: &str = "gen_ai.operation.name";
 /// Who was asked, by the name of the conventions if there is one.
@@ -55,6 +57,8 @@ pub const SERVICE_VERSION: &str = "service.version";
 
 /// The name of the request, as in `x-request-id`.
 pub const REQUEST_ID: &str = "bartizan.request.id";
+/// The name of the request of which it is a copy.
+pub const MIRRORS: &str = "bartizan.mirrors";
 /// The name of the key.
 pub const KEY: &str = "bartizan.key";
 /// The name of its team.
@@ -69,7 +73,7 @@ pub const COST: &str = "bartizan.cost_usd";
 pub const OVERHEAD: &str = "bartizan.overhead";
 /// How the targets were chosen.
 pub const ROUTE: &str = "bartizan.route";
-/// What an attempt was for: `answer`, `hedge` or `resume`.
+/// What an attempt was for: `answer`, `hedge`, `resume` or `embedding`.
 pub const ROLE: &str = "bartizan.attempt.role";
 /// Whether tokens are an estimate.
 pub const ESTIMATED: &str = "bartizan.estimated";
@@ -80,6 +84,14 @@ pub const DURATION: &str = "gen_ai.client.operation.duration";
 pub const TOKEN_USAGE: &str = "gen_ai.client.token.usage";
 /// How long streams took to begin, in seconds.
 pub const FIRST_CHUNK: &str = "gen_ai.client.operation.time_to_first_chunk";
+
+/// What is asked for by an attempt of a request in this dialect.
+pub(super) fn operation_of(role: Role, dialect: Option<&'static str>) -> &'static str {
+    match role {
+        Role::Embedding => "embeddings",
+        _ => operation(dialect),
+    }
+}
 
 /// What is asked for in a dialect.
 pub(super) fn operation(dialect: Option<&'static str>) -> &'static str {

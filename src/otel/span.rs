@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     BoxError, BoxFuture, Tokens,
-    exchange::{Role, TraceParent},
+    exchange::TraceParent,
     record::{AttemptRecord, Keep, Kept, Record},
 };
 
@@ -93,6 +93,7 @@ fn of_request(span: TraceParent, record: &Record) -> Span {
     attributes.maybe(REQUEST_MODEL, record.model.as_deref());
     attributes.maybe(RESPONSE_MODEL, record.answering().map(model));
     attributes.text(REQUEST_ID, record.id.as_str());
+    attributes.maybe(MIRRORS, record.mirrors.as_ref().map(|original| original.as_str()));
     attributes.maybe(KEY, record.key.as_deref());
     attributes.maybe(TEAM, record.team.as_deref());
     attributes.maybe(CUSTOMER, record.customer.as_deref());
@@ -115,7 +116,8 @@ fn of_request(span: TraceParent, record: &Record) -> Span {
     let parent = record.trace.filter(|trace| trace.span != span.span);
     Span {
         name: named(operation, record.model.as_deref()),
-        kind: SpanKind::Server.into(),
+        // Nobody has sent a copy here.
+        kind: if record.mirrors.is_none() { SpanKind::Server } else { SpanKind::Internal }.into(),
         parent_span_id: parent.map(|parent| parent.span.to_be_bytes().to_vec()).unwrap_or_default(),
         start_time_unix_nano: nanos(record.arrived),
         end_time_unix_nano: nanos(record.arrived + record.duration),
@@ -134,7 +136,8 @@ fn of_attempt(
     providers: &Providers,
 ) -> Span {
     let mut attributes = Attributes::default();
-    let operation = operation(record.dialect);
+    let operation = operation_of(attempt.role, record.dialect);
+    let is_stream = record.stream && attempt.role.answers();
     attributes.text(OPERATION, operation);
     let provider = providers.of(&attempt.target);
     attributes.text(PROVIDER, provider.name);
@@ -143,9 +146,9 @@ fn of_attempt(
         attributes.number(SERVER_PORT, port.into());
     }
     attributes.text(REQUEST_MODEL, model(attempt));
-    attributes.flag(REQUEST_STREAM, record.stream);
+    attributes.flag(REQUEST_STREAM, is_stream);
     let first = attempt.first_byte.and_then(|first| first.checked_sub(attempt.started));
-    if let Some(first) = first.filter(|_| record.stream) {
+    if let Some(first) = first.filter(|_| is_stream) {
         attributes.real(TIME_TO_FIRST_CHUNK, first.as_secs_f64());
     }
     if let Some(finish) = record.finish_reason.as_deref().filter(|_| answers) {
@@ -155,7 +158,7 @@ fn of_attempt(
     if let Some(status) = attempt.status {
         attributes.number(STATUS, status.into());
     }
-    attributes.text(ROLE, role(attempt.role));
+    attributes.text(ROLE, attempt.role.as_str());
     let error = error(attempt);
     attributes.maybe(ERROR_TYPE, error);
     let end = attempt.ended.unwrap_or(record.duration);
@@ -194,14 +197,6 @@ pub(super) fn error(attempt: &AttemptRecord) -> Option<&str> {
 /// The provider's name of the model.
 pub(super) fn model(attempt: &AttemptRecord) -> &str {
     attempt.target.split_once('/').map_or(&*attempt.target, |(_, model)| model)
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Answer => "answer",
-        Role::Hedge => "hedge",
-        Role::Resume => "resume",
-    }
 }
 
 fn named(operation: &str, model: Option<&str>) -> String {

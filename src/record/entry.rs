@@ -231,10 +231,15 @@ impl Record {
 }
 
 impl Record {
-    /// The attempt that answered, or else the last one.
+    /// The attempts that could become the client's answer.
+    pub fn answers(&self) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
+        self.attempts.iter().filter(|attempt| attempt.role.answers())
+    }
+
+    /// The attempt that answered, or else the last one of those that could.
     pub fn answering(&self) -> Option<&AttemptRecord> {
-        let mut attempts = self.attempts.iter().rev();
-        attempts.find(|attempt| attempt.outcome == "answered").or(self.attempts.last())
+        let answered = self.answers().rfind(|attempt| attempt.outcome == "answered");
+        answered.or_else(|| self.answers().next_back())
     }
 }
 

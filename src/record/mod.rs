@@ -54,7 +54,7 @@ impl Tracing {
         let (key, model) = (record.key.as_deref().unwrap_or("-"), record.model.as_deref().unwrap_or("-"));
         let target = record.answering().map_or("-", |attempt| &*attempt.target);
         let (input, output, cost) = (record.tokens.input, record.tokens.output, record.cost);
-        let (attempts, ms) = (record.attempts.len(), record.duration.as_millis() as u64);
+        let (attempts, ms) = (record.answers().count(), record.duration.as_millis() as u64);
         let end = record.end.as_str();
         match &record.error {
             None => {

@@ -7,6 +7,7 @@ use crate::{
     BoxFuture, Tokens,
     auth::{ProviderKey, Providers},
     budget::BudgetLayer,
+    dispatch::{Mirror, Mirrors},
     ledger::{Measure, Scope},
     secret::Secret,
     testing::Remote,
@@ -46,7 +47,7 @@ impl Embed for Elsewhere {
         exchange: &'a Exchange,
     ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, Error>> {
         self.asked.fetch_add(1, Relaxed);
-        exchange.begin(&self.target).report(Tokens { input: 1_000, ..Tokens::default() });
+        exchange.begin_as(Role::Embedding, &self.target).report(Tokens { input: 1_000, ..Tokens::default() });
         Box::pin(async { Ok(vec![vec![1.0]; texts.len()]) })
     }
 }
@@ -115,14 +116,131 @@ async fn regions_of_the_first_model_hold_for_the_embedder_of_another_that_is_nam
 }
 
 #[tokio::test]
-async fn nobody_is_asked_for_an_explanation() {
+async fn nobody_is_asked_for_an_explanation_which_says_so() {
     let (embedder, seen) = (Elsewhere::new(), Seen::default());
-    let dispatch = table([read_by(&embedder, &seen)]);
+    let dispatch = table([read_by(&embedder, &seen), Route::new("none", [candidate(&seen, "p/m")])]);
+    let ruled_out = ASKS.replacen('{', r#"{"provider":{"ignore":["reader"]},"#, 1);
 
     let told = dispatch.explain(None, ask(ASKS, None)).await.unwrap();
+    let without = dispatch.explain(None, ask(&ruled_out, None)).await.unwrap();
+    let other = dispatch.explain(None, ask(&ASKS.replace("auto", "none"), None)).await.unwrap();
 
     assert_eq!((&*told.route, told.rule), ("auto", None));
     assert_eq!((embedder.asked(), lock(&seen).len()), (0, 0));
+    let might = "`reader/embeddings` is asked what kind of task it is, but not for an explanation: the request may go elsewhere";
+    let never =
+        "`reader/embeddings` is not asked what kind of task it is, so it is of none: among `provider.ignore`";
+    assert_eq!((told.undecided, without.undecided), (vec![might.to_owned()], vec![never.to_owned()]));
+    assert!(other.undecided.is_empty());
+}
+
+#[tokio::test]
+async fn what_the_client_rules_out_for_the_answer_does_not_read_the_request_on_the_way_either() {
+    for (wishes, expected) in [
+        (r#"{"provider":{"ignore":["none"]}}"#, "p/task"),
+        (r#"{"provider":{"only":["p","reader"]}}"#, "p/task"),
+        (r#"{"provider":{"only":["p"]}}"#, "p/usual"),
+        (r#"{"provider":{"ignore":["Reader"]}}"#, "p/usual"),
+        (r#"{"provider":{"order":["p"]}}"#, "p/task"),
+        (r#"{"provider":{"order":["p"],"allow_fallbacks":false}}"#, "p/usual"),
+        (r#"{"regions":"us"}"#, "p/task"),
+        (r#"{"regions":["eu-*"]}"#, "nobody"),
+        (r#"{"provider":{"regions":"eu-*"}}"#, "nobody"),
+    ] {
+        let (embedder, seen) = (Elsewhere::new(), Seen::default());
+        let dispatch = table([read_by(&embedder, &seen)]);
+        let mut req = ask(ASKS, None);
+        req.headers_mut().insert("x-bartizan-choose", wishes.parse().unwrap());
+
+        let target = answered(&dispatch, req).await.map_or("nobody".to_owned(), |(it, _)| it);
+
+        assert_eq!((&*target, embedder.asked() > 0), (expected, expected == "p/task"), "{wishes}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_paid_on_the_way_more_than_the_answer_may_cost() {
+    // An answer of about 16,384 tokens costs as many millionths of a dollar, and a reading about five.
+    for (wishes, route, expected) in [
+        (r#"{"max_cost":0.02}"#, None, "p/task"),
+        (r#"{"max_cost":0.000001}"#, None, "nobody"),
+        ("{}", Some(NanoUsd(20_000_000)), "p/task"),
+        ("{}", Some(NanoUsd(1_000)), "nobody"),
+        (r#"{"provider":{"max_price":{"prompt":1}}}"#, None, "p/task"),
+        (r#"{"provider":{"max_price":{"prompt":0.5}}}"#, None, "nobody"),
+    ] {
+        let (embedder, seen) = (Elsewhere::new(), Seen::default());
+        let auto = route.map_or(read_by(&embedder, &seen), |most| read_by(&embedder, &seen).max_cost(most));
+        let dispatch = table([auto]);
+        let mut req = ask(ASKS, None);
+        req.headers_mut().insert("x-bartizan-choose", wishes.parse().unwrap());
+
+        let target = answered(&dispatch, req).await.map_or("nobody".to_owned(), |(it, _)| it);
+
+        assert_eq!((&*target, embedder.asked() > 0), (expected, expected == "p/task"), "{wishes}");
+    }
+}
+
+#[tokio::test]
+async fn regions_that_a_client_asks_for_narrow_those_of_the_key_and_the_model() {
+    let seen = Seen::default();
+    let at = |name, region| candidate_of(&seen, target(name, 1).region(Some(region)), false);
+    let everywhere = || [at("p/us", "us-east-1"), at("p/eu", "eu-west-1"), at("p/de", "eu-central-1")];
+    let dispatch = table([
+        Route::new("chat", everywhere()),
+        Route::new("bound", everywhere()).regions([Pattern::new("us-*"), Pattern::new("eu-central-*")]),
+    ]);
+    let key = |region| Some(VirtualKey::new("k").regions([Pattern::new(region)]));
+    let nobody = |model: &str, field: &str, regions: &str| {
+        format!("{field}: none of those who may answer `{model}` is known to be in {regions}")
+    };
+    for (model, wishes, key, expected) in [
+        ("chat", r#"{"regions":"eu-*"}"#, None, "p/eu".to_owned()),
+        ("chat", r#"{"regions":["eu-central-*","none"]}"#, None, "p/de".to_owned()),
+        ("chat", r#"{"regions":"eu-*","provider":{"regions":["eu-central-*"]}}"#, None, "p/de".to_owned()),
+        ("bound", r#"{"regions":"eu-*"}"#, None, "p/de".to_owned()),
+        ("bound", r#"{"regions":"eu-west-*"}"#, None, nobody("bound", "regions", "eu-west-*")),
+        ("chat", r#"{"regions":"eu-*"}"#, key("eu-central-*"), "p/de".to_owned()),
+        ("chat", r#"{"regions":"eu-*"}"#, key("us-*"), nobody("chat", "regions", "eu-*")),
+        ("chat", r#"{"provider":{"regions":["mars"]}}"#, None, nobody("chat", "provider.regions", "mars")),
+        ("chat", r#"{"regions":[]}"#, None, "regions: names no region".to_owned()),
+    ] {
+        let mut req = ask(&format!(r#"{{"model":"{model}"}}"#), key);
+        req.headers_mut().insert("x-bartizan-choose", wishes.parse().unwrap());
+
+        let told = answered(&dispatch, req).await.map_or_else(|error| error.message().to_owned(), |it| it.0);
+
+        assert_eq!(told, expected, "{model} {wishes}");
+    }
+    let body = r#"{"model":"chat","provider":{"regions":"eu-*"}}"#;
+    assert_eq!(who(&dispatch, body).await, "p/eu");
+    assert_eq!(lock(&seen).last().unwrap(), r#"p/eu {"model":"eu"}"#);
+}
+
+#[tokio::test]
+async fn a_mirror_that_the_client_rules_out_gets_no_copy() {
+    for (wishes, expected) in [
+        ("{}", 1),
+        (r#"{"provider":{"ignore":["copy"]}}"#, 0),
+        (r#"{"provider":{"only":["p"]}}"#, 0),
+        (r#"{"provider":{"only":["p","copy"]}}"#, 1),
+        (r#"{"regions":"us"}"#, 0),
+        (r#"{"max_cost":1}"#, 1),
+    ] {
+        let seen = Seen::default();
+        let at = |name, region| candidate_of(&seen, target(name, 1).region(Some(region)), false);
+        let mirrors = Mirrors::default();
+        let mirror = Mirror::new(at("copy/m", "eu"), &mirrors);
+        let dispatch = table([Route::new("chat", [at("p/m", "us")]).mirror(mirror)]);
+        let mut req = ask(r#"{"model":"chat"}"#, None);
+        req.headers_mut().insert("x-bartizan-choose", wishes.parse().unwrap());
+
+        answered(&dispatch, req).await.unwrap();
+        mirrors.finished().await;
+
+        let copies = lock(&seen).iter().filter(|body| body.starts_with("copy/")).count();
+        assert_eq!(copies, expected, "{wishes}");
+    }
 }
 
 #[tokio::test]
@@ -197,9 +315,9 @@ async fn charged(
 
 #[tokio::test]
 async fn what_was_read_for_a_request_that_is_refused_is_charged_all_the_same() {
-    let elsewhere = r#"{"provider":{"only":["none"]},"#;
+    let nobody = r#"{"provider":{"ignore":["p"]},"#;
     for (body, kind) in
-        [(ASKS.to_owned(), Kind::BudgetExhausted), (ASKS.replacen('{', elsewhere, 1), Kind::InvalidRequest)]
+        [(ASKS.to_owned(), Kind::BudgetExhausted), (ASKS.replacen('{', nobody, 1), Kind::InvalidRequest)]
     {
         let (embedder, seen) = (Elsewhere::new(), Seen::default());
         let dispatch = table([read_by(&embedder, &seen)]);

@@ -15,6 +15,7 @@ use crate::{
     auth::{Caller, VirtualKey},
     dialect::OPENAI_CHAT,
     dispatch::{Candidate, Conversations, Dispatch, Route, Strategy, Table},
+    exchange::{Outcome, Role},
     ledger::{Amounts, Ledger, MemoryLedger, Period, Quota},
     lock,
     price::{NanoUsd, Rates},
@@ -175,6 +176,15 @@ async fn a_client_that_names_several_models_and_no_single_one_asks_for_the_first
     }
     assert_eq!(who(&dispatch, r#"{"models":["b"]}"#).await, "q/b");
     assert_eq!(lock(&seen).last().unwrap(), r#"q/b {"model":"b"}"#);
+
+    lock(&seen).clear();
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.headers.insert("x-bartizan-choose", r#"{"models":["a","b"]}"#.parse().unwrap());
+    let body = r#"{"n":1}"#;
+    let head = OPENAI_CHAT.peek(&parts, body).unwrap();
+    let payload = Payload::new(&OPENAI_CHAT, head, body.into(), Exchange::default());
+    let (target, _) = answered(&dispatch, Request::from_parts(parts, payload)).await.unwrap();
+    assert_eq!((&*target, lock(&seen).last().unwrap().as_str()), ("q/b", r#"q/b {"model":"b","n":1}"#));
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,6 +278,12 @@ async fn what_openrouter_is_told_it_alone_is_told() {
     lock(&seen).clear();
     assert_eq!(who(&dispatch, r#"{"model":"chat","provider":{"only":["deepinfra"]}}"#).await, "router/m");
     assert_eq!(*lock(&seen), [r#"router/m {"model":"m","provider":{"only":["deepinfra"]}}"#]);
+
+    // Nobody but the gateway knows these.
+    lock(&seen).clear();
+    let ours = r#"{"model":"chat","provider":{"sort":"price","objective":{"p95":"5s"}}}"#;
+    assert_eq!(who(&dispatch, ours).await, "router/m");
+    assert!(lock(&seen).iter().all(|body| !body.contains("provider")), "{seen:?}");
 
     lock(&seen).clear();
     assert_eq!(who(&dispatch, r#"{"model":"chat","provider":{"only":["router"]}}"#).await, "router/m");
@@ -435,6 +451,45 @@ async fn a_target_that_does_not_keep_its_time_is_asked_after_the_others() {
     assert_eq!(answers[10], "p/slow");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_may_say_in_which_time_answers_have_to_begin() {
+    let taking = |name: &str, milliseconds| {
+        let service = tower::service_fn(move |_: Request<Payload>| async move {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            Ending::Complete.answer().await
+        });
+        Candidate::new(Arc::new(Target::new("p", name)), service)
+    };
+    let dispatch = table([
+        Route::new("chat", [taking("slow", 800), taking("quick", 10)]),
+        Route::new("strict", [taking("slow", 800), taking("quick", 10)])
+            .objective(Duration::from_millis(500)),
+    ]);
+    let first = async |model: &str, wishes: &str| {
+        let mut answers = Vec::new();
+        for _ in 0..10 {
+            let mut req = ask(&format!(r#"{{"model":"{model}"}}"#), None);
+            req.headers_mut().insert("x-bartizan-choose", wishes.parse().unwrap());
+            answers.push(answered(&dispatch, req).await.unwrap().0);
+        }
+        answers.iter().filter(|target| *target == "p/slow").count()
+    };
+
+    assert_eq!(first("chat", r#"{"objective":{"p95":"1s"}}"#).await, 10);
+    let kept = first("chat", r#"{"objective":{"p95":"500ms"}}"#).await;
+    assert!((1..=3).contains(&kept), "{kept}");
+    assert_eq!(first("chat", r#"{"provider":{"objective":{"p95":"500ms"}}}"#).await, 0);
+    assert_eq!(first("chat", "{}").await, 10);
+    // What the model says already goes before what is more.
+    let kept = first("strict", r#"{"objective":{"p95":"10m"}}"#).await;
+    assert!((1..=3).contains(&kept), "{kept}");
+    for wrong in [r#"{"objective":{"p95":"soon"}}"#, r#"{"objective":{"p99":"1s"}}"#] {
+        let mut req = ask(r#"{"model":"chat"}"#, None);
+        req.headers_mut().insert("x-bartizan-choose", wrong.parse().unwrap());
+        assert_eq!(answered(&dispatch, req).await.unwrap_err().kind(), Kind::InvalidRequest, "{wrong}");
+    }
+}
+
 #[derive(Debug)]
 struct ByLength;
 
@@ -470,4 +525,37 @@ async fn a_dispatch_that_stands_alone_goes_by_rules_too() {
 
     assert_eq!(res.headers()["x-bartizan-rule"], "always");
     assert_eq!(*lock(&seen), [r#"p/x {"model":"x"}"#]);
+}
+
+/// Begins an attempt, and answers with `body`.
+fn attempting(name: &str, body: &'static str) -> Candidate {
+    let target = Arc::new(target(name, 1));
+    let own = target.clone();
+    let service = tower::service_fn(move |req: Request<Payload>| {
+        let attempt = req.body().begin(&own);
+        async move {
+            attempt.finish(Outcome::Answered);
+            Ok::<_, Error>(http::Response::new(http_body_util::Full::from(body)))
+        }
+    });
+    Candidate::new(target, service)
+}
+
+#[tokio::test]
+async fn what_is_asked_to_choose_is_no_attempt_to_answer() {
+    let embedder = ProviderEmbeddings::new(attempting("p/e", r#"{"data":[{"index":0,"embedding":[1]}]}"#));
+    let nearest = Nearest::new(Arc::new(embedder), 0.5).example("task", "an example");
+    let tasks = Tasks::new(nearest, [("task".into(), Route::new("task", [attempting("p/m", "{}")]))]);
+    let dispatch = table([Route::new("auto", []).classify(tasks)]);
+    let req = ask(r#"{"model":"auto","messages":[{"role":"user","content":"hi"}]}"#, None);
+    let exchange = req.body().exchange().clone();
+
+    let (target, headers) = answered(&dispatch, req).await.unwrap();
+
+    assert_eq!((&*target, &headers["x-bartizan-attempts"]), ("p/m", &"1".parse().unwrap()));
+    let record = crate::record::Record::new(&exchange, Default::default(), None, crate::body::End::Complete);
+    let roles: Vec<_> = record.attempts.iter().map(|attempt| attempt.role).collect();
+    assert_eq!(roles, [Role::Embedding, Role::Embedding, Role::Answer]);
+    assert_eq!(record.answering().map(|attempt| &*attempt.target), Some("p/m"));
+    assert_eq!(record.answers().count(), 1);
 }

@@ -48,7 +48,8 @@ function head(record, request, question) {
 }
 
 function answering(record) {
-  return record.attempts.findLast((attempt) => attempt.outcome === "answered") ?? record.attempts.at(-1);
+  const attempts = record.attempts.filter((attempt) => attempt.role !== "embedding");
+  return attempts.findLast((attempt) => attempt.outcome === "answered") ?? attempts.at(-1);
 }
 
 /** The attempts, each at its time. */

@@ -159,7 +159,7 @@ impl Dialect for Anthropic {
         "/v1/messages".into()
     }
 
-    fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
+    fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = exact::read(body)?;
         shallow.check_models()?;
         let (searches, reads_more) = shallow.reads();
@@ -173,7 +173,7 @@ impl Dialect for Anthropic {
             max_output: shallow.max_tokens,
             choices: 1,
             metadata_at: shallow.metadata.map(|raw| span(body, raw.get())),
-            ..asked_model::head(body, shallow.model, shallow.models)?
+            ..asked_model::head(parts, body, shallow.model, shallow.models)?
         })
     }
 

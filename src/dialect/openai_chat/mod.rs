@@ -140,7 +140,7 @@ impl Dialect for OpenAiChat {
         "/chat/completions".into()
     }
 
-    fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
+    fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = exact::read(body)?;
         other_models::check(shallow.preset, shallow.plugins)?;
         let options = shallow.stream_options.map(RawValue::get);
@@ -165,7 +165,7 @@ impl Dialect for OpenAiChat {
             searches: if shallow.web_search_options.is_some() { MOST_SEARCHES } else { 0 },
             reads_more: shallow.web_search_options.is_some(),
             keeps_long: shallow.prompt_cache_options.is_some_and(|options| options.keeps_long()),
-            ..asked_model::head(body, shallow.model, shallow.models)?
+            ..asked_model::head(parts, body, shallow.model, shallow.models)?
         })
     }
 

@@ -12,9 +12,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
-    Closing, Codec, Dialect, OPENAI_CHAT, Sent, exact,
-    json::{self, span},
-    openai_chat, openai_error,
+    Closing, Codec, Dialect, OPENAI_CHAT, Sent, asked_model, exact, json::span, openai_chat, openai_error,
 };
 use crate::{Error, Payload, Tokens, body::sse, error::Reply, exchange::RequestId, payload::Head};
 
@@ -28,7 +26,7 @@ pub struct OpenAiEmbeddings;
 #[derive(Deserialize)]
 struct Shallow<'a> {
     #[serde(borrow)]
-    model: &'a RawValue,
+    model: Option<&'a RawValue>,
     #[serde(borrow)]
     user: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -64,16 +62,14 @@ impl Dialect for OpenAiEmbeddings {
         "/embeddings".into()
     }
 
-    fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
+    fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = exact::read(body)?;
         Ok(Head {
-            model: json::model(shallow.model)?,
             reads_media: shallow.has_media(),
             // Vectors are not tokens: nothing is charged for the output.
             max_output: Some(0),
-            model_at: Some(span(body, shallow.model.get())),
             user_at: shallow.user.map(|raw| span(body, raw.get())),
-            ..Head::default()
+            ..asked_model::head(parts, body, shallow.model, None)?
         })
     }
 

@@ -29,7 +29,8 @@ use super::{
     Closing, Dialect, IdMember, OPENAI_CHAT, Sent, json, openai_chat, openai_error, prefix, text::Str,
 };
 use crate::{
-    Error, Payload, Tokens, Work, body::sse, error::Reply, exchange::RequestId, payload::Head, preset::Object,
+    Error, Payload, Tokens, Work, body::sse, choose, error::Reply, exchange::RequestId, payload::Head,
+    preset::Object,
 };
 
 /// `POST /v1/moderations`.
@@ -95,9 +96,10 @@ enum Makes {
 }
 
 impl OpenAiEndpoint {
-    fn head(&self, fields: &Fields<'_>) -> Result<Head, Error> {
+    /// What is read of a request; one that names no model is for the `asked` one, if a header names it.
+    fn head(&self, fields: &Fields<'_>, asked: Option<&str>) -> Result<Head, Error> {
         let mut head = Head { max_output: Some(0), choices: 1, include_usage: true, ..Head::default() };
-        fields.model(self.model, &mut head)?;
+        fields.model(asked.or(self.model), &mut head)?;
         head.user_at = fields.span_of("user")?;
         head.work = Some((self.ask)(fields, &mut head)?);
         Ok(head)
@@ -147,12 +149,12 @@ impl Dialect for OpenAiEndpoint {
     fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
         match (self.rest(parts.uri.path()), self.keeps) {
             (Some(rest), [id, ..]) if !rest.is_empty() => videos::kept(parts, rest, id.prefix, body),
-            _ => self.head(&Fields::of_json(body)?),
+            _ => self.head(&Fields::of_json(body)?, choose::first_model(&parts.headers).as_deref()),
         }
     }
 
     fn peek_form(&self, content_type: &HeaderValue, body: &[u8]) -> Result<Head, Error> {
-        let head = self.head(&Fields::of_form(body, form::boundary(content_type)?)?)?;
+        let head = self.head(&Fields::of_form(body, form::boundary(content_type)?)?, None)?;
         Ok(Head { content_type: Some(content_type.clone()), ..head })
     }
 

@@ -180,7 +180,7 @@ impl Dialect for OpenAiResponses {
         "/responses".into()
     }
 
-    fn peek(&self, _: &Parts, body: &str) -> Result<Head, Error> {
+    fn peek(&self, parts: &Parts, body: &str) -> Result<Head, Error> {
         let shallow: Shallow<'_> = exact::read(body)?;
         if shallow.background == Some(true) {
             let message =
@@ -205,7 +205,7 @@ impl Dialect for OpenAiResponses {
             choices: 1,
             user_at: at(shallow.safety_identifier.or(shallow.user)),
             metadata_at: at(shallow.metadata),
-            ..asked_model::head(body, shallow.model, shallow.models)?
+            ..asked_model::head(parts, body, shallow.model, shallow.models)?
         })
     }
 

@@ -31,7 +31,8 @@ pub struct Compared {
     pub requests: u64,
     /// How many of them failed.
     pub failed: u64,
-    /// How many were not copied, because too many copies were under way.
+    /// How many were not copied, because too many copies were under way, or the target's budget, its breaker or its
+    /// limit refused them.
     pub skipped: u64,
     /// The tokens that were read.
     pub input: u64,
@@ -112,7 +113,7 @@ impl Comparison {
         });
     }
 
-    /// Notes that there was no room for a copy.
+    /// Notes that a copy was not sent.
     pub(super) fn skipped(&self, route: &Arc<str>, target: &Target) {
         self.change(route, Side::Mirror, target, |figures| figures.skipped += 1);
     }

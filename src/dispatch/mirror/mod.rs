@@ -2,7 +2,14 @@
 
 mod compare;
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use futures_util::future::{Either, select};
 use http::{Request, Response, StatusCode};
@@ -24,7 +31,7 @@ use crate::{
     BoxBody, Error, Exchange, Payload,
     auth::{Caller, ProviderKey},
     body::{End, Observe, OnEnd},
-    metrics,
+    metrics::{self, Mirrored},
     record::{Passing, Record, Sink},
 };
 
@@ -53,6 +60,11 @@ impl Mirror {
         Self { percent: percent.min(100), ..self }
     }
 
+    /// Who gets the copies.
+    pub(super) fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
     /// Sends a copy of a request on its way if it is drawn; what is returned watches the original.
     pub(super) fn copy(&self, route: &Arc<Route>, req: &Request<Payload>) -> Option<OnEnd<Original>> {
         let may_be_asked = |caller: &Caller| caller.may_be_answered_by(self.candidate.target()).is_ok();
@@ -65,21 +77,25 @@ impl Mirror {
         let runtime = Handle::try_current().ok().filter(|_| is_copied)?;
         let Ok(place) = self.mirrors.0.places.clone().try_acquire_owned() else {
             self.mirrors.0.comparison.skipped(&route.name, self.candidate.target());
-            metrics::mirrored(self.candidate.target(), false);
+            metrics::mirrored(self.candidate.target(), Mirrored::Skipped);
             return None;
         };
-        let exchange = req.body().exchange().clone();
-        metrics::mirrored(self.candidate.target(), true);
-        runtime.spawn(self.clone().run(route.clone(), copied(req), place));
-        Some(OnEnd::new(Original { exchange, route: route.clone(), mirrors: self.mirrors.clone() }))
+        let original = Original {
+            exchange: req.body().exchange().clone(),
+            route: route.clone(),
+            mirrors: self.mirrors.clone(),
+            is_alone: Arc::default(),
+        };
+        runtime.spawn(self.clone().run(original.clone(), copied(req), place));
+        Some(OnEnd::new(original))
     }
 
-    async fn run(self, route: Arc<Route>, req: Request<Payload>, place: OwnedSemaphorePermit) {
-        let exchange = req.body().exchange().clone();
+    async fn run(self, original: Original, req: Request<Payload>, place: OwnedSemaphorePermit) {
+        let (exchange, route) = (req.body().exchange().clone(), original.route.clone());
         let Mirrors(shared) = &self.mirrors;
         // Never given out: it is closed when copies are to stop.
         let stopped = pin!(shared.stop.acquire());
-        let read = match select(stopped, pin!(self.read(&route, req))).await {
+        let read = match select(stopped, pin!(self.read(&original, req))).await {
             Either::Left(_) => Read { status: None, bytes: 0, end: End::Aborted },
             Either::Right((read, _)) => read,
         };
@@ -93,10 +109,17 @@ impl Mirror {
         drop(place);
     }
 
-    async fn read(&self, route: &Route, mut req: Request<Payload>) -> Read {
+    async fn read(&self, original: &Original, mut req: Request<Payload>) -> Read {
         let exchange = req.body().exchange().clone();
-        let deadline = prepare(route, &mut req);
-        let answer = attempt(self.candidate.call(req), deadline).await;
+        let deadline = prepare(&original.route, &mut req);
+        let answer = attempt(self.ask(req), deadline).await;
+        if let Err(error) = &answer
+            && !is_asked(&exchange)
+        {
+            metrics::mirrored(self.candidate.target(), Mirrored::Refused(error.kind()));
+            self.mirrors.0.comparison.skipped(&original.route.name, self.candidate.target());
+            original.is_alone.store(true, Relaxed);
+        }
         let status = answer.is_ok().then_some(StatusCode::OK.as_u16());
         let read = match answer {
             Ok(answer) => attempt(read(answer), deadline).await,
@@ -109,6 +132,26 @@ impl Mirror {
         let (bytes, end) = read.map_or((0, End::Failed), |bytes| (bytes, End::Complete));
         Read { status, bytes, end }
     }
+
+    /// Asks the target, which counts once it is asked: a budget, a breaker or a limit stands before that.
+    async fn ask(&self, req: Request<Payload>) -> Result<Response<BoxBody>, Error> {
+        let exchange = req.body().exchange().clone();
+        let (mut call, mut is_counted) = (self.candidate.call(req), false);
+        poll_fn(|cx| {
+            let answer = call.as_mut().poll(cx);
+            if !is_counted && is_asked(&exchange) {
+                is_counted = true;
+                metrics::mirrored(self.candidate.target(), Mirrored::Sent);
+            }
+            answer
+        })
+        .await
+    }
+}
+
+/// Whether the target of a copy was asked.
+fn is_asked(copy: &Exchange) -> bool {
+    copy.learn(|learnt| !learnt.attempts.is_empty())
 }
 
 /// What came of reading an answer that nobody sees.
@@ -118,11 +161,18 @@ struct Read {
     end: End,
 }
 
-/// The same request for somebody else, of which the client's exchange learns nothing.
+/// The same request for somebody else, of which the client's exchange learns nothing. Its span is below that of the
+/// original.
 fn copied(req: &Request<Payload>) -> Request<Payload> {
     let (original, exchange) = (req.body().exchange(), Exchange::default());
-    let asked = original.learn(|learnt| learnt.asked.clone());
-    exchange.learn(|learnt| (learnt.asked, learnt.mirrors) = (asked, Some(*original.id())));
+    let (asked, trace) = original.learn(|learnt| (learnt.asked.clone(), learnt.trace));
+    let above = original.span();
+    if let Some(above) = above {
+        exchange.trace(above.child());
+    }
+    exchange.learn(|learnt| {
+        (learnt.asked, learnt.mirrors, learnt.trace) = (asked, Some(*original.id()), above.or(trace));
+    });
     let mut req = req.clone();
     req.extensions_mut().insert(exchange.clone());
     req.map(|payload| payload.of_exchange(exchange))
@@ -202,17 +252,19 @@ impl Default for Mirrors {
 }
 
 /// Tells how the original of a copy has come out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Original {
     exchange: Exchange,
     route: Arc<Route>,
     mirrors: Mirrors,
+    /// Whether the copy was not sent after all.
+    is_alone: Arc<AtomicBool>,
 }
 
 impl Observe for Original {
     fn end(self, end: End) {
         // Whoever left has not seen how it would have come out.
-        if end != End::Aborted {
+        if end != End::Aborted && !self.is_alone.load(Relaxed) {
             self.mirrors.0.comparison.told(&self.route.name, Side::Original, &self.exchange);
         }
     }
@@ -245,7 +297,7 @@ mod tests {
         Kind, Target, Tokens,
         auth::VirtualKey,
         dispatch::{Dispatch, Retry, Table},
-        exchange::{Outcome, RequestId},
+        exchange::{Outcome, RequestId, TraceParent},
         lock,
         price::{NanoUsd, Rates},
         testing::{Script, Step, ask},
@@ -375,6 +427,43 @@ mod tests {
         let report = one.report();
         let row = report.iter().find(|row| row.is_mirror).unwrap();
         assert_eq!((row.requests, row.skipped), (1, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_copy_is_not_sent_its_original_is_not_compared_either() {
+        let mirrors = Mirrors::new(9);
+        let full = service_fn(async |_: Request<Payload>| {
+            Err::<Response<Script>, _>(Error::new(Kind::Overloaded, "too many requests are in flight"))
+        });
+        let full = Candidate::new(Arc::new(Target::new("demo", "full")), full);
+        let service = dispatch(Mirror::new(full, &mirrors));
+
+        for _ in 0..3 {
+            answered(&service, ask("chat", None)).await;
+        }
+        mirrors.finished().await;
+
+        let report = mirrors.report();
+        assert_eq!(report.len(), 1);
+        assert_eq!((report[0].is_mirror, report[0].requests, report[0].skipped), (true, 0, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_stands_in_the_trace_of_its_original_below_it() {
+        let kept = Arc::new(Kept::default());
+        let mirrors = Mirrors::new(9).records(kept.clone());
+        let service = dispatch(Mirror::new(candidate("other", 1, None), &mirrors));
+        let req = ask("chat", None);
+        let span = TraceParent { trace: 7, span: 8, is_sampled: true };
+        req.body().exchange().trace(span);
+
+        answered(&service, req).await;
+        mirrors.finished().await;
+
+        let records = lock(&kept.0);
+        let (above, own) = (records[0].trace.unwrap(), records[0].span.unwrap());
+        assert_eq!(above, span);
+        assert!(own.trace == 7 && own.is_sampled && own.span != 8, "{own}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -139,9 +139,6 @@ impl Source {
             note(exchange, begun, error);
         }
         exchange.learn(|learnt| {
-            for attempt in learnt.attempts.iter_mut().skip(begun) {
-                attempt.role = Role::Resume;
-            }
             if answer.is_ok() {
                 learnt.answers = learnt.attempts.len().checked_sub(1);
             }
@@ -175,7 +172,8 @@ impl Source {
         let head = dialect.peek(&parts, &request).ok()?;
         // What the model has to read is more now.
         payload.exchange().learn(|learnt| learnt.input = None);
-        Some(Request::from_parts(parts, payload.rewritten(head, request.into())))
+        let payload = payload.rewritten(head, request.into());
+        Some(Request::from_parts(parts, payload.for_role(Role::Resume)))
     }
 }
 
