@@ -88,10 +88,11 @@
 //! | | what it does | what it needs | what it makes, or refuses with |
 //! |---|---|---|---|
 //! | [`DrainLayer`] | reads answers to their end for clients that have left, where the route wants it | nothing | |
+//! | [`ServerTimingLayer`] | says where the time has gone | the extension [`Exchange`] of answers | `server-timing` |
 //! | [`HealthLayer`] | answers `/healthz`, `/readyz` and the like | the path | |
 //! | [`DashboardLayer`] | the pages at `/logs` | the administrators' key | |
 //! | [`MetricsLayer`] | answers `GET /metrics` with what a recorder shows | the path | |
-//! | [`RecordLayer`] | one [`Record`](record::Record) per exchange into a [`Sink`](record::Sink) | nothing | the extension [`Exchange`] |
+//! | [`RecordLayer`] | one [`Record`](record::Record) per exchange into a [`Sink`](record::Sink) | nothing | the extension [`Exchange`], also of the answer |
 //! | [`RenderErrorsLayer`] | writes errors in the client's dialect | the path | `x-request-id`; never fails |
 //! | [`InFlightLayer`] | bounds how many answers are under way | nothing | [`Overloaded`](Kind::Overloaded) |
 //! | [`AdminLayer`] | customers, teams and keys that are set while the gateway runs | the administrators' key | [`Unauthenticated`](Kind::Unauthenticated), [`Conflict`](Kind::Conflict), … |
@@ -106,7 +107,6 @@
 //! | [`LabelsLayer`] | reads end user, session and tags, and lets their quotas be charged too | the caller, the payload | scopes of the caller; [`InvalidRequest`](Kind::InvalidRequest) |
 //! | [`LoopLayer`] | stops the same request again and again, and sessions that spend very much | the caller, the payload | [`RunawayLoop`](Kind::RunawayLoop) |
 //! | [`AlertsLayer`] | notes whose accounts are used, so that people are told | the caller, the payload | [`Alerts`](alerts::Alerts) |
-//! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited) |
 //! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited), [`TooExpensive`](Kind::TooExpensive) |
 //! | [`Dispatch`] | asks the targets of a route, again or one after the other | the payload | `x-bartizan-*`; [`NoRoute`](Kind::NoRoute) |
 //!
@@ -176,8 +176,6 @@
 //! | `postgres` | `ledger::PostgresLedger` and `directory::PostgresDirectory`, for the same |
 //! | `reload` | watches that file, and SIGHUP |
 //! | `sqlite` | a ledger in a file, so that budgets survive the process, and records that can be found again: SQLite, bundled |
-//! | `proxy` | what the example `proxy` needs: `config`, `metrics`, `reload`, `redis`, `postgres` and `sqlite` |
-//! | `sqlite` | a ledger in a file, so that budgets survive the process: SQLite, bundled |
 //! | `proxy` | what the example `proxy` needs: `config`, `metrics`, `otel`, `reload`, `redis`, `postgres` and `sqlite` |
 //! | `full` | everything above |
 //! | `test-util` | the suites that stores have to pass |
@@ -211,6 +209,7 @@
 //! [`RecordLayer`]: record::RecordLayer
 //! [`RenderErrorsLayer`]: render_errors::RenderErrorsLayer
 //! [`RequestLimitLayer`]: request_limit::RequestLimitLayer
+//! [`ServerTimingLayer`]: server_timing::ServerTimingLayer
 //! [`SignLayer`]: sign::SignLayer
 //! [`TellFaultsLayer`]: fault::TellFaultsLayer
 //! [`TranslateLayer`]: translate::TranslateLayer
@@ -289,6 +288,7 @@ pub mod render_errors;
 pub mod request_limit;
 mod scaled;
 pub mod secret;
+pub mod server_timing;
 #[cfg(any(feature = "config", feature = "dashboard"))]
 mod session;
 pub mod sign;

@@ -219,6 +219,8 @@ fn a_request_is_a_span_below_that_of_the_client_and_above_those_of_its_attempts(
     assert_eq!((second.kind(), &second.parent_span_id), (SpanKind::Client, &request.span_id));
     assert_eq!(second.name, "chat m");
     assert_eq!(text(&second.attributes, "gen_ai.provider.name"), Some("good"));
+    assert_eq!(text(&second.attributes, "gen_ai.response.model"), Some("m"));
+    assert_eq!(text(&first.attributes, "gen_ai.response.model"), None);
     assert_eq!(number(&second.attributes, "gen_ai.usage.input_tokens"), Some(100));
     assert_eq!(number(&second.attributes, "gen_ai.usage.output_tokens"), Some(20));
     assert_eq!(number(&second.attributes, "gen_ai.usage.cache_read.input_tokens"), Some(40));

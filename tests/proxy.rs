@@ -142,6 +142,18 @@ fn the_clouds_of_the_readme_can_be_used() {
 }
 
 #[test]
+fn every_answer_says_where_the_time_has_gone() {
+    let proxy = proxy();
+    for path in ["healthz", "readyz", "health", "metrics", "logs", "v1/models", "admin/v1/keys", "nowhere"] {
+        let answer = exchange(proxy.connect(), format!("GET /{path} HTTP/1.1\r\nhost: localhost\r\n\r\n"));
+
+        assert!(answer.head.contains("\r\nserver-timing: gateway;dur="), "{path}: {}", answer.head);
+    }
+    let answer = exchange(proxy.connect(), chat("chat", false, "hello"));
+    assert!(answer.head.contains(", provider;dur=") && answer.status == 200, "{}", answer.head);
+}
+
+#[test]
 fn it_explains_itself() {
     let (code, help, _) = run(&["--help"]);
     let (_, schema, _) = run(&["--schema"]);

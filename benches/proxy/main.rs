@@ -6,7 +6,8 @@
 //! counts are ratios within one run; on a busy machine more rounds help (`--help`).
 //!
 //! The proxy is `examples/proxy`, from `BARTIZAN_PROXY` or built by cargo as it is now. All that it can
-//! do is switched on: keys, a limit, three budgets, allowed models, records.
+//! do is switched on: keys, a limit, three budgets, allowed models, records. What records cost is told apart: the proxy
+//! that keeps them in SQLite against one that keeps none.
 
 #![allow(missing_docs)]
 
@@ -15,6 +16,7 @@ mod clients;
 mod measure;
 mod process;
 mod provider;
+mod records;
 mod scenario;
 #[path = "../stack/wire.rs"]
 mod wire;

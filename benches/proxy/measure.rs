@@ -1,20 +1,22 @@
-use std::{error::Error, path::Path, time::Duration};
+use std::{error::Error, net::SocketAddr, path::Path, time::Duration};
 
 use super::{
     Arguments,
     clients::{self, Window},
     process::{self, Process},
+    records,
     scenario::{self, Scenario},
 };
 
 const STARTS: usize = 7;
 
 /// How to start the two that are compared.
-struct Candidates<'a> {
+pub(super) struct Candidates<'a> {
     program: &'a Path,
     bare: Vec<&'a str>,
     proxy: &'a Path,
-    config: &'a str,
+    folder: &'a Path,
+    upstream: SocketAddr,
     core: Option<usize>,
 }
 
@@ -24,7 +26,29 @@ impl Candidates<'_> {
     }
 
     fn proxy(&self) -> Result<Process, Box<dyn Error>> {
-        Process::start(self.proxy, &["--config", self.config], self.core)
+        let records = self.folder.join("records.jsonl");
+        self.proxy_with("proxy", &format!("{{ file: \"{}\" }}", records.display()), false)
+    }
+
+    /// A proxy with such records, which has files of its own by this name.
+    pub(super) fn proxy_with(
+        &self,
+        name: &str,
+        records: &str,
+        content: bool,
+    ) -> Result<Process, Box<dyn Error>> {
+        let config = self.folder.join(format!("{name}.yaml"));
+        std::fs::write(&config, scenario::config(self.upstream, records, content))?;
+        Process::start(
+            self.proxy,
+            &["--config", config.to_str().ok_or("a folder whose name is text")?],
+            self.core,
+        )
+    }
+
+    /// Where there is room for files.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder
     }
 }
 
@@ -41,18 +65,14 @@ pub async fn all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     other_core.into_iter().for_each(process::move_to);
 
     let folder = std::env::temp_dir().join(format!("bartizan-bench-{}", std::process::id()));
-    std::fs::create_dir_all(folder.join("records"))?;
-    let config = folder.join("config.yaml");
-    std::fs::write(
-        &config,
-        scenario::config(provider.address, &folder.join("records").join("records.jsonl")),
-    )?;
+    std::fs::create_dir_all(&folder)?;
     let upstream = provider.address.to_string();
     let candidates = Candidates {
         program: &program,
         bare: vec!["--role", "bare", "--upstream", &upstream],
         proxy: &proxy,
-        config: config.to_str().ok_or("a folder whose name is text")?,
+        folder: &folder,
+        upstream: provider.address,
         core: cores.map(|(first, _)| first),
     };
     let measured = tables(arguments, &candidates).await;
@@ -63,6 +83,7 @@ pub async fn all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 async fn tables(arguments: &Arguments, candidates: &Candidates<'_>) -> Result<(), Box<dyn Error>> {
     let wanted = |scenario: &&Scenario| scenario.name.contains(&arguments.only);
     costs(arguments, candidates, scenario::ALL.iter().filter(wanted)).await?;
+    records::costs(arguments, candidates).await?;
     println!("\n{:<28} {:>14} {:>14} {:>9} {:>9}", "memory, KiB", "bare", "proxy", "ratio", "target");
     for scenario in scenario::OPEN.iter().filter(wanted) {
         let bare = memory(arguments, &candidates.bare()?, scenario).await?;
@@ -95,7 +116,7 @@ async fn costs<'a>(
     Ok(())
 }
 
-async fn window(
+pub(super) async fn window(
     arguments: &Arguments,
     proxy: &Process,
     scenario: &Scenario,
@@ -131,7 +152,7 @@ fn row(scenario: &Scenario, bare: &[Window], proxy: &[Window]) {
 }
 
 /// The median, the least and the most.
-fn spread<T>(of: &[T], figure: impl Fn(&T) -> f64) -> (f64, f64, f64) {
+pub(super) fn spread<T>(of: &[T], figure: impl Fn(&T) -> f64) -> (f64, f64, f64) {
     let mut figures: Vec<f64> = of.iter().map(figure).collect();
     figures.sort_by(f64::total_cmp);
     let at = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);

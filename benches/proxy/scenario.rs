@@ -1,6 +1,7 @@
 use super::wire::conversation;
 
 /// What clients ask for, and what the proxy may cost more than the bare one.
+#[derive(Clone, Copy)]
 pub struct Scenario {
     pub name: &'static str,
     model: &'static str,
@@ -22,6 +23,9 @@ pub const ALL: [Scenario; 6] = [
     Scenario { name: "event passed through", pace: Some(50), target: Some(1.3), ..WHOLE },
     Scenario { name: "event translated", model: "claude", pace: Some(50), ..WHOLE },
 ];
+
+/// What records are told of.
+pub const RECORDED: [Scenario; 2] = [ALL[0], ALL[1]];
 
 /// What an open stream costs.
 pub const OPEN: [Scenario; 2] = [
@@ -54,7 +58,7 @@ impl Scenario {
 }
 
 /// A configuration with everything on. What a file of budgets can do has a bench of its own, `ledger`.
-pub fn config(upstream: std::net::SocketAddr, records: &std::path::Path) -> String {
+pub fn config(upstream: std::net::SocketAddr, records: &str, content: bool) -> String {
     let budget = "{ usd: 1000000, per: month }";
     format!(
         r#"
@@ -71,9 +75,8 @@ teams:
   engineering: {{ budget: {budget} }}
 keys:
   - {{ name: engineering-main, key: {KEY}, team: engineering, allow: ["openai/*", chat, claude],
-      limits: {{ requests: 1000000000/second }}, budget: {budget} }}
-log: {{ records: {{ file: "{records}" }} }}
-"#,
-        records = records.display()
+      limits: {{ requests: 1000000000/second }}, budget: {budget}, log_content: {content} }}
+log: {{ records: {records} }}
+"#
     )
 }

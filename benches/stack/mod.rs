@@ -28,6 +28,7 @@ use bartizan::{
     render_errors::RenderErrorsLayer,
     request_limit::RequestLimitLayer,
     secret::Secret,
+    server_timing::ServerTimingLayer,
     sign::{Credential, SignLayer},
     translate::TranslateLayer,
 };
@@ -139,6 +140,7 @@ pub fn gateway(
     let keys = MemoryKeys::from_iter([(KeyDigest::of(KEY), key())]);
     ServiceBuilder::new()
         .layer(DrainLayer::new(1000))
+        .layer(ServerTimingLayer::default())
         .layer(HealthLayer::new(Ready::default()))
         .layer(RecordLayer::new(Arc::new(Nowhere)))
         .layer(RenderErrorsLayer::new(dialects.clone()))

@@ -31,6 +31,7 @@ use bartizan::{
     models::ModelsLayer,
     render_errors::RenderErrorsLayer,
     request_limit::RequestLimitLayer,
+    server_timing::ServerTimingLayer,
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -197,6 +198,8 @@ impl Gateway {
             // Outside of everything, so that an answer which is read on for a client that has left is
             // charged and recorded as if the client were there.
             .layer(self.drain.clone())
+            // Outside of all that answers.
+            .layer(ServerTimingLayer::default())
             // Probes need no key, and leave no record.
             .layer(self.health(config))
             // Has sessions of its own, and leaves no records of those who look at records.

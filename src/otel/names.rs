@@ -12,7 +12,7 @@ pub const PROVIDER: &str = "gen_ai.provider.name";
 pub const REQUEST_MODEL: &str = "gen_ai.request.model";
 /// Whether a stream was asked for.
 pub const REQUEST_STREAM: &str = "gen_ai.request.stream";
-/// The model that answered.
+/// The model that answered, by the provider's name for it.
 pub const RESPONSE_MODEL: &str = "gen_ai.response.model";
 /// Why it stopped, in the provider's words.
 pub const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";

@@ -146,6 +146,7 @@ fn of_attempt(
         attributes.number(SERVER_PORT, port.into());
     }
     attributes.text(REQUEST_MODEL, model(attempt));
+    attributes.maybe(RESPONSE_MODEL, answers.then(|| model(attempt)));
     attributes.flag(REQUEST_STREAM, is_stream);
     let first = attempt.first_byte.and_then(|first| first.checked_sub(attempt.started));
     if let Some(first) = first.filter(|_| is_stream) {

@@ -1,6 +1,5 @@
 use std::{
     future::Future,
-    io::Write,
     net::IpAddr,
     pin::Pin,
     sync::Arc,
@@ -9,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
@@ -18,8 +17,7 @@ use super::{Record, Sink, content::Answered};
 use crate::{
     Exchange,
     body::{End, Followed, Observe, OnEnd},
-    exchange::{ClientAddress, Share, Spent, TraceParent},
-    headers,
+    exchange::{ClientAddress, Share, TraceParent},
 };
 
 /// Middleware of [`RecordLayer`](super::RecordLayer).
@@ -124,30 +122,12 @@ pub(crate) struct Passing {
 
 impl Finish {
     fn begun<R>(&mut self, res: &mut Response<R>) {
-        let spent = self.exchange.spent();
         self.passing.status = Some(res.status().as_u16());
-        self.passing.overhead = Some(spent.gateway);
-        if let Some(timing) = timing(spent) {
-            // What the provider says of its own stays.
-            res.headers_mut().append(headers::SERVER_TIMING, timing);
-        }
+        self.passing.overhead = Some(self.exchange.overhead());
+        res.extensions_mut().insert(self.exchange.clone());
         let is_kept = self.exchange.learn(|learnt| learnt.content.is_some());
         self.answer = is_kept.then(|| Answered::new(res.headers())).flatten();
     }
-}
-
-/// The times as a header has them, in milliseconds.
-fn timing(Spent { gateway, provider }: Spent) -> Option<HeaderValue> {
-    let mut text = Vec::with_capacity(64);
-    let mut write = |name, time: Duration| {
-        let micros = time.as_micros();
-        write!(text, "{name};dur={}.{:03}", micros / 1000, micros % 1000)
-    };
-    write("gateway", gateway).ok()?;
-    if let Some(provider) = provider {
-        write(", provider", provider).ok()?;
-    }
-    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
 }
 
 impl Observe for Finish {
@@ -260,26 +240,6 @@ mod tests {
             assert_eq!(answered.map(|answer| &*answer.bytes), may_be_kept.then_some(&br#"{"a":1}"#[..]));
             assert!(!format!("{record:?}{}", serde_json::to_string(&record).unwrap()).contains("messages"));
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_says_where_the_time_has_gone_beside_what_its_provider_says() {
-        let service =
-            RecordLayer::new(Arc::new(Kept::default())).layer(tower::service_fn(async |req: Request<()>| {
-                tokio::time::sleep(Duration::from_micros(41)).await;
-                let attempt = Exchange::of(&req).begin(&Arc::new(crate::Target::new("p", "m")));
-                tokio::time::sleep(Duration::from_micros(812_300)).await;
-                attempt.first_byte();
-                tokio::time::sleep(Duration::from_micros(9)).await;
-                let answer = Response::builder().header("server-timing", "cache;dur=3");
-                Ok::<_, Error>(answer.body(http_body_util::Full::<Bytes>::default()).unwrap())
-            }));
-
-        let answer = service.oneshot(Request::new(())).await.unwrap();
-
-        let said: Vec<_> = answer.headers().get_all(headers::SERVER_TIMING).iter().collect();
-        // A timer is of milliseconds.
-        assert_eq!(said, ["cache;dur=3", "gateway;dur=2.000, provider;dur=813.000"]);
     }
 
     #[tokio::test]
