@@ -6,6 +6,9 @@
 //! said, who asks, tags, headers, the time, and how much of the caller's budgets and limits is used, for which the
 //! ledger is asked only where a rule of that route wants to know.
 //!
+//! What a client says of who shall answer, in its body or in the header `x-bartizan-choose`, holds for all that gets to
+//! see the request on the way too: an embedder that it rules out, or that costs more than the answer may, is not asked.
+//!
 //! What is decided holds for the whole of the request, also when other routes are put in force meanwhile: for
 //! the price that is reserved, for the limits that a route has for one request, and for the targets.
 //!

@@ -22,6 +22,7 @@ use crate::{
     future::Admission,
     headers,
     ledger::Ledger,
+    payload::Head,
 };
 
 /// Middleware of [`ChooseLayer`].
@@ -91,11 +92,13 @@ where
 /// The choice, if nothing has to be waited for and the client leaves it to the gateway; otherwise the route back.
 pub(crate) fn at_once(route: Arc<Route>, req: &Request<Payload>) -> Result<Chosen, Arc<Route>> {
     let head = req.body().head();
-    // What a provider keeps is where it is.
-    if head.resource.is_some() || head.batch.is_some() {
+    if head.has_wishes || req.headers().contains_key(headers::CHOOSE) {
+        return Err(route);
+    }
+    if is_kept(head) {
         return Ok(Chosen::plainly(route));
     }
-    if head.has_wishes || route.waits() || req.headers().contains_key(headers::CHOOSE) {
+    if route.waits() {
         return Err(route);
     }
     if !route.decides() {
@@ -104,6 +107,11 @@ pub(crate) fn at_once(route: Arc<Route>, req: &Request<Payload>) -> Result<Chose
     let mut way = Way::new(route);
     way.advance(&facts(req));
     Ok(noted(way.into(), req))
+}
+
+/// Whether it is about what a provider keeps, which is where it is.
+fn is_kept(head: &Head) -> bool {
+    head.resource.is_some() || head.batch.is_some()
 }
 
 /// The choice, with its rule written down.
@@ -126,6 +134,10 @@ pub(crate) async fn chosen(
         Err(route) => route,
     };
     let wishes = wishes::Wishes::of(req.body(), req.headers())?;
+    if is_kept(req.body().head()) {
+        wishes.iter().try_for_each(|wishes| wishes.check_kept(&route, req.body().head()))?;
+        return Ok(req.map(|payload| payload.going(Chosen::plainly(route))));
+    }
     let caller = req.extensions().get::<Caller>();
     let used = match (ledger, caller) {
         (Some(ledger), Some(caller)) if route.reads_spend() => spent::used(ledger, caller, req.body()).await,

@@ -242,7 +242,7 @@ impl Route {
     }
 
     /// Those that may be asked, in order.
-    pub(super) fn candidates_for(&self, head: &Head) -> impl Iterator<Item = &Candidate> {
+    pub(crate) fn candidates_for(&self, head: &Head) -> impl Iterator<Item = &Candidate> {
         let only = head.resource.as_ref().map(|resource| resource.target.as_deref());
         let most = if only == Some(None) { 1 } else { usize::MAX };
         let has_it = move |candidate: &&Candidate| match only {

@@ -9,6 +9,7 @@ use crate::{
     budget::BudgetLayer,
     dispatch::{Mirror, Mirrors},
     ledger::{Measure, Scope},
+    payload::{Head, Resource},
     secret::Secret,
     testing::Remote,
 };
@@ -215,6 +216,36 @@ async fn regions_that_a_client_asks_for_narrow_those_of_the_key_and_the_model() 
     let body = r#"{"model":"chat","provider":{"regions":"eu-*"}}"#;
     assert_eq!(who(&dispatch, body).await, "p/eu");
     assert_eq!(lock(&seen).last().unwrap(), r#"p/eu {"model":"eu"}"#);
+}
+
+#[tokio::test]
+async fn what_only_one_target_keeps_is_refused_where_the_client_rules_that_one_out() {
+    let seen = Seen::default();
+    let at = |name, region| candidate_of(&seen, target(name, 1).region(Some(region)), false);
+    let dispatch = table([Route::new("films", [at("p/us", "us"), at("p/eu", "eu")])]);
+    for (wishes, expected) in [
+        (r#"{"regions":"us"}"#, "p/us"),
+        (
+            r#"{"regions":"eu"}"#,
+            "x-bartizan-choose: only `p/us` can be asked for this, which is not known to be in eu, as `regions` wants it",
+        ),
+        (
+            r#"{"provider":{"only":["q"]}}"#,
+            "x-bartizan-choose: only `p/us` can be asked for this, which is not among `provider.only`",
+        ),
+    ] {
+        let mut req = ask(r#"{"model":"films"}"#, None).map(|payload| {
+            let resource = Resource { method: http::Method::POST, path: "/videos".into(), target: None };
+            let head = Head { resource: Some(resource), ..payload.head().clone() };
+            let source = payload.source().clone();
+            payload.rewritten(head, source)
+        });
+        req.headers_mut().insert("x-bartizan-choose", wishes.parse().unwrap());
+
+        let told = answered(&dispatch, req).await.map_or_else(|error| error.message().to_owned(), |it| it.0);
+
+        assert_eq!(told, expected);
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use crate::{
     access::Pattern,
     auth::Caller,
     dispatch::{Candidate, Route, Strategy},
+    headers,
+    payload::Head,
     price::NanoUsd,
 };
 
@@ -112,6 +114,18 @@ impl Wishes {
         let route = self.max_cost.into_iter().fold(route, Route::max_cost_at_most);
         let route = self.bounds.objective.into_iter().fold(route, Route::objective_at_most);
         Ok((route.mirrored_if(|mirror| self.keeps_out(mirror, is_theirs).is_none()), is_theirs))
+    }
+
+    /// Refuses what only one target can be asked for, if that is not to see it.
+    pub(super) fn check_kept(&self, route: &Route, head: &Head) -> Result<(), Error> {
+        let Some(one) = route.candidates_for(head).next() else { return Ok(()) };
+        match self.rules_out(one.target()) {
+            None => Ok(()),
+            Some(why) => {
+                let message = format!("only `{}` can be asked for this, which is {why}", one.target());
+                Err(invalid(headers::CHOOSE.as_str(), &message))
+            }
+        }
     }
 
     /// Why a candidate is not asked, if it isn't.

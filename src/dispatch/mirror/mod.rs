@@ -40,7 +40,7 @@ use crate::{
 /// [`Mirrors`] compares what came of either.
 ///
 /// Only chats are copied in which the provider does no more than to write, of callers whom the target may answer, and none
-/// with a provider's key of the caller's own.
+/// with a provider's key of the caller's own, or whose client rules the target out.
 #[derive(Clone, Debug)]
 pub struct Mirror {
     candidate: Candidate,
