@@ -173,10 +173,12 @@
 //! | `redis` | `ledger::RedisLedger` and `directory::RedisDirectory`, in which many gateways share budgets, limits and keys |
 //! | `metrics` | what the gateway measures, for a recorder of the facade `metrics`: see [`metrics`] |
 //! | `otel` | [`otel`]: traces, measurements and logs for OpenTelemetry, by OTLP over HTTP |
-//! | `postgres` | `ledger::PostgresLedger` and `directory::PostgresDirectory`, for the same |
+//! | `postgres` | `ledger::PostgresLedger` and `directory::PostgresDirectory`, for the same; `logs::PostgresLogs`, records of many gateways |
+//! | `clickhouse` | [`clickhouse`]: records in ClickHouse |
 //! | `reload` | watches that file, and SIGHUP |
 //! | `sqlite` | a ledger in a file, so that budgets survive the process, and records that can be found again: SQLite, bundled |
-//! | `proxy` | what the example `proxy` needs: `config`, `metrics`, `otel`, `reload`, `redis`, `postgres` and `sqlite` |
+//! | `dashboard` | the pages at `/logs` |
+//! | `proxy` | what the example `proxy` needs: `config`, `dashboard`, `metrics`, `otel`, `reload`, `redis`, `postgres`, `clickhouse` and `sqlite` |
 //! | `full` | everything above |
 //! | `test-util` | the suites that stores have to pass |
 //!
@@ -219,6 +221,7 @@
 #![cfg_attr(feature = "dashboard", doc = "[`DashboardLayer`]: dashboard::DashboardLayer")]
 #![cfg_attr(not(feature = "dashboard"), doc = "[`DashboardLayer`]: crate#features")]
 #![cfg_attr(not(feature = "otel"), doc = "[`otel`]: crate#features")]
+#![cfg_attr(not(feature = "clickhouse"), doc = "[`clickhouse`]: crate#features")]
 #![cfg_attr(feature = "config", doc = "[`AdminLayer`]: admin::AdminLayer")]
 #![cfg_attr(not(feature = "config"), doc = "[`AdminLayer`]: crate#features")]
 #![forbid(unsafe_code)]
@@ -239,6 +242,9 @@ pub mod body;
 pub mod breaker;
 pub mod budget;
 pub mod choose;
+#[cfg(feature = "clickhouse")]
+#[cfg_attr(docsrs, doc(cfg(feature = "clickhouse")))]
+pub mod clickhouse;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub mod config;
@@ -278,6 +284,8 @@ pub mod otel;
 pub mod own_ids;
 pub mod payload;
 mod percent;
+#[cfg(feature = "postgres")]
+mod postgres;
 pub mod preset;
 pub mod price;
 pub mod provider_budget;

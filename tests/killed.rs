@@ -5,10 +5,14 @@
 #[allow(dead_code, reason = "it is used in part")]
 mod process;
 
+#[path = "postgres/server.rs"]
+#[allow(dead_code, reason = "it is used in part")]
+mod postgres;
+
 use std::{
     io::Write,
     net::{SocketAddr, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +23,7 @@ use std::{
 
 use bartizan::{
     ledger::{Measure, Period, SqliteLedger, Unfinished},
-    logs::{Filter, Logs, Question, Span, SqliteLogsOptions},
+    logs::{Filter, Logs, PostgresLogs, PostgresLogsOptions, Question, Span, SqliteLogsOptions},
 };
 use process::{Proxy, Response, chat, command, exchange, file, rest};
 
@@ -202,30 +206,54 @@ fn a_second_proxy_is_told_that_the_file_is_in_use() {
     assert!(first.greeting.contains("budgets        bartizan.db"), "{}", first.greeting);
 }
 
-#[test]
-fn records_are_whole_after_a_kill_and_none_is_missing_but_the_last_ones() {
+/// The configuration, with content of all requests in `records`.
+fn with_records(records: &str) -> PathBuf {
     let text = CONFIG.replace("name: app,", "name: app, log_content: true,");
     assert_ne!(text, CONFIG);
-    let config = file(&format!("log: {{ records: logs }}\n{text}"));
+    file(&format!("log: {{ records: {records} }}\n{text}"))
+}
+
+/// Whether all that was kept is whole, and what is missing is only what ended in the last moments.
+async fn are_whole(logs: &impl Logs, seen: &Seen) {
+    let span = Span { from: UNIX_EPOCH, until: SystemTime::now() + Duration::from_secs(3_600) };
+    let sums = logs.sums(&Question::new(span)).await.unwrap();
+    let lines = logs.find(&Filter::default(), None, 1_000_000).await.unwrap();
+    for line in lines.iter().step_by(100) {
+        let entry = logs.get(&line.id).await.unwrap().unwrap();
+        assert!(entry.request.unwrap().contains("Hello there!"));
+        assert!(line.end.as_ref() != "complete" || entry.answer.unwrap().contains("Hello there!"));
+    }
+    let (lines, sums) = (lines.len() as u64, sums.iter().map(|sum| sum.used.requests).sum::<u64>());
+    let (asked, whole) = (seen.asked.load(Ordering::SeqCst), seen.whole.load(Ordering::SeqCst));
+    assert_eq!(lines, sums);
+    assert!(0 < lines && lines <= asked, "{lines} records, {seen:?}");
+    assert!(lines * 2 > whole, "{lines} records, {seen:?}");
+}
+
+#[tokio::test]
+async fn records_are_whole_after_a_kill_and_none_is_missing_but_the_last_ones() {
+    let config = with_records("logs");
 
     let seen = kill(&config, true, Duration::from_millis(1_500));
 
     let logs = SqliteLogsOptions::new(config.with_file_name("bartizan-logs.db")).open().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (lines, sums) = runtime.block_on(async {
-        let span = Span { from: UNIX_EPOCH, until: SystemTime::now() + Duration::from_secs(3_600) };
-        let sums = logs.sums(&Question::new(span)).await.unwrap();
-        let lines = logs.find(&Filter::default(), None, 1_000_000).await.unwrap();
-        for line in lines.iter().step_by(100) {
-            let entry = logs.get(&line.id).await.unwrap().unwrap();
-            assert!(entry.request.unwrap().contains("Hello there!"));
-            assert!(line.end.as_ref() != "complete" || entry.answer.unwrap().contains("Hello there!"));
-        }
-        (lines.len() as u64, sums.iter().map(|sum| sum.used.requests).sum::<u64>())
-    });
-    let (asked, whole) = (seen.asked.load(Ordering::SeqCst), seen.whole.load(Ordering::SeqCst));
-    assert_eq!(lines, sums);
-    assert!(0 < lines && lines <= asked, "{lines} records, {seen:?}");
-    // What ended in the last moments was not written yet.
-    assert!(lines * 2 > whole, "{lines} records, {seen:?}");
+    are_whole(&logs, &seen).await;
+}
+
+#[tokio::test]
+async fn records_in_postgres_are_whole_after_a_kill_too() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let server = postgres::Server::start();
+    let config = with_records(&format!("{{ postgres: \"{}\" }}", server.url()));
+
+    let seen = kill(&config, true, Duration::from_millis(1_500));
+
+    let logs = PostgresLogs::new(PostgresLogsOptions::new(server.url())).unwrap();
+    are_whole(&logs, &seen).await;
+    // Both tables have all of it.
+    let unpaired = "SELECT count(*) FROM bartizan_logs.records FULL JOIN bartizan_logs.details USING (ended)
+                    WHERE duration IS NULL OR id IS NULL";
+    assert_eq!(server.sql(unpaired), "0");
 }

@@ -258,3 +258,25 @@ fn what_the_dashboard_shows_is_at_metrics() {
         assert!(shown.contains(metric.name), "{} is missing: {shown:?}", metric.name);
     }
 }
+
+#[test]
+fn records_that_a_database_which_is_away_has_missed_are_shown_for_each() {
+    let records = "{ records: [ { postgres: 'postgres://gateway@127.0.0.1:9/db' }, { clickhouse: 'http://127.0.0.1:9' } ] }";
+    let proxy = Proxy::start(&format!("log: {records}\n{}", config(&providers(), "")));
+    for _ in 0..3 {
+        assert_eq!(ask(&proxy, &chat("chat", false, "hello")), 200);
+    }
+
+    let missed = |to: &'static str| {
+        let all = || {
+            let shown = scrape(&proxy, "").1;
+            let lost = value(&shown, "bartizan_records_lost_total", &[&format!("to=\"{to}\"")]);
+            (lost == Some(3.0)).then_some(shown)
+        };
+        eventually(Duration::from_secs(20), all).expect(to)
+    };
+    let shown = [missed("postgres"), missed("clickhouse")];
+
+    assert_eq!(value(&shown[1], "bartizan_records_waiting", &["to=\"postgres\""]), Some(0.0));
+    assert_eq!(ask(&proxy, &chat("chat", false, "hello")), 200);
+}

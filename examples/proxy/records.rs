@@ -1,11 +1,14 @@
-use std::{fs::OpenOptions, path::Path, sync::Arc};
+use std::{fs::OpenOptions, path::Path, sync::Arc, time::Duration};
 
 use bartizan::{
     BoxError,
+    clickhouse::ClickHouseOptions,
     config::{Config, Records},
-    logs::{Logs, Retention, SqliteLogs, SqliteLogsOptions},
-    record::{JsonLines, QueueOptions},
+    logs::{Logs, PostgresLogs, Retention, SqliteLogs, SqliteLogsOptions},
+    record::{JsonLines, Keep, QueueOptions},
 };
+
+use super::store::with_source;
 
 /// The most that are found again where they are only in memory.
 const IN_MEMORY: u64 = 20_000;
@@ -32,24 +35,39 @@ impl Keepers {
                 let file = open.map_err(|error| format!("log.records.file: {}: {error}", path.display()))?;
                 Self { queue: self.queue.keeper(JsonLines::new(file)), ..self }
             }
-            Records::Sqlite(path) => self.sqlite(sqlite(config, Some(path))?),
-            Records::Logs => self.sqlite(sqlite(config, config.logs_path().as_deref())?),
+            Records::Sqlite(path) => self.found(sqlite(config, Some(path))?),
+            Records::Logs => self.found(sqlite(config, config.logs_path().as_deref())?),
+            Records::Postgres(postgres) => {
+                let options = postgres.options(age(config));
+                let options = options.map_err(|error| format!("log.records.postgres.authority: {error}"))?;
+                let logs = PostgresLogs::new(options);
+                self.found(logs.map_err(|error| format!("log.records.postgres: {}", with_source(error)))?)
+            }
+            Records::ClickHouse(clickhouse) => {
+                let keeper = clickhouse.options(age(config)).and_then(ClickHouseOptions::open);
+                let keeper = keeper.map_err(|error| format!("log.records.clickhouse: {error}"))?;
+                Self { queue: self.queue.keeper(keeper), ..self }
+            }
             _ => self,
         })
     }
 
-    /// What is asked is the first one.
-    fn sqlite(self, logs: SqliteLogs) -> Self {
+    /// Adds one that can be asked; a configuration has only one.
+    fn found(self, logs: impl Keep + Logs + Clone) -> Self {
         let asked: Arc<dyn Logs> = Arc::new(logs.clone());
-        Self { queue: self.queue.keeper(logs), logs: self.logs.or(Some(asked)) }
+        Self { queue: self.queue.keeper(logs), logs: Some(asked) }
     }
+}
+
+/// How old records may be in databases.
+fn age(config: &Config) -> Option<Duration> {
+    config.log.retention.age.map(|age| *age)
 }
 
 fn sqlite(config: &Config, path: Option<&Path>) -> Result<SqliteLogs, BoxError> {
     let bytes = config.log.retention.size.map(|size| size.0);
-    let age = config.log.retention.age.map(|age| *age);
     let options = match path {
-        Some(path) => SqliteLogsOptions::new(path).retention(Retention::new(age, bytes, None)),
+        Some(path) => SqliteLogsOptions::new(path).retention(Retention::new(age(config), bytes, None)),
         None => SqliteLogsOptions::in_memory(IN_MEMORY),
     };
     Ok(options.open().map_err(|error| format!("log.records: {error}"))?)

@@ -174,7 +174,8 @@ fn unreadable(error: std::io::Error) -> String {
     format!("the authority can't be read: {error}")
 }
 
-fn with_source(error: bartizan::Error) -> String {
+/// An error and why.
+pub fn with_source(error: bartizan::Error) -> String {
     match std::error::Error::source(&error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

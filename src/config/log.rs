@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, Several, Store,
+    Config, Records, Several, Store,
     problem::Problem,
+    records,
     units::{Size, Written},
 };
 use crate::record::{ContentRules, Mask};
@@ -24,8 +25,8 @@ pub struct Log {
     pub level: String,
     /// Where the record of each request goes: to one place or to several. Takes a restart to change.
     pub records: Several<Records>,
-    /// For how long records are kept in SQLite, and in how much room; what is reached first counts. Takes a restart to
-    /// change.
+    /// For how long records are kept in databases, and in how much room in SQLite; what is reached first counts. Takes a
+    /// restart to change.
     pub retention: Retention,
     /// How much is kept of what was asked and answered, where keys allow it with `log_content`. Takes a restart to
     /// change.
@@ -61,23 +62,6 @@ pub enum LogFormat {
     Auto,
 }
 
-/// Where the record of each request goes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Records {
-    /// Nowhere.
-    None,
-    /// Among the log lines.
-    Tracing,
-    /// Where they are found again: in a file beside that of `store`, and in memory where `store` has none.
-    Logs,
-    /// To the end of this file, one JSON object a line.
-    File(PathBuf),
-    /// Into this SQLite database, which is made if it isn't there.
-    Sqlite(PathBuf),
-}
-
 /// For how long records are kept, and in how much room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -85,7 +69,7 @@ pub enum Records {
 pub struct Retention {
     /// How old they may be; `null` for any age.
     pub age: Option<Written<Duration>>,
-    /// How large their file may be; `null` for any size.
+    /// How large their file in SQLite may be; `null` for any size.
     pub size: Option<Written<Size>>,
 }
 
@@ -132,9 +116,7 @@ impl Log {
                 ));
             }
         }
-        if self.records.len() > 1 && self.records.contains(&Records::None) {
-            problems.push(Problem::at("log.records", "has `none` among others"));
-        }
+        records::check(&self.records, problems);
     }
 }
 
@@ -167,8 +149,6 @@ mod tests {
             records("log: { records: [ tracing, { file: r.jsonl }, logs ] }"),
             [Records::Tracing, Records::File("r.jsonl".into()), Records::Logs]
         );
-        let error = read("log: { records: [none, tracing] }").unwrap_err().to_string();
-        assert!(error.contains("log.records: has `none` among others"), "{error}");
     }
 
     #[test]

@@ -51,6 +51,7 @@
 //! editor that is given [`json_schema`] completes and checks a file while it is written.
 
 mod address;
+mod addressed;
 mod admin;
 mod alerts;
 mod breaker;
@@ -84,6 +85,7 @@ mod problem;
 mod provider;
 mod quotas;
 mod read;
+mod records;
 mod region;
 mod resolve;
 mod retry_budgets;
@@ -113,6 +115,7 @@ pub use self::gauges::Gauges;
 #[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
 pub use self::watch::{Cause, Watch};
 pub use self::{
+    addressed::Addressed,
     admin::{Admin, Audit},
     alerts::{AlertOf, AlertRule, Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
     breaker::Breaker,
@@ -125,7 +128,7 @@ pub use self::{
     hedge::Hedge,
     keys::{AuthMode, Customer, Gateway, Key, Labelled, Previous, Team},
     kind::ProviderKind,
-    log::{KeptContent, Log, LogFormat, Records, Retention},
+    log::{KeptContent, Log, LogFormat, Retention},
     mirror::Mirror,
     model::{Defaults, Model, Objective, OnDisconnect, Retry, Target, Timeouts},
     money::{Away, Ceiling, StoreAway, UnknownPrice},
@@ -137,6 +140,7 @@ pub use self::{
     problem::{ConfigError, Place, Problem},
     provider::{PooledKey, Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
+    records::{ClickHouseRecords, PostgresRecords, Records},
     rule::Rule,
     schema::json_schema,
     server::{HealthTells, MetricsAre, Server},

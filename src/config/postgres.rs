@@ -46,14 +46,11 @@ impl Postgres {
         let mut wrong = |field: &str, message: &str| {
             problems.push(Problem::at(format!("store.postgres{field}"), message));
         };
-        let schemes = ["postgres://", "postgresql://"];
-        if !schemes.iter().any(|scheme| self.url.expose().starts_with(scheme)) {
-            wrong("", "has an address that begins neither with postgres:// nor with postgresql://");
+        if !is_address(&self.url) {
+            wrong("", NO_ADDRESS);
         }
-        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        let begins = self.schema.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-        if !begins || !self.schema.chars().all(is_plain) || self.schema.len() > 63 {
-            wrong(".schema", "is not made of up to 63 letters of a-z, digits and underscores");
+        if !is_schema(&self.schema) {
+            wrong(".schema", NO_SCHEMA);
         }
         if self.timeout.is_zero() {
             wrong(".timeout", "is no time at all");
@@ -62,6 +59,21 @@ impl Postgres {
             wrong(".lease", "is shorter than 1s");
         }
     }
+}
+
+pub(super) const NO_ADDRESS: &str =
+    "has an address that begins neither with postgres:// nor with postgresql://";
+pub(super) const NO_SCHEMA: &str = "is not made of up to 63 letters of a-z, digits and underscores";
+
+pub(super) fn is_address(url: &Secret) -> bool {
+    ["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme))
+}
+
+/// Whether a schema may be called so.
+pub(super) fn is_schema(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    begins && name.chars().all(is_plain) && name.len() <= 63
 }
 
 /// The long form of [`Postgres`].

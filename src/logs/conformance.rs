@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Dimension, Filter, Histogram, Logs, Question, Span, Status, Sum, Used,
+    Dimension, Filter, Histogram, Logs, Place, Question, Span, Status, Sum, Used,
     row::{Row, has_failed, micros_at, provider},
 };
 use crate::{
@@ -150,7 +150,9 @@ fn filters(records: &[Record]) -> Vec<Filter> {
         Filter { tag: Some(("env".into(), "prod".into())), key: text("key-4"), ..none.clone() },
         Filter { text: text("NO <capacity>"), ..none.clone() },
         Filter { text: text("GRöße</b> of 1"), ..none.clone() },
-        Filter { text: text(records[17].id.as_str()), ..none },
+        Filter { text: text(records[17].id.as_str()), ..none.clone() },
+        Filter { after: Some(Place(Row::of(&records[350]).place)), team: text("team-2"), ..none.clone() },
+        Filter { after: Some(Place(Row::of(&records[50]).place)), span: Some(span), ..none },
     ]
 }
 
@@ -170,6 +172,7 @@ fn passes(record: &Record, filter: &Filter) -> bool {
     let same = |wanted: &Option<Box<str>>, name: Option<&str>| wanted.is_none() || wanted.as_deref() == name;
     let failed = has_failed(row.status, row.error);
     filter.span.is_none_or(|span| span.from <= ended(record) && ended(record) < span.until)
+        && filter.after.is_none_or(|after| row.place > after.0)
         && same(&filter.key, row.key)
         && same(&filter.team, row.team)
         && same(&filter.customer, row.customer)
@@ -267,7 +270,7 @@ async fn sums(store: &impl Logs, records: &[Record]) {
         }
     }
     for filter in filters(records) {
-        let filter = Filter { cost_above: None, latency_above: None, text: None, ..filter };
+        let filter = Filter { cost_above: None, latency_above: None, text: None, after: None, ..filter };
         for by in [None, Some(Dimension::Provider), Some(Dimension::Team)] {
             check(store, records, &Question { filter: filter.clone(), by, ..Question::new(whole) }).await;
         }

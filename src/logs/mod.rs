@@ -5,8 +5,12 @@
 //!
 //! Three questions are all there is. [`find`](Logs::find) lists records, newest first; [`get`](Logs::get) shows one of
 //! them with all that is known of it; [`sums`](Logs::sums) adds them up over time and by team, key, model or whatever
-//! [`Dimension`] is wanted. Sums over long spans are read from sums that were made when the records came, so that a
-//! year is answered as quickly as an hour.
+//! [`Dimension`] is wanted.
+//!
+//! | | who reads it | sums | what is old |
+//! |---|---|---|---|
+//! | `SqliteLogs` | one gateway | were made when the records came: a year is answered as quickly as an hour | is forgotten by age and size; its sums stay for 400 days |
+//! | `PostgresLogs` | all gateways that write there | are made of the records when they are asked for | is forgotten by age, with its sums |
 //!
 //! Whoever writes another store runs the `conformance` suite over it, which comes with the feature `test-util`.
 
@@ -14,8 +18,10 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub mod conformance;
 mod filter;
-#[cfg(any(feature = "sqlite", feature = "test-util", test))]
-mod row;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "clickhouse", feature = "postgres", feature = "sqlite", feature = "test-util", test))]
+pub(crate) mod row;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod sums;
@@ -25,6 +31,9 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use self::postgres::{PostgresLogs, PostgresLogsOptions};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::{Retention, SqliteLogs, SqliteLogsOptions};

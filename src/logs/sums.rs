@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::{Filter, Span};
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 use crate::{Error, Kind};
 
 /// What is to be summed up, and how.
@@ -12,7 +12,8 @@ use crate::{Error, Kind};
 pub struct Question {
     /// From when until when.
     pub span: Span,
-    /// Which records; its own span is not looked at. Costs, latencies and texts can't be filtered by here.
+    /// Which records; its own span is not looked at. Costs, latencies, texts and places
+    /// can't be filtered by here.
     pub filter: Filter,
     /// One sum for each step of time, in whole minutes; one for the whole span, if it isn't set. Steps begin where
     /// they would if they were counted from the beginning of Unix time, and what is long ago is no longer told apart
@@ -32,7 +33,7 @@ impl Question {
     }
 
     /// Refuses what has too many steps.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(super) fn check(&self) -> Result<(), Error> {
         let Some(step) = self.step else { return Ok(()) };
         let whole = self.span.until.duration_since(self.span.from).unwrap_or_default();

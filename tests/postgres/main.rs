@@ -1,5 +1,7 @@
-//! The ledger in Postgres, with real servers: what all ledgers promise, and what only many gateways can break.
+//! What is kept in Postgres, with real servers: the ledger and [`logs`], what all of their kind promise, and what only many
+//! gateways can break.
 
+mod logs;
 mod server;
 
 use std::{

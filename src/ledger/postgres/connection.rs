@@ -1,21 +1,16 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
-use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, error::SqlState};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, error::SqlState};
 
 use super::{PostgresOptions, schema, statements::Statements};
-use crate::BoxError;
+use crate::{
+    BoxError,
+    postgres::{Driver, Server},
+};
 
 /// How to get to the server.
 pub(super) struct Address {
-    config: Config,
-    tls: MakeRustlsConnect,
+    server: Server,
     schema: String,
     timeout: Duration,
 }
@@ -25,14 +20,6 @@ pub(super) struct Connection {
     pub(super) client: Client,
     pub(super) statements: Statements,
     _driver: Driver,
-}
-
-struct Driver(JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// What becomes of something that has failed.
@@ -46,14 +33,8 @@ pub(super) enum Failure {
 
 impl Address {
     pub(super) fn new(options: &PostgresOptions) -> Result<Self, BoxError> {
-        let mut config: Config = options.url.parse()?;
-        config.connect_timeout(options.timeout);
-        if config.get_application_name().is_none() {
-            config.application_name("bartizan");
-        }
         Ok(Self {
-            config,
-            tls: tls(options.authority.as_deref())?,
+            server: Server::new(&options.url, options.authority.as_deref(), options.timeout)?,
             schema: options.schema.clone(),
             timeout: options.timeout,
         })
@@ -65,11 +46,7 @@ impl Address {
     }
 
     async fn open(&self) -> Result<Connection, Failure> {
-        let (client, connection) = self.config.connect(self.tls.clone()).await?;
-        let driver = Driver(tokio::spawn(async {
-            // Whoever asks next is told.
-            let _ = connection.await;
-        }));
+        let (client, driver) = self.server.connect().await?;
         schema::prepare(&client, &self.schema).await?;
         // A node that stops in the middle must not hold up the others.
         let millis = self.timeout.as_millis();
@@ -83,24 +60,6 @@ impl Address {
         let statements = Statements::prepare(&client).await?;
         Ok(Connection { client, statements, _driver: driver })
     }
-}
-
-/// Two providers of cryptography in one program make rustls refuse to choose, unless it is told.
-fn tls(authority: Option<&[u8]>) -> Result<MakeRustlsConnect, BoxError> {
-    let mut roots = RootCertStore::empty();
-    match authority {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                roots.add(certificate?)?;
-            }
-        }
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
 }
 
 impl Failure {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::ledger::errand::micros;
+use crate::{ledger::errand::micros, postgres::is_schema};
 
 /// Where a [`PostgresLedger`](super::PostgresLedger) is kept, and how it is asked.
 #[derive(Clone)]
@@ -107,9 +107,7 @@ impl PostgresOptions {
     }
 
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        let begins = self.schema.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-        if !begins || !self.schema.chars().all(is_plain) || self.schema.len() > 63 {
+        if !is_schema(&self.schema) {
             return Err("the schema in postgres has up to 63 letters of a-z, digits and underscores");
         }
         if self.timeout.is_zero() || self.lease < Duration::from_millis(100) {

@@ -36,7 +36,11 @@ pub(super) fn find(
     before: Option<Place>,
     limit: usize,
 ) -> Result<Vec<Line>, BoxError> {
-    let search = Search::new(filter, places(filter.span, before), limit)?;
+    let mut within = places(filter.span, before);
+    if let Some(after) = filter.after {
+        within.start = within.start.max(signed(after.0.saturating_add(1)));
+    }
+    let search = Search::new(filter, within, limit)?;
     let places = match &filter.text {
         Some(id) if id.starts_with(ID) => search.called(connection, id)?,
         Some(text) => search.containing(connection, text)?,
