@@ -160,7 +160,7 @@ pub(crate) async fn chosen(
         ways.push(Way::decided(other, &facts.within(&bounds)).await);
     }
     let rehearsal = req.extensions().get::<Rehearsal>();
-    let joined = wishes::joined(&ways, req.body(), rehearsal);
+    let joined = wishes::joined(&ways, req.body(), rehearsal)?;
     let (route, is_for_provider) = wishes.applied(joined, caller, rehearsal)?;
     let chosen = noted(Chosen::joined(route, ways), &req);
     drop(facts);

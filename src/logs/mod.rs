@@ -21,6 +21,7 @@ mod filter;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "clickhouse", feature = "postgres", feature = "sqlite", feature = "test-util", test))]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "each store has a part of it in columns"))]
 pub(crate) mod row;
 #[cfg(feature = "sqlite")]
 mod sqlite;

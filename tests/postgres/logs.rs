@@ -73,6 +73,8 @@ async fn two_gateways_that_write_at_the_same_time_keep_every_record_once_and_sho
             node.keep(batch).await.unwrap();
         }
         node.keep(&batch[..50]).await.unwrap();
+        let backwards: Vec<_> = batch.iter().rev().cloned().collect();
+        node.keep(&backwards).await.unwrap();
     }
 
     for node in &nodes {

@@ -319,6 +319,18 @@ async fn what_another_model_may_cost_its_targets_may() {
     assert!(!lock(&seen).iter().any(|body| body.starts_with("p/dear")));
 }
 
+#[tokio::test]
+async fn where_all_models_that_are_named_are_too_dear_the_client_is_told_the_figures() {
+    let seen = Seen::default();
+    let dear = |name| Route::new(name, [candidate(&seen, "p/m")]).max_cost(NanoUsd(1_000));
+    let dispatch = table([dear("chat"), dear("other")]);
+
+    let refused = answered(&dispatch, ask(r#"{"model":"chat","models":["other"]}"#, None)).await.unwrap_err();
+
+    assert_eq!(refused.kind(), Kind::TooExpensive);
+    assert!(refused.message().contains("cost $0.016") && refused.message().contains("may cost $0.000001"));
+}
+
 /// What was charged for two readings.
 const READ_TWICE: NanoUsd = NanoUsd(2_000_000);
 

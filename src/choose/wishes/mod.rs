@@ -144,6 +144,7 @@ impl Wishes {
         }
     }
 
+    /// Refuses the request if nobody is left, and says why.
     fn check(&self, left: &[Candidate], route: &Route, caller: Option<&Caller>) -> Result<(), Error> {
         let may_answer = |candidate: &Candidate| {
             let target = candidate.target();
@@ -160,13 +161,11 @@ impl Wishes {
             );
             return Err(invalid(field, &message));
         }
-        match left {
-            [] => {
-                let message = format!("no target of `{}` is as it is asked for", route.name());
-                Err(invalid("provider", &message))
-            }
-            _ => Ok(()),
+        if left.is_empty() && !route.candidates().is_empty() {
+            let message = format!("no target of `{}` is as it is asked for", route.name());
+            return Err(invalid("provider", &message));
         }
+        Ok(())
     }
 }
 
@@ -221,13 +220,17 @@ fn listed(regions: &[Pattern]) -> String {
 }
 
 /// The routes one after the other, as one that has the settings and the bounds of the first.
-pub(super) fn joined(ways: &[Way], payload: &Payload, rehearsal: Option<&Rehearsal>) -> Route {
-    let [first, others @ ..] = ways else { return Route::new(payload.model(), []) };
+///
+/// # Errors
+///
+/// Why the first target may not be asked, if none may, unless it is only to be seen where the request would go.
+pub(super) fn joined(ways: &[Way], payload: &Payload, rehearsal: Option<&Rehearsal>) -> Result<Route, Error> {
+    let [first, others @ ..] = ways else { return Ok(Route::new(payload.model(), [])) };
     let joined = (*first.route).clone();
     if others.is_empty() {
-        return joined;
+        return Ok(joined);
     }
-    let mut candidates = Vec::new();
+    let (mut candidates, mut refusal) = (Vec::new(), None);
     for (group, way) in ways.iter().enumerate() {
         for candidate in way.route.candidates() {
             let candidate = candidate.clone().of_group(group);
@@ -235,9 +238,12 @@ pub(super) fn joined(ways: &[Way], payload: &Payload, rehearsal: Option<&Rehears
             match (way.route.admits(&candidate, payload), rehearsal) {
                 (Ok(()), _) => candidates.push(candidate),
                 (Err(error), Some(rehearsal)) => rehearsal.strike(candidate, error.message().to_owned()),
-                (Err(_), None) => {}
+                (Err(error), None) => refusal = refusal.or(Some(error)),
             }
         }
     }
-    joined.with_candidates(candidates)
+    match refusal {
+        Some(error) if candidates.is_empty() => Err(error),
+        _ => Ok(joined.with_candidates(candidates)),
+    }
 }

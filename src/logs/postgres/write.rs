@@ -2,7 +2,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use tokio_postgres::types::ToSql;
@@ -12,6 +12,7 @@ use super::{
         row::{Row, micros_at, provider},
         sums::bucket,
     },
+    at,
     session::Session,
     signed,
 };
@@ -63,19 +64,23 @@ impl<'a> Placed<'a> {
         Self { place: row.place, row, kept }
     }
 
-    /// Goes on to the next place that isn't taken; `false` if the record stands there already.
+    /// Goes on to the next place that isn't taken; `false` if the record stands there already. It may stand before the place
+    /// that it has now, which depends on the others in its batch.
     fn advance(&mut self, taken: &HashMap<u64, String>) -> bool {
-        while let Some(id) = taken.get(&self.place) {
-            if **id == *self.row.id {
-                return false;
+        for mut place in [self.row.place, self.place] {
+            while let Some(id) = taken.get(&place) {
+                if **id == *self.row.id {
+                    return false;
+                }
+                place += 1;
             }
-            self.place += 1;
+            self.place = self.place.max(place);
         }
         true
     }
 
     fn ended(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_micros(self.place)
+        at(self.place)
     }
 }
 
@@ -122,7 +127,8 @@ async fn insert(session: &mut Session, records: &[Placed<'_>]) -> Result<HashSet
 
 /// The ids of those that stand where these should, and close behind.
 async fn taken(session: &Session, records: &[Placed<'_>]) -> Result<HashMap<u64, String>, BoxError> {
-    let places: Vec<_> = records.iter().map(Placed::ended).collect();
+    let places = records.iter().flat_map(|record| [record.row.place, record.place]);
+    let places: Vec<_> = places.map(at).collect();
     let rows = session.client.query(&session.taken, &[&places]).await?;
     let taken = rows.iter().map(|row| Ok((micros_at(row.try_get(0)?), row.try_get(1)?)));
     Ok(taken.collect::<Result<_, tokio_postgres::Error>>()?)
