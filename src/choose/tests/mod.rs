@@ -476,9 +476,10 @@ async fn a_client_may_say_in_which_time_answers_have_to_begin() {
     };
 
     assert_eq!(first("chat", r#"{"objective":{"p95":"1s"}}"#).await, 10);
-    let kept = first("chat", r#"{"objective":{"p95":"500ms"}}"#).await;
-    assert!((1..=3).contains(&kept), "{kept}");
-    assert_eq!(first("chat", r#"{"provider":{"objective":{"p95":"500ms"}}}"#).await, 0);
+    // After two slow answers it is passed over by chance, and after three for certain, whichever way it was said.
+    let by_header = first("chat", r#"{"objective":{"p95":"500ms"}}"#).await;
+    let by_provider = first("chat", r#"{"provider":{"objective":{"p95":"500ms"}}}"#).await;
+    assert!((1..=3).contains(&(by_header + by_provider)), "{by_header} {by_provider}");
     assert_eq!(first("chat", "{}").await, 10);
     // What the model says already goes before what is more.
     let kept = first("strict", r#"{"objective":{"p95":"10m"}}"#).await;
