@@ -80,5 +80,7 @@ pub(crate) use self::{
     service::{Rehearsed, at_once, chosen},
 };
 
+#[cfg(all(test, feature = "cel"))]
+pub(crate) use self::said::READ;
 #[cfg(test)]
 mod tests;
