@@ -1,17 +1,25 @@
 //! What the choice among 50 targets costs by each strategy: `cargo bench --bench choice`.
 //!
 //! A request goes through `Dispatch` to a target that answers at once. `priority` takes the first one as it is
-//! listed; what the others take longer is their choice. Conditions are measured where they are asked.
+//! listed; what the others take longer is their choice. Conditions are measured where they are asked, also of a
+//! request of a megabyte. At first it is printed what a hedge does to a slow tail, by a clock that waits for nothing.
 
 #![allow(missing_docs)]
 
-use std::{hint::black_box, sync::Arc, time::Duration};
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bartizan::{
     Error, Exchange, Payload, Target,
     choose::{ChooseLayer, Rule},
     dialect::OPENAI_CHAT,
-    dispatch::{Candidate, Dispatch, Route, Sticky, Strategy, Table},
+    dispatch::{After, Candidate, Dispatch, Hedge, Route, Sticky, Strategy, Table},
     expression::Expression,
     payload::Head,
     price::{NanoUsd, Rates},
@@ -26,6 +34,7 @@ use tower::{Layer, Service, service_fn};
 const TARGETS: u32 = 50;
 
 fn main() {
+    hedging();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _entered = runtime.enter();
     let mut criterion = Criterion::default()
@@ -57,6 +66,52 @@ fn main() {
 }
 
 /// What a request costs on its way through `Choose` where there are 1,000 models, without rules and with some.
+/// The 99th percentile of a target with a slow tail of 5 %, without and with a hedge at its 95th, and what that costs.
+fn hedging() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let (alone, _) = runtime.block_on(slow_tail(None));
+    let (hedged, asked) = runtime.block_on(slow_tail(Some(Hedge::new(After::Percentile(95)).percent(6))));
+    println!(
+        "p99 of a slow tail: {alone} ms alone, {hedged} ms hedged at p95, with {asked:.3} attempts for each request"
+    );
+}
+
+/// The 99th percentile in milliseconds, and how many attempts there were for each request.
+async fn slow_tail(hedge: Option<Hedge>) -> (u128, f64) {
+    const REQUESTS: u32 = 20_000;
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = asked.clone();
+    // 80 to 120 ms, and 1 to 3 s for one in twenty, by a sequence that only looks random.
+    let service = service_fn(move |_: Request<Payload>| {
+        let number = u64::from(count.fetch_add(1, Relaxed)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (dice, spread) = ((number >> 32) % 1_000, number >> 48);
+        let time = if dice < 50 { 1_000 + spread % 2_000 } else { 80 + spread % 40 };
+        async move {
+            tokio::time::sleep(Duration::from_millis(time)).await;
+            Ok::<_, Error>(Response::new(Full::<Bytes>::from("{}")))
+        }
+    });
+    let route = Route::new("chat", [Candidate::new(Arc::new(Target::new("provider", "model")), service)]);
+    let route = hedge.into_iter().fold(route, Route::hedge);
+    let mut dispatch = Dispatch::new(Table::default().route(route));
+    let mut times = Vec::new();
+    for _ in 0..REQUESTS {
+        let begun = tokio::time::Instant::now();
+        let answer = dispatch.call(Request::new(asking("chat"))).await;
+        black_box(answer.is_ok());
+        times.push(begun.elapsed().as_millis());
+    }
+    times.sort_unstable();
+    (times[times.len() * 99 / 100], f64::from(asked.load(Relaxed)) / f64::from(REQUESTS))
+}
+
+fn asking(model: &str) -> Payload {
+    let head = Head { model: model.into(), ..Head::default() };
+    let body = format!(r#"{{"model":"{model}"}}"#);
+    Payload::new(&OPENAI_CHAT, head, body.into(), Exchange::default())
+}
+
 fn conditions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("1,000 models");
     let simple = r#"request.stream || request.tokens > 50000"#;
@@ -78,6 +133,20 @@ fn conditions(criterion: &mut Criterion) {
             );
         });
     }
+    let loops = [
+        "tags.all(tag, size(request.text) > 0 && !request.text.contains(tag))",
+        "headers.all(name, size(request.text) > 0 && !request.text.contains(headers[name]))",
+        r#"request.tools.exists(tool, tool.startsWith("b") || request.text.endsWith(tool))"#,
+    ];
+    let mut service = ChooseLayer::new(Dispatch::new(models(&loops))).layer(service_fn(answered));
+    group.bench_function("three conditions with loops, 1 MB", |bencher| {
+        let large = || request_of(&"words and \\n ".repeat(90_000));
+        bencher.iter_batched(
+            large,
+            |req| black_box(service.call(req).now_or_never()),
+            criterion::BatchSize::LargeInput,
+        );
+    });
     group.finish();
 }
 
@@ -101,9 +170,12 @@ fn models(rules: &[&str]) -> Table {
 
 /// A request of half a kilobyte.
 fn request() -> Request<Payload> {
+    request_of(&"words and words ".repeat(25))
+}
+
+fn request_of(text: &str) -> Request<Payload> {
     let body = format!(
-        r#"{{"model":"model-500","temperature":0.7,"tools":[{{"type":"function","function":{{"name":"search"}}}}],"messages":[{{"role":"user","content":"{}"}}]}}"#,
-        "words and words ".repeat(25)
+        r#"{{"model":"model-500","temperature":0.7,"tools":[{{"type":"function","function":{{"name":"search"}}}}],"messages":[{{"role":"user","content":"{text}"}}]}}"#,
     );
     let exchange = Exchange::default();
     exchange.learn(|learnt| learnt.labels.tags = vec![("feature".into(), "search".into())]);

@@ -282,6 +282,7 @@ pub mod models;
 #[cfg_attr(docsrs, doc(cfg(feature = "otel")))]
 pub mod otel;
 pub mod own_ids;
+mod patience;
 pub mod payload;
 mod percent;
 #[cfg(feature = "postgres")]

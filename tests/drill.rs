@@ -11,9 +11,14 @@ use process::{KEY, Proxy, chat, command, eventually, exchange, file};
 use serde_json::Value;
 
 fn drill(config: &str) -> (Option<i32>, Value, String) {
+    drilled(config, &[])
+}
+
+fn drilled(config: &str, arguments: &[&str]) -> (Option<i32>, Value, String) {
     let config = file(config);
-    let Output { status, stdout, stderr } =
-        command().args(["drill", "--json", "--config", config.to_str().unwrap()]).output().unwrap();
+    let mut command = command();
+    command.args(["drill", "--json", "--config", config.to_str().unwrap()]).args(arguments);
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let report = serde_json::from_slice(&stdout).unwrap_or_default();
     (status.code(), report, String::from_utf8(stderr).unwrap())
 }
@@ -65,7 +70,8 @@ fn a_stream_that_breaks_has_to_be_gone_on_with_where_that_is_configured() {
 
 #[test]
 fn a_route_without_another_target_does_not_and_the_exit_status_says_so() {
-    let models = "models: { lonely: { targets: [ { use: a/m } ] }, late: { targets: [ { use: a/m }, { use: b/m } ] } }";
+    let models = "models: { lonely: { targets: [ { use: a/m } ] },
+        late: { targets: [ { use: a/m }, { use: b/m } ], timeouts: { first_byte: 10m, total: 10m } } }";
 
     let (code, report, _) = drill(&format!("{PROVIDERS}{models}"));
 
@@ -80,13 +86,109 @@ fn a_route_without_another_target_does_not_and_the_exit_status_says_so() {
         "{}",
         failures("lonely")
     );
-    // Without times of its own a target may take as long as all of them together.
     assert!(
         failures("late").contains("hang, whole") && failures("late").contains("timeouts.first_byte"),
         "{}",
         failures("late")
     );
     assert!(!failures("late").contains("503, "), "{}", failures("late"));
+}
+
+/// Most of what a model may lead to.
+const LEADING: &str = r#"
+models:
+  chat:
+    targets: [ { use: a/m }, { use: b/m } ]
+    timeouts: { first_byte: 30s }
+    rules:
+      - { name: long, when: request.tokens > 50000, targets: [ { use: c/long }, { use: a/long } ] }
+      - { when: request.stream && tags.team == "x", model: spare }
+  spare: { targets: [ { use: c/m }, { use: b/m } ], timeouts: { first_byte: 30s } }
+  "auto:cheap": { targets: [ { use: b/small }, { use: a/small } ] }
+  auto:
+    alias: chat
+    tasks: { kinds: [ { name: sums, model: "auto:cheap", patterns: [ summar ] } ] }
+  old: { targets: [ { use: a/old } ], sunset: 2020-01-01T00:00:00Z, successor: chat }
+  ending: { alias: spare, sunset: 2999-01-01T00:00:00Z, successor: auto }
+"#;
+
+#[test]
+fn every_way_of_a_route_is_drilled_whatever_its_rules_tasks_aliases_and_successors_lead_to() {
+    let only = ["auto", "chat", "ending", "old"].map(|route| ["--route", route]).concat();
+    let (code, report, errors) = drilled(&format!("{PROVIDERS}{LEADING}"), &only);
+
+    assert_eq!((code, &report["survives"]), (Some(0), &Value::Bool(true)), "{errors}{:#}", report["routes"]);
+    let routes = report["routes"].as_array().unwrap().iter().map(|route| route["route"].as_str().unwrap());
+    assert_eq!(
+        routes.collect::<Vec<_>>(),
+        [
+            "auto",
+            "auto, task sums",
+            "chat",
+            "chat, rule long",
+            "chat, rule 2",
+            "ending",
+            "ending, successor",
+            "old, successor",
+        ]
+    );
+    let cases = report["cases"].as_array().unwrap();
+    let answered = |route: &str, who: &str, fault: &str| {
+        let is_it = |case: &&Value| case["route"] == route && case["fails"] == who && case["fault"] == fault;
+        let case = cases.iter().find(is_it).unwrap_or_else(|| panic!("{route}, {who}, {fault}"));
+        assert_eq!(case["struck"], true, "{case}");
+        case["answered_by"].as_str().unwrap()
+    };
+    assert_eq!(answered("chat, rule long", "c/long", "503"), "a/long");
+    assert_eq!(answered("chat, rule 2", "c/m", "503"), "b/m");
+    assert_eq!(answered("auto", "a/m", "503"), "b/m");
+    assert_eq!(answered("auto, task sums", "b/small", "503"), "a/small");
+    assert_eq!(answered("ending", "c/m", "503"), "b/m");
+    assert_eq!(answered("ending, successor", "a/m", "503"), "b/m");
+    assert_eq!(answered("old, successor", "a/m", "503"), "b/m");
+}
+
+#[test]
+fn a_route_that_stays_in_a_region_is_not_drilled_with_targets_outside_of_it() {
+    let models = "models: { eu: { targets: [ { use: c/m }, { use: a/m }, { use: c/n } ], regions: [ eu-* ],
+        timeouts: { first_byte: 30s } }, stays: { alias: all, regions: [ eu-* ] },
+        all: { targets: [ { use: a/m }, { use: c/m } ], timeouts: { first_byte: 30s } } }";
+
+    let (code, report, errors) = drill(&format!("{PROVIDERS}{models}"));
+
+    assert_eq!(code, Some(1), "{errors}{report:#}");
+    let cases = report["cases"].as_array().unwrap();
+    let of = |route: &'static str| cases.iter().filter(move |case| case["route"] == route);
+    assert!(of("eu").all(|case| case["survives"] == true && case["fails"] != "a/m"), "{report:#}");
+    assert!(of("stays").all(|case| case["fails"] != "a/m" && case["answered_by"] != "a/m"), "{report:#}");
+    assert!(
+        of("stays").any(|case| case["survives"] == false) && of("all").all(|case| case["survives"] == true)
+    );
+}
+
+#[test]
+fn an_alias_of_the_example_and_its_successor_survive() {
+    let (code, report, errors) = drilled(bartizan::config::EXAMPLE, &["--route", "old-chat"]);
+
+    assert_eq!(code, Some(0), "{errors}{:#}", report["routes"]);
+    let routes = report["routes"].as_array().unwrap().iter().map(|route| route["route"].as_str().unwrap());
+    assert_eq!(routes.collect::<Vec<_>>(), ["old-chat", "old-chat, successor"]);
+}
+
+#[test]
+fn a_hang_is_survived_with_no_times_configured_and_half_of_the_time_is_left_for_the_next_target() {
+    let models = "models: { both: { targets: [ { use: a/m }, { use: b/m } ] } }";
+
+    let (code, report, _) = drill(&format!("{PROVIDERS}{models}"));
+
+    assert_eq!(code, Some(0), "{:#}", report["routes"]);
+    let hung = |form: &str| {
+        let is_it = |case: &&Value| case["fails"] == "a/m" && case["fault"] == "hang" && case["form"] == form;
+        let case = report["cases"].as_array().unwrap().iter().find(is_it).unwrap();
+        (case["answered_by"].as_str(), case["ms"].as_u64().map(|ms| ms / 1000))
+    };
+    assert_eq!(hung("whole"), (Some("b/m"), Some(300)));
+    assert_eq!(hung("stream"), (Some("b/m"), Some(60)));
 }
 
 #[test]

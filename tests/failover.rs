@@ -141,6 +141,32 @@ async fn answer(fault: Option<Fault>, req: AxumRequest) -> axum::response::Respo
     .into_response()
 }
 
+#[tokio::test]
+async fn an_image_goes_to_the_model_that_is_known_to_see_it_and_to_the_others_where_that_one_fails() {
+    const IMAGE: &str = r#"[{"type":"image_url","image_url":{"url":"https://a.example/b.png"}}]"#;
+    let answered_by = async |sees: &Server, content: &str| {
+        let other = Server::start(None).await;
+        let text = format!(
+            "auth: open\nproviders:\n  a: {{ kind: openai, api_key: k, base_url: '{}' }}\n  \
+             b: {{ kind: openai, api_key: k, base_url: '{}' }}\nmodels: {{ chat: {{ retry: {{ attempts: 1 }}, \
+             targets: [ {{ use: a/gpt-3.5-turbo }}, {{ use: b/gpt-4o }} ] }} }}\n",
+            other.url, sees.url
+        );
+        let config = Config::read(&text, "test", &|_| None).unwrap_or_else(|error| panic!("{error}"));
+        let gateway = gateway_of(&config, Mirrors::default());
+        let body = format!(r#"{{"model":"chat","messages":[{{"role":"user","content":{content}}}]}}"#);
+        let req = Request::post("/v1/chat/completions").header(header::CONTENT_TYPE, "application/json");
+        let res = gateway.oneshot(req.body(Full::from(body)).unwrap()).await.unwrap();
+        assert_eq!(res.status(), StatusCode::OK);
+        res.headers()["x-bartizan-model"].to_str().unwrap().to_owned()
+    };
+    let (well, down) = (Server::start(None).await, Server::start(Some(Fault::Status(503))).await);
+
+    assert_eq!(answered_by(&well, r#""Hi""#).await, "gpt-3.5-turbo");
+    assert_eq!(answered_by(&well, IMAGE).await, "gpt-4o");
+    assert_eq!(answered_by(&down, IMAGE).await, "gpt-3.5-turbo");
+}
+
 type Gateway = BoxCloneService<Request<Full<Bytes>>, Response<BoxBody>, Infallible>;
 
 fn gateway(first: &Server, second: &Server) -> Gateway {
@@ -158,7 +184,11 @@ fn gateway_with(first: &Server, second: &Server, more: &str, mirrors: Mirrors) -
         first.url, second.url
     );
     let config = Config::read(&text, "test", &|_| None).unwrap_or_else(|error| panic!("{error}"));
-    let table = Builder::default().mirrors(mirrors).table(&config).unwrap();
+    gateway_of(&config, mirrors)
+}
+
+fn gateway_of(config: &Config, mirrors: Mirrors) -> Gateway {
+    let table = Builder::default().mirrors(mirrors).table(config).unwrap();
     let stack = ServiceBuilder::new()
         .map_response(|res: Response<_>| res.map(|body| BodyExt::map_err(body, Into::into).boxed_unsync()))
         .layer(RenderErrorsLayer::new(Dialects::default()))

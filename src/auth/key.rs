@@ -195,6 +195,11 @@ impl VirtualKey {
         ))
     }
 
+    /// Whether it is restricted to no providers and no regions.
+    pub(crate) fn may_be_answered_by_all(&self) -> bool {
+        self.providers.are_all() && self.regions.is_none()
+    }
+
     /// Whether it may ask for `model`.
     pub fn may_use(&self, model: &str) -> bool {
         let is_one_of = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(model));
@@ -224,6 +229,11 @@ impl Providers {
     pub fn has(&self, provider: &str) -> bool {
         let is_one_of = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(provider));
         self.allow.as_deref().is_none_or(is_one_of) && !is_one_of(&self.deny)
+    }
+
+    /// Whether every provider is one of them.
+    fn are_all(&self) -> bool {
+        self.allow.is_none() && self.deny.is_empty()
     }
 }
 

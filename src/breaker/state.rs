@@ -43,6 +43,8 @@ struct State {
     /// How often it opened without having been closed for long.
     trips: u32,
     last_failure: Option<Kind>,
+    /// Since when and until when the target wants to be left alone.
+    limited: Option<(Instant, Instant)>,
     /// Up to which phase other gateways know of it.
     told: u64,
     was_asked: bool,
@@ -72,6 +74,9 @@ pub struct Standing {
     pub failures_in_a_row: u32,
     /// What the last failure was.
     pub last_failure: Option<Kind>,
+    /// How long its target wants to be left alone, by its `retry-after` or its rate-limit headers: until then it is
+    /// asked after all others. `None` if it doesn't, or is passed over anyway.
+    pub limited_for: Option<Duration>,
     /// For how long it has stood like this.
     pub lasts: Duration,
     /// The share of the requests that it gets while it recovers; `None` if that is all or none.
@@ -107,6 +112,7 @@ impl Breaker {
             window: Window::new(rules.over, now),
             trips: 0,
             last_failure: None,
+            limited: None,
             told: 0,
             was_asked: false,
         };
@@ -158,18 +164,21 @@ impl Breaker {
             Phase::Open { until } => Some(until.saturating_duration_since(Instant::now())),
             Phase::Probing { .. } => Some(Duration::ZERO),
         };
-        let share = self.share_in(&state, Instant::now());
+        let now = Instant::now();
+        let share = self.share_in(&state, now);
+        let limited = state.limited.filter(|(_, until)| *until > now && open_for.is_none());
         Standing {
             open_for,
             failures_in_a_row: state.in_a_row,
             last_failure: state.last_failure,
-            lasts: state.since.elapsed(),
-            share: Some(share).filter(|share| *share < 1.0 && open_for.is_none()),
+            limited_for: limited.map(|(_, until)| until - now),
+            lasts: now.saturating_duration_since(limited.map_or(state.since, |(since, _)| since)),
+            share: Some(share).filter(|share| *share < 1.0 && open_for.is_none() && limited.is_none()),
         }
     }
 
     /// Which part of the requests its target is asked for first, from 0 to 1: less than all for a while after it
-    /// has failed. Costs nothing where it never has.
+    /// has failed, and none as long as it wants to be left alone. Costs nothing where it never has failed.
     pub fn share(&self) -> f64 {
         if !self.0.recovers.load(Ordering::Relaxed) {
             return 1.0;
@@ -186,6 +195,9 @@ impl Breaker {
         /// So that there is something to learn from.
         const LEAST: f64 = 0.05;
 
+        if state.limited.is_some_and(|(_, until)| until > now) {
+            return 0.0;
+        }
         let Some(since) = state.recovers_since.filter(|_| !self.0.rules.recovery.is_zero()) else {
             return 1.0;
         };
@@ -342,6 +354,9 @@ impl Breaker {
                 state.in_a_row = state.in_a_row.saturating_add(1);
                 state.window.count(now, true);
                 state.last_failure = Some(kind);
+                if let Some(wait) = retry_after.filter(|wait| !wait.is_zero()) {
+                    self.limit(state, now, now + wait);
+                }
                 let is_failed_probe = pass.is_probe && pass.generation == state.generation;
                 if is_failed_probe && matches!(state.phase, Phase::Probing { .. }) {
                     self.open(state, now, retry_after);
@@ -380,6 +395,12 @@ impl Breaker {
         };
         let event = Event::new(EventKind::Breaker, "the gateway", what);
         trail.note(more(event.detail("target", &**name).detail("action", action)));
+    }
+
+    fn limit(&self, state: &mut State, now: Instant, until: Instant) {
+        let known = state.limited.filter(|(_, until)| *until > now);
+        state.limited = Some(known.map_or((now, until), |(since, known)| (since, known.max(until))));
+        self.0.recovers.store(true, Ordering::Relaxed);
     }
 
     fn open(&self, state: &mut State, now: Instant, retry_after: Option<Duration>) {
@@ -462,6 +483,7 @@ mod tests {
             open_for: Some(Duration::from_secs(1)),
             failures_in_a_row: 3,
             last_failure: Some(Kind::Unreachable),
+            limited_for: None,
             lasts: Duration::ZERO,
             share: None,
         };

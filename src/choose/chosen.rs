@@ -1,4 +1,7 @@
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -22,7 +25,7 @@ pub(crate) struct Chosen {
 }
 
 /// What led to the targets of a model.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Led {
     /// The model.
     pub(crate) model: Arc<str>,
@@ -30,6 +33,24 @@ pub(crate) struct Led {
     pub(crate) rule: Option<Arc<str>>,
     /// What the answer says of it.
     pub(crate) says: HeaderMap,
+    /// The routes on the way that end, and whether that was so already.
+    ending: Vec<(Arc<Route>, bool)>,
+    /// Whether it was noted that they were asked for.
+    is_noted: AtomicBool,
+}
+
+impl Led {
+    /// Notes that a target is asked to which names led that end: only then has somebody else served them.
+    fn note(&self) {
+        if self.ending.is_empty() || self.is_noted.swap(true, Relaxed) {
+            return;
+        }
+        for (route, has_ended) in &self.ending {
+            if let Some(life) = route.life() {
+                life.asked(route.name(), *has_ended);
+            }
+        }
+    }
 }
 
 impl Chosen {
@@ -47,6 +68,13 @@ impl Chosen {
     /// What led to `candidate`, if anything is to be said of it.
     pub(crate) fn led_to(&self, candidate: &Candidate) -> Option<&Led> {
         self.led.as_ref()?.get(candidate.group())
+    }
+
+    /// Notes that `candidate` is asked.
+    pub(crate) fn asks(&self, candidate: &Candidate) {
+        if let Some(led) = self.led_to(candidate) {
+            led.note();
+        }
     }
 
     /// The rule or the task that led to what is asked first.
@@ -67,7 +95,7 @@ impl Chosen {
 
 impl From<Way> for Chosen {
     fn from(Way { route, led, .. }: Way) -> Self {
-        let says_nothing = led.rule.is_none() && led.says.is_empty();
+        let says_nothing = led.rule.is_none() && led.says.is_empty() && led.ending.is_empty();
         Self { led: (!says_nothing).then(|| Arc::new([led]) as Arc<[Led]>), ..Self::plainly(route) }
     }
 }
@@ -111,11 +139,14 @@ impl Way {
     pub(super) fn advance(&mut self, facts: &Facts<'_>) -> Option<Arc<Tasks>> {
         loop {
             let route = self.route.clone();
-            if let Some(life) = route.life() {
+            // What was classified is still where it was.
+            if let Some(life) = route.life().filter(|_| !self.is_classified) {
                 for (name, value) in life.says() {
                     self.led.says.append(name, value.clone());
                 }
-                if let Some(successor) = life.at(facts, route.name()) {
+                let successor = life.at(facts.now());
+                self.led.ending.push((route.clone(), successor.is_some()));
+                if let Some(successor) = successor {
                     self.go(successor.clone());
                     continue;
                 }

@@ -45,9 +45,9 @@ impl Signs {
         self.longer_than.is_none_or(|most| facts.tokens() > most)
             && self.shorter_than.is_none_or(|least| facts.tokens() < least)
             && is(self.tools, &|| !facts.tools().is_empty())
-            && is(self.code, &|| has_code(&facts.text()))
+            && is(self.code, &|| has_code(facts.text()))
             && (self.patterns.is_empty()
-                || self.patterns.iter().any(|pattern| pattern.is_match(&facts.text())))
+                || self.patterns.iter().any(|pattern| pattern.is_match(facts.text())))
     }
 }
 

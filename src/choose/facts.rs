@@ -22,7 +22,16 @@ pub struct Facts<'a> {
     wishes: Option<&'a Wishes>,
     /// What is to be said of the way, where nobody is to be asked on it.
     rehearsal: Option<&'a Rehearsal>,
+    said: Said<'a>,
+}
+
+/// What was looked for in the body: once, however many conditions ask for it.
+#[derive(Default)]
+struct Said<'a> {
     body: OnceLock<Option<Object<'a>>>,
+    text: OnceLock<Cow<'a, str>>,
+    tools: OnceLock<Vec<Cow<'a, str>>>,
+    parameters: OnceLock<Vec<(Box<str>, serde_json::Value)>>,
 }
 
 /// Which share of its budgets and limits a caller has used: 0.8 is four fifths. Of several that count the same it is
@@ -57,7 +66,7 @@ impl<'a> Facts<'a> {
             routes: [None; 2],
             wishes: None,
             rehearsal: None,
-            body: OnceLock::new(),
+            said: Said::default(),
         }
     }
 
@@ -92,9 +101,9 @@ impl<'a> Facts<'a> {
     /// The same facts, kept within the bounds of `route`.
     pub(super) fn within<'b>(&'b self, route: &'b Route) -> Facts<'b> {
         let Self { payload, headers, caller, used, now, wishes, rehearsal, .. } = *self;
-        let (labels, body) = (self.labels.clone(), OnceLock::new());
+        let (labels, said) = (self.labels.clone(), self.said.again());
         let routes = [Some(route), self.routes[1].or(self.routes[0])];
-        Facts { payload, headers, caller, labels, used, now, routes, wishes, rehearsal, body }
+        Facts { payload, headers, caller, labels, used, now, routes, wishes, rehearsal, said }
     }
 
     /// What is to be said of the way, where it is only to be seen where the request would go.
@@ -172,20 +181,21 @@ impl<'a> Facts<'a> {
         self.payload.head().max_output
     }
 
-    /// The names of the tools that are offered, or their types where they have no name; 128 at the most.
-    pub fn tools(&self) -> Vec<Cow<'_, str>> {
-        self.body().map(said::tools).unwrap_or_default()
+    /// The names of the tools that are offered, or their types where they have no name; 128 at the most, and 256 bytes
+    /// of each.
+    pub fn tools(&self) -> &[Cow<'a, str>] {
+        self.said.tools.get_or_init(|| self.body().map(said::tools).unwrap_or_default())
     }
 
     /// What the user has said last; its first 16 KiB if it is longer.
-    pub fn text(&self) -> Cow<'_, str> {
-        self.body().and_then(said::last_text).unwrap_or_default()
+    pub fn text(&self) -> &str {
+        self.said.text.get_or_init(|| self.body().and_then(said::last_text).unwrap_or_default())
     }
 
     /// What the body says beside its contents, as far as it is a number, a text or yes or no: `temperature`; 64
     /// at the most.
-    pub fn parameters(&self) -> Vec<(Cow<'_, str>, serde_json::Value)> {
-        self.body().map(said::parameters).unwrap_or_default()
+    pub fn parameters(&self) -> &[(Box<str>, serde_json::Value)] {
+        self.said.parameters.get_or_init(|| self.body().map(said::parameters).unwrap_or_default())
     }
 
     /// Who asks.
@@ -224,7 +234,25 @@ impl<'a> Facts<'a> {
             let text = std::str::from_utf8(self.payload.source()).ok()?;
             Object::read(text.trim_ascii())
         };
-        self.body.get_or_init(read).as_ref()
+        self.said.body.get_or_init(read).as_ref()
+    }
+}
+
+impl<'a> Said<'a> {
+    /// What was found already, for others to whom the request is led.
+    fn again<'b>(&'b self) -> Said<'b>
+    where
+        'a: 'b,
+    {
+        let text = self.text.get().map(|text| OnceLock::from(Cow::Borrowed(&**text)));
+        let tools = self.tools.get().map(|tools| OnceLock::from(tools.clone()));
+        let body = self.body.get().map(|body| OnceLock::from(body.clone()));
+        Said {
+            body: body.unwrap_or_default(),
+            text: text.unwrap_or_default(),
+            tools: tools.unwrap_or_default(),
+            parameters: self.parameters.clone(),
+        }
     }
 }
 

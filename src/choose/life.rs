@@ -8,7 +8,6 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::Facts;
 use crate::{
     audit::{Event, EventKind, Trail},
     dispatch::Route,
@@ -94,15 +93,15 @@ impl Life {
         self.successor.as_ref().map_or((false, false), |route| (route.waits(), route.reads_spend()))
     }
 
-    /// Counts a request for `model`, and tells who serves it, if its own targets do not any more.
-    pub(super) fn at(&self, facts: &Facts<'_>, model: &str) -> Option<&Arc<Route>> {
-        let is_over = |sunset| sunset <= facts.now();
-        let successor = self.successor.as_ref().filter(|_| self.sunset.is_some_and(is_over));
-        if facts.rehearsal().is_some() {
-            return successor;
-        }
-        metrics::deprecated(model, successor.is_some());
-        if let Some(route) = successor
+    /// Who serves it, if its own targets do not any more.
+    pub(super) fn at(&self, now: SystemTime) -> Option<&Arc<Route>> {
+        self.successor.as_ref().filter(|_| self.sunset.is_some_and(|sunset| sunset <= now))
+    }
+
+    /// Counts a request for `model` that came to a target, and tells of the first one that was led to the successor.
+    pub(super) fn asked(&self, model: &str, has_ended: bool) {
+        metrics::deprecated(model, has_ended);
+        if let Some(route) = self.successor.as_ref().filter(|_| has_ended)
             && !self.has_ended.swap(true, Relaxed)
         {
             tracing::warn!(
@@ -114,7 +113,6 @@ impl Life {
             );
             self.note(model, route.name());
         }
-        successor
     }
 
     fn note(&self, model: &str, successor: &str) {

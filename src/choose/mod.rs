@@ -86,5 +86,7 @@ pub(crate) use self::{
     wishes::first_model,
 };
 
+#[cfg(all(test, feature = "cel"))]
+pub(crate) use self::said::READ;
 #[cfg(test)]
 mod tests;

@@ -54,7 +54,7 @@ impl Nearest {
             let texts: Vec<&str> = self.examples.iter().map(|(_, text)| &**text).collect();
             self.embedder.embed(&texts, facts.exchange()).await
         });
-        let asked = [&*text];
+        let asked = [text];
         let found = async {
             Ok::<_, crate::Error>((known.await?, self.embedder.embed(&asked, facts.exchange()).await?))
         };

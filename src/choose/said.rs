@@ -9,13 +9,15 @@ use crate::{
 
 /// The most of a text that is looked at.
 const LONGEST_TEXT: usize = 16 << 10;
-/// The longest parameter.
+/// The longest parameter, its name and that of a tool.
 const LONGEST_PARAMETER: usize = 256;
 const MOST_PARAMETERS: usize = 64;
 const MOST_TOOLS: usize = 128;
 
 /// What the user has said last; its beginning if it is long.
 pub(super) fn last_text<'a>(body: &Object<'a>) -> Option<Cow<'a, str>> {
+    #[cfg(test)]
+    READ.set(READ.get() + 1);
     let turns = ["messages", "contents", "input"].into_iter().find_map(|name| Some((name, body.get(name)?)));
     let text = match turns {
         Some((_, turns)) if turns.starts_with('[') => {
@@ -27,7 +29,7 @@ pub(super) fn last_text<'a>(body: &Object<'a>) -> Option<Cow<'a, str>> {
         Some((_, text)) => string(text),
         None => ["prompt", "query"].into_iter().find_map(|name| string(body.get(name)?)),
     };
-    text.map(beginning)
+    text.map(|text| beginning(text, LONGEST_TEXT))
 }
 
 /// Gemini need not say whose a turn is.
@@ -61,17 +63,15 @@ fn string(json: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Str<'_>>(json).ok().map(Into::into)
 }
 
-fn beginning(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.len() <= LONGEST_TEXT {
+fn beginning(text: Cow<'_, str>, longest: usize) -> Cow<'_, str> {
+    if text.len() <= longest {
         return text;
     }
-    let end = (0..=LONGEST_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    let end = (0..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
-        Cow::Owned(mut text) => {
-            text.truncate(end);
-            Cow::Owned(text)
-        }
+        // With no more room than it needs: it may have been a megabyte.
+        Cow::Owned(text) => Cow::Owned(text[..end].to_owned()),
     }
 }
 
@@ -89,30 +89,26 @@ pub(super) fn tools<'a>(body: &Object<'a>) -> Vec<Cow<'a, str>> {
             break;
         }
     }
-    names
+    names.into_iter().map(|name| beginning(name, LONGEST_PARAMETER)).collect()
 }
 
 /// What is said beside the contents: numbers, short texts, yes and no.
-pub(super) fn parameters<'a>(body: &'a Object<'_>) -> Vec<(Cow<'a, str>, serde_json::Value)> {
-    let mut all = Vec::new();
-    scalars(body, &mut all);
-    if let Some(inner) = body.get("generationConfig").and_then(Object::read) {
-        let mut within = Vec::new();
-        scalars(&inner, &mut within);
-        all.extend(within.into_iter().map(|(name, value)| (name.into_owned().into(), value)));
-    }
-    all.truncate(MOST_PARAMETERS);
-    all
+pub(super) fn parameters(body: &Object<'_>) -> Vec<(Box<str>, serde_json::Value)> {
+    let inner = body.get("generationConfig").and_then(Object::read);
+    scalars(body).chain(inner.iter().flat_map(scalars)).take(MOST_PARAMETERS).collect()
 }
 
-fn scalars<'o>(object: &'o Object<'_>, all: &mut Vec<(Cow<'o, str>, serde_json::Value)>) {
-    for (name, value) in object.all().filter(|(_, value)| value.len() <= LONGEST_PARAMETER) {
-        if !value.starts_with(['[', '{', 'n'])
-            && let Ok(value) = serde_json::from_str(value)
-        {
-            all.push((name.into(), value));
-        }
-    }
+fn scalars(object: &Object<'_>) -> impl Iterator<Item = (Box<str>, serde_json::Value)> {
+    let is_short = |name: &str, value: &str| name.len().max(value.len()) <= LONGEST_PARAMETER;
+    let short = object.all().filter(move |(name, value)| is_short(name, value));
+    let scalar = short.filter(|(_, value)| !value.starts_with(['[', '{', 'n']));
+    scalar.filter_map(|(name, value)| Some((name.into(), serde_json::from_str(value).ok()?)))
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often a text was looked for.
+    pub(crate) static READ: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]
@@ -161,5 +157,15 @@ mod tests {
         assert_eq!(tools(&body), ["a", "b", "web_search", "c"]);
         let said: Vec<_> = parameters(&body).iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(said, ["temperature=0.5", "n=2", "topK=3"]);
+    }
+
+    #[test]
+    fn names_have_a_longest_length_too() {
+        let long = "x".repeat(LONGEST_PARAMETER + 1);
+        let body = format!(r#"{{"tools":[{{"name":"{long}"}}],"{long}":1,"n":2}}"#);
+        let body = Object::read(&body).unwrap();
+
+        assert_eq!(tools(&body)[0].len(), LONGEST_PARAMETER);
+        assert_eq!(parameters(&body), [("n".into(), 2.into())]);
     }
 }

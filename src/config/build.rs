@@ -208,9 +208,10 @@ impl Builder {
     }
 
     /// The targets of the configuration, each once.
-    fn known(&self, config: &Config, providers: &BTreeMap<String, Stack>) -> Vec<Known> {
+    fn known<'a>(&self, config: &'a Config, providers: &BTreeMap<String, Stack>) -> Vec<Known> {
         let mut seen = HashSet::new();
-        let targets = config.models.values().flat_map(|model| &model.targets);
+        let of_rules = |model: &'a Model| model.rules.iter().flat_map(|rule| &rule.targets);
+        let targets = config.models.values().flat_map(|model| model.targets.iter().chain(of_rules(model)));
         let known = |target: &Listed| {
             let stack = providers.get(target.parts()?.0)?;
             Some(Known { breaker: self.breakers.of(&target.name, stack.rules), pool: stack.keys.clone() })

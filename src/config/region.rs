@@ -18,16 +18,19 @@ pub(super) fn region<'a>(provider: &'a Provider, model: &'a str) -> Option<&'a s
 }
 
 impl Config {
+    /// Whether a target is in the regions that a model has to stay in, where there are any; the target may be that of
+    /// another model to which it leads.
+    pub fn may_stay_with(&self, model: &Model, target: &Target) -> bool {
+        let region = || target.parts().and_then(|(name, model)| region(self.providers.get(name)?, model));
+        let is_in = |known| model.regions.iter().any(|regions| Pattern::new(&**regions).matches(known));
+        model.regions.is_empty() || region().is_some_and(is_in)
+    }
+
     /// A model that has to stay in regions in which it has no target could never be answered.
     pub(super) fn check_regions(&self, path: &str, model: &Model, problems: &mut Vec<Problem>) {
-        let is_inside = |target: &Target| {
-            let known = target.parts().and_then(|(name, model)| region(self.providers.get(name)?, model));
-            known.is_some_and(|known| {
-                model.regions.iter().any(|regions| Pattern::new(&**regions).matches(known))
-            })
-        };
         let own = model.targets.iter().chain(model.rules.iter().flat_map(|rule| &rule.targets));
-        if !model.regions.is_empty() && !model.targets.is_empty() && !own.into_iter().any(is_inside) {
+        let is_inside = |target| self.may_stay_with(model, target);
+        if !model.targets.is_empty() && !own.into_iter().any(is_inside) {
             let message =
                 "has none of the targets; where a provider is says its `region`, or `location` at Vertex";
             problems.push(Problem::at(format!("{path}.regions"), message));

@@ -47,7 +47,7 @@ impl<'a> Routes<'a> {
         let (name, model) =
             found.ok_or_else(|| format!("models.{name}: is not there, or leads to itself"))?;
         let mut made = match &model.alias {
-            Some(other) => self.of(other, depth + 1)?.named(name),
+            Some(other) => held(self.of(other, depth + 1)?.named(name), model),
             None => self.route(name, model)?,
         };
         if let Some(lasts) = &model.keep_conversations {
@@ -193,6 +193,19 @@ fn bounded(mut route: Route, model: &Model) -> Route {
         Some(objective) => route.objective(*objective.p95),
         None => route,
     }
+}
+
+/// The route that an alias stands for, within what the alias says itself.
+fn held(route: Route, alias: &Model) -> Route {
+    let route = match &alias.max_cost {
+        Some(most) => route.max_cost_at_most(**most),
+        None => route,
+    };
+    if alias.regions.is_empty() {
+        return route;
+    }
+    let own = bounded(Route::new(route.name(), []), alias);
+    route.within(&own)
 }
 
 /// What a model says of its route, and what the defaults say where it doesn't.

@@ -28,8 +28,8 @@ pub struct Rule {
 }
 
 impl Model {
-    /// The other models that it leads to.
-    pub(super) fn leads(&self) -> impl Iterator<Item = &str> {
+    /// The other models that it leads to: by an alias, a rule, a task or a successor.
+    pub fn leads(&self) -> impl Iterator<Item = &str> {
         let rules = self.rules.iter().filter_map(|rule| rule.model.as_deref());
         let tasks = self.tasks.iter().flat_map(|tasks| &tasks.kinds).map(|task| &*task.model);
         rules.chain(tasks).chain(self.alias.as_deref()).chain(self.successor.as_deref())
@@ -83,6 +83,11 @@ impl Config {
                 }
                 None if !has_targets && rule.strategy.is_none() => {
                     wrong("", "says nothing of where to go: a `model`, `targets` or a `strategy`".to_owned());
+                }
+                None if !has_targets && model.alias.is_some() => {
+                    let message =
+                        "stands alone, and an alias has no targets of its own; name a `model` or `targets`";
+                    wrong(".strategy", message.to_owned());
                 }
                 _ => {}
             }
@@ -190,6 +195,10 @@ mod tests {
                 "models.chat.rules[0].targets[0].use: unknown provider",
             ),
             ("[ { name: \"\\n\", when: \"true\", strategy: latency } ]", "models.chat.rules[0].name"),
+            (
+                "[]\n  other: { alias: chat, rules: [ { when: \"true\", strategy: latency } ] }",
+                "models.other.rules[0].strategy: stands alone, and an alias has no targets",
+            ),
         ] {
             assert!(problems(rules).contains(expected), "{rules}\n{}", problems(rules));
         }

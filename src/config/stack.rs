@@ -28,6 +28,7 @@ use crate::{
         OPENAI_FILES, OPENAI_RESPONSES, endpoints,
     },
     dispatch::Candidate,
+    fault::FaultLayer,
     first_event::FirstEventLayer,
     in_flight::InFlightLayer,
     ledger::{Ledger, Scope},
@@ -119,14 +120,15 @@ impl Stack {
                     .cached_in(cached_in(self.kind)),
             );
         // Where the provider's answer comes from, so that all others take it for one of the provider.
-        let faults = config.faults.layer(&target).first_byte(timeouts.first_byte());
+        let faults = config.faults.layer(&target);
+        let faults = timeouts.first_byte().into_iter().fold(faults, FaultLayer::first_byte);
         let load = self.loads.get(&**target.name()).cloned().unwrap_or_default();
         let candidate = match place.address.take() {
             None => Candidate::new(target, stack.layer(faults).service(Demo::default())),
             Some(address) => {
                 let client = self.client(settings);
-                let upstream =
-                    Upstream::at(client, address).first_byte(timeouts.first_byte()).idle(timeouts.idle());
+                let upstream = Upstream::at(client, address).idle(timeouts.idle());
+                let upstream = timeouts.first_byte().into_iter().fold(upstream, Upstream::first_byte);
                 // Almost last, so that the credential passes through no layer that reads.
                 let service = stack.layer(self.signature(&place)).layer(faults).service(upstream);
                 Candidate::new(target, service).asked_for(place.model).preferences(self.takes_preferences())

@@ -94,7 +94,7 @@ impl Standings {
     #[cfg(feature = "metrics")]
     pub(super) fn states(&self) -> Vec<(String, f64)> {
         let state = |known: &Known| match target(known).state {
-            "passed_over" | "without_key" => 2.0,
+            "passed_over" | "without_key" | "limited" => 2.0,
             "probing" => 1.0,
             _ => 0.0,
         };
@@ -157,22 +157,27 @@ fn is_asked(target: &Target) -> bool {
 }
 
 fn target(known: &Known) -> Target {
-    let Standing { open_for, last_failure, lasts, share, .. } = known.breaker.standing();
+    let Standing { open_for, limited_for, last_failure, lasts, share, .. } = known.breaker.standing();
     let keys: Vec<_> = known.pool.iter().flat_map(KeyPool::standings).collect();
     let without_key = keys.iter().map(|key| key.out_for).min().flatten();
     let state = match open_for {
         Some(Duration::ZERO) => "probing",
         Some(_) => "passed_over",
         None if without_key.is_some() => "without_key",
+        None if limited_for.is_some() => "limited",
         None if share.is_some() => "recovering",
         None => "answering",
     };
+    // Without a key it is since the last one went out, and for that one's reason.
+    let last_out = keys.iter().filter(|_| state == "without_key").min_by_key(|key| key.taken_out);
+    let (lasts, last_failure) =
+        last_out.map_or((lasts, last_failure), |key| (key.taken_out.unwrap_or(lasts), key.why));
     Target {
         target: known.breaker.name().into(),
         state,
         since: SystemTime::now().checked_sub(lasts).and_then(written),
         last_failure,
-        passed_over_for_seconds: open_for.or(without_key).map(seconds),
+        passed_over_for_seconds: open_for.or(without_key).or(limited_for).map(seconds),
         share: share.map(|share| (share * 100.0).round() / 100.0),
         keys: keys.iter().map(key).collect(),
     }
@@ -241,6 +246,31 @@ mod tests {
         assert_eq!(read(&standings, HealthTells::Targets), expected);
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(read(&standings, HealthTells::Targets)["targets"][1]["state"], "probing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pool_without_keys_tells_since_when_and_why_the_last_one_is_out() {
+        let keys = [(crate::secret::Secret::new("sk-0"), 1), (crate::secret::Secret::new("sk-1"), 1)];
+        let pool = KeyPool::new("p", crate::sign::KeyForm::Bearer, keys).unwrap();
+        let refusing = crate::sign::SignLayer::with_pool(pool.clone()).layer(MustBeReady::new(
+            async |_: Request<crate::Payload>| {
+                let (status, headers) = (http::StatusCode::UNAUTHORIZED, http::HeaderMap::new());
+                let reply =
+                    crate::error::Reply { status, headers, body: "{}".into(), dialect: "openai-chat" };
+                Err::<Response<Script>, _>(Error::new(Kind::UpstreamAuth, "no").with_reply(reply))
+            },
+        ));
+        let known = Known { breaker: Breaker::new("p/m", Rules::default()), pool: Some(pool) };
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+
+        refusing.oneshot(crate::testing::ask("m", None)).await.unwrap_err();
+        tokio::time::advance(Duration::from_secs(60)).await;
+
+        let told = target(&known);
+        assert_eq!((told.state, told.last_failure), ("without_key", Some(Kind::UpstreamAuth)));
+        let since: jiff::Timestamp = told.since.unwrap().parse().unwrap();
+        let ago = jiff::Timestamp::now().duration_since(since).as_secs();
+        assert!((59..=62).contains(&ago), "{ago}");
     }
 
     #[test]

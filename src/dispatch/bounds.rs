@@ -58,6 +58,11 @@ impl Route {
         Ok(())
     }
 
+    /// Whether each of its targets may be asked, whatever is asked for.
+    pub(super) fn admits_all(&self) -> bool {
+        !self.is_bound() && self.max_cost.is_none()
+    }
+
     /// Whether a target may be asked at all.
     ///
     /// # Errors

@@ -114,13 +114,17 @@ async fn candidates(route: &Route, req: &Request<Payload>) -> Vec<Explained> {
     let is_met = |candidate: &Candidate| needs.are_met_by(candidate.target().known_facts());
     let are_all_lacking = !may_be_asked().any(is_met);
     let eligible = may_be_asked().filter(|candidate| are_all_lacking || is_met(candidate));
-    let order: Vec<&Candidate> = route.order(eligible, payload).collect();
+    let mut order: Vec<&Candidate> = route.order(eligible, payload, &needs).collect();
+    if order.iter().any(|candidate| limited_for(candidate).is_some()) {
+        order.sort_by_key(|candidate| (needs.leave_doubt_of(candidate), limited_for(candidate).is_some()));
+    }
+    let doubts = Doubts::among(&needs, &order);
     let (mut told, mut passed_over) = (Vec::new(), Vec::new());
     for candidate in order {
         if let Some(why) = passed_over_for(candidate, route, payload).await {
             passed_over.push(explained(route, candidate, req, None, format!("passed over: {why}")));
         } else {
-            let why = asked(route, candidate, told.len(), payload);
+            let why = asked(route, candidate, told.len(), payload, &doubts);
             told.push(explained(route, candidate, req, Some(told.len() + 1), why));
         }
     }
@@ -157,10 +161,43 @@ fn lacks(needs: &Needs, candidate: &Candidate) -> String {
     )
 }
 
+/// How long a target wants to be left alone.
+fn limited_for(candidate: &Candidate) -> Option<Duration> {
+    candidate.known_breaker().and_then(|breaker| breaker.standing().limited_for)
+}
+
+/// Whether some of the targets are known to take what a request needs, and others are not.
+struct Doubts<'a>(Option<&'a Needs>);
+
+impl<'a> Doubts<'a> {
+    fn among(needs: &'a Needs, order: &[&Candidate]) -> Self {
+        let doubtful = order.iter().filter(|candidate| needs.leave_doubt_of(candidate)).count();
+        Self(Some(needs).filter(|_| doubtful > 0 && doubtful < order.len()))
+    }
+
+    /// What a target isn't known to take, if that puts it behind others.
+    fn of(&self, candidate: &Candidate) -> Option<String> {
+        let needs = self.0.filter(|needs| needs.leave_doubt_of(candidate))?;
+        Some(needs.unknown(candidate.target().known_facts()).join(", "))
+    }
+}
+
 /// Why a target is asked when it is.
-fn asked(route: &Route, candidate: &Candidate, index: usize, payload: &Payload) -> String {
+fn asked(
+    route: &Route,
+    candidate: &Candidate,
+    index: usize,
+    payload: &Payload,
+    doubts: &Doubts<'_>,
+) -> String {
     if candidate.known_pace().is_some_and(|pace| pace.is_too_slow(Instant::now(), 0.0)) {
         return "asked late: it does not keep the time in which answers have to begin".to_owned();
+    }
+    if let Some(left) = limited_for(candidate).filter(|_| index > 0) {
+        return format!("asked last: it wants to be left alone, for {} s more", left.as_secs().max(1));
+    }
+    if let Some(what) = doubts.of(candidate) {
+        return format!("asked late: it isn't known to take what the request needs: {what}");
     }
     if index > 0 {
         return "asked if those before it fail".to_owned();
@@ -177,7 +214,8 @@ fn asked(route: &Route, candidate: &Candidate, index: usize, payload: &Payload) 
         Strategy::Cheapest => "the lowest price",
         Strategy::Throughput => "the most tokens per second, or not measured yet",
     };
-    format!("chosen: {why}")
+    let among = if doubts.0.is_some() { " of those known to take what the request needs" } else { "" };
+    format!("chosen: {why}{among}")
 }
 
 fn explained(

@@ -504,9 +504,6 @@ mod tests {
         let (alone, _) = run(None).await;
         let (hedged, asked) = run(Some(Hedge::new(After::Percentile(95)).percent(6))).await;
 
-        println!(
-            "p99 of 20,000 requests: {alone} ms alone, {hedged} ms hedged at p95; {asked:.3} attempts for each"
-        );
         assert!(2 * hedged <= alone, "{hedged} ms, {alone} ms without");
         assert!(asked <= 1.06, "{asked}");
     }

@@ -2,8 +2,8 @@
 //!
 //! A [`Table`] says which [`Route`] serves a model's name, and a route has [`Candidate`]s: each is a stack
 //! of layers around one target. A [`Strategy`] says which of them is asked first: as they are listed, if none is
-//! set. One that is known not to take what the request needs is passed over while another can. Where asking
-//! again may help it is done, with backoff and jitter, as the provider wishes (`retry-after`) and as far as the
+//! set. One that is known not to take what the request needs is passed over while another can, and one of which that
+//! isn't known comes after those that are known to. Where asking again may help it is done, with backoff and jitter, as the provider wishes (`retry-after`) and as far as the
 //! [`RetryBudget`] goes, and where another target may know better the next one is asked. Dispatch looks at
 //! errors only: everything that isn't success comes to it as one.
 //!

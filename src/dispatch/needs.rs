@@ -1,4 +1,14 @@
-//! What a request needs of a model, where a route has models that lack something.
+//! What a request needs of a model, where the models of a route differ in it.
+//!
+//! Of each feature a model is known to have it, known to lack it, or nothing is known: the list of prices names what
+//! models have more often than what they lack, and knows nothing at all of many. So
+//!
+//! - a model that is known to lack something is not asked while another one can be;
+//! - one that isn't known to have it comes after those that are, and is asked if they fail;
+//! - where none is known to have it, all that are left are asked in their usual order.
+//!
+//! The same holds for the length of the input. A target says what its model is, where its name doesn't, so that more is
+//! known of it.
 
 use super::Candidate;
 use crate::{Payload, preset::Object, price::values, target::ModelFacts};
@@ -10,7 +20,7 @@ const SCHEMA: &str = "response_schema";
 /// What tells the models of a route apart; nothing, where all take the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Differences {
-    /// Which features one lacks that another may have.
+    /// Which features one has or lacks of which something else is known of another.
     features: Needs,
     /// The most input of the smallest, where another one takes more or may take more.
     input: Option<u64>,
@@ -19,9 +29,10 @@ pub(super) struct Differences {
 impl Differences {
     pub(super) fn between(candidates: &[Candidate]) -> Self {
         let facts = || candidates.iter().map(|candidate| candidate.target().known_facts());
+        let are_some = |count: usize| count > 0 && count < candidates.len();
         let differ = |feature| {
-            let lacking = facts().filter(|facts| facts.lacks(feature)).count();
-            lacking > 0 && lacking < candidates.len()
+            are_some(facts().filter(|facts| facts.lacks(feature)).count())
+                || are_some(facts().filter(|facts| facts.supports(feature)).count())
         };
         let smallest = facts().filter_map(|facts| facts.max_input).min();
         Self {
@@ -91,16 +102,41 @@ impl Needs {
             && facts.max_input.is_none_or(|most| self.input <= most)
     }
 
+    /// Whether the model is known to have all of it.
+    fn are_known_to_be_met_by(&self, facts: &ModelFacts) -> bool {
+        let has = |is_needed: bool, feature| !is_needed || facts.supports(feature);
+        has(self.tools, TOOLS)
+            && has(self.images, IMAGES)
+            && has(self.schema, SCHEMA)
+            && (self.input == 0 || facts.max_input.is_some_and(|most| self.input <= most))
+    }
+
+    /// Whether it is asked after others, because it isn't known to take what is needed.
+    pub(super) fn leave_doubt_of(&self, candidate: &Candidate) -> bool {
+        !self.is_nothing() && !self.are_known_to_be_met_by(candidate.target().known_facts())
+    }
+
     /// What of it the model is known to lack.
     pub(super) fn lacking(&self, facts: &ModelFacts) -> Vec<&'static str> {
         let is_too_long = facts.max_input.is_some_and(|most| self.input > most);
+        self.named(|feature| facts.lacks(feature), is_too_long)
+    }
+
+    /// What of it the model may have or not.
+    pub(super) fn unknown(&self, facts: &ModelFacts) -> Vec<&'static str> {
+        let is_unknown = |feature: &str| !facts.lacks(feature) && !facts.supports(feature);
+        self.named(is_unknown, self.input > 0 && facts.max_input.is_none())
+    }
+
+    /// The names of those of it of which something is true.
+    fn named(&self, is_so: impl Fn(&str) -> bool, input: bool) -> Vec<&'static str> {
         let needs = [
-            (self.tools && facts.lacks(TOOLS), "tools"),
-            (self.images && facts.lacks(IMAGES), "images"),
-            (self.schema && facts.lacks(SCHEMA), "an answer by a schema"),
-            (is_too_long, "so much input"),
+            (self.tools && is_so(TOOLS), "tools"),
+            (self.images && is_so(IMAGES), "images"),
+            (self.schema && is_so(SCHEMA), "an answer by a schema"),
+            (input, "so much input"),
         ];
-        needs.into_iter().filter_map(|(is_lacking, what)| is_lacking.then_some(what)).collect()
+        needs.into_iter().filter_map(|(is_one, what)| is_one.then_some(what)).collect()
     }
 }
 
@@ -139,7 +175,12 @@ fn wants_schema(body: &Object<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Exchange, dialect::OPENAI_CHAT, payload::Head};
+    use crate::{
+        Exchange,
+        dialect::OPENAI_CHAT,
+        dispatch::{Dispatch, Route, Strategy, Table},
+        payload::Head,
+    };
 
     const ALL: Needs = Needs { tools: true, images: true, schema: true, input: 0 };
 
@@ -199,7 +240,11 @@ mod tests {
     fn candidate(lacks: &[&'static str], max_input: Option<u64>) -> Candidate {
         let mut facts = ModelFacts::new([], lacks.iter().copied());
         facts.max_input = max_input;
-        let target = crate::Target::new("demo", "m").facts(facts);
+        of_facts("m", facts)
+    }
+
+    fn of_facts(model: &str, facts: ModelFacts) -> Candidate {
+        let target = crate::Target::new("demo", model).facts(facts);
         let service = tower::service_fn(|_| crate::testing::Ending::Complete.answer());
         Candidate::new(std::sync::Arc::new(target), service)
     }
@@ -220,5 +265,77 @@ mod tests {
         assert!(!needs(&smaller).are_met_by(smaller[0].target().known_facts()));
         assert!(needs(&smaller).are_met_by(smaller[1].target().known_facts()));
         assert!(needs(&[candidate(&[], Some(50_000)), candidate(&[], None)]).is_nothing());
+    }
+
+    /// The models that are asked for an image, in their order, and what is said of each.
+    async fn asked(models: &[(&str, &[&str], &[&str])], strategy: Strategy) -> Vec<(String, String)> {
+        let candidates = models.iter().map(|(name, has, lacks)| {
+            of_facts(name, ModelFacts::new(has.iter().copied(), lacks.iter().copied()))
+        });
+        let route = Route::new("chat", candidates).strategy(strategy);
+        let body =
+            r#"{"model":"chat","messages":[{"content":[{"type":"image_url","image_url":{"url":"data:"}}]}]}"#;
+        let head = Head { model: "chat".into(), ..Head::default() };
+        let req = http::Request::new(Payload::new(&OPENAI_CHAT, head, body.into(), Exchange::default()));
+        let told = Dispatch::new(Table::default().route(route)).explain(None, req).await.unwrap();
+        let asked = told.candidates.into_iter().filter(|one| one.place.is_some());
+        asked.map(|one| (one.target.to_string(), one.why)).collect()
+    }
+
+    fn names(asked: &[(String, String)]) -> Vec<&str> {
+        asked.iter().map(|(name, _)| &name[5..]).collect()
+    }
+
+    #[tokio::test]
+    async fn whoever_is_known_to_have_it_comes_first_and_whoever_lacks_it_is_not_asked() {
+        let told = asked(
+            &[
+                ("unknown", &[], &[]),
+                ("silent", &[TOOLS], &[]),
+                ("lacks", &[], &[IMAGES]),
+                ("has", &[IMAGES], &[]),
+            ],
+            Strategy::Priority,
+        )
+        .await;
+
+        assert_eq!(names(&told), ["has", "unknown", "silent"]);
+        assert_eq!(
+            told[0].1,
+            "chosen: the first one that is listed of those known to take what the request needs"
+        );
+        assert_eq!(told[1].1, "asked late: it isn't known to take what the request needs: images");
+    }
+
+    #[tokio::test]
+    async fn where_nobody_is_known_to_have_it_all_but_those_that_lack_it_are_asked_in_their_order() {
+        let told =
+            asked(&[("b", &[TOOLS], &[]), ("lacks", &[], &[IMAGES]), ("a", &[], &[])], Strategy::Priority)
+                .await;
+
+        assert_eq!(names(&told), ["b", "a"]);
+        assert_eq!(told[0].1, "chosen: the first one that is listed");
+        assert_eq!(told[1].1, "asked if those before it fail");
+        let all = asked(&[("b", &[], &[IMAGES]), ("a", &[], &[IMAGES])], Strategy::Priority).await;
+        assert_eq!(names(&all), ["b", "a"]);
+    }
+
+    #[tokio::test]
+    async fn every_strategy_asks_first_who_is_known_to_have_it() {
+        for strategy in [
+            Strategy::Priority,
+            Strategy::Weighted,
+            Strategy::LeastBusy,
+            Strategy::Latency,
+            Strategy::Cheapest,
+            Strategy::Throughput,
+        ] {
+            for _ in 0..20 {
+                let told =
+                    asked(&[("a", &[], &[]), ("b", &[], &[]), ("has", &[IMAGES], &[])], strategy).await;
+
+                assert_eq!(names(&told)[0], "has", "{strategy:?}");
+            }
+        }
     }
 }

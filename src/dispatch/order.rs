@@ -6,7 +6,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::{Candidate, Conversations, Route, candidate::short, conversation::conversation, pace::Pace};
+use super::{
+    Candidate, Conversations, Route, candidate::short, conversation::conversation, needs::Needs, pace::Pace,
+};
 use crate::{Exchange, Payload, Target, exchange::Learnt, price::Likely};
 
 /// By what the target is chosen that is asked first. What comes after it, where it fails, is the same order
@@ -85,6 +87,8 @@ struct Place<'a> {
     candidate: &'a Candidate,
     /// What somebody has said goes before all that is found out.
     rank: u32,
+    /// Whether it isn't known to take what the request needs, where that is known of others.
+    is_doubtful: bool,
     tier: u8,
     score: f64,
     tie: u64,
@@ -93,7 +97,8 @@ struct Place<'a> {
 impl Place<'_> {
     fn is_before(&self, other: &Self) -> bool {
         let by_score = || self.score.total_cmp(&other.score).then(self.tie.cmp(&other.tie));
-        (self.rank, self.tier).cmp(&(other.rank, other.tier)).then_with(by_score).is_lt()
+        let place = |place: &Self| (place.rank, place.is_doubtful, place.tier);
+        place(self).cmp(&place(other)).then_with(by_score).is_lt()
     }
 }
 
@@ -147,12 +152,12 @@ impl<'a> Ranked<'a> {
 }
 
 impl Route {
-    /// In which order `candidates` are asked for a request.
-    pub(super) fn order<'a, L>(&self, candidates: L, payload: &Payload) -> Order<'a, L>
+    /// In which order `candidates` are asked for a request that `needs` something in which they differ.
+    pub(super) fn order<'a, L>(&self, candidates: L, payload: &Payload, needs: &Needs) -> Order<'a, L>
     where
         L: Iterator<Item = &'a Candidate>,
     {
-        let is_plain = !self.is_ranked && !self.has_pace && self.kept.is_none();
+        let is_plain = !self.is_ranked && !self.has_pace && self.kept.is_none() && needs.is_nothing();
         // What a provider keeps only one target has.
         if self.strategy == Strategy::Priority && is_plain || payload.head().resource.is_some() {
             return Order::Listed(candidates);
@@ -163,7 +168,8 @@ impl Route {
         let mut places = Vec::with_capacity(self.candidates.len());
         for (index, candidate) in candidates.enumerate() {
             let (rank, tie) = (candidate.rank(), index as u64);
-            let usual = Place { candidate, rank, tier: USUAL, score: 0.0, tie };
+            let is_doubtful = needs.leave_doubt_of(candidate);
+            let usual = Place { candidate, rank, is_doubtful, tier: USUAL, score: 0.0, tie };
             places.push(match self.strategy {
                 Strategy::Priority => usual,
                 Strategy::Weighted => weighted(usual, sticky),
@@ -351,7 +357,7 @@ mod tests {
     }
 
     fn names(route: &Route, req: &Request<Payload>) -> Vec<String> {
-        let order = route.order(route.candidates.iter(), req.body());
+        let order = route.order(route.candidates.iter(), req.body(), &Needs::default());
         order.map(|candidate| candidate.target().model().to_owned()).collect()
     }
 

@@ -17,7 +17,7 @@ use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::{Caller, ProviderKey},
     choose::{self, Chosen},
-    exchange::{AssumeOutput, Deadline, Exchange, Outcome, Role, Routed},
+    exchange::{AssumeOutput, Deadline, Exchange, HasOthers, Outcome, Role, Routed},
     headers,
     price::{AttemptCost, NanoUsd},
 };
@@ -129,9 +129,16 @@ async fn run(
     let exchange = req.body().exchange().clone();
     let head = req.body().shared_head();
     let deadline = prepare(route, &mut req);
+    if has_others(route, &req) {
+        req.extensions_mut().insert(HasOthers);
+    }
     route.retry_budget.deposit();
     let caller = req.extensions().get::<Caller>();
-    let permit = |candidate: &Candidate| route.permit(candidate, caller, req.body());
+    // Most keys and routes restrict nothing.
+    let are_all_permitted = route.admits_all() && caller.is_none_or(|caller| caller.may_be_answered_by_all());
+    let permit = |candidate: &Candidate| {
+        if are_all_permitted { Ok(()) } else { route.permit(candidate, caller, req.body()) }
+    };
     let may_be_asked = || route.candidates_for(&head).filter(|candidate| permit(candidate).is_ok());
     if req.extensions().get::<ProviderKey>().is_some() {
         one_provider(may_be_asked())?;
@@ -145,7 +152,7 @@ async fn run(
     });
     let eligible = may_be_asked().filter(move |candidate| passed_over == 0 || takes_it(candidate));
     let mut failed = Failed::default();
-    let mut order = Recovering::new(route, route.order(eligible, req.body()));
+    let mut order = Recovering::new(route, route.order(eligible, req.body(), &needs), &needs);
     let mut kept = None;
     let mut hedge = route.hedge_for(req.body());
     while let Some(candidate) = kept.take().or_else(|| order.next()) {
@@ -155,6 +162,7 @@ async fn run(
         if let Some(error) = failed.last.take_if(|_| !is_affordable(candidate, route, req.body())) {
             return Err(error);
         }
+        chosen.asks(candidate);
         let second = hedge.take().map(|hedge| (hedge, &mut order, &mut kept));
         match ask(candidate, route, &req, &exchange, deadline, second).await {
             Ok((mut res, answers)) => {
@@ -213,6 +221,8 @@ impl Chosen {
         res: &mut Response<BoxBody>,
     ) {
         answers.sign(res);
+        // One that was asked beside the first may be of another model.
+        self.asks(answers);
         self.route.answered(answers, payload);
         describe(payload.exchange(), lowered, res);
         let Some(led) = self.led_to(answers) else { return };
@@ -237,6 +247,18 @@ pub(super) fn prepare(route: &Route, req: &mut Request<Payload>) -> Option<Deadl
         req.extensions_mut().insert(AssumeOutput { tokens, is_cap });
     }
     deadline
+}
+
+/// Whether a target that hangs is worth less time, because another one would be asked after it.
+fn has_others(route: &Route, req: &Request<Payload>) -> bool {
+    let head = req.body().head();
+    // A stream is given up by its first event, and what is asked once is not asked again after a hang.
+    if head.stream || head.is_once || route.candidates.len() < 2 {
+        return false;
+    }
+    let caller = req.extensions().get::<Caller>();
+    let permit = |candidate: &&Candidate| route.permit(candidate, caller, req.body()).is_ok();
+    route.candidates_for(head).filter(permit).nth(1).is_some()
 }
 
 /// How many of `candidates` are not asked, because others take what they don't; none, if there are no others.

@@ -99,7 +99,8 @@ impl Table {
 
 impl Route {
     /// A route that asks `candidates` in this order, with the default [`Retry`]. One that is known not to take what
-    /// a request needs (tools, images, an answer by a schema, more input) is passed over while another can take it.
+    /// a request needs (tools, images, an answer by a schema, more input) is passed over while another can take it, and
+    /// one of which that isn't known comes after those that are known to take it.
     pub fn new(name: &str, candidates: impl IntoIterator<Item = Candidate>) -> Self {
         let candidates: Box<[Candidate]> = candidates.into_iter().collect();
         Self {

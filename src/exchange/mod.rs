@@ -167,6 +167,11 @@ pub enum Job {
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
 
+/// Another target may be asked where one takes too long: an extension of requests for a whole answer, set by their
+/// route. A stream says early that it has begun.
+#[derive(Clone, Copy, Debug)]
+pub struct HasOthers;
+
 /// How many tokens of output the route expects of a request that doesn't say: an extension of requests
 /// without a cap, and of those about a [batch](crate::batch).
 #[derive(Clone, Copy, Debug)]

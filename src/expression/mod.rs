@@ -26,7 +26,9 @@
 //!
 //! A condition that can't be evaluated doesn't hold: `tags.env == "prod"` where there is no such tag. What an
 //! evaluation may take has a bound, whatever a client sends: patterns are part of the expression and don't go
-//! back, loops don't stand in loops, and what they run over is short.
+//! back, loops don't stand in loops, and what they run over is short: 128 tools, 64 parameters, 16 tags, and as many
+//! headers as the server takes. The body is looked into once for all conditions of a request, and a text is read once,
+//! also where a loop asks for it.
 //!
 //! ```
 //! use bartizan::expression::Expression;

@@ -110,6 +110,57 @@ fn what_could_take_long_is_refused() {
     assert!(mistake(large).contains("not a pattern"), "{}", mistake(large));
 }
 
+/// A request of a megabyte that has as much as possible of all that conditions can go over.
+fn hostile() -> (Payload, HeaderMap) {
+    let tools: Vec<_> = (0..2_000).map(|tool| format!(r#"{{"name":"{}{tool}"}}"#, "a".repeat(250))).collect();
+    let numbers: String = (0..5_000).map(|number| format!(r#""n{number}":1,"#)).collect();
+    let text = "\\u0061a".repeat(80 << 10);
+    let body = format!(
+        r#"{{"model":"m",{numbers}"tools":[{}],"messages":[{{"role":"user","content":"{text}"}}]}}"#,
+        tools.join(",")
+    );
+    assert!(body.len() > 1 << 20);
+    let head = Head { model: "m".into(), ..Head::default() };
+    let payload = Payload::new(&OPENAI_CHAT, head, body.into(), Exchange::default());
+    payload.exchange().learn(|learnt| {
+        let tag = |number: usize| (format!("tag-{number}").into(), "a".repeat(512).into());
+        learnt.labels.tags = (0..16).map(tag).collect();
+    });
+    let header = |number: usize| {
+        let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+        (name, "a".repeat(600).try_into().unwrap())
+    };
+    (payload, (0..100).map(header).collect())
+}
+
+#[test]
+fn the_text_is_read_once_for_all_conditions_of_a_request_also_in_loops() {
+    const ASKING: [&str; 6] = [
+        "tags.all(tag, request.text.contains(tag) || true)",
+        "headers.all(name, size(request.text) > 0 && !request.text.contains(headers[name]))",
+        "request.tools.exists(tool, request.text.startsWith(tool))",
+        r#"request.tools.filter(tool, request.text.matches("(a|b)*c" ) || request.text.endsWith(tool)).size() > 0"#,
+        r#"request.parameters.all(name, request.text.matches("^a+b$"))"#,
+        r#"request.tools.map(tool, tool + request.text).exists(all, all.contains("b"))"#,
+    ];
+    let (payload, headers) = hostile();
+    let facts = Facts::new(&payload, &headers);
+    let before = crate::choose::READ.get();
+
+    for source in ASKING.map(Expression::new) {
+        let (source, begun) = (source.unwrap(), std::time::Instant::now());
+        source.holds(&facts);
+        println!(
+            "{} µs for a request of {} bytes: {source:?}",
+            begun.elapsed().as_micros(),
+            payload.source().len()
+        );
+    }
+
+    assert_eq!(crate::choose::READ.get() - before, 1);
+    assert_eq!((facts.text().len(), facts.tools().len(), facts.parameters().len()), (16 << 10, 128, 64));
+}
+
 #[test]
 fn only_who_asks_for_what_is_used_has_it_looked_up() {
     assert!(Expression::new("request.stream || budget.used > 0.5").unwrap().reads_spend());

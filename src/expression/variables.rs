@@ -12,7 +12,8 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 
 use crate::{choose::Facts, ledger::Zone};
 
-/// The names in an expression, for one request. What is not asked for is not made, and a table is made once.
+/// The names in an expression, for one request. What is not asked for is not made, and a table or a text is made once,
+/// also in loops.
 pub(super) struct Variables<'a, 'f> {
     facts: &'a Facts<'f>,
     zone: Option<Zone>,
@@ -20,14 +21,15 @@ pub(super) struct Variables<'a, 'f> {
     headers: Table,
     parameters: Table,
     tools: Table,
+    text: Table,
 }
 
 type Table = OnceLock<Option<Box<dyn Val>>>;
 
 impl<'a, 'f> Variables<'a, 'f> {
     pub(super) fn new(facts: &'a Facts<'f>, zone: Option<Zone>) -> Self {
-        let [tags, headers, parameters, tools] = Default::default();
-        Self { facts, zone, tags, headers, parameters, tools }
+        let [tags, headers, parameters, tools, text] = Default::default();
+        Self { facts, zone, tags, headers, parameters, tools, text }
     }
 
     fn tags(&self) -> Option<CowVal<'_, '_>> {
@@ -46,8 +48,8 @@ impl<'a, 'f> Variables<'a, 'f> {
 
     fn parameters(&self) -> Option<CowVal<'_, '_>> {
         table(&self.parameters, || {
-            let parameters = self.facts.parameters().into_iter();
-            let known = parameters.filter_map(|(name, value)| Some((name.into_owned(), scalar(&value)?)));
+            let parameters = self.facts.parameters().iter();
+            let known = parameters.filter_map(|(name, value)| Some((name.to_string(), scalar(value)?)));
             Value::from(known.collect::<HashMap<_, _>>())
         })
     }
@@ -56,6 +58,10 @@ impl<'a, 'f> Variables<'a, 'f> {
         table(&self.tools, || {
             Value::from(self.facts.tools().iter().map(|name| &**name).collect::<Vec<&str>>())
         })
+    }
+
+    fn text(&self) -> Option<CowVal<'_, '_>> {
+        table(&self.text, || self.facts.text().into())
     }
 
     fn now(&self) -> Zoned {
@@ -107,7 +113,7 @@ impl VariableResolver for Variables<'_, '_> {
             "request.tokens" => int(facts.tokens()),
             "request.max_output" => int(facts.max_output().unwrap_or_default()),
             "request.tools" => return self.tools(),
-            "request.text" => CowVal::owned(CelString::from(facts.text())),
+            "request.text" => return self.text(),
             "request.parameters" => return self.parameters(),
             "request.user" => text(facts.labels().user.as_deref().unwrap_or_default()),
             "request.session" => text(facts.labels().session.as_deref().unwrap_or_default()),

@@ -4,14 +4,14 @@ use http::Request;
 use tower::Layer;
 
 use super::{Fault, Faulty, tell::Asked};
-use crate::Target;
+use crate::{Target, patience::Patience};
 
 /// Lets a share of the requests to a target fail; see the [module](super).
 #[derive(Clone, Debug)]
 pub struct FaultLayer {
     target: Arc<Target>,
     rules: Option<Arc<Rules>>,
-    first_byte: Duration,
+    first_byte: Patience,
 }
 
 /// What strikes one target.
@@ -25,7 +25,7 @@ struct Rules {
 impl FaultLayer {
     /// Does nothing at all, until it is told to.
     pub fn new(target: Arc<Target>) -> Self {
-        Self { target, rules: None, first_byte: Duration::from_secs(120) }
+        Self { target, rules: None, first_byte: Patience::default() }
     }
 
     /// Lets `share` of the requests, from 0 to 1, fail by `fault`. Of several rules the first one that strikes
@@ -41,10 +41,12 @@ impl FaultLayer {
         self.with(|rules| rules.is_asked = true)
     }
 
-    /// Sets how long the provider is waited for that doesn't answer.
+    /// Sets how long the provider is waited for that doesn't answer. If it isn't set: ten minutes, and half of what is
+    /// left of the request's [time](crate::exchange::Deadline) where another target
+    /// [could be asked](crate::exchange::HasOthers).
     #[must_use]
     pub fn first_byte(self, time: Duration) -> Self {
-        Self { first_byte: time, ..self }
+        Self { first_byte: Patience::always(time), ..self }
     }
 
     fn with(mut self, change: impl FnOnce(&mut Rules)) -> Self {
@@ -64,8 +66,9 @@ impl FaultLayer {
         &self.target
     }
 
-    pub(super) fn patience(&self) -> Duration {
-        self.first_byte
+    /// How long the answer to `req` is waited for.
+    pub(super) fn patience<B>(&self, req: &Request<B>) -> Duration {
+        self.first_byte.with(req)
     }
 }
 

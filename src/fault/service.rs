@@ -4,6 +4,7 @@ use std::{
     mem,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -74,12 +75,13 @@ where
     S::Error: Into<Error>,
 {
     let (dialect, stream) = (req.body().dialect(), req.body().head().stream);
+    let patience = layer.patience(&req);
     match fault {
         Fault::Refuse => Err(Error::new(Kind::Unreachable, "the provider could not be reached, on purpose")
             .with_nothing_begun()),
         Fault::Reset => Err(Error::new(Kind::Unreachable, "the provider's connection broke, on purpose")),
-        Fault::Hang => Err(late(&layer).await),
-        Fault::Delay(time) if time >= layer.patience() => Err(late(&layer).await),
+        Fault::Hang => Err(late(patience).await),
+        Fault::Delay(time) if time >= patience => Err(late(patience).await),
         Fault::Delay(time) => {
             tokio::time::sleep(time).await;
             inner.call(req).await.map(|answer| answer.map(Faulted::passes)).map_err(Into::into)
@@ -97,10 +99,9 @@ where
     }
 }
 
-async fn late(layer: &FaultLayer) -> Error {
-    tokio::time::sleep(layer.patience()).await;
-    let message = format!("the provider did not answer within {:?}, on purpose", layer.patience());
-    Error::new(Kind::Timeout, message)
+async fn late(patience: Duration) -> Error {
+    tokio::time::sleep(patience).await;
+    Error::new(Kind::Timeout, format!("the provider did not answer within {patience:?}, on purpose"))
 }
 
 /// What a provider says with a status of failure.

@@ -60,6 +60,7 @@ struct State {
 
 #[derive(Clone, Copy, Debug)]
 struct Out {
+    since: Instant,
     until: Instant,
     why: Kind,
 }
@@ -72,6 +73,8 @@ pub struct KeyStanding {
     pub out_for: Option<Duration>,
     /// Why it was taken out last.
     pub why: Option<Kind>,
+    /// How long ago that was.
+    pub taken_out: Option<Duration>,
 }
 
 impl KeyPool {
@@ -121,6 +124,7 @@ impl KeyPool {
         let standing = |state: &State| KeyStanding {
             out_for: state.out.map(|out| out.until - now.min(out.until)).filter(|left| !left.is_zero()),
             why: state.out.map(|out| out.why),
+            taken_out: state.out.map(|out| now.saturating_duration_since(out.since)),
         };
         lock(&self.0.states).iter().map(standing).collect()
     }
@@ -182,18 +186,20 @@ impl KeyPool {
     /// Takes a key out if `error` is its fault; says whether it is.
     pub(super) fn judge(&self, key: usize, error: &Error) -> bool {
         let Some(time) = how_long(error) else { return false };
-        let out = Out { until: Instant::now() + time.min(LONGEST), why: error.kind() };
+        let why = error.kind();
         let is_new = {
             let now = Instant::now();
             let states = &mut *lock(&self.0.states);
             let Some(state) = states.get_mut(key) else { return false };
             let is_new = state.is_in(now);
+            // Of several requests that were under way the first one has taken it out.
+            let since = state.out.filter(|_| !is_new).map_or(now, |out| out.since);
             // What it was owed while it was out isn't paid at once when it comes back.
-            *state = State { owed: 0, out: Some(out) };
+            *state = State { owed: 0, out: Some(Out { since, until: now + time.min(LONGEST), why }) };
             is_new
         };
         if is_new {
-            self.tell(key, out.why, time.min(LONGEST));
+            self.tell(key, why, time.min(LONGEST));
         }
         true
     }

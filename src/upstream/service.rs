@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use tower::Service;
 
 use super::{Address, HttpClient, ProviderBody};
-use crate::{BoxError, BoxFuture, Dialect, Error, Kind, Payload, error::Reply, exchange::Deadline};
+use crate::{
+    BoxError, BoxFuture, Dialect, Error, Kind, Payload, error::Reply, exchange::Deadline, patience::Patience,
+};
 
 /// The most that is read of what a provider says instead of success.
 const MAX_ERROR: usize = 64 << 10;
@@ -21,7 +23,7 @@ const MAX_ERROR: usize = 64 << 10;
 pub struct Upstream {
     client: HttpClient,
     address: Address,
-    first_byte: Duration,
+    first_byte: Patience,
     idle: Duration,
 }
 
@@ -38,14 +40,16 @@ impl Upstream {
 
     /// Calls the provider at `address`.
     pub fn at(client: HttpClient, address: Address) -> Self {
-        Self { client, address, first_byte: Duration::from_secs(120), idle: Duration::from_secs(60) }
+        Self { client, address, first_byte: Patience::default(), idle: Duration::from_secs(60) }
     }
 
     /// Sets how long the provider may take until the head of its answer. A whole answer comes with its
-    /// head, so this has to be longer than the longest answer that isn't streamed.
+    /// head, so this has to be longer than the longest answer that isn't streamed. If it isn't set: ten minutes, and
+    /// where another target [could be asked](crate::exchange::HasOthers), half of what is left of them or of the
+    /// request's [own time](Deadline), so that a provider that hangs leaves the next one as much.
     #[must_use]
     pub fn first_byte(self, time: Duration) -> Self {
-        Self { first_byte: time, ..self }
+        Self { first_byte: Patience::always(time), ..self }
     }
 
     /// Sets how long the provider may be silent inside of its answer.
@@ -77,7 +81,7 @@ impl Service<Request<Payload>> for Upstream {
         *req.method_mut() = method;
         *req.version_mut() = Version::HTTP_11;
         let is_opaque = req.body().head().is_opaque;
-        let Self { first_byte, idle, .. } = *self;
+        let (first_byte, idle) = (self.first_byte.with(&req), self.idle);
         let answer = self.client.request(req);
         Box::pin(async move {
             let patience = Instant::now() + first_byte;

@@ -53,7 +53,7 @@ where
     R: Body<Data = Bytes, Error = BoxError>,
 {
     let question = json!({
-        "model": case.route,
+        "model": case.way.model,
         "messages": [{ "role": "user", "content": "Say that you are there." }],
         "max_tokens": 64,
         "stream": case.stream,

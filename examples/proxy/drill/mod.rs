@@ -7,6 +7,7 @@
 mod ask;
 mod plan;
 mod report;
+mod way;
 
 use std::{
     io::{IsTerminal, Write},
@@ -76,8 +77,7 @@ fn progress(done: usize, cases: &[Case]) {
 
 /// What a client sees of one fault: of the first request that it strikes.
 async fn played(config: &Config, case: &Case, real: bool) -> Result<Asked, BoxError> {
-    let mut config = config.clone();
-    config.models.retain(|name, _| *name == case.route);
+    let mut config = case.way.only(config);
     config.faults.rules.extend(case.rules());
     let builder = if real { Builder::default() } else { Builder::default().rehearsed() };
     let gateway = Gateway::with(&config, builder).await?;

@@ -1,10 +1,12 @@
-use std::{collections::HashSet, env, fs, path::Path};
+use std::{collections::HashSet, env, fs, path::Path, rc::Rc};
 
 use bartizan::{
     BoxError,
-    config::{AuthMode, Config, Gateway, Limits, OnBreak, Records, Several, Store, UnknownPrice},
+    config::{AuthMode, Config, Gateway, Limits, Records, Several, Store, UnknownPrice},
     fault::Fault,
 };
+
+use super::way::{Way, end};
 
 /// What each target does in turn.
 const FAULTS: [&str; 14] = [
@@ -27,7 +29,10 @@ const FAULTS: [&str; 14] = [
 /// One way to fail, and one request.
 #[derive(Clone, Debug)]
 pub struct Case {
+    /// The name that is asked for, and the way from there, for people.
     pub route: String,
+    /// Which way it is.
+    pub way: Rc<Way>,
     /// Who fails, for people.
     pub who: String,
     pub failing: Vec<String>,
@@ -40,38 +45,50 @@ pub struct Case {
     pub resumes: bool,
 }
 
-/// Every route; every target of it, and then all but one; every fault; whole and as a stream.
+/// Every way of every route; every target of it, and then all but one; every fault; whole and as a stream.
 pub fn cases(config: &Config, only: &[String]) -> Result<Vec<Case>, BoxError> {
     if let Some(unknown) = only.iter().find(|name| !config.models.contains_key(*name)) {
         return Err(format!("--route {unknown}: there is no such name under `models`").into());
     }
     let faults = FAULTS.iter().map(|fault| fault.parse().map(Some)).collect::<Result<Vec<_>, _>>()?;
     let routes = config.models.iter().filter(|(name, _)| only.is_empty() || only.contains(name));
-    let mut cases = Vec::new();
-    for (route, model) in routes {
-        let mut targets: Vec<_> = model.targets.iter().map(|target| target.name.clone()).collect();
-        let mut seen = HashSet::new();
-        targets.retain(|target| seen.insert(target.clone()));
-        let mut add = |who: &str, failing: &[String], faults: &[Option<Fault>]| {
-            let has_others = failing.len() < targets.len();
-            for (fault, stream) in faults.iter().flat_map(|fault| [(fault, false), (fault, true)]) {
-                let (route, who, failing) = (route.clone(), who.to_owned(), failing.to_vec());
-                let resumes = model.on_break == OnBreak::Resume;
-                cases.push(Case { route, who, failing, has_others, fault: *fault, stream, resumes });
-            }
-        };
-        add("nobody", &[], &[None]);
-        targets.iter().for_each(|target| add(target, std::slice::from_ref(target), &faults));
-        // Of two, one that fails is all but one.
-        for well in targets.iter().filter(|_| targets.len() > 2) {
-            let others: Vec<_> = targets.iter().filter(|target| *target != well).cloned().collect();
-            add(&format!("all but {well}"), &others, &faults);
-        }
-    }
+    let ways = routes.flat_map(|(name, model)| Way::all(name, model));
+    let cases: Vec<_> = ways.flat_map(|way| of(way, config, &faults)).collect();
     if cases.is_empty() {
         return Err("the configuration has no `models`, so there is no route that could survive".into());
     }
     Ok(cases)
+}
+
+/// The cases of one way.
+fn of(way: Way, config: &Config, faults: &[Option<Fault>]) -> Vec<Case> {
+    let (targets, resumes) = end(&way.only(config), &way.model);
+    let (route, way) = (way.name(config), Rc::new(way));
+    let mut cases = Vec::new();
+    let mut add = |who: &str, failing: &[String], faults: &[Option<Fault>]| {
+        let has_others = failing.len() < targets.len();
+        for (fault, stream) in faults.iter().flat_map(|fault| [(*fault, false), (*fault, true)]) {
+            let (route, way, who) = (route.clone(), way.clone(), who.to_owned());
+            cases.push(Case {
+                route,
+                way,
+                who,
+                failing: failing.to_vec(),
+                has_others,
+                fault,
+                stream,
+                resumes,
+            });
+        }
+    };
+    add("nobody", &[], &[None]);
+    targets.iter().for_each(|target| add(target, std::slice::from_ref(target), faults));
+    // Of two, one that fails is all but one.
+    for well in targets.iter().filter(|_| targets.len() > 2) {
+        let others: Vec<_> = targets.iter().filter(|target| *target != well).cloned().collect();
+        add(&format!("all but {well}"), &others, faults);
+    }
+    cases
 }
 
 /// The configuration; without the real providers, keys that aren't set are made up.
@@ -108,6 +125,8 @@ pub fn prepared(mut config: Config, real: bool) -> Config {
     config.keys.clear();
     config.log.records = [Records::None].into_iter().collect();
     config.audit = Default::default();
+    // There are no administrators that it could be kept for.
+    (config.server.metrics, config.otel) = (None, None);
     (config.alerts, config.loops, config.admin, config.faults) = Default::default();
     (config.users, config.sessions, config.tags) = Default::default();
     config.gateway = Gateway::default();

@@ -361,8 +361,19 @@ async fn requests_for_a_name_that_ends_are_counted_and_its_end_is_told_once() {
         |sunset| Life::default().sunset(sunset).successor(Route::new("new", [candidate(&seen, "p/new")]));
     let old = |name, sunset| Route::new(name, [candidate(&seen, "p/old")]).ending(life(sunset));
     let hour = Duration::from_secs(3_600);
-    let dispatch = table([old("ends", SystemTime::now() + hour), old("ended", SystemTime::now() - hour)]);
+    let other = Route::new("other", [candidate(&seen, "q/m")]);
+    let dispatch =
+        table([old("ends", SystemTime::now() + hour), old("ended", SystemTime::now() - hour), other]);
 
+    // Who asks for others that answer has not been served by the successor.
+    for spared in [
+        r#"{"model":"other","models":["ended"]}"#,
+        r#"{"model":"ended","models":["other"],"provider":{"only":["q"]}}"#,
+    ] {
+        assert_eq!(who(&dispatch, spared).await, "q/m");
+    }
+    assert!(counted.lines().is_empty(), "{:?}", counted.lines());
+    assert!(!String::from_utf8_lossy(&lock(&logged.0)).contains("bartizan::audit"));
     for model in ["ends", "ended", "ended"] {
         who(&dispatch, &format!(r#"{{"model":"{model}"}}"#)).await;
     }
