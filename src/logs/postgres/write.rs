@@ -46,10 +46,10 @@ SELECT ended, id, message, record::json, request, answer, pieces::json, is_cut
 FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[])
 AS given (ended, id, message, record, request, answer, pieces, is_cut)";
 
-/// Who stands at some places and close behind them.
+/// Who stands between some places, and close behind.
 pub(super) const TAKEN: &str = "\
-SELECT DISTINCT d.ended, d.id FROM unnest($1::timestamptz[]) AS place (at)
-JOIN details d ON d.ended >= place.at AND d.ended < place.at + INTERVAL '100 microseconds'";
+SELECT DISTINCT d.ended, d.id FROM unnest($1::timestamptz[], $2::timestamptz[]) AS place (first, last)
+JOIN details d ON d.ended >= place.first AND d.ended < place.last + INTERVAL '100 microseconds'";
 
 /// A record, and the microsecond at which it stands.
 struct Placed<'a> {
@@ -125,11 +125,11 @@ async fn insert(session: &mut Session, records: &[Placed<'_>]) -> Result<HashSet
     Ok(free)
 }
 
-/// The ids of those that stand where these should, and close behind.
+/// The ids of those that stand from where these should up to where they would now, and close behind.
 async fn taken(session: &Session, records: &[Placed<'_>]) -> Result<HashMap<u64, String>, BoxError> {
-    let places = records.iter().flat_map(|record| [record.row.place, record.place]);
-    let places: Vec<_> = places.map(at).collect();
-    let rows = session.client.query(&session.taken, &[&places]).await?;
+    let first: Vec<_> = records.iter().map(|record| at(record.row.place)).collect();
+    let last: Vec<_> = records.iter().map(Placed::ended).collect();
+    let rows = session.client.query(&session.taken, &[&first, &last]).await?;
     let taken = rows.iter().map(|row| Ok((micros_at(row.try_get(0)?), row.try_get(1)?)));
     Ok(taken.collect::<Result<_, tokio_postgres::Error>>()?)
 }
