@@ -73,6 +73,7 @@ struct Target {
 /// How one of several keys of its provider stands.
 #[derive(Debug, Serialize)]
 struct Key {
+    name: Arc<str>,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<Kind>,
@@ -179,9 +180,10 @@ fn target(known: &Known) -> Target {
 }
 
 fn key(standing: &KeyStanding) -> Key {
-    let KeyStanding { out_for, why, .. } = *standing;
+    let KeyStanding { name, out_for, why, .. } = standing;
+    let (name, out_for) = (name.clone(), *out_for);
     let state = if out_for.is_some() { "out" } else { "in" };
-    Key { state, why: why.filter(|_| out_for.is_some()), out_for_seconds: out_for.map(seconds) }
+    Key { name, state, why: why.filter(|_| out_for.is_some()), out_for_seconds: out_for.map(seconds) }
 }
 
 /// Whole ones, so that something that is left isn't nothing.
@@ -262,7 +264,7 @@ mod tests {
 
         let two: Value = serde_json::from_str(&two).unwrap();
         assert_eq!(two["answering"], 2);
-        assert_eq!(two["targets"][1]["keys"], json!([ { "state": "in" } ]));
+        assert_eq!(two["targets"][1]["keys"], json!([ { "name": "1", "state": "in" } ]));
         assert!(!two.to_string().contains("hidden"));
         assert!(one.contains("d/z") && !one.contains("d/x"), "{one}");
     }
