@@ -68,6 +68,51 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 23] = [
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::InvalidRequest,
+        Self::ContextTooLong,
+        Self::ContentFiltered,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::UnsupportedMediaType,
+        Self::RequestTimeout,
+        Self::TooLarge,
+        Self::NoRoute,
+        Self::RateLimited,
+        Self::BudgetExhausted,
+        Self::RunawayLoop,
+        Self::TooExpensive,
+        Self::Billing,
+        Self::UpstreamAuth,
+        Self::Timeout,
+        Self::Overloaded,
+        Self::Unreachable,
+        Self::Upstream,
+        Self::Internal,
+    ];
+
+    /// Whether the request is refused for what it is, or for what its caller may do; otherwise something doesn't work,
+    /// whatever the status by which clients are told.
+    ///
+    /// [`RateLimited`](Self::RateLimited) and [`NoRoute`](Self::NoRoute) are such refusals of the gateway; where a
+    /// provider was asked, they are failures of it.
+    pub fn is_refusal(self) -> bool {
+        !matches!(
+            self,
+            Self::Billing
+                | Self::UpstreamAuth
+                | Self::Timeout
+                | Self::Overloaded
+                | Self::Unreachable
+                | Self::Upstream
+                | Self::Internal
+        )
+    }
+
     /// The name used in logs and records, such as `rate_limited`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -145,6 +145,8 @@ fn prometheus_gets_what_was_measured_of_real_traffic() {
     is("bartizan_breaker_state", &["target=\"demo/echo\""], 0.0);
     is("bartizan_budget_limit_usd", &["account=\"team:engineering\"", "per=\"month\""], 20.0);
     is("bartizan_requests_in_flight", &[], 0.0);
+    is("bartizan_records_lost_total", &["to=\"queue\""], 0.0);
+    is("bartizan_records_lost_total", &["to=\"metrics\""], 0.0);
     is("bartizan_build_info", &[concat!("version=\"", env!("CARGO_PKG_VERSION"), "\"")], 1.0);
     let paid = ["model=\"paid/m\"", "target=\"paid/m\"", "key=\"app\"", "team=\"engineering\""];
     is("bartizan_cost_usd_sum", &paid, 1.5);

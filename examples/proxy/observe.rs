@@ -7,7 +7,7 @@ use bartizan::{
     logs::Logs,
     metrics::{Measured, Names},
     otel::{OtelOptions, Providers},
-    record::{Queue, QueueOptions, Record, RecordLayer, Sink, Tracing},
+    record::{KnownSecrets, Queue, QueueOptions, RecordLayer, Sink, Tracing},
 };
 use tokio::task::JoinHandle;
 
@@ -31,31 +31,35 @@ pub struct Observers {
     traces: Option<f64>,
 }
 
-/// What measurements and traces go by of each configuration. Clones are the same.
+/// What measurements, traces and records go by of each configuration. Clones are the same.
 #[derive(Clone)]
 pub struct Known {
     names: Names,
     providers: Providers,
+    secrets: KnownSecrets,
 }
 
 impl Known {
     pub fn replace(&self, config: &Config) {
         self.names.replace(&config.names());
         self.providers.replace(&config.otel_providers());
+        self.secrets.replace(config.secrets());
     }
 }
 
 impl Observers {
     pub fn begin(config: &Config) -> Result<Self, BoxError> {
-        let known = Known { names: config.names(), providers: config.otel_providers() };
-        let queue = QueueOptions::new(MAX_RECORDS).rules(config.log.content_rules());
+        let secrets = KnownSecrets::new(config.secrets());
+        let known = Known { names: config.names(), providers: config.otel_providers(), secrets };
+        let queue = QueueOptions::new(MAX_RECORDS).rules(config.log.content_rules(known.secrets.clone()));
         let (queue, logs) = kept(config, queue.keeper(Measured::new(known.names.clone())))?;
+        let queue =
+            if config.log.records.contains(&Records::Tracing) { queue.keeper(Tracing) } else { queue };
         let rules = config.alerts.rules()?;
         let queue = if rules.is_empty() { queue } else { queue.keeper(rules.clone()) };
         let (queue, worker) = otel(config, &known, queue)?.start();
         let counts = queue.clone();
-        let is_logged = config.log.records.contains(&Records::Tracing);
-        let records: Arc<dyn Sink> = if is_logged { Arc::new(Logged(queue)) } else { Arc::new(queue) };
+        let records = Arc::new(queue);
         let traces = config.otel.as_ref().filter(|otel| otel.traces).map(|otel| otel.sample);
         Ok(Self { records, logs, writer: tokio::spawn(worker), known, rules, queue: counts, traces })
     }
@@ -92,15 +96,4 @@ fn otel(config: &Config, known: &Known, mut options: QueueOptions) -> Result<Que
         options = options.keeper(to.logs());
     }
     Ok(options)
-}
-
-/// Logs records before they are kept.
-#[derive(Debug)]
-struct Logged(Queue);
-
-impl Sink for Logged {
-    fn record(&self, record: Record) {
-        Tracing::log(&record);
-        self.0.record(record);
-    }
 }

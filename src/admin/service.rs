@@ -51,6 +51,8 @@ where
         if !is_ours(path) {
             return Answering::called(self.inner.call(req));
         }
+        // What administrators ask is no exchange, and neither is what is refused to those who are none.
+        Exchange::of(&req).learn(|learnt| learnt.unrecorded = true);
         let admitted = match admit(&self.office, &req) {
             // What describes the rest is for everybody.
             Err(error) if path == "/openapi.json" && error.kind() == Kind::Unauthenticated => {
@@ -63,7 +65,6 @@ where
             Err(error) => return Answering::refused(error),
         };
         let office = self.office.clone();
-        Exchange::of(&req).learn(|learnt| learnt.unrecorded = true);
         let (parts, body) = req.into_parts();
         Answering::waiting(Box::pin(async move {
             let body = collect(&parts, body).await?;

@@ -115,6 +115,24 @@ async fn only_the_key_of_the_administrators_opens_and_other_paths_go_inwards() {
 }
 
 #[tokio::test]
+async fn neither_what_administrators_ask_nor_what_others_are_refused_is_recorded() {
+    let gateway = Gateway::new(FILE).await;
+    for (key, path, is_recorded) in [
+        (ADMIN, "/admin/v1/keys", false),
+        ("a-key-that-is-wrong", "/admin/v1/keys", false),
+        (ADMIN, "/v1/models", true),
+    ] {
+        let mut req = request(&format!("GET {path}"), &Value::Null);
+        req.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        let exchange = crate::Exchange::open(&mut req);
+
+        gateway.send(req).await;
+
+        assert_eq!(!exchange.learn(|learnt| learnt.unrecorded), is_recorded, "{key} {path}");
+    }
+}
+
+#[tokio::test]
 async fn who_is_logged_in_to_the_dashboard_needs_no_key_but_changes_nothing_from_elsewhere() {
     let gateway = Gateway::new(FILE).await;
     let cookie = crate::session::cookie(&crate::secret::Secret::new(ADMIN), &Request::new(())).unwrap();

@@ -6,7 +6,10 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::rule::Held;
+use super::{
+    figures::{amount, dollars, shown},
+    rule::Held,
+};
 use crate::{
     Kind,
     ledger::{Amount, Measure, Period, Scope},
@@ -47,8 +50,8 @@ pub enum What {
 pub struct KeyOut {
     /// The provider.
     pub provider: Box<str>,
-    /// Which of its keys, counted from 0 in the order of the configuration.
-    pub key: usize,
+    /// The name of its key, in the configuration.
+    pub key: Arc<str>,
     /// How many keys it has.
     pub of: usize,
     /// What was said of it.
@@ -60,7 +63,7 @@ pub struct KeyOut {
 impl KeyOut {
     pub(crate) fn text(&self) -> String {
         let Self { provider, key, of, why, out_for } = self;
-        format!("key {key} of the {of} of `{provider}` is left out for {}: {why}", time(*out_for))
+        format!("the key `{key}`, one of {of} of `{provider}`, is left out for {}: {why}", time(*out_for))
     }
 
     fn body(&self) -> Value {
@@ -169,14 +172,14 @@ impl Crossed {
     fn text(&self) -> String {
         let (measure, period) = self.scope.counted_as();
         let word = if measure == Measure::Usd { "budget" } else { "limit" };
-        let (used, limit) = (measure.amount(self.used), self.scope.quota.map_or(0, |quota| quota.limit));
+        let (used, limit) = (amount(measure, self.used), self.scope.quota.map_or(0, |quota| quota.limit));
         let refused = if self.refused { ", and what is left did not suffice for a request" } else { "" };
         let shadow = if self.is_shadow() { ", which refuses nothing" } else { "" };
         format!(
             "{} has used {} % of its {word}{shadow}: {used} of {}{}{refused}",
             self.scope.account,
             self.percent(),
-            measure.show(limit),
+            shown(measure, limit),
             period.in_words(),
         )
     }
@@ -203,6 +206,7 @@ impl Crossed {
 impl Velocity {
     fn text(&self) -> String {
         let Self { account, spent, over, usual } = self;
+        let (spent, usual) = (dollars(*spent), dollars(*usual));
         format!("{account} has spent {spent} usd in {}, where {usual} usd is usual", time(*over))
     }
 
@@ -228,8 +232,9 @@ impl Runaway {
                 )
             }
             Repeated::Session { session, spent, most } => format!(
-                "the session `{session}` of the key `{key}` has spent {spent} usd in {per}, more than {most} \
-                 usd{refused}"
+                "the session `{session}` of the key `{key}` has spent {} usd in {per}, more than {} usd{refused}",
+                dollars(*spent),
+                dollars(*most),
             ),
         }
     }
@@ -319,7 +324,7 @@ impl Alert {
                 tracing::warn!(id, rule = &*rule.name, value, resolved, "alert: {text}");
             }
             What::KeyOut(KeyOut { provider, key, why, .. }) => {
-                tracing::warn!(id, %provider, key, %why, "alert: {text}");
+                tracing::warn!(id, %provider, %key, %why, "alert: {text}");
             }
         }
     }

@@ -59,6 +59,7 @@
 //! longest are forgotten when there are more than 10,000.
 
 mod alert;
+mod figures;
 mod future;
 mod handle;
 mod layer;

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::time;
+use super::{figures::rounded, time};
 use crate::access::Pattern;
 
 /// What people want to be told when it is so, and when it isn't any more.
@@ -118,10 +118,10 @@ impl Measured {
     /// A value in its unit, for people.
     fn show(self, value: f64) -> String {
         match self {
-            Self::ErrorShare | Self::Drift => format!("{:.1} %", value * 100.0),
-            Self::P95 | Self::FirstEventP95 if value < 1.0 => format!("{:.0} ms", value * 1_000.0),
-            Self::P95 | Self::FirstEventP95 => format!("{value:.1} s"),
-            Self::Spend => format!("{value:.2} usd"),
+            Self::ErrorShare | Self::Drift => format!("{} %", rounded(value * 100.0, 1)),
+            Self::P95 | Self::FirstEventP95 if value < 1.0 => format!("{} ms", rounded(value * 1_000.0, 0)),
+            Self::P95 | Self::FirstEventP95 => format!("{} s", rounded(value, 1)),
+            Self::Spend => format!("{} usd", rounded(value, 2)),
             Self::BreakerOpen | Self::RecordsLost => format!("{value:.0}"),
         }
     }

@@ -191,13 +191,13 @@ fn samples<'r>(rule: &'r Rule, record: &'r Record) -> impl Iterator<Item = Sampl
     let attempts = attempts.map(move |attempt| {
         let end = if first { attempt.first_byte } else { attempt.ended };
         Sample {
-            failed: !matches!(&*attempt.outcome, "answered" | "aborted" | "running"),
+            failed: attempt.has_failed(),
             time: end.map(|end| end.saturating_sub(attempt.started).as_secs_f64()),
             cost: attempt.cost.map_or(0.0, |cost| cost.0 as f64 / 1e9),
         }
     });
     let whole = (applies && target.is_none()).then(|| Sample {
-        failed: record.error.is_some() && record.status.is_none_or(|status| !(400..500).contains(&status)),
+        failed: record.has_failed(),
         time: if first { record.first_event } else { Some(record.duration) }.map(|time| time.as_secs_f64()),
         cost: record.cost.0 as f64 / 1e9,
     });
@@ -302,10 +302,48 @@ mod tests {
         sleep(seconds(8)).await;
 
         let told = [one.told(), other.told()].concat();
-        assert_eq!(told, ["r: the share of errors is 50.0 % in 1m, the limit is 5.0 %"]);
+        assert_eq!(told, ["r: the share of errors is 50 % in 1m, the limit is 5 %"]);
         sleep(seconds(80)).await;
         let told = [one.told(), other.told()].concat();
-        assert_eq!(told, ["resolved: r: the share of errors is 0.0 % in 1m, the limit is 5.0 %"]);
+        assert_eq!(told, ["resolved: r: the share of errors is 0 % in 1m, the limit is 5 %"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_provider_fails_at_is_an_error_whatever_its_status_and_what_a_client_does_wrong_is_none() {
+        let attempt = |record: &mut Record, outcome: &'static str| {
+            let exchange = Exchange::default();
+            exchange.begin(&Arc::new(crate::Target::new("p", "m")));
+            record.attempts =
+                Record::new(&exchange, crate::record::Passing::default(), None, End::Failed).attempts;
+            record.attempts[0].outcome = outcome.into();
+        };
+        let of = Of { target: Some(Pattern::new("p/*")), ..Of::default() };
+        for (kind, status, was_asked, is_failure) in [
+            (Kind::Billing, 402, true, true),
+            (Kind::UpstreamAuth, 403, true, true),
+            (Kind::RateLimited, 429, true, true),
+            (Kind::RateLimited, 429, false, false),
+            (Kind::InvalidRequest, 400, true, false),
+            (Kind::ContextTooLong, 400, true, false),
+            (Kind::BudgetExhausted, 402, false, false),
+            (Kind::Internal, 500, false, true),
+        ] {
+            let mut all = Gateway::new(&Arc::default(), rule("error_share > 5%"));
+            let mut of_target = Gateway::new(&Arc::default(), rule("error_share > 5%").of(of.clone()));
+            for gateway in [&mut all, &mut of_target] {
+                let fails = |record: &mut Record| {
+                    (record.error, record.status) = (Some(kind), Some(status));
+                    if was_asked {
+                        attempt(record, kind.as_str());
+                    }
+                };
+                gateway.sees(1, fails).await;
+            }
+            sleep(seconds(2)).await;
+
+            assert_eq!(!all.told().is_empty(), is_failure, "{kind}");
+            assert_eq!(!of_target.told().is_empty(), is_failure && was_asked, "{kind}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -317,7 +355,7 @@ mod tests {
 
         sleep(seconds(50)).await;
 
-        assert_eq!(gateway.told(), ["r: the spend is 11.00 usd in 1m, the limit is 10.00 usd"]);
+        assert_eq!(gateway.told(), ["r: the spend is 11 usd in 1m, the limit is 10 usd"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -349,7 +387,7 @@ mod tests {
         assert!(late.told()[0].starts_with("r: the 95th percentile of the time is 3."));
         assert!(elsewhere.told().is_empty());
         assert!(first.told()[0].starts_with("r: the 95th percentile of the time to the first event is 1."));
-        assert_eq!(growth.told(), ["r: the growth of the spend is 50.0 % in 1m, the limit is 40.0 %"]);
+        assert_eq!(growth.told(), ["r: the growth of the spend is 50 % in 1m, the limit is 40 %"]);
         assert_eq!(open.told(), ["r: passed over: a/b", "resolved: r: targets answer again"]);
         assert_eq!(lost.told()[0], "r: the number of lost records is 3 in 1m, the limit is 2");
     }

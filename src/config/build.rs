@@ -30,7 +30,7 @@ use crate::{
     dispatch::{Load, Mirrors, Table},
     in_flight::InFlightLayer,
     ledger::{Ledger, MemoryLedger},
-    sign::{Credential, KeyForm, KeyPool, SignLayer},
+    sign::{Credential, KeyForm, KeyPool, PoolKey, SignLayer},
     upstream::{Address, HttpClient},
 };
 
@@ -221,9 +221,11 @@ impl Builder {
 
     /// The keys of a provider that has several. What is known of them outlives a reload, as long as they are the same.
     fn pool(&mut self, name: &str, provider: &Provider) -> Result<Option<KeyPool>, BoxError> {
-        let weight = |pooled: &PooledKey| pooled.weight.map_or(1, NonZeroU32::get);
-        let keys: Vec<_> =
-            provider.api_keys.iter().map(|pooled| (pooled.key.clone(), weight(pooled))).collect();
+        let key = |(index, pooled): (usize, &PooledKey)| {
+            PoolKey::new(&pooled.called(index), pooled.key.clone())
+                .weight(pooled.weight.map_or(1, NonZeroU32::get))
+        };
+        let keys: Vec<_> = provider.api_keys.iter().enumerate().map(key).collect();
         let form = form(provider.kind);
         if keys.is_empty() {
             return Ok(None);
@@ -427,10 +429,12 @@ mod tests {
         assert!(pool("[]").is_none());
         let first = pool("[ { key: sk-a, weight: 2 }, { key: sk-b } ]").unwrap();
         assert_eq!(first.standings().len(), 2);
-        let weights = [(crate::secret::Secret::new("sk-a"), 2), (crate::secret::Secret::new("sk-b"), 1)];
-        assert!(first.is_of(&KeyForm::Bearer, &weights));
+        let key = |name: &str, key: &str| PoolKey::new(name, crate::secret::Secret::new(key));
+        assert!(first.is_of(&KeyForm::Bearer, &[key("1", "sk-a").weight(2), key("2", "sk-b")]));
         assert!(pool("[ { key: sk-a, weight: 2 }, { key: sk-b } ]").unwrap().is_same(&first));
         assert!(!pool("[ { key: sk-a, weight: 2 }, { key: sk-c } ]").unwrap().is_same(&first));
+        let named = pool("[ sk-a, { name: spare, key: sk-b } ]").unwrap();
+        assert!(named.is_of(&KeyForm::Bearer, &[key("1", "sk-a"), key("spare", "sk-b")]));
     }
 
     #[test]
@@ -442,6 +446,11 @@ mod tests {
                 "providers.a.api_keys[1].key: is the same key as api_keys[0]",
             ),
             ("api_keys: [ { key: ' ' } ]", "providers.a.api_keys[0].key: is empty"),
+            (
+                "api_keys: [ { name: '2', key: x }, z ]",
+                "providers.a.api_keys[1].name: is called `2` like api_keys[0]",
+            ),
+            ("api_keys: [ { name: ' ', key: x } ]", "providers.a.api_keys[0].name: is empty"),
             ("api_keys: [ { key: x, weight: 0 } ]", "expected a whole number, at least 1"),
         ] {
             let text = format!("auth: open\nproviders: {{ a: {{ kind: openai, {provider} }} }}");

@@ -244,6 +244,14 @@ fn check_provider(name: &str, provider: &Provider, problems: &mut Vec<Problem>) 
         if let Some(first) = provider.api_keys[..index].iter().position(|other| other.key == pooled.key) {
             wrong(&format!(".api_keys[{index}].key"), &format!("is the same key as api_keys[{first}]"));
         }
+        let name = pooled.called(index);
+        if name.trim().is_empty() {
+            wrong(&format!(".api_keys[{index}].name"), "is empty");
+        }
+        let mut before = provider.api_keys[..index].iter().enumerate();
+        if let Some((first, _)) = before.find(|(first, other)| other.called(*first) == name) {
+            wrong(&format!(".api_keys[{index}].name"), &format!("is called `{name}` like api_keys[{first}]"));
+        }
     }
     if has_key && provider.credentials.is_some() {
         wrong(".credentials", "stands beside an `api_key`; one is enough");

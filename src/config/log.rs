@@ -12,7 +12,7 @@ use super::{
     records,
     units::{Size, Written},
 };
-use crate::record::{ContentRules, Mask};
+use crate::record::{ContentRules, KnownSecrets, Mask};
 
 /// What is logged and recorded, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -31,7 +31,8 @@ pub struct Log {
     /// How much is kept of what was asked and answered, where keys allow it with `log_content`. Takes a restart to
     /// change.
     pub content: KeptContent,
-    /// Regular expressions of what is masked in it, beside API keys and tokens of known forms. Takes a restart to change.
+    /// Regular expressions of what is masked in it and in all that a record has of clients and providers, beside API keys,
+    /// tokens and passwords of known forms and the secrets of this configuration. Takes a restart to change.
     pub mask: Several<String>,
 }
 
@@ -96,9 +97,10 @@ impl Default for KeptContent {
 }
 
 impl Log {
-    /// What of content is kept, as far as the patterns can be read.
-    pub fn content_rules(&self) -> ContentRules {
-        let mask = self.mask.iter().fold(Mask::default(), |mask, pattern| {
+    /// What of content is kept, as far as the patterns can be read, and what is masked in all of a record: also the
+    /// secrets that are known.
+    pub fn content_rules(&self, known: KnownSecrets) -> ContentRules {
+        let mask = self.mask.iter().fold(Mask::default().known(known), |mask, pattern| {
             let known = mask.clone();
             mask.pattern(pattern).unwrap_or(known)
         });

@@ -77,6 +77,7 @@ mod money;
 mod otel;
 mod per_request;
 mod place;
+mod pooled_key;
 mod postgres;
 mod price;
 mod prices;
@@ -92,6 +93,7 @@ mod retry_budgets;
 mod routes;
 mod rule;
 mod schema;
+mod secrets;
 mod server;
 mod several;
 mod stack;
@@ -134,11 +136,12 @@ pub use self::{
     money::{Away, Ceiling, StoreAway, UnknownPrice},
     otel::Otel,
     per_request::{OnExcess, PerRequest},
+    pooled_key::PooledKey,
     postgres::Postgres,
     price::{UsdPrice, UsdRates, UsdStep, UsdTier, UsdTiers},
     probe::Probe,
     problem::{ConfigError, Place, Problem},
-    provider::{PooledKey, Provider, Streaming},
+    provider::{Provider, Streaming},
     quotas::{Allowance, Budget, Count, Limits},
     records::{ClickHouseRecords, PostgresRecords, Records},
     rule::Rule,

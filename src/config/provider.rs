@@ -1,14 +1,11 @@
-use std::{
-    collections::BTreeMap,
-    num::{NonZeroU32, NonZeroUsize},
-    time::Duration,
-};
+use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Breaker, Budget, Credentials, Limits, Probe, ProviderKind, Secret, Several, UsdPrice, units::Written,
+    Breaker, Budget, Credentials, Limits, PooledKey, Probe, ProviderKind, Secret, Several, UsdPrice,
+    units::Written,
 };
 
 /// Someone who serves models.
@@ -85,18 +82,6 @@ pub struct Provider {
     /// How the gateway proves who it is, where it has more than a key.
     #[serde(default)]
     pub credentials: Option<Credentials>,
-}
-
-/// One of several keys of a provider.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct PooledKey {
-    /// The key.
-    pub key: Secret,
-    /// Its share among the others: 1 if it isn't given.
-    #[serde(default)]
-    pub weight: Option<NonZeroU32>,
 }
 
 /// When a provider is asked for a stream.

@@ -73,6 +73,7 @@ struct Target {
 /// How one of several keys of its provider stands.
 #[derive(Debug, Serialize)]
 struct Key {
+    name: Arc<str>,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<Kind>,
@@ -184,9 +185,10 @@ fn target(known: &Known) -> Target {
 }
 
 fn key(standing: &KeyStanding) -> Key {
-    let KeyStanding { out_for, why, .. } = *standing;
+    let KeyStanding { name, out_for, why, .. } = standing;
+    let (name, out_for) = (name.clone(), *out_for);
     let state = if out_for.is_some() { "out" } else { "in" };
-    Key { state, why: why.filter(|_| out_for.is_some()), out_for_seconds: out_for.map(seconds) }
+    Key { name, state, why: why.filter(|_| out_for.is_some()), out_for_seconds: out_for.map(seconds) }
 }
 
 /// Whole ones, so that something that is left isn't nothing.
@@ -250,7 +252,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pool_without_keys_tells_since_when_and_why_the_last_one_is_out() {
-        let keys = [(crate::secret::Secret::new("sk-0"), 1), (crate::secret::Secret::new("sk-1"), 1)];
+        let keys = ["sk-0", "sk-1"].map(|key| crate::sign::PoolKey::new(key, crate::secret::Secret::new(key)));
         let pool = KeyPool::new("p", crate::sign::KeyForm::Bearer, keys).unwrap();
         let refusing = crate::sign::SignLayer::with_pool(pool.clone()).layer(MustBeReady::new(
             async |_: Request<crate::Payload>| {
@@ -292,7 +294,7 @@ mod tests {
 
         let two: Value = serde_json::from_str(&two).unwrap();
         assert_eq!(two["answering"], 2);
-        assert_eq!(two["targets"][1]["keys"], json!([ { "state": "in" } ]));
+        assert_eq!(two["targets"][1]["keys"], json!([ { "name": "1", "state": "in" } ]));
         assert!(!two.to_string().contains("hidden"));
         assert!(one.contains("d/z") && !one.contains("d/x"), "{one}");
     }

@@ -38,6 +38,7 @@ struct Drift<'u> {
     /// By how much it grew, as a share of what it was; `None` if there was nothing.
     share: Option<f64>,
     flagged: bool,
+    #[serde(rename = "because_nano_usd")]
     because: Because,
     cause: Cause,
 }

@@ -12,7 +12,7 @@ use super::{
     wanted::{wanted, wrong},
 };
 use crate::{
-    BoxBody, Error,
+    BoxBody, Error, Kind,
     logs::{Dimension, Filter, Histogram, Logs, Question, Span, Sum, Used},
     query::Query,
 };
@@ -28,12 +28,15 @@ const MOST_NAMES: usize = 1_000;
 pub(super) struct Shown<'u> {
     requests: u64,
     errors: u64,
+    /// Those of the errors that aren't refusals of what was asked.
+    failed: u64,
     attempts: u64,
     input: u64,
     cached: u64,
     output: u64,
     reasoning: u64,
     /// In billionths of a dollar.
+    #[serde(rename = "cost_nano_usd")]
     cost: u64,
     writing_ms: u64,
     latency_ms: Option<Quantiles>,
@@ -63,6 +66,7 @@ impl<'u> From<&'u Used> for Shown<'u> {
         Self {
             requests: used.requests,
             errors: used.errors,
+            failed: failed(used),
             attempts: used.attempts,
             input: used.input,
             cached: used.cached,
@@ -88,6 +92,13 @@ impl Shown<'_> {
     pub(super) fn requests(&self) -> u64 {
         self.requests
     }
+}
+
+/// How many failed because something doesn't work, and not because of the request or a limit of its caller.
+fn failed(used: &Used) -> u64 {
+    let refusals = Kind::ALL.into_iter().filter(|kind| kind.is_refusal());
+    let refused: u64 = refusals.filter_map(|kind| used.error_kinds.get(kind.as_str())).sum();
+    used.errors.saturating_sub(refused)
 }
 
 /// The sums of one step or of one name.
@@ -187,7 +198,7 @@ fn point(sum: &Sum, rest: bool) -> Point<'_> {
     Point { at_ms: sum.at_ms, name: sum.name.as_deref(), rest, used: Shown::from(&sum.used) }
 }
 
-const COLUMNS: &str = "at,name,requests,errors,attempts,input_tokens,cached_tokens,output_tokens,reasoning_tokens,cost_usd,\
+const COLUMNS: &str = "at,name,requests,errors,failed,attempts,input_tokens,cached_tokens,output_tokens,reasoning_tokens,cost_usd,\
                        latency_p50_ms,latency_p95_ms,latency_p99_ms,first_event_p50_ms,first_event_p95_ms\r\n";
 
 fn csv(rows: &Rows) -> String {
@@ -200,6 +211,7 @@ fn csv(rows: &Rows) -> String {
             .text(name)
             .number(Some(used.requests))
             .number(Some(used.errors))
+            .number(Some(failed(used)))
             .number(Some(used.attempts))
             .number(Some(used.input))
             .number(Some(used.cached))
@@ -222,6 +234,18 @@ mod tests {
 
     fn sum(at_ms: u64, name: &str, cost: u64) -> Sum {
         Sum { at_ms, name: Some(name.into()), used: Used { requests: 1, cost, ..Used::default() } }
+    }
+
+    #[test]
+    fn what_clients_do_wrong_is_an_error_and_no_failure() {
+        let kinds = [("invalid_request", 3), ("rate_limited", 2), ("upstream", 4), ("upstream_auth", 1)];
+        let error_kinds = kinds.map(|(kind, number)| (kind.into(), number)).into();
+
+        let shown =
+            serde_json::to_value(Shown::from(&Used { errors: 11, error_kinds, ..Used::default() })).unwrap();
+
+        // One has a status of an error and no kind.
+        assert_eq!((&shown["errors"], &shown["failed"]), (&11.into(), &6.into()));
     }
 
     #[test]

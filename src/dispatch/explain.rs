@@ -328,7 +328,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_would_refuse_by_itself_is_told_as_passed_over() {
-        let keys = KeyPool::new("a", KeyForm::Bearer, [(Secret::new("sk"), 1)]).unwrap();
+        let keys =
+            KeyPool::new("a", KeyForm::Bearer, [crate::sign::PoolKey::new("1", Secret::new("sk"))]).unwrap();
         let refusing =
             SignLayer::with_pool(keys.clone()).layer(MustBeReady::new(async |_: Request<Payload>| {
                 let reply = Reply {

@@ -32,8 +32,8 @@ pub struct Attempt {
     pub role: Role,
     /// The status of the provider's answer, if there was one.
     pub status: Option<u16>,
-    /// Which key of the provider it was sent with, counted from one; `None` where there is only one.
-    pub key: Option<usize>,
+    /// The name of the key of the provider that it was sent with; `None` where there is only one.
+    pub key: Option<Arc<str>>,
     /// Why the model stopped, in the provider's words.
     pub finish: Option<Box<str>>,
     /// How many tools the model called.
@@ -160,8 +160,8 @@ impl AttemptHandle {
         self.update(|attempt| attempt.status = Some(status));
     }
 
-    /// Notes which key of the provider it is sent with, counted from one.
-    pub(crate) fn sent_with(&self, key: usize) {
+    /// Notes the name of the key of the provider that it is sent with.
+    pub(crate) fn sent_with(&self, key: Arc<str>) {
         self.update(|attempt| attempt.key = Some(key));
     }
 

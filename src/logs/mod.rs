@@ -110,7 +110,8 @@ pub struct Line {
     pub input: u64,
     /// What it wrote.
     pub output: u64,
-    /// What it cost, in billionths of a dollar.
+    /// What it cost, in billionths of a dollar: `cost_nano_usd` in the JSON.
+    #[serde(rename = "cost_nano_usd")]
     pub cost: u64,
     /// Whether a part of that is an estimate.
     pub estimated: bool,

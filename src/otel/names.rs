@@ -75,6 +75,8 @@ pub const OVERHEAD: &str = "bartizan.overhead";
 pub const ROUTE: &str = "bartizan.route";
 /// What an attempt was for: `answer`, `hedge`, `resume` or `embedding`.
 pub const ROLE: &str = "bartizan.attempt.role";
+/// The name of the key of the provider's pool that an attempt was sent with.
+pub const PROVIDER_KEY: &str = "bartizan.provider.key";
 /// Whether tokens are an estimate.
 pub const ESTIMATED: &str = "bartizan.estimated";
 

@@ -160,6 +160,7 @@ fn of_attempt(
         attributes.number(STATUS, status.into());
     }
     attributes.text(ROLE, attempt.role.as_str());
+    attributes.maybe(PROVIDER_KEY, attempt.key.as_deref());
     let error = error(attempt);
     attributes.maybe(ERROR_TYPE, error);
     let end = attempt.ended.unwrap_or(record.duration);

@@ -1,14 +1,14 @@
 use std::{
     borrow::Cow,
     net::IpAddr,
-    ops::Add,
+    ops::{Add, Deref},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use serde::{Serialize, Serializer};
 
-use super::{Answered, Content, service::Passing};
+use super::{Answered, Content, Mask, service::Passing};
 use crate::{
     Exchange, Kind, Tokens, Units,
     body::End,
@@ -148,9 +148,9 @@ pub struct AttemptRecord {
     /// The status of the provider's answer; left out of the JSON if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Which key of the provider's pool it was sent with last, counted from one; left out of the JSON if there is only one.
+    /// The name of the key of the provider's pool that it was sent with last; left out of the JSON if there is no pool.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<usize>,
+    pub key: Option<Arc<str>>,
     /// What it used.
     pub tokens: Tokens,
     /// What it used beside tokens; left out of the JSON if that is nothing.
@@ -236,6 +236,39 @@ impl Record {
         self.attempts.iter().filter(|attempt| attempt.role.answers())
     }
 
+    /// Masks secrets in all that clients or providers have written, or names may have been made of.
+    pub(crate) fn mask(&mut self, mask: &Mask) {
+        for text in self.message.iter_mut().chain(&mut self.model).chain(&mut self.finish_reason) {
+            apply(mask, text);
+        }
+        for text in self.lost.iter_mut().chain(&mut self.faults).chain(&mut self.shadowed) {
+            apply(mask, text);
+        }
+        let Labels { user, session, tags } = &mut self.labels;
+        for name in [&mut self.key, &mut self.team, &mut self.customer, user, session].into_iter().flatten() {
+            apply(mask, name);
+        }
+        for (name, value) in tags.iter_mut() {
+            // A value may be known for a secret by its name only.
+            if let Cow::Owned(pair) = mask.apply(&format!("{name}={value}"))
+                && let Some((masked, rest)) = pair.split_once('=')
+            {
+                (*name, *value) = (masked.into(), rest.into());
+            }
+            apply(mask, name);
+            apply(mask, value);
+        }
+        tags.sort_unstable();
+        for attempt in &mut self.attempts {
+            apply(mask, &mut attempt.target);
+        }
+    }
+
+    /// Whether it failed because something doesn't work, and not because of the request or a limit of its caller.
+    pub fn has_failed(&self) -> bool {
+        self.error.is_some_and(|kind| is_failure(kind, !self.attempts.is_empty()))
+    }
+
     /// The attempt that answered, or else the last one of those that could.
     pub fn answering(&self) -> Option<&AttemptRecord> {
         let answered = self.answers().rfind(|attempt| attempt.outcome == "answered");
@@ -243,7 +276,28 @@ impl Record {
     }
 }
 
+fn apply<T>(mask: &Mask, text: &mut T)
+where
+    T: Deref<Target = str> + for<'t> From<&'t str>,
+{
+    if let Cow::Owned(masked) = mask.apply(text) {
+        *text = T::from(&masked);
+    }
+}
+
+fn is_failure(kind: Kind, was_asked: bool) -> bool {
+    !kind.is_refusal() || was_asked && matches!(kind, Kind::RateLimited | Kind::NoRoute)
+}
+
 impl AttemptRecord {
+    /// Whether its target has failed: what it refuses because of the request is no failure.
+    pub fn has_failed(&self) -> bool {
+        Kind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == self.outcome)
+            .is_some_and(|kind| is_failure(kind, true))
+    }
+
     fn new(attempt: &Attempt) -> Self {
         Self {
             target: attempt.target.name().clone(),
@@ -258,7 +312,7 @@ impl AttemptRecord {
                 Outcome::Failed(kind) => kind.as_str().into(),
             },
             status: attempt.status,
-            key: attempt.key,
+            key: attempt.key.clone(),
             tokens: attempt.tokens,
             units: attempt.units,
             cost: attempt.cost(),
@@ -309,6 +363,35 @@ mod tests {
         exchange.learn(|learnt| learnt.asked = Some(asked));
         exchange.begin(&Arc::new(Target::new("p", "m"))).finish(outcome);
         Record::new(&exchange, Passing::default(), None, End::Aborted)
+    }
+
+    #[test]
+    fn secrets_are_masked_in_whatever_a_client_or_a_provider_has_written() {
+        let exchange = Exchange::default();
+        let (secret, long) = ("sk-0123456789abcdef", "the key sk-0123456789abcdef is wrong");
+        exchange.learn(|learnt| {
+            learnt.asked = Some(Asked { dialect: "openai-chat", model: secret.into(), stream: false });
+            learnt.labels.user = Some(secret.into());
+            learnt.labels.session = Some("a session".into());
+            learnt.labels.tags =
+                vec![("api_key".into(), "0123456789abcdef0".into()), (secret.into(), secret.into())];
+            (learnt.lost, learnt.faults) = (vec![long.into()], vec![long.into()]);
+            learnt.shadowed = vec![long.into()];
+        });
+        exchange.fail(&crate::Error::new(Kind::UpstreamAuth, long));
+        let attempt = exchange.begin(&Arc::new(Target::new("p", secret)));
+        attempt.stopped(Some(secret.into()), 0);
+        let mut record = Record::new(&exchange, Passing::default(), None, End::Failed);
+
+        record.mask(&Mask::default());
+
+        let json = serde_json::to_string(&record).unwrap();
+        assert!(!json.contains("0123456789abcdef"), "{json}");
+        assert_eq!(record.message.as_deref(), Some("the key sk-[masked] is wrong"));
+        assert_eq!(
+            (record.labels.session.as_deref(), &*record.attempts[0].target),
+            (Some("a session"), "p/sk-[masked]")
+        );
     }
 
     #[test]

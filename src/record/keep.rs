@@ -57,13 +57,14 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// A record, and of what was said as much as the rules let be kept. That may take some work.
+    /// A record without secrets, and of what was said as much as the rules let be kept. That may take some work.
     pub fn new(record: Record, rules: &ContentRules) -> Self {
         Self::charged(record, rules, None)
     }
 
     pub(super) fn charged(mut record: Record, rules: &ContentRules, mut charge: Option<Charge>) -> Self {
         let said = record.content.take().map(|content| Said::new(&content, record.dialect, rules));
+        record.mask(rules.secrets());
         if let (Some(charge), Some(said)) = (&mut charge, &said) {
             charge.shrink(said.size());
         }

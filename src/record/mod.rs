@@ -6,6 +6,7 @@
 //! [`JsonLines`], and counts what it must drop.
 //! Money is kept apart, in the [ledger](crate::ledger): a lost record never loses spend.
 
+mod across;
 mod content;
 mod entry;
 mod jsonl;
@@ -15,6 +16,7 @@ mod mask;
 mod queue;
 mod said;
 mod service;
+mod whole;
 
 pub(crate) use self::service::Passing;
 pub use self::{
@@ -23,13 +25,15 @@ pub use self::{
     jsonl::{JsonLines, Writer},
     keep::{Keep, Kept},
     layer::RecordLayer,
-    mask::Mask,
+    mask::{KnownSecrets, Mask},
     queue::{Queue, QueueOptions},
     said::{ContentRules, Said},
     service::{Finish, Recorded, ResponseFuture},
 };
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use crate::{BoxError, BoxFuture};
 
 /// Takes records.
 pub trait Sink: fmt::Debug + Send + Sync + 'static {
@@ -37,19 +41,35 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
     fn record(&self, record: Record);
 }
 
-/// Every record is a `tracing` event: `info` for answers, `warn` for failures.
+/// Every record is a `tracing` event: `info` for answers, `warn` for failures. Behind a [`Queue`] it is one of those who
+/// keep them; as a sink of its own it masks [secrets](Mask) itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tracing;
 
 impl Sink for Tracing {
-    fn record(&self, record: Record) {
+    fn record(&self, mut record: Record) {
+        record.mask(&Mask::default());
         Self::log(&record);
     }
 }
 
+impl Keep for Tracing {
+    fn name(&self) -> &'static str {
+        "tracing"
+    }
+
+    fn keeps_content(&self) -> bool {
+        false
+    }
+
+    fn keep<'a>(&'a mut self, batch: &'a [Arc<Kept>]) -> BoxFuture<'a, Result<(), BoxError>> {
+        batch.iter().for_each(|kept| Self::log(kept.record()));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 impl Tracing {
-    /// Logs one record, for a sink that does something else with it besides.
-    pub fn log(record: &Record) {
+    fn log(record: &Record) {
         let Record { id, status, .. } = record;
         let (key, model) = (record.key.as_deref().unwrap_or("-"), record.model.as_deref().unwrap_or("-"));
         let target = record.answering().map_or("-", |attempt| &*attempt.target);

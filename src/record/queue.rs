@@ -173,7 +173,10 @@ struct Lost {
 
 impl Lost {
     fn new(to: &str) -> Self {
-        Self { count: Arc::default(), to: to.into() }
+        let to = to.into();
+        // The series is there before anything is lost, so that its growth can be told.
+        metrics::records_lost(&to, 0);
+        Self { count: Arc::default(), to }
     }
 
     fn count(&self) -> u64 {

@@ -1,12 +1,10 @@
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Answered, Content, Mask};
-use crate::{
-    body::{Framing, Splitter},
-    dialect::{Dialects, joined::Joined},
+use super::{
+    Answered, Content, Mask, across,
+    whole::{Whole, is_in_pieces, without_likelihoods},
 };
 
 /// The most steps of a stream that are told apart.
@@ -38,15 +36,47 @@ impl ContentRules {
         Self { mask, ..self }
     }
 
+    /// A text as it is kept; `is_cut` says whether its end is missing.
     fn text(&self, bytes: &[u8], is_cut: &mut bool) -> Box<str> {
+        let text = String::from_utf8_lossy(bytes);
         // What is cut off could be the end by which a secret is known.
-        let mut text = self.mask.apply(&String::from_utf8_lossy(bytes));
+        let masked = if *is_cut { self.mask.apply_to_cut(&text) } else { self.mask.apply(&text) };
+        let mut text = masked.into_owned();
         if text.len() > self.most {
             *is_cut = true;
             let end = (0..=self.most).rev().find(|end| text.is_char_boundary(*end));
             text.truncate(end.unwrap_or_default());
         }
         text.into()
+    }
+
+    /// An answer as it is kept, whether its end is missing, and when how much of it was there. What came in pieces and
+    /// can't be put together is not kept: a secret could be cut by them.
+    fn answer(
+        &self,
+        answered: &Answered,
+        dialect: Option<&str>,
+    ) -> (Option<Box<str>>, bool, Vec<(Duration, u64)>) {
+        if !is_in_pieces(answered, dialect) {
+            let mut is_cut = answered.is_cut;
+            let json = without_likelihoods(answered.bytes.clone());
+            return (Some(self.text(&json, &mut is_cut)), is_cut, Vec::new());
+        }
+        let Some(Whole { json, times, mut is_cut }) = Whole::of(answered, dialect) else {
+            return (None, true, Vec::new());
+        };
+        let json = without_likelihoods(json);
+        let json = across::masked(&json, &self.mask).unwrap_or(json);
+        // It is whole JSON, whatever is missing of the answer.
+        let mut is_long = false;
+        let text = self.text(&json, &mut is_long);
+        is_cut |= is_long;
+        (Some(text), is_cut, times)
+    }
+
+    /// What is taken for a secret.
+    pub(super) fn secrets(&self) -> &Mask {
+        &self.mask
     }
 }
 
@@ -75,13 +105,10 @@ impl Said {
         let request = rules.text(&content.request, &mut is_cut);
         let (mut answer, mut pieces) = (None, Vec::new());
         if let Some(answered) = &content.answer {
-            is_cut |= answered.is_cut;
-            let joined = answered.is_stream.then(|| joined(answered, dialect?)).flatten();
-            if let Some((_, times)) = &joined {
-                pieces = few(times);
-            }
-            let bytes = joined.as_ref().map_or(&answered.bytes, |(whole, _)| whole);
-            answer = Some(rules.text(bytes, &mut is_cut));
+            let (kept, is_answer_cut, times) = rules.answer(answered, dialect);
+            answer = kept;
+            is_cut |= is_answer_cut;
+            pieces = few(&times);
         }
         Self { request, answer, pieces, is_cut }
     }
@@ -97,31 +124,6 @@ impl std::fmt::Debug for Said {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Said").field("size", &self.size()).finish_non_exhaustive()
     }
-}
-
-/// A whole answer, and how much of it there was when.
-type Whole = (Vec<u8>, Vec<(Duration, u64)>);
-
-/// The stream as a whole answer; `None` where it can't be put together, because it broke off too early or the
-/// dialect isn't known.
-fn joined(answered: &Answered, dialect: &str) -> Option<Whole> {
-    let mut joined = Joined::of(dialect)?;
-    let reads = Dialects::default().of_id(dialect)?;
-    let mut splitter = Splitter::new(Framing::Sse);
-    let (mut times, mut said, mut begin) = (Vec::with_capacity(answered.pieces.len()), 0, 0);
-    for (at, end) in &answered.pieces {
-        splitter.push(Bytes::copy_from_slice(answered.bytes.get(begin..*end)?)).ok()?;
-        begin = *end;
-        while let Some(event) = splitter.next_event() {
-            said += reads.output_bytes(&event) as u64;
-            // An error at the end is no part of the answer.
-            if joined.event(&event).is_err() {
-                break;
-            }
-        }
-        times.push((*at, said));
-    }
-    Some((joined.finish().ok().filter(|whole| !whole.is_empty())?, times))
 }
 
 /// Of the moments in which something came as many as can be shown.
@@ -167,11 +169,139 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_put_together_stays_as_it_came() {
-        for dialect in [None, Some("openai-completions")] {
+    fn what_can_not_be_put_together_is_not_kept() {
+        for dialect in [None, Some("bedrock")] {
             let said = Said::new(&content("{}", &STREAM), dialect, &ContentRules::default());
 
-            assert!(said.answer.unwrap().starts_with("data: "));
+            assert_eq!((said.answer, said.is_cut), (None, true));
+        }
+    }
+
+    #[test]
+    fn what_broke_off_is_kept_with_its_error() {
+        let error = r#"data: {"error":{"message":"it broke off","type":"upstream"}}"#;
+        let stream = [STREAM[0], STREAM[1], &format!("{error}\n\n")];
+
+        let said = Said::new(&content("{}", &stream), Some("openai-chat"), &ContentRules::default());
+
+        let answer: serde_json::Value = serde_json::from_str(said.answer.as_deref().unwrap()).unwrap();
+        assert_eq!(answer["choices"][0]["message"]["content"], "Your key is sk-01234");
+        assert_eq!(answer["error"]["message"], "it broke off");
+        assert_eq!(said.pieces, [(10, 12), (20, 20)]);
+    }
+
+    #[test]
+    fn behind_what_can_not_be_read_nothing_is_put() {
+        let stream = [STREAM[0], STREAM[1], "data: {\"choices\":[{\n\n", STREAM[2]];
+
+        let said = Said::new(&content("{}", &stream), Some("openai-chat"), &ContentRules::default());
+
+        assert!(said.is_cut && !said.answer.unwrap().contains("56789"));
+    }
+
+    /// How each endpoint streams a text, one piece in each event.
+    fn streamed(dialect: &str, pieces: &[&str]) -> Vec<String> {
+        use serde_json::json;
+
+        let event = |data: serde_json::Value| format!("data: {data}\n\n");
+        let each = |of: &dyn Fn(&str) -> serde_json::Value| {
+            pieces.iter().map(|piece| event(of(piece))).collect::<Vec<_>>()
+        };
+        match dialect {
+            "openai-chat" => each(&|text| {
+                let likely =
+                    json!({"content": [{"token": text, "logprob": -1, "top_logprobs": [{"token": text}]}]});
+                json!({"id": "c", "choices": [{"index": 0, "delta": {"content": text}, "logprobs": likely}]})
+            }),
+            "openai-chat-parts" => each(&|text| {
+                let thinking = json!({"type": "thinking", "thinking": [{"type": "text", "text": text}]});
+                json!({"choices": [{"index": 0, "delta": {"content": [{"type": "text", "text": text}]}, "x": [thinking]}]})
+            }),
+            "openai-completions" => each(
+                &|text| json!({"choices": [{"index": 0, "text": text, "logprobs": {"tokens": [text]}, "finish_reason": null}]}),
+            ),
+            "anthropic-messages" => {
+                let start = json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
+                let mut events = vec![event(start)];
+                events.extend(each(&|text| {
+                    json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
+                }));
+                events
+            }
+            "openai-responses" => {
+                let mut events = vec![event(json!({"type": "response.created", "response": {"id": "r"}}))];
+                let item = json!({"type": "message", "content": []});
+                events.push(event(
+                    json!({"type": "response.output_item.added", "output_index": 0, "item": item}),
+                ));
+                events.extend(each(&|text| {
+                    json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": text,
+                        "logprobs": [{"token": text}]})
+                }));
+                events
+            }
+            "gemini" => each(&|text| {
+                json!({"candidates": [{"content": {"parts": [{"text": text, "thoughtSignature": "x"}]},
+                    "logprobsResult": {"chosenCandidates": [{"token": text}]}}]})
+            }),
+            other => panic!("{other}"),
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_secret_is_masked_however_a_stream_cuts_it(
+            cuts in proptest::collection::vec(0_usize..60, 0..6),
+            chunk in 1_usize..300,
+            is_array in proptest::bool::ANY,
+        ) {
+            let (key, end) = ("0123456789abcdefABCD", "ghp_abcdefghijklmnopqrstuvwxyz");
+            let text = format!("Take sk-{key} and {end}");
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(text.len())).chain([0, text.len()]).collect();
+            cuts.sort_unstable();
+            let pieces: Vec<_> = cuts.windows(2).map(|cut| &text[cut[0]..cut[1]]).collect();
+            for dialect in
+                ["openai-chat", "openai-chat-parts", "openai-completions", "anthropic-messages", "openai-responses", "gemini"]
+            {
+                let mut stream = streamed(dialect, &pieces).concat();
+                let is_array = is_array && dialect == "gemini";
+                if is_array {
+                    stream = format!("[{}]", stream.replace("data: ", "").trim().replace("\n\n", ",\r\n"));
+                }
+                let mut answered =
+                    Answered { is_stream: !is_array, bytes: Vec::new(), pieces: Vec::new(), is_cut: false };
+                for (chunk, at) in stream.as_bytes().chunks(chunk).zip(1..) {
+                    answered.push(Duration::from_millis(at), chunk);
+                }
+                let content = Content::new("{}".into(), Some(answered));
+
+                let said = Said::new(&content, Some(dialect.trim_end_matches("-parts")), &ContentRules::default());
+
+                let answer = said.answer.unwrap();
+                let parsed: serde_json::Value = serde_json::from_str(&answer).unwrap();
+                let said_so = texts(&parsed).concat();
+                proptest::prop_assert!(said_so.contains("Take sk-[masked] and ghp_[masked]"), "{answer}");
+                proptest::prop_assert!(!said_so.contains(key) && !said_so.contains(&end[4..]), "{answer}");
+                proptest::prop_assert!(!answer.contains("\"token") && !said.is_cut, "{answer}");
+            }
+        }
+    }
+
+    /// What is said in a whole answer, in order.
+    fn texts(value: &serde_json::Value) -> Vec<&str> {
+        match value {
+            serde_json::Value::Array(values) => values.iter().flat_map(texts).collect(),
+            serde_json::Value::Object(members) => {
+                let mut said = Vec::new();
+                for (name, value) in members {
+                    match value.as_str().filter(|_| name == "text" || name == "content") {
+                        Some(text) => said.push(text),
+                        None => said.extend(texts(value)),
+                    }
+                }
+                said
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -179,9 +309,9 @@ mod tests {
     fn what_is_too_long_is_cut_between_characters() {
         let rules = ContentRules::default().most(10);
 
-        let said = Said::new(&content("größe größe", &["größe"]), None, &rules);
+        let said = Said::new(&content("größe größe", &[]), None, &rules);
 
-        assert_eq!((&*said.request, said.answer.as_deref(), said.is_cut), ("größe gr", Some("größe"), true));
+        assert_eq!((&*said.request, said.is_cut), ("größe gr", true));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use self::{
     authorize::Authorize,
     credential::Credential,
     layer::{KeyForm, SignLayer},
-    pool::{KeyPool, KeyStanding},
+    pool::{KeyPool, KeyStanding, PoolKey},
     scrub::{Scrub, ScrubFuture, ScrubLayer, Scrubbed},
     service::{ResponseFuture, Sign},
     token::{BearerToken, Token, TokenSource},

@@ -43,11 +43,31 @@ struct Shared {
     trail: Option<Trail>,
 }
 
+/// One of the keys of a [`KeyPool`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolKey {
+    name: Arc<str>,
+    secret: Secret,
+    weight: u32,
+}
+
+impl PoolKey {
+    /// A key with the name by which people know it.
+    pub fn new(name: &str, secret: Secret) -> Self {
+        Self { name: name.into(), secret, weight: 1 }
+    }
+
+    /// Sets its share among the others: 1, if this isn't called.
+    #[must_use]
+    pub fn weight(self, weight: u32) -> Self {
+        Self { weight: weight.max(1), ..self }
+    }
+}
+
 #[derive(Debug)]
 struct Key {
-    secret: Secret,
+    known: PoolKey,
     value: HeaderValue,
-    weight: u32,
 }
 
 /// How a key stands.
@@ -66,9 +86,11 @@ struct Out {
 }
 
 /// How one key of a pool stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyStanding {
+    /// Its name.
+    pub name: Arc<str>,
     /// How long it is yet to be left out; `None` if it is in.
     pub out_for: Option<Duration>,
     /// Why it was taken out last.
@@ -78,19 +100,15 @@ pub struct KeyStanding {
 }
 
 impl KeyPool {
-    /// A pool of the provider `name`, to which keys are presented in this form, with their weights.
+    /// A pool of the provider `name`, to which keys are presented in this form.
     ///
     /// # Errors
     ///
     /// If there is no key, or one has characters that a header can't have.
-    pub fn new(
-        name: &str,
-        form: KeyForm,
-        keys: impl IntoIterator<Item = (Secret, u32)>,
-    ) -> Result<Self, BoxError> {
-        let key = |(secret, weight): (Secret, u32)| {
-            let value = form.credential(&secret).value()?.ok_or("a key is missing")?;
-            Ok(Key { secret, value, weight: weight.max(1) })
+    pub fn new(name: &str, form: KeyForm, keys: impl IntoIterator<Item = PoolKey>) -> Result<Self, BoxError> {
+        let key = |known: PoolKey| {
+            let value = form.credential(&known.secret).value()?.ok_or("a key is missing")?;
+            Ok(Key { known, value })
         };
         let keys = keys.into_iter().map(key).collect::<Result<Box<[_]>, BoxError>>()?;
         if keys.is_empty() {
@@ -121,21 +139,24 @@ impl KeyPool {
     /// How its keys stand, in their order.
     pub fn standings(&self) -> Vec<KeyStanding> {
         let now = Instant::now();
-        let standing = |state: &State| KeyStanding {
+        let standing = |(key, state): (&Key, &State)| KeyStanding {
+            name: key.known.name.clone(),
             out_for: state.out.map(|out| out.until - now.min(out.until)).filter(|left| !left.is_zero()),
             why: state.out.map(|out| out.why),
             taken_out: state.out.map(|out| now.saturating_duration_since(out.since)),
         };
-        lock(&self.0.states).iter().map(standing).collect()
+        self.0.keys.iter().zip(&**lock(&self.0.states)).map(standing).collect()
     }
 
-    /// Whether it has these keys, in this form and with these weights.
+    /// Whether it has these keys, in this form.
     #[cfg(any(feature = "config", test))]
-    pub(crate) fn is_of(&self, form: &KeyForm, keys: &[(Secret, u32)]) -> bool {
-        let mut own = self.0.keys.iter().map(|key| (&key.secret, key.weight));
-        self.0.form == *form
-            && self.0.keys.len() == keys.len()
-            && keys.iter().all(|(secret, weight)| own.next() == Some((secret, (*weight).max(1))))
+    pub(crate) fn is_of(&self, form: &KeyForm, keys: &[PoolKey]) -> bool {
+        self.0.form == *form && self.0.keys.iter().map(|key| &key.known).eq(keys)
+    }
+
+    /// The name of a key.
+    pub(super) fn name(&self, key: usize) -> Arc<str> {
+        self.0.keys.get(key).map_or_else(|| "".into(), |key| key.known.name.clone())
     }
 
     /// Whether the other one is a clone of this one.
@@ -148,7 +169,7 @@ impl KeyPool {
     }
 
     pub(super) fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.0.keys.iter().map(|key| &key.secret)
+        self.0.keys.iter().map(|key| &key.known.secret)
     }
 
     /// Puts this key into `headers`.
@@ -172,8 +193,9 @@ impl KeyPool {
             if !states[index].is_in(now) {
                 continue;
             }
-            states[index].owed += i64::from(key.weight);
-            all += i64::from(key.weight);
+            let weight = i64::from(key.known.weight);
+            states[index].owed += weight;
+            all += weight;
             if best.is_none_or(|best| states[best].owed < states[index].owed) {
                 best = Some(index);
             }
@@ -205,11 +227,13 @@ impl KeyPool {
     }
 
     fn tell(&self, key: usize, why: Kind, out_for: Duration) {
-        let what = KeyOut { provider: self.0.name.clone(), key, of: self.0.keys.len(), why, out_for };
+        let key = self.name(key);
+        let what =
+            KeyOut { provider: self.0.name.clone(), key: key.clone(), of: self.0.keys.len(), why, out_for };
         if let Some(trail) = self.0.trail.as_ref().filter(|_| why != Kind::RateLimited) {
             let event = Event::new(EventKind::Key, "the gateway", what.text())
                 .detail("provider", &*what.provider)
-                .detail("key", key)
+                .detail("key", &*key)
                 .detail("action", "refused by the provider")
                 .detail("why", why.as_str());
             trail.note(event);
@@ -217,7 +241,7 @@ impl KeyPool {
         match &self.0.alerts {
             // Limits are reached every day.
             Some(alerts) if why != Kind::RateLimited => alerts.tell(What::KeyOut(what)),
-            _ => tracing::warn!(provider = &*self.0.name, key, %why, ?out_for, "{}", what.text()),
+            _ => tracing::warn!(provider = &*self.0.name, %key, %why, ?out_for, "{}", what.text()),
         }
     }
 
@@ -267,9 +291,12 @@ mod tests {
     use crate::error::Reply;
 
     fn pool(weights: &[u32]) -> KeyPool {
-        let keys =
-            weights.iter().enumerate().map(|(index, weight)| (Secret::new(format!("sk-{index}")), *weight));
+        let keys = weights.iter().enumerate().map(|(index, weight)| key(index, *weight));
         KeyPool::new("openai", KeyForm::Bearer, keys).unwrap()
+    }
+
+    fn key(index: usize, weight: u32) -> PoolKey {
+        PoolKey::new(&format!("key-{index}"), Secret::new(format!("sk-{index}"))).weight(weight)
     }
 
     fn refused(kind: Kind) -> Error {
@@ -299,8 +326,11 @@ mod tests {
         assert!(pool.judge(0, &refused(Kind::UpstreamAuth)));
 
         assert!((0..4).all(|_| pool.next().unwrap() == 1));
-        let standing = pool.standings()[0];
-        assert_eq!((standing.out_for, standing.why), (Some(REFUSED), Some(Kind::UpstreamAuth)));
+        let standing = &pool.standings()[0];
+        assert_eq!(
+            (&*standing.name, standing.out_for, standing.why),
+            ("key-0", Some(REFUSED), Some(Kind::UpstreamAuth))
+        );
         tokio::time::advance(REFUSED).await;
         let drawn: Vec<_> = (0..4).map(|_| pool.next().unwrap()).collect();
         assert_eq!(drawn.iter().filter(|key| **key == 0).count(), 2, "{drawn:?}");
@@ -362,9 +392,10 @@ mod tests {
 
         assert_eq!(headers[header::AUTHORIZATION], "Bearer sk-1");
         assert!(!format!("{pool:?} {headers:?}").contains("sk-"), "{pool:?} {headers:?}");
-        assert!(pool.is_of(&KeyForm::Bearer, &[(Secret::new("sk-0"), 1), (Secret::new("sk-1"), 2)]));
-        assert!(!pool.is_of(&KeyForm::Bearer, &[(Secret::new("sk-0"), 1), (Secret::new("sk-1"), 3)]));
+        assert!(pool.is_of(&KeyForm::Bearer, &[key(0, 1), key(1, 2)]));
+        assert!(!pool.is_of(&KeyForm::Bearer, &[key(0, 1), key(1, 3)]));
+        assert!(!pool.is_of(&KeyForm::Bearer, &[key(0, 1)]));
         assert!(KeyPool::new("a", KeyForm::Bearer, []).is_err());
-        assert!(KeyPool::new("a", KeyForm::Bearer, [(Secret::new("sk\n"), 1)]).is_err());
+        assert!(KeyPool::new("a", KeyForm::Bearer, [PoolKey::new("a", Secret::new("sk\n"))]).is_err());
     }
 }

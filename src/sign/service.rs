@@ -131,7 +131,7 @@ where
     loop {
         pool.apply(key, req.headers_mut());
         if let Some(attempt) = req.body().attempt() {
-            attempt.sent_with(key + 1);
+            attempt.sent_with(pool.name(key));
         }
         let error = match ready.call(req.clone()).await.map_err(Into::into) {
             Err(error) if pool.judge(key, &error) => error,
@@ -237,7 +237,7 @@ mod tests {
         error::Reply,
         payload::Head,
         secret::Secret,
-        sign::{BearerToken, KeyForm, SignLayer, Token, TokenSource},
+        sign::{BearerToken, KeyForm, PoolKey, SignLayer, Token, TokenSource},
         testing::MustBeReady,
     };
 
@@ -395,7 +395,8 @@ mod tests {
     }
 
     fn keys(count: usize) -> KeyPool {
-        let keys = (0..count).map(|key| (Secret::new(format!("sk-pooled-{key}")), 1));
+        let names = ["first", "second", "third"].into_iter().enumerate().take(count);
+        let keys = names.map(|(key, name)| PoolKey::new(name, Secret::new(format!("sk-pooled-{key}"))));
         KeyPool::new("openai", KeyForm::Bearer, keys).unwrap()
     }
 
@@ -438,7 +439,7 @@ mod tests {
             let exchange = noted.body().exchange().clone();
             noted.body_mut().attempts(&exchange.begin(&Arc::new(crate::Target::new("openai", "m"))));
             service.oneshot(noted).await.unwrap();
-            assert_eq!(exchange.learn(|learnt| learnt.attempts[0].key), Some(3));
+            assert_eq!(exchange.learn(|learnt| learnt.attempts[0].key.clone()).as_deref(), Some("third"));
 
             assert_eq!(asked.load(Ordering::Relaxed), 8, "{kind}");
             assert_eq!(pool.standings().iter().filter(|key| key.out_for.is_some()).count(), 2);

@@ -17,9 +17,18 @@ export function questionOf(dialect, body) {
   return [message("request", { kind: "other", text: pretty(body) })];
 }
 
-/** @returns {Message[]} */
+/**
+ * What was answered, and behind it the error by which it broke off.
+ * @returns {Message[]}
+ */
 export function answerOf(dialect, body) {
-  if (body.error) return [message("error", { kind: "other", text: body.error.message ?? pretty(body.error) })];
+  const error = body.error ? [message("error", { kind: "other", text: body.error.message ?? pretty(body.error) })] : [];
+  const { error: _, ...rest } = body;
+  return [...(body.error && Object.keys(rest).every((name) => name === "type" || name === "request_id") ? [] : saidIn(rest)), ...error];
+}
+
+/** @returns {Message[]} */
+function saidIn(body) {
   if (Array.isArray(body.choices)) {
     return body.choices.map((choice) => (choice.message ? { ...ofChat(choice.message), role: "assistant" } : message("assistant", text(choice.text ?? ""))));
   }

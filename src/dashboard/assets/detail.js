@@ -68,7 +68,7 @@ function timeline(record) {
     return h(
       "li",
       {},
-      h("div", { class: "attempt" }, foreign(attempt.target), h("span", { class: `badge ${good ? "good" : "bad"}` }, [attempt.status, good ? null : words(attempt.outcome)].filter(Boolean).join(" ") || "answered"), attempt.role && h("span", { class: "tag" }, words(attempt.role)), attempt.key && h("span", { class: "tag" }, `key ${attempt.key}`), h("span", { class: "attempt-more" }, `${count(attempt.tokens.input)} → ${count(attempt.tokens.output)} tokens`, " · ", attempt.cost === null ? "no price" : `${attempt.estimated ? "≈ " : ""}${usd(Number(attempt.cost))}`)),
+      h("div", { class: "attempt" }, foreign(attempt.target), h("span", { class: `badge ${good ? "good" : "bad"}` }, [attempt.status, good ? null : words(attempt.outcome)].filter(Boolean).join(" ") || "answered"), attempt.role && h("span", { class: "tag" }, words(attempt.role)), attempt.key && h("span", { class: "tag" }, "key ", foreign(String(attempt.key))), h("span", { class: "attempt-more" }, `${count(attempt.tokens.input)} → ${count(attempt.tokens.output)} tokens`, " · ", attempt.cost === null ? "no price" : `${attempt.estimated ? "≈ " : ""}${usd(Number(attempt.cost))}`)),
       h("div", { class: "bar", role: "img", "aria-label": told, title: told }, at(h("span", { class: "wait" }), attempt.started_ms, first), at(h("span", { class: good ? "read" : "read bad" }), first, end)),
     );
   });

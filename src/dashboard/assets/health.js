@@ -70,7 +70,7 @@ function standings(report) {
       { title: "Asked again in", number: true, cell: (row) => (row.passed_over_for_seconds === undefined ? "–" : `${row.passed_over_for_seconds} s`) },
       { title: "Share of its requests", number: true, cell: (row) => (row.share === undefined ? "–" : percent(row.share, 0)) },
       { title: "Last failure", cell: (row) => words(row.last_failure) },
-      { title: "Keys", cell: (row) => (row.keys?.length > 0 ? row.keys.map((key, index) => h("span", { class: `badge ${key.state === "in" ? "good" : "bad"}`, title: key.why ? `${words(key.why)}, out for ${key.out_for_seconds} s` : "in use" }, String(index + 1))) : "–") },
+      { title: "Keys", cell: (row) => (row.keys?.length > 0 ? row.keys.map((key) => h("span", { class: `badge ${key.state === "in" ? "good" : "bad"}`, title: key.why ? `${words(key.why)}, out for ${key.out_for_seconds} s` : "in use" }, foreign(key.name))) : "–") },
     ],
     rows,
   );

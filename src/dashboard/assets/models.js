@@ -37,7 +37,7 @@ export async function models({ root, query, signal, change }) {
 }
 
 const speed = (sum) => (sum.writing_ms > 0 ? (sum.output * 1000) / sum.writing_ms : null);
-const each = (sum) => ratio(sum.cost, sum.requests);
+const each = (sum) => ratio(sum.cost_nano_usd, sum.requests);
 /** What never answers is neither quick nor cheap. */
 const isCompared = (sum) => sum.name && sum.errors < sum.requests;
 
@@ -65,7 +65,7 @@ function compared(by, sums, query) {
       column("First event", (sum) => sum.first_event_ms?.p50 ?? null, ms, true),
       column("Tokens/s", speed, (value) => (value === null ? "–" : count(Math.round(value))), false),
       column("Cost each", each, nano, true),
-      column("Failed", (sum) => ratio(sum.errors, sum.requests), percent, true),
+      column("Failed", (sum) => ratio(sum.failed, sum.requests), percent, true),
       column("From cache", (sum) => ratio(sum.cached, sum.input), percent, false),
       { title: "Stopped because", class: "reasons", cell: (sum) => shares(sum.finish_reasons) },
       { title: "Errors", class: "reasons", cell: (sum) => shares(sum.error_kinds, sum.requests) },

@@ -99,7 +99,7 @@ function grouped(lines, names) {
   const key = (sum) => `${sum.rest ? "rest" : "one"} ${sum.name}`;
   const sums = Map.groupBy ? Map.groupBy(lines, key) : group(lines, key);
   const known = new Set(names.map(key));
-  const most = [...names].sort((a, b) => Number(a.rest ?? false) - Number(b.rest ?? false) || b.cost - a.cost || b.requests - a.requests);
+  const most = [...names].sort((a, b) => Number(a.rest ?? false) - Number(b.rest ?? false) || b.cost_nano_usd - a.cost_nano_usd || b.requests - a.requests);
   const ordered = [...most, ...lines.filter((line) => !known.has(key(line)) && known.add(key(line)))];
   return ordered.slice(0, LINES + 1).map((sum) => ({ name: named(sum), rest: sum.rest, sums: sums.get(key(sum)) ?? [] }));
 }
@@ -126,14 +126,22 @@ function drawn({ x, groups, by, zoom, signal, step }) {
   const per = { 60: "minute", 3600: "hour", 86400: "day", 604800: "week" }[step] ?? (step > 3_600 ? `${step / 3_600} hours` : `${step / 60} minutes`);
   return grid(
     one(`Requests per ${per}`, "requests", (sum) => sum.requests, 0, count),
-    one(`Spend per ${per}`, "spend", (sum) => sum.cost / 1e9, 0, (value) => nano(value * 1e9)),
+    one(`Spend per ${per}`, "spend", (sum) => sum.cost_nano_usd / 1e9, 0, (value) => nano(value * 1e9)),
     quantiles("Latency", "latency_ms"),
     quantiles("Time to first event", "first_event_ms"),
-    one("Failed", "share", (sum) => ratio(sum.errors, sum.requests), null, percent),
+    one("Failed", "share", (sum) => ratio(sum.failed, sum.requests), null, percent),
+    one("Refused", "share", (sum) => ratio(sum.errors - sum.failed, sum.requests), null, percent),
     one(`Tokens per ${per}`, "tokens", (sum) => sum.input + sum.output, 0, count),
     one("Cache hits", "share of input", (sum) => ratio(sum.cached, sum.input), null, percent),
     quantiles("Time in the gateway", "overhead_ms"),
   );
+}
+
+/** What doesn't work, and apart from it what was refused because of the request or a limit of its caller. */
+function failures(sum) {
+  const refused = sum.errors - sum.failed;
+  const parts = [sum.failed > 0 && h("span", { class: "bad" }, `${count(sum.failed)} requests`), refused > 0 && `${count(refused)} refused`].filter(Boolean);
+  return parts.length > 1 ? [parts[0], " · ", parts[1]] : (parts[0] ?? null);
 }
 
 /** The figures of the whole span. */
@@ -146,8 +154,8 @@ function tiles(sum) {
     {},
     tile("Requests", count(sum.requests ?? 0), sum.attempts > sum.requests ? `${count(sum.attempts)} attempts` : null),
     tile("Tokens", count((sum.input ?? 0) + (sum.output ?? 0)), `${count(sum.input ?? 0)} in · ${count(sum.output ?? 0)} out`),
-    tile("Spend", nano(sum.cost ?? 0), sum.requests ? `${nano(sum.cost / sum.requests)} each` : null),
-    tile("Failed", percent(ratio(sum.errors, sum.requests)), sum.errors ? h("span", { class: "bad" }, `${count(sum.errors)} requests`) : null),
+    tile("Spend", nano(sum.cost_nano_usd ?? 0), sum.requests ? `${nano(sum.cost_nano_usd / sum.requests)} each` : null),
+    tile("Failed", percent(ratio(sum.failed, sum.requests)), failures(sum)),
     tile("Latency", ms(sum.latency_ms?.p50), sum.latency_ms && `p95 ${ms(sum.latency_ms.p95)} · p99 ${ms(sum.latency_ms.p99)}`),
     tile("First event", ms(first?.p50), first && `p95 ${ms(first.p95)} · p99 ${ms(first.p99)}`),
     tile("Cache hits", percent(ratio(sum.cached, sum.input)), "of input tokens"),
@@ -169,8 +177,9 @@ function bySplit(by, sums, query) {
       { title: by.charAt(0).toUpperCase() + by.slice(1), cell: to, sort: (sum) => sum.name ?? "" },
       { title: "Requests", number: true, cell: (sum) => count(sum.requests), sort: (sum) => sum.requests },
       { title: "Tokens", number: true, cell: (sum) => count(sum.input + sum.output), sort: (sum) => sum.input + sum.output },
-      { title: "Spend", number: true, cell: (sum) => nano(sum.cost), sort: (sum) => sum.cost },
-      { title: "Failed", number: true, cell: (sum) => percent(ratio(sum.errors, sum.requests)), sort: (sum) => ratio(sum.errors, sum.requests) },
+      { title: "Spend", number: true, cell: (sum) => nano(sum.cost_nano_usd), sort: (sum) => sum.cost_nano_usd },
+      { title: "Failed", number: true, cell: (sum) => percent(ratio(sum.failed, sum.requests)), sort: (sum) => ratio(sum.failed, sum.requests) },
+      { title: "Refused", number: true, cell: (sum) => percent(ratio(sum.errors - sum.failed, sum.requests)), sort: (sum) => ratio(sum.errors - sum.failed, sum.requests) },
       { title: "p50", number: true, cell: (sum) => ms(sum.latency_ms?.p50), sort: (sum) => sum.latency_ms?.p50 },
       { title: "p95", number: true, cell: (sum) => ms(sum.latency_ms?.p95), sort: (sum) => sum.latency_ms?.p95 },
       { title: "First event p50", number: true, cell: (sum) => ms(sum.first_event_ms?.p50), sort: (sum) => sum.first_event_ms?.p50 },

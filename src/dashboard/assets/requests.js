@@ -155,7 +155,7 @@ function row(line) {
     kind("model", foreign(line.model), target, retried),
     kind("who", foreign(line.key), line.team && h("span", { class: "sub" }, foreign(line.team))),
     kind("number tokens", `${count(line.input)} → ${count(line.output)}`),
-    kind("number cost", line.estimated ? h("span", { title: "estimated" }, "≈ ") : null, nano(line.cost)),
+    kind("number cost", line.estimated ? h("span", { title: "estimated" }, "≈ ") : null, nano(line.cost_nano_usd)),
     kind("number first", ms(line.first_event_ms)),
     kind("number took", ms(line.duration_ms)),
   );

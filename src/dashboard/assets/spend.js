@@ -54,9 +54,9 @@ function series(x, sums) {
     const name = sum.rest ? "all others" : (sum.name ?? "(none)");
     names.set(name, [...(names.get(name) ?? []), sum]);
   }
-  const cost = (of) => of.reduce((all, sum) => all + sum.cost, 0);
+  const cost = (of) => of.reduce((all, sum) => all + sum.cost_nano_usd, 0);
   const ordered = [...names].sort(([, a], [, b]) => Number(a[0].rest ?? false) - Number(b[0].rest ?? false) || cost(b) - cost(a));
-  return ordered.map(([name, of]) => ({ name, rest: of[0].rest, values: valuesAt(x, of, (sum) => sum.cost / 1e9, 0) }));
+  return ordered.map(([name, of]) => ({ name, rest: of[0].rest, values: valuesAt(x, of, (sum) => sum.cost_nano_usd / 1e9, 0) }));
 }
 
 const CAUSES = {
@@ -81,19 +81,19 @@ function changed(by, { drift, others }, query) {
     return link(`/logs/requests?${filter}`, foreign(row.name));
   };
   const whole = (pick) => drift.reduce((sum, row) => sum + pick(row), 0);
-  const now = whole((row) => row.now.cost);
-  const before = whole((row) => row.before.cost);
+  const now = whole((row) => row.now.cost_nano_usd);
+  const before = whole((row) => row.before.cost_nano_usd);
   const flagged = drift.filter((row) => row.flagged).length;
-  const each = (side) => ratio(side.cost, side.requests);
+  const each = (side) => ratio(side.cost_nano_usd, side.requests);
   return [
     h("p", { class: "summary" }, h("b", {}, nano(now)), " in this span, ", h("b", {}, nano(before)), " in the one before", before > 0 && [": ", change_(now / before - 1)], ". ", flagged > 0 ? h("span", { class: "bad" }, `${flagged} changed more than the share you set.`) : "Nothing changed more than the share you set."),
     table(
       `Spend by ${by}, against the span before`,
       [
         { title: by.charAt(0).toUpperCase() + by.slice(1), cell: name, sort: (row) => row.name ?? "" },
-        { title: "Spend", number: true, cell: (row) => nano(row.now.cost), sort: (row) => row.now.cost },
-        { title: "Before", number: true, cell: (row) => nano(row.before.cost), sort: (row) => row.before.cost },
-        { title: "Change", number: true, cell: (row) => (row.share === null ? (row.now.cost > 0 ? "new" : "–") : change_(row.share, row.flagged)), sort: (row) => row.share ?? Infinity },
+        { title: "Spend", number: true, cell: (row) => nano(row.now.cost_nano_usd), sort: (row) => row.now.cost_nano_usd },
+        { title: "Before", number: true, cell: (row) => nano(row.before.cost_nano_usd), sort: (row) => row.before.cost_nano_usd },
+        { title: "Change", number: true, cell: (row) => (row.share === null ? (row.now.cost_nano_usd > 0 ? "new" : "–") : change_(row.share, row.flagged)), sort: (row) => row.share ?? Infinity },
         { title: "Because of", class: "because", cell: (row) => because(row) },
         { title: "Requests", number: true, cell: (row) => both(row, (side) => side.requests, count), sort: (row) => row.now.requests },
         { title: "Tokens each", number: true, cell: (row) => both(row, (side) => ratio(side.input + side.output, side.requests), (value) => count(value === null ? null : Math.round(value))), sort: (row) => ratio(row.now.input + row.now.output, row.now.requests) },
@@ -119,7 +119,7 @@ function both(row, value, format) {
 
 /** The cause in words, and how much each part pulls which way. */
 function because(row) {
-  const parts = [["requests", row.because.requests], ["length", row.because.length], ["price", row.because.price]];
+  const parts = [["requests", row.because_nano_usd.requests], ["length", row.because_nano_usd.length], ["price", row.because_nano_usd.price]];
   const size = Math.max(1, ...parts.map(([, part]) => Math.abs(part)));
   const told = parts.map(([name, part]) => `${name} ${part > 0 ? "+" : ""}${nano(part)}`).join(", ");
   const bars = parts.map(([name, part]) => {
@@ -127,7 +127,7 @@ function because(row) {
     bar.style.width = `${(50 * Math.abs(part)) / size}%`;
     return h("span", { class: "pulls-row" }, bar);
   });
-  const isChange = row.now.cost !== row.before.cost && row.before.cost > 0 && row.now.cost > 0;
+  const isChange = row.now.cost_nano_usd !== row.before.cost_nano_usd && row.before.cost_nano_usd > 0 && row.now.cost_nano_usd > 0;
   return [h("span", {}, CAUSES[row.cause] ?? words(row.cause)), isChange && h("span", { class: "pulls", role: "img", "aria-label": told, title: told }, bars)];
 }
 

@@ -4,8 +4,11 @@
 
 mod anthropic;
 mod gemini;
+mod last;
 mod merge;
+mod open_response;
 mod openai_chat;
+mod openai_completions;
 mod openai_responses;
 
 use serde::de::DeserializeOwned;
@@ -20,6 +23,11 @@ trait Join: Send {
 
     /// The whole answer; empty if nothing was said.
     fn finish(self: Box<Self>) -> Result<Vec<u8>, Error>;
+
+    /// The answer as far as it came.
+    fn so_far(self: Box<Self>) -> Result<Vec<u8>, Error> {
+        self.finish()
+    }
 }
 
 /// The events of one stream, put together.
@@ -33,10 +41,25 @@ impl Joined {
     pub(crate) fn of(dialect: &str) -> Option<Self> {
         let join: Box<dyn Join> = match dialect {
             "openai-chat" => Box::new(openai_chat::Chat::default()),
+            "openai-completions" => Box::new(openai_completions::Completions::default()),
             "openai-responses" => Box::new(openai_responses::Responses::default()),
             "anthropic-messages" => Box::new(anthropic::Message::default()),
             "gemini" => Box::new(gemini::Gemini::default()),
             _ => return None,
+        };
+        Some(Self { join, kept: Buffered::default() })
+    }
+
+    /// For any dialect whose streams can be put together, also of those that may [break off](Self::so_far).
+    pub(crate) fn of_any(dialect: &str) -> Option<Self> {
+        let join: Box<dyn Join> = match dialect {
+            "openai-responses" => Box::new(openai_responses::Responses::that_may_break_off()),
+            "openai-images"
+            | "openai-image-edits"
+            | "openai-speech"
+            | "openai-transcriptions"
+            | "openai-translations" => Box::new(last::Last::default()),
+            _ => return Self::of(dialect),
         };
         Some(Self { join, kept: Buffered::default() })
     }
@@ -61,6 +84,15 @@ impl Joined {
     /// [`Kind::Upstream`] if there was none.
     pub(crate) fn finish(self) -> Result<Vec<u8>, Error> {
         self.join.finish()
+    }
+
+    /// What there is of the answer, if it broke off.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Upstream`] if there was nothing.
+    pub(crate) fn so_far(self) -> Result<Vec<u8>, Error> {
+        self.join.so_far()
     }
 }
 

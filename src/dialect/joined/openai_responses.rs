@@ -1,7 +1,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Join, read, unreadable, written};
+use super::{Join, open_response::OpenResponse, read, unreadable, written};
 use crate::{Error, Kind, dialect::schema::Members};
 
 /// The events of a response, the last of which has all of it.
@@ -10,6 +10,14 @@ pub(super) struct Responses {
     last: Option<Box<RawValue>>,
     /// Some servers leave them out of the response at the end.
     items: Vec<Box<RawValue>>,
+    /// What its pieces say until its end comes, if anybody wants to know.
+    open: Option<OpenResponse>,
+}
+
+impl Responses {
+    pub(super) fn that_may_break_off() -> Self {
+        Self { open: Some(OpenResponse::default()), ..Self::default() }
+    }
 }
 
 #[derive(Deserialize)]
@@ -21,19 +29,20 @@ struct Said {
 
 impl Join for Responses {
     fn event(&mut self, _: &[u8], data: &[u8]) -> Result<usize, Error> {
+        let grown = self.open.as_mut().map_or(Ok(0), |open| open.event(data))?;
         let said: Said = read(data)?;
         match (&*said.r#type, said.response, said.item) {
             ("response.completed" | "response.incomplete" | "response.failed", Some(response), _) => {
-                self.last = Some(response);
+                (self.last, self.open) = (Some(response), None);
             }
             ("response.output_item.done", _, Some(item)) => {
                 let size = item.get().len() + size_of::<Box<RawValue>>();
                 self.items.push(item);
-                return Ok(size);
+                return Ok(grown + size);
             }
             _ => {}
         }
-        Ok(0)
+        Ok(grown)
     }
 
     fn finish(self: Box<Self>) -> Result<Vec<u8>, Error> {
@@ -51,6 +60,13 @@ impl Join for Responses {
         }
         all.insert("output".into(), serde_json::to_value(&self.items).map_err(unreadable)?);
         written(&all)
+    }
+
+    fn so_far(mut self: Box<Self>) -> Result<Vec<u8>, Error> {
+        match self.open.take() {
+            Some(open) => open.finish(),
+            None => self.finish(),
+        }
     }
 }
 

@@ -1,0 +1,256 @@
+use std::ops::Range;
+
+use super::{Found, has_mixed_run, is_beginning, is_random, length};
+
+/// How secrets of one issuer look: what they begin with, and how long they are.
+pub(super) struct Form {
+    pub(super) start: &'static str,
+    /// How many characters follow at least.
+    least: usize,
+    rest: Rest,
+}
+
+/// What follows the beginning.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// Nobody writes such a beginning without a secret behind it.
+    Any,
+    /// A word could begin so: what follows has to be random.
+    Random,
+    /// Exactly so many capital letters and digits.
+    Capitals,
+    /// Parts with full stops between.
+    Parts,
+    /// An address.
+    Path,
+}
+
+const fn any(start: &'static str, least: usize) -> Form {
+    Form { start, least, rest: Rest::Any }
+}
+
+const fn random(start: &'static str, least: usize) -> Form {
+    Form { start, least, rest: Rest::Random }
+}
+
+/// As their issuers document them, and as the rules of gitleaks have them.
+pub(super) const FORMS: &[Form] = &[
+    // OpenAI, Anthropic, OpenRouter, DeepSeek and others.
+    random("sk-", 16),
+    // Keys of this gateway.
+    random("bz-", 20),
+    // Groq, xAI, Hugging Face, Replicate, Perplexity, NVIDIA, Fireworks, Tavily.
+    random("gsk_", 20),
+    random("xai-", 20),
+    random("hf_", 20),
+    random("api_org_", 20),
+    random("r8_", 20),
+    random("pplx-", 20),
+    any("nvapi-", 20),
+    random("fw_", 20),
+    random("tvly-", 20),
+    // Stripe, and the webhooks of several.
+    any("sk_live_", 10),
+    any("sk_test_", 10),
+    any("rk_live_", 10),
+    any("rk_test_", 10),
+    any("whsec_", 16),
+    // Google: keys, tokens, secrets of clients.
+    any("AIza", 30),
+    any("ya29.", 16),
+    any("GOCSPX-", 20),
+    // AWS and Alibaba.
+    Form { start: "AKIA", least: 16, rest: Rest::Capitals },
+    Form { start: "ASIA", least: 16, rest: Rest::Capitals },
+    Form { start: "ABIA", least: 16, rest: Rest::Capitals },
+    Form { start: "ACCA", least: 16, rest: Rest::Capitals },
+    random("LTAI", 16),
+    // GitHub and GitLab.
+    any("ghp_", 20),
+    any("gho_", 20),
+    any("ghu_", 20),
+    any("ghs_", 20),
+    any("ghr_", 20),
+    any("github_pat_", 20),
+    any("glpat-", 16),
+    any("gldt-", 16),
+    any("glrt-", 16),
+    any("glptt-", 16),
+    any("glcbt-", 16),
+    any("glsoat-", 16),
+    // Slack.
+    any("xoxa-", 10),
+    any("xoxb-", 10),
+    any("xoxc-", 10),
+    any("xoxd-", 10),
+    any("xoxe-", 10),
+    any("xoxe.", 10),
+    any("xoxo-", 10),
+    any("xoxp-", 10),
+    any("xoxr-", 10),
+    any("xoxs-", 10),
+    any("xapp-", 10),
+    Form { start: "hooks.slack.com/services/", least: 20, rest: Rest::Path },
+    // Registries of packages and images.
+    random("npm_", 20),
+    any("pypi-AgE", 20),
+    any("rubygems_", 20),
+    any("dckr_pat_", 16),
+    // Grafana, Vault, DigitalOcean, Databricks, Shopify, SendGrid, Atlassian, Linear, Sentry, Tailscale, age.
+    any("glsa_", 20),
+    random("glc_", 20),
+    random("hvs.", 20),
+    random("hvb.", 20),
+    any("dop_v1_", 20),
+    any("doo_v1_", 20),
+    random("dapi", 30),
+    any("shpat_", 20),
+    any("shpss_", 20),
+    any("shpca_", 20),
+    random("SG.", 30),
+    any("ATATT3", 30),
+    any("lin_api_", 20),
+    any("sntrys_", 20),
+    any("sntryu_", 20),
+    any("tskey-", 16),
+    any("AGE-SECRET-KEY-1", 30),
+    // JSON Web Tokens: objects in base64.
+    Form { start: "eyJ", least: 20, rest: Rest::Parts },
+];
+
+/// How much of what follows is judged: what only looks like a secret is not to be read again and again.
+const JUDGED: usize = 512;
+/// How far behind the id of a key of AWS its secret is looked for.
+const NEAR: usize = 200;
+
+impl Form {
+    /// Adds where the secret is that begins in such a way, if it is one.
+    pub(super) fn find(&self, text: &str, start: Range<usize>, found: &mut Found) {
+        // Beginnings are looked for in any case.
+        if text.get(start.clone()) != Some(self.start) || !is_beginning(text, start.start) {
+            return;
+        }
+        let marks: &[u8] = match self.rest {
+            Rest::Capitals => b"",
+            Rest::Path => b"-_/",
+            _ => b"-_.=",
+        };
+        let is_random_form = matches!(self.rest, Rest::Random);
+        if is_random_form && start.start < found.judged {
+            return;
+        }
+        let rest = &text[start.end..];
+        let judged = &rest[..length(rest, marks, JUDGED)];
+        let length = judged.len();
+        if is_random_form && !is_random(judged) {
+            // Of what begins there, enough was judged to tell a key.
+            found.judged = start.end + length.min(JUDGED / 2);
+            return;
+        }
+        let is_secret = length >= self.least
+            && match self.rest {
+                Rest::Any | Rest::Path | Rest::Random => true,
+                Rest::Parts => judged.contains('.'),
+                Rest::Capitals => {
+                    length == self.least && judged.bytes().all(|byte| !byte.is_ascii_lowercase())
+                }
+            };
+        if !is_secret {
+            return;
+        }
+        let end = start.end + self::length(rest, marks, usize::MAX);
+        found.secrets.push(start.end..end);
+        if matches!(self.rest, Rest::Capitals) {
+            found.secrets.extend(aws_secret(text, end));
+        }
+    }
+}
+
+/// The secret that belongs to the id of a key of AWS: forty characters, of capital and small letters and digits.
+fn aws_secret(text: &str, from: usize) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let until = (from + NEAR).min(bytes.len());
+    let mut at = from;
+    while at < until {
+        let run = bytes[at..].iter().position(|byte| !byte.is_ascii_alphanumeric() && !b"+/".contains(byte));
+        let end = at + run.unwrap_or(bytes.len() - at);
+        let found = &bytes[at..end];
+        let has = |is: fn(&u8) -> bool| found.iter().any(is);
+        let is_mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
+        if found.len() == 40 && is_mixed {
+            return Some(at..end);
+        }
+        at = end + 1;
+    }
+    None
+}
+
+/// Other places of secrets.
+#[derive(Clone, Copy)]
+pub(super) enum Scheme {
+    /// A token behind its scheme, whatever its form.
+    Bearer,
+    /// A name and a password in base64.
+    Basic,
+    /// A password in an address: `postgres://name:password@host`.
+    Address,
+    /// A private key as PEM, up to its end.
+    Pem,
+}
+
+const PEM_IS_PRIVATE: [&str; 2] = ["PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"];
+const PEM_ENDS: &str = "-----END ";
+/// The longest part of an address that says who comes.
+const LONGEST_USER: usize = 512;
+
+impl Scheme {
+    pub(super) const ALL: [Self; 4] = [Self::Bearer, Self::Basic, Self::Address, Self::Pem];
+
+    pub(super) fn start(self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer ",
+            Self::Basic => "basic ",
+            Self::Address => "://",
+            Self::Pem => "-----BEGIN ",
+        }
+    }
+
+    /// Where the secret is behind such a beginning; `None` if there is none.
+    pub(super) fn find(self, text: &str, start: Range<usize>) -> Option<Range<usize>> {
+        match self {
+            Self::Bearer | Self::Basic => credential(text, start),
+            Self::Address => password(text, start.end),
+            Self::Pem => private_key(text, start),
+        }
+    }
+}
+
+fn credential(text: &str, start: Range<usize>) -> Option<Range<usize>> {
+    let rest = &text[start.end..];
+    let judged = length(rest, b"-_.=~+/", JUDGED);
+    let is_header = || {
+        let before = text[..start.start].trim_end_matches([' ', ':', ',', '=', '"', '\'', '\\', '[', '`']);
+        let name = before.len().checked_sub("authorization".len()).and_then(|at| before.get(at..));
+        name.is_some_and(|name| name.eq_ignore_ascii_case("authorization"))
+    };
+    let is_secret = judged >= 16 && has_mixed_run(&rest[..judged]) || judged >= 4 && is_header();
+    is_secret.then(|| start.end..start.end + length(rest, b"-_.=~+/", usize::MAX))
+}
+
+fn password(text: &str, from: usize) -> Option<Range<usize>> {
+    let bytes = &text.as_bytes()[from..];
+    let bytes = &bytes[..bytes.len().min(LONGEST_USER)];
+    let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"@/?#\"'`<>\\,".contains(byte);
+    let at = bytes.iter().position(is_end).filter(|at| bytes[*at] == b'@')?;
+    let colon = memchr::memchr(b':', &bytes[..at])?;
+    (colon + 1 < at).then(|| from + colon + 1..from + at)
+}
+
+fn private_key(text: &str, start: Range<usize>) -> Option<Range<usize>> {
+    let rest = &text[start.end..];
+    // `RSA `, `EC `, `OPENSSH `, `ENCRYPTED ` or nothing.
+    let kind = rest.bytes().take(20).take_while(|byte| byte.is_ascii_uppercase() || *byte == b' ').count();
+    let key = (0..=kind).find_map(|at| PEM_IS_PRIVATE.iter().find_map(|end| rest[at..].strip_prefix(end)))?;
+    let begin = text.len() - key.len();
+    Some(begin..begin + key.find(PEM_ENDS).unwrap_or(key.len()))
+}

@@ -1,0 +1,49 @@
+use std::{fmt, ops::Range, sync::Arc};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use arc_swap::ArcSwapOption;
+
+use crate::secret::Secret;
+
+/// Shorter texts are no secrets: some servers want a key and take any, such as `none`.
+const LEAST: usize = 8;
+
+/// Secrets that are known word for word, such as the keys of the gateway itself. Clones are the same.
+#[derive(Clone, Default)]
+pub struct KnownSecrets(Arc<ArcSwapOption<AhoCorasick>>);
+
+impl KnownSecrets {
+    /// These secrets.
+    pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
+        let known = Self::default();
+        known.replace(secrets);
+        known
+    }
+
+    /// Puts others in their place. What has less than eight characters is left out.
+    pub fn replace(&self, secrets: impl IntoIterator<Item = Secret>) {
+        let secrets: Vec<_> = secrets.into_iter().filter(|secret| secret.expose().len() >= LEAST).collect();
+        let mut searcher = AhoCorasick::builder();
+        searcher.match_kind(MatchKind::LeftmostLongest);
+        let searcher = searcher.build(secrets.iter().map(Secret::expose));
+        match searcher {
+            Ok(searcher) => self.0.store((!secrets.is_empty()).then(|| Arc::new(searcher))),
+            // There is no such memory.
+            Err(error) => tracing::error!(%error, "the secrets are too many to be looked for"),
+        }
+    }
+
+    pub(super) fn find(&self, text: &str, secrets: &mut Vec<Range<usize>>) {
+        if let Some(known) = &*self.0.load() {
+            secrets.extend(known.find_iter(text).map(|found| found.range()));
+        }
+    }
+}
+
+impl fmt::Debug for KnownSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KnownSecrets")
+            .field(&self.0.load().as_ref().map_or(0, |known| known.patterns_len()))
+            .finish()
+    }
+}
