@@ -47,7 +47,7 @@ impl Nearest {
 
     async fn find(&self, facts: &Facts<'_>) -> Option<Arc<str>> {
         let text = facts.text();
-        if text.trim().is_empty() || !self.may_ask(&text, facts) {
+        if text.trim().is_empty() || !self.may_ask(text, facts) {
             return None;
         }
         let known = self.known.get_or_try_init(|| async {
@@ -83,7 +83,7 @@ impl Classify for Nearest {
         if text.trim().is_empty() {
             return None;
         }
-        Some(match facts.keeps_from(target, self.tokens(&text)) {
+        Some(match facts.keeps_from(target, self.tokens(text)) {
             Some(why) => format!("`{target}` is not asked what kind of task it is, so it is of none: {why}"),
             None => format!(
                 "`{target}` is asked what kind of task it is, but not for an explanation: the request may go elsewhere"
