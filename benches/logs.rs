@@ -2,7 +2,7 @@
 //!
 //! It keeps that many records of thirty days, as a queue hands them over, and says how many a second are in the file; then
 //! it asks what the dashboard asks, and says how long each answer takes. 5,000 a second have to be kept, and each answer
-//! has to come within 300 ms.
+//! has to come within 300 ms. Before all that it says how fast secrets are looked for in what was said.
 
 #![allow(missing_docs)]
 
@@ -18,7 +18,7 @@ use bartizan::{
         Dimension, Filter, Logs, Question, Retention, Span, SqliteLogs, SqliteLogsOptions, Status,
         conformance::sample,
     },
-    record::{ContentRules, Keep, Kept},
+    record::{ContentRules, Keep, Kept, Mask},
 };
 
 const BATCH: u64 = 1_000;
@@ -31,6 +31,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 async fn main() -> Result<(), bartizan::BoxError> {
     let records = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
     let path = std::env::temp_dir().join(format!("bartizan-bench-{}.db", std::process::id()));
+    mask();
     let mut logs = SqliteLogsOptions::new(&path).retention(Retention::new(None, None, None)).open()?;
     let past = SystemTime::now() - 30 * DAY;
     keep("records of thirty days", &mut logs, 0..records, past, (30 * DAY).div_f64(records as f64)).await?;
@@ -42,6 +43,17 @@ async fn main() -> Result<(), bartizan::BoxError> {
     drop(logs);
     remove(&path);
     Ok(())
+}
+
+/// Looks for secrets in prose that has none, but words that stand before some.
+fn mask() {
+    let prose =
+        "The quick brown fox jumps over the lazy dog; it asks for a token of trust, and nothing else.\\n";
+    let text = format!(r#"{{"messages":[{{"role":"user","content":"{}"}}]}}"#, prose.repeat(20_000));
+    let (mask, began) = (Mask::default(), Instant::now());
+    let is_untouched = (0..20).all(|_| mask.apply(&text) == text);
+    assert!(is_untouched, "prose was masked");
+    println!("mask: {:.0} MB a second", 20.0 * text.len() as f64 / 1e6 / began.elapsed().as_secs_f64());
 }
 
 fn remove(path: &Path) {

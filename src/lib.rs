@@ -88,11 +88,11 @@
 //! | | what it does | what it needs | what it makes, or refuses with |
 //! |---|---|---|---|
 //! | [`DrainLayer`] | reads answers to their end for clients that have left, where the route wants it | nothing | |
-//! | [`ServerTimingLayer`] | says where the time has gone | the extension [`Exchange`] of answers | `server-timing` |
+//! | [`ServerTimingLayer`] | says where the time has gone | nothing | `server-timing` |
 //! | [`HealthLayer`] | answers `/healthz`, `/readyz` and the like | the path | |
 //! | [`DashboardLayer`] | the pages at `/logs` | the administrators' key | |
 //! | [`MetricsLayer`] | answers `GET /metrics` with what a recorder shows | the path | |
-//! | [`RecordLayer`] | one [`Record`](record::Record) per exchange into a [`Sink`](record::Sink) | nothing | the extension [`Exchange`], also of the answer |
+//! | [`RecordLayer`] | one [`Record`](record::Record) per exchange into a [`Sink`](record::Sink) | nothing | the extension [`Exchange`] |
 //! | [`RenderErrorsLayer`] | writes errors in the client's dialect | the path | `x-request-id`; never fails |
 //! | [`InFlightLayer`] | bounds how many answers are under way | nothing | [`Overloaded`](Kind::Overloaded) |
 //! | [`AdminLayer`] | customers, teams and keys that are set while the gateway runs | the administrators' key | [`Unauthenticated`](Kind::Unauthenticated), [`Conflict`](Kind::Conflict), … |

@@ -6,8 +6,8 @@
 //! ([`Exchange::overhead`]), and those until the first byte of the provider that answers. What the provider says there of
 //! its own stays beside it. It stands outside of all that answers.
 //!
-//! - reads the extension [`Exchange`] of answers, which [`RecordLayer`](crate::record::RecordLayer) sets; an answer without
-//!   it has taken the gateway all of its time
+//! - sets the extension [`Exchange`], in which layers further in write what they learn; an answer for which nobody was
+//!   asked has taken the gateway all of its time
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -40,7 +40,6 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use crate::{Exchange, exchange::Spent, headers};
@@ -75,8 +74,9 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, req: Request<B>) -> Self::Future {
-        ResponseFuture { begun: Instant::now(), inner: self.inner.call(req) }
+    fn call(&mut self, mut req: Request<B>) -> Self::Future {
+        let exchange = Exchange::open(&mut req);
+        ResponseFuture { inner: self.inner.call(req), exchange }
     }
 }
 
@@ -86,7 +86,7 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        begun: Instant,
+        exchange: Exchange,
     }
 }
 
@@ -99,11 +99,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut res = ready!(this.inner.poll(cx))?;
-        let spent = match res.extensions().get::<Exchange>() {
-            Some(exchange) => exchange.spent(),
-            None => Spent { gateway: this.begun.elapsed(), provider: None },
-        };
-        if let Some(timing) = timing(spent) {
+        if let Some(timing) = timing(this.exchange.answered()) {
             res.headers_mut().append(headers::SERVER_TIMING, timing);
         }
         Poll::Ready(Ok(res))
@@ -168,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_recorded_has_taken_the_gateway_all_of_its_time() {
+    async fn what_nobody_was_asked_for_has_taken_the_gateway_all_of_its_time() {
         let service = ServerTimingLayer::default().layer(service_fn(async |_: Request<()>| {
             tokio::time::sleep(Duration::from_millis(7)).await;
             Ok::<_, Error>(Response::new(()))

@@ -252,7 +252,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pool_without_keys_tells_since_when_and_why_the_last_one_is_out() {
-        let keys = ["sk-0", "sk-1"].map(|key| crate::sign::PoolKey::new(key, crate::secret::Secret::new(key)));
+        let keys =
+            ["sk-0", "sk-1"].map(|key| crate::sign::PoolKey::new(key, crate::secret::Secret::new(key)));
         let pool = KeyPool::new("p", crate::sign::KeyForm::Bearer, keys).unwrap();
         let refusing = crate::sign::SignLayer::with_pool(pool.clone()).layer(MustBeReady::new(
             async |_: Request<crate::Payload>| {

@@ -45,6 +45,8 @@ struct Inner {
     arrived: SystemTime,
     /// Beside the rest, so that nobody locks to find that there is none.
     span: OnceLock<TraceParent>,
+    /// Where the time has gone until the answer began; a record takes what was learnt.
+    spent: OnceLock<Spent>,
     learnt: Mutex<Learnt>,
 }
 
@@ -61,6 +63,7 @@ impl Inner {
             started: Instant::now(),
             arrived,
             span: OnceLock::new(),
+            spent: OnceLock::new(),
             learnt: Mutex::default(),
         }
     }
@@ -337,8 +340,16 @@ impl Exchange {
         self.spent().gateway
     }
 
-    /// Where the time has gone, once the answer begins.
-    pub(crate) fn spent(&self) -> Spent {
+    /// Notes that the answer begins, and says where the time has gone until then.
+    pub(crate) fn answered(&self) -> Spent {
+        *self.0.spent.get_or_init(|| self.spent())
+    }
+
+    /// Where the time has gone, until the answer began or until now.
+    fn spent(&self) -> Spent {
+        if let Some(spent) = self.0.spent.get() {
+            return *spent;
+        }
         let now = self.elapsed();
         self.learn(|learnt| {
             let read = learnt.read.unwrap_or_default();

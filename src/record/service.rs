@@ -86,9 +86,9 @@ where
         let result = ready!(this.inner.poll(cx));
         let mut watch = this.watch.take().expect("a future is not polled after it is ready");
         Poll::Ready(match result {
-            Ok(mut res) => {
+            Ok(res) => {
                 if let Some(finish) = watch.get_mut() {
-                    finish.begun(&mut res);
+                    finish.begun(&res);
                 }
                 Ok(res.map(|body| watch.follow(body)))
             }
@@ -121,10 +121,9 @@ pub(crate) struct Passing {
 }
 
 impl Finish {
-    fn begun<R>(&mut self, res: &mut Response<R>) {
+    fn begun<R>(&mut self, res: &Response<R>) {
         self.passing.status = Some(res.status().as_u16());
-        self.passing.overhead = Some(self.exchange.overhead());
-        res.extensions_mut().insert(self.exchange.clone());
+        self.passing.overhead = Some(self.exchange.answered().gateway);
         let is_kept = self.exchange.learn(|learnt| learnt.content.is_some());
         self.answer = is_kept.then(|| Answered::new(res.headers())).flatten();
     }

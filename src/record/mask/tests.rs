@@ -166,21 +166,6 @@ fn what_looks_like_many_secrets_takes_no_longer_than_other_text() {
     }
 }
 
-/// How fast it is: `cargo test --release --lib mask::tests::throughput -- --ignored --nocapture`.
-#[test]
-#[ignore = "it measures"]
-fn throughput() {
-    let prose =
-        "The quick brown fox jumps over the lazy dog; it asks for a token of trust, and nothing else.\\n";
-    let text = format!(r#"{{"messages":[{{"role":"user","content":"{}"}}]}}"#, prose.repeat(20_000));
-    let mask = Mask::default();
-    let began = std::time::Instant::now();
-    for _ in 0..20 {
-        assert!(matches!(mask.apply(&text), Cow::Borrowed(_)));
-    }
-    println!("{:.0} MB/s", 20.0 * text.len() as f64 / 1e6 / began.elapsed().as_secs_f64());
-}
-
 proptest! {
     #[test]
     fn any_text_is_taken_and_masked_only_once(text in r#"(sk-|\\u00[0-7][0-9a-f]|\\|"|=|:|password|token|[a-z0-9]{0,20}|ä| |@|://){0,20}"#) {
