@@ -13,15 +13,12 @@ use super::{
 use crate::BoxError;
 
 /// What is summed up. A sum of `bigint` is of no fixed size.
-const SUMS: [&str; 7] = [
-    "r.attempts",
-    "r.input",
-    "r.cached",
-    "r.output",
-    "r.reasoning",
-    "r.cost",
-    "greatest(r.duration - r.first_event, 0) / 1000",
-];
+const SUMS: [&str; 7] =
+    ["r.attempts", "r.input", "r.cached", "r.output", "r.reasoning", "r.cost", WRITING_MS];
+
+/// As `row::writing_ms` has it.
+const WRITING_MS: &str = "CASE WHEN r.output = 0 THEN 0 \
+    WHEN r.stream AND r.first_event IS NOT NULL THEN greatest(r.duration - r.first_event, 0) ELSE r.duration END / 1000";
 
 /// What is counted by, and how a row says which one it is of: all others are grouped together.
 const COUNTED: [&str; 5] =
