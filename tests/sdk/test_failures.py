@@ -195,12 +195,14 @@ def test_nobody_sees_that_the_first_provider_failed(ask, proxy, name, stream, ro
 
     assert answer.text == GREETING
     assert answer.headers["x-bartizan-provider"] == "anthropic"
-    assert answer.headers["x-bartizan-attempts"] == "2"
     record = proxy.record(answer.headers["x-request-id"])
     assert (record["status"], record["end"], record["error"]) == (200, "complete", None)
-    outcomes = [attempt["outcome"] for attempt in record["attempts"]]
-    assert outcomes[0] not in ("answered", "running", "aborted")
-    assert outcomes[1] == "answered"
+    *failed, last = [attempt["outcome"] for attempt in record["attempts"]]
+    assert answer.headers["x-bartizan-attempts"] == str(len(failed) + 1)
+    # Who says when it wants to be asked again is not asked before, as long as there is another.
+    assert len(failed) == 1 or (len(failed) == 0 and route == "past-429")
+    assert not {"answered", "running", "aborted"}.intersection(failed)
+    assert last == "answered"
     assert float(record["cost"]) == pytest.approx((21 * 3 + 9 * 15) / 1e6), "a refusal costs nothing"
 
 
