@@ -76,7 +76,7 @@ test("the overview shows what happened, split and zoomed", async () => {
   const page = await enter();
 
   await page.getByText("Requests per minute").waitFor();
-  assert.equal(await page.locator(".plot canvas").count(), 8);
+  assert.equal(await page.locator(".plot canvas").count(), 9);
   const told = await page.locator(".figure", { hasText: "Requests" }).first().innerText();
   assert.ok(Number(/\d+/.exec(told)[0]) >= 36, told);
   await page.getByLabel("Split by").selectOption("team");
@@ -236,7 +236,7 @@ test("a key is made, shown once, used, disabled and deleted", async () => {
   await row.getByText("in use").waitFor();
   await page.getByRole("button", { name: "Edit fresh" }).click();
   await page.getByLabel("Budget in dollars").fill("");
-  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("button", { name: "Save", exact: true }).click();
   await page.getByRole("dialog").waitFor({ state: "detached" });
   await page.waitForFunction(() => !document.querySelector("main").innerText.includes("$2.50"));
   await page.getByRole("button", { name: "Rotate fresh" }).click();
