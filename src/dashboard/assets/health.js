@@ -11,6 +11,7 @@ const EVERY = 3_000;
 const STATES = {
   answering: ["good", "answering"],
   recovering: ["warn", "recovering"],
+  limited: ["warn", "limited"],
   probing: ["warn", "being tried"],
   passed_over: ["bad", "passed over"],
   without_key: ["bad", "without a key"],
@@ -55,7 +56,7 @@ function keepFocus(place, draw) {
 
 function standings(report) {
   if (!report.targets || report.targets.length === 0) return empty("There are no targets yet.", "They are known once a configuration has models, or somebody has asked for provider/model.");
-  const order = ["passed_over", "without_key", "probing", "recovering", "answering"];
+  const order = ["passed_over", "without_key", "probing", "limited", "recovering", "answering"];
   const rows = [...report.targets].sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state) || a.target.localeCompare(b.target));
   const state = ({ state: name }) => {
     const [kind, text] = STATES[name] ?? ["warn", words(name)];
