@@ -65,7 +65,6 @@ fn main() {
     conditions(&mut criterion);
 }
 
-/// What a request costs on its way through `Choose` where there are 1,000 models, without rules and with some.
 /// The 99th percentile of a target with a slow tail of 5 %, without and with a hedge at its 95th, and what that costs.
 fn hedging() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -112,6 +111,7 @@ fn asking(model: &str) -> Payload {
     Payload::new(&OPENAI_CHAT, head, body.into(), Exchange::default())
 }
 
+/// What a request costs on its way through `Choose` where there are 1,000 models, without rules and with some.
 fn conditions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("1,000 models");
     let simple = r#"request.stream || request.tokens > 50000"#;

@@ -22,16 +22,19 @@ impl Patience {
         Self { said: Some(time) }
     }
 
-    /// The time for one request. If it isn't said: ten minutes, and where another target could be asked, half of what
-    /// is left of them or of the request's own time, so that one that hangs leaves the next one as much.
+    /// The time for one request. If it isn't said: ten minutes, or its [share] of the time.
     pub(crate) fn with<B>(self, req: &Request<B>) -> Duration {
-        if let Some(said) = self.said {
-            return said;
-        }
-        let deadline = req.extensions().get::<Deadline>();
-        let left = deadline.map_or(LONGEST, |deadline| deadline.0.saturating_duration_since(Instant::now()));
-        if req.extensions().get::<HasOthers>().is_some() { (left / 2).min(LONGEST) } else { LONGEST }
+        self.said.unwrap_or_else(|| share(req).unwrap_or(LONGEST))
     }
+}
+
+/// What a target that hangs may take where another one could be asked after it: half of what is left, so that the other
+/// one has as much. The last one has all of it.
+pub(crate) fn share<B>(req: &Request<B>) -> Option<Duration> {
+    req.extensions().get::<HasOthers>()?;
+    let deadline = req.extensions().get::<Deadline>();
+    let left = deadline.map_or(LONGEST, |deadline| deadline.0.saturating_duration_since(Instant::now()));
+    Some((left / 2).min(LONGEST))
 }
 
 #[cfg(test)]

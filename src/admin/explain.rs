@@ -67,6 +67,11 @@ impl Office {
         let (mut parts, ()) = req.into_parts();
         let dialect = Dialects::default().detect(&parts)?;
         let text = asked.body.get();
+        let most = config.server.max_body.bytes();
+        if text.len() > most {
+            let message = format!("the request's body is larger than {most} bytes");
+            return Err(Error::new(Kind::TooLarge, message).with_param("body"));
+        }
         let head = dialect.peek(&parts, text)?;
         let payload = Payload::new(dialect, head, Bytes::copy_from_slice(text.as_bytes()), exchange.clone());
         let labels = Labels::read(&parts.headers, &payload)?;

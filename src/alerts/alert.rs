@@ -144,12 +144,11 @@ pub enum Repeated {
 }
 
 impl What {
-    /// What is marked in the ledger for it, and for how long, so that one node tells of it; thresholds have marks of
-    /// their own, and of a key each node tells that has found it out: at its place there may be another one soon.
+    /// What is marked in the ledger for it, and for how long, so that one node tells of it; thresholds and rules have marks
+    /// of their own, and of a key each node tells that has found it out: at its place there may be another one soon.
     pub(super) fn mark(&self) -> Option<(String, Duration)> {
         match self {
-            Self::Threshold(_) | Self::KeyOut(_) => None,
-            Self::Rule(held) => Some(held.mark()),
+            Self::Threshold(_) | Self::KeyOut(_) | Self::Rule(_) => None,
             Self::Velocity(Velocity { account, over, .. }) => {
                 Some((format!("alert:{account}:velocity:{}", time(*over)), *over))
             }

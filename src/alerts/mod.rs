@@ -48,8 +48,9 @@
 //! # Rules
 //!
 //! [`Rules`] watch what else is worth telling: the share of errors, times, spend and its growth, targets that are
-//! passed over, and records that are lost. They are told when they hold, and again when they don't any more. Each
-//! process goes by the requests that it has served itself.
+//! passed over, and records that are lost. They are told when they hold, and again when they don't any more, each time
+//! that this changes. Each process goes by the requests that it has served itself; of those that share a ledger one tells
+//! each change, if they find it within the time that the rule looks at.
 //!
 //! # Unusual spend
 //!

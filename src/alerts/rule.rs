@@ -54,6 +54,11 @@ impl Rule {
     pub fn severity(self, severity: &str) -> Self {
         Self { severity: severity.into(), ..self }
     }
+
+    /// For how long what was told of it is marked.
+    pub(super) fn marked(&self) -> Duration {
+        self.over.clamp(Duration::from_secs(10), Duration::from_secs(3_600))
+    }
 }
 
 /// Which requests a rule looks at: those to which all that is given applies, with `*` for any run of characters.
@@ -223,10 +228,12 @@ pub struct Held {
     pub rule: Arc<Rule>,
     /// What was measured; seconds, dollars, or a share of one.
     pub value: f64,
-    /// The targets that are passed over, if it is about them.
+    /// The targets that are passed over and of which nobody was told yet, if it is about them.
     pub targets: Vec<Box<str>>,
     /// Whether it doesn't hold any more.
     pub resolved: bool,
+    /// What is marked for it, so that of many nodes one tells: for each target, or once.
+    pub(super) marks: Vec<String>,
 }
 
 impl Held {
@@ -252,13 +259,6 @@ impl Held {
             "severity": severity, "when": when.to_string(), "measured": when.measured.as_str(),
             "value": self.value, "limit": when.limit, "over_seconds": over.as_secs(), "targets": self.targets,
         })
-    }
-
-    /// What is marked for it, so that of many nodes one tells.
-    pub(super) fn mark(&self) -> (String, Duration) {
-        let state = if self.resolved { "resolved" } else { "firing" };
-        let lasts = self.rule.over.clamp(Duration::from_secs(10), Duration::from_secs(3_600));
-        (format!("alert:rule:{}:{state}", self.rule.name), lasts)
     }
 }
 

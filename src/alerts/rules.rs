@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     fmt,
     future::Future,
     sync::{Arc, Mutex},
@@ -27,7 +28,8 @@ const CALM: Duration = Duration::from_secs(5);
 ///
 /// It is a [`Keep`]er of records, behind their queue, so that no request waits for it; and a [task](Self::run) looks
 /// every second. A rule that holds for as long as it has to is told once; it is resolved when what it looks at is a
-/// tenth below its limit, or there is nothing to look at, for as long, and five seconds at least.
+/// tenth below its limit, or there is nothing to look at, for as long, and five seconds at least. Of targets that are
+/// passed over each is told once while it is, also when others were before.
 #[derive(Clone, Debug)]
 pub struct Rules(Arc<[Watched]>);
 
@@ -61,6 +63,41 @@ struct State {
     since: Option<Instant>,
     /// How many records were lost when it was looked the last time.
     lost: Option<u64>,
+    turn: Turn,
+    /// The targets that were passed over since it holds.
+    open: BTreeMap<Box<str>, Open>,
+}
+
+/// Which time it is that a rule holds, of those that followed each other so soon that there are marks of the ones before.
+/// Nodes that see the same count the same.
+#[derive(Debug, Default)]
+struct Turn {
+    number: u64,
+    ended: Option<Instant>,
+}
+
+impl Turn {
+    fn begin(&mut self, marked: Duration) {
+        // What is told is marked a little later.
+        let is_soon = self.ended.is_some_and(|ended| ended.elapsed() < marked + CALM);
+        self.number = if is_soon { self.number + 1 } else { 0 };
+    }
+
+    fn end(&mut self) {
+        self.ended = Some(Instant::now());
+    }
+}
+
+/// A target that is passed over, or was.
+#[derive(Debug)]
+struct Open {
+    /// Since when it is, without a pause.
+    since: Option<Instant>,
+    /// When it was the last time.
+    last: Instant,
+    is_told: bool,
+    /// How often it was told.
+    times: u64,
 }
 
 impl Rules {
@@ -145,16 +182,67 @@ impl State {
             _ => measured(rule, &mut lock(window)),
         };
         let holds = value.is_some_and(|value| rule.when.holds(value, self.is_firing));
+        let value = value.unwrap_or(0.0);
         if holds == self.is_firing {
             self.since = None;
-            return None;
+            let further = if holds { self.further(rule, &targets) } else { Vec::new() };
+            return (!further.is_empty()).then(|| self.tell(rule, value, further));
         }
         let needed = if holds { rule.lasts } else { rule.lasts.max(CALM) };
         if self.since.get_or_insert_with(Instant::now).elapsed() < needed {
             return None;
         }
         (self.is_firing, self.since) = (holds, None);
-        Some(Held { rule: rule.clone(), value: value.unwrap_or(0.0), targets, resolved: !holds })
+        if holds {
+            self.turn.begin(rule.marked());
+            self.see(rule, &targets);
+            return Some(self.tell(rule, value, targets));
+        }
+        self.turn.end();
+        self.open.clear();
+        Some(self.tell(rule, value, Vec::new()))
+    }
+
+    /// Those that nobody was told of, and that are passed over for long enough.
+    fn further(&mut self, rule: &Rule, targets: &[Box<str>]) -> Vec<Box<str>> {
+        self.see(rule, targets);
+        let is_due =
+            |open: &Open| !open.is_told && open.since.is_some_and(|since| since.elapsed() >= rule.lasts);
+        self.open.iter().filter(|(_, open)| is_due(open)).map(|(target, _)| target.clone()).collect()
+    }
+
+    /// Notes which targets are passed over now.
+    fn see(&mut self, rule: &Rule, targets: &[Box<str>]) {
+        let now = Instant::now();
+        for target in targets {
+            let new = || Open { since: None, last: now, is_told: false, times: 0 };
+            let open = self.open.entry(target.clone()).or_insert_with(new);
+            open.since.get_or_insert(now);
+            open.last = now;
+        }
+        for open in self.open.values_mut().filter(|open| open.last < now) {
+            open.since = None;
+            // One that is asked again for a moment is still the same.
+            open.is_told &= now - open.last < rule.lasts.max(CALM);
+        }
+    }
+
+    fn tell(&mut self, rule: &Arc<Rule>, value: f64, targets: Vec<Box<str>>) -> Held {
+        let state = if self.is_firing { "firing" } else { "resolved" };
+        let mark = format!("alert:rule:{}:{state}:{}", rule.name, self.turn.number);
+        let mut marks: Vec<_> = targets
+            .iter()
+            .filter_map(|target| {
+                let open = self.open.get_mut(target)?;
+                open.is_told = true;
+                open.times += 1;
+                Some(format!("{mark}:{}:{target}", open.times))
+            })
+            .collect();
+        if targets.is_empty() {
+            marks.push(mark);
+        }
+        Held { rule: rule.clone(), value, targets, resolved: !self.is_firing, marks }
     }
 }
 
@@ -306,6 +394,51 @@ mod tests {
         sleep(seconds(80)).await;
         let told = [one.told(), other.told()].concat();
         assert_eq!(told, ["resolved: r: the share of errors is 0 % in 1m, the limit is 5 %"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_that_comes_back_is_told_again_by_one_of_the_gateways_and_so_is_its_end() {
+        let ledger = Arc::default();
+        let rule = rule("error_share > 50%");
+        let mut gateways = [Gateway::new(&ledger, rule.clone()), Gateway::new(&ledger, rule)];
+
+        // All of it within the time that the rule looks back.
+        for (failed, answered) in [(10, 50), (100, 500)] {
+            for gateway in &mut gateways {
+                gateway.sees(failed, fails).await;
+            }
+            sleep(seconds(4)).await;
+            let told = gateways.each_ref().map(Gateway::told).concat();
+            assert!(matches!(&told[..], [one] if one.starts_with("r: the share")), "{told:?}");
+            for gateway in &mut gateways {
+                gateway.sees(answered, |_| {}).await;
+            }
+            sleep(seconds(12)).await;
+            let told = gateways.each_ref().map(Gateway::told).concat();
+            assert!(matches!(&told[..], [one] if one.starts_with("resolved: r")), "{told:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_target_is_told_of_once_while_it_is_passed_over() {
+        let ledger = Arc::default();
+        let gateways = [(); 2].map(|()| Gateway::new(&ledger, rule("breaker_open")));
+
+        let steps: [(&[&str], &[&str]); 6] = [
+            (&["a/b"], &["r: passed over: a/b"]),
+            (&["a/b", "c/d", "e/f"], &["r: passed over: c/d, e/f"]),
+            (&["e/f"], &[]),
+            (&["a/b", "e/f"], &["r: passed over: a/b"]),
+            (&[], &["resolved: r: targets answer again"]),
+            (&["e/f"], &["r: passed over: e/f"]),
+        ];
+        for (open, expected) in steps {
+            for gateway in &gateways {
+                *lock(&gateway.passed_over) = open.iter().map(|target| Box::from(*target)).collect();
+            }
+            sleep(seconds(9)).await;
+            assert_eq!(gateways.each_ref().map(Gateway::told).concat(), expected, "{open:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{What, alert::Crossed, handle::Shared, touched::Account};
+use super::{Held, What, alert::Crossed, handle::Shared, touched::Account};
 use crate::{
     Error,
     ledger::{Balance, Ledger, Measure, Period, Quota, Scope, Window},
@@ -91,14 +91,30 @@ impl Watch {
     }
 
     /// Tells of what no other node has told; while the ledger can't be asked, whatever others do: it is urgent.
-    async fn tell_once(&self, what: What) {
-        let is_new = match what.mark() {
-            Some((mark, lasts)) => self.ledger.mark_once(&mark, lasts).await,
-            None => Ok(true),
+    async fn tell_once(&self, mut what: What) {
+        let is_new = match (what.mark(), &mut what) {
+            (_, What::Rule(held)) => self.claim(held).await,
+            (Some((mark, lasts)), _) => self.is_new(&mark, lasts).await,
+            (None, _) => true,
         };
-        if is_new.unwrap_or(true) {
+        if is_new {
             self.shared.tell(what);
         }
+    }
+
+    async fn is_new(&self, mark: &str, lasts: Duration) -> bool {
+        self.ledger.mark_once(mark, lasts).await.unwrap_or(true)
+    }
+
+    /// Leaves of a rule's targets those of which no other node has told; `false` if there is nothing to be told.
+    async fn claim(&self, held: &mut Held) -> bool {
+        let mut are_new = Vec::with_capacity(held.marks.len());
+        for mark in &held.marks {
+            are_new.push(self.is_new(mark, held.rule.marked()).await);
+        }
+        let mut of_targets = are_new.iter();
+        held.targets.retain(|_| of_targets.next().is_some_and(|is_new| *is_new));
+        are_new.contains(&true)
     }
 
     async fn look_at(&mut self, accounts: &[Account]) -> Result<(), Error> {

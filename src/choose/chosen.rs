@@ -1,10 +1,14 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
 
 use super::{Facts, Tasks};
 use crate::{
@@ -12,6 +16,9 @@ use crate::{
     headers,
     payload::Head,
 };
+
+/// What is too short a wait to be taken off the time of a route.
+const NO_WAIT: Duration = Duration::from_millis(10);
 
 /// The route of one request.
 #[derive(Clone, Debug)]
@@ -119,12 +126,13 @@ impl Way {
     /// The end of the way, to which rules, successors and classifiers lead.
     pub(super) async fn decided(route: Arc<Route>, facts: &Facts<'_>) -> Self {
         let mut way = Self::new(route);
+        let begun = Instant::now();
         // Routes lie inside of each other, so there is an end.
         while let Some(tasks) = way.advance(facts) {
             way.is_classified = true;
             let from = way.route.clone();
             let facts = facts.within(&from);
-            match (tasks.route_for(&facts).await, facts.rehearsal()) {
+            match (in_time(&from, &tasks, &facts).await, facts.rehearsal()) {
                 (Some((name, route)), _) => way.follow(&name, &route),
                 (None, Some(rehearsal)) => {
                     tasks.undecided(&facts).into_iter().for_each(|why| rehearsal.leave_open(why));
@@ -132,7 +140,16 @@ impl Way {
                 (None, None) => {}
             }
         }
+        way.take_off(begun.elapsed());
         way
+    }
+
+    /// What was waited on the way is taken off the time of the route, of which half stays for its targets.
+    fn take_off(&mut self, waited: Duration) {
+        if let Some(total) = self.route.known_total().filter(|_| waited > NO_WAIT) {
+            let left = total.saturating_sub(waited).max(total / 2);
+            self.route = Arc::new((*self.route).clone().total(left));
+        }
     }
 
     /// Goes on until there is a classifier to be asked, or an end.
@@ -171,5 +188,60 @@ impl Way {
         let is_bound = self.route.is_bound();
         let route = if is_bound { Arc::new((*route).clone().within(&self.route)) } else { route };
         (self.route, self.is_classified) = (route, false);
+    }
+}
+
+/// The task and its route, if they are found within half of the time of the route where they are looked for.
+async fn in_time(route: &Route, tasks: &Tasks, facts: &Facts<'_>) -> Option<(Arc<str>, Arc<Route>)> {
+    let Some(total) = route.known_total() else { return tasks.route_for(facts).await };
+    let found = tokio::time::timeout(total / 2, tasks.route_for(facts)).await;
+    found.unwrap_or_else(|_| {
+        tracing::warn!(model = &**route.name(), "half of its time was too short to find a task");
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BoxFuture, Exchange, Payload, choose::Classify, dialect::OPENAI_CHAT};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Finds a task after a time.
+    #[derive(Debug)]
+    struct After(Duration);
+
+    impl Classify for After {
+        fn classify<'a>(&'a self, _: &'a Facts<'_>) -> BoxFuture<'a, Option<Arc<str>>> {
+            Box::pin(async move {
+                tokio::time::sleep(self.0).await;
+                Some("task".into())
+            })
+        }
+    }
+
+    /// Where a request for a model of so much time goes whose task is found `after` a time; what was waited, in
+    /// hundredths of a second; and the time that the route has left then, in the same.
+    async fn decided(total: Duration, after: Duration, of_task: Duration) -> (String, u128, u128) {
+        let headers = HeaderMap::new();
+        let payload = Payload::new(&OPENAI_CHAT, Head::default(), Bytes::new(), Exchange::default());
+        let task = Route::new("of the task", []).total(of_task);
+        let tasks = Tasks::new(After(after), [("task".into(), task)]);
+        let route = Arc::new(Route::new("auto", []).total(total).classify(tasks));
+        let begun = Instant::now();
+        let way = Way::decided(route, &Facts::new(&payload, &headers)).await;
+        let waited = begun.elapsed().as_millis() / 10;
+        (way.route.name().to_string(), waited, way.route.known_total().unwrap().as_millis().div_ceil(10))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn finding_the_task_takes_half_of_the_time_at_most_and_is_taken_off_the_rest() {
+        let led = |name: &str, waited, left| (name.to_owned(), waited, left);
+
+        assert_eq!(decided(SECOND, 60 * SECOND, SECOND).await, led("auto", 50, 50));
+        assert_eq!(decided(SECOND, SECOND / 5, SECOND).await, led("of the task", 20, 80));
+        assert_eq!(decided(10 * SECOND, 2 * SECOND, SECOND).await, led("of the task", 200, 50));
+        assert_eq!(decided(SECOND, Duration::ZERO, SECOND).await, led("of the task", 0, 100));
     }
 }

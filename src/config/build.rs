@@ -406,7 +406,7 @@ mod tests {
                 crate::Payload::new(payload.dialect(), head, body.into(), exchange)
             })
         };
-        for _ in 0..5 {
+        for _ in 0..50 {
             tower::ServiceExt::oneshot(dispatch.clone(), ask()).await.unwrap();
         }
 

@@ -111,7 +111,9 @@ pub struct Target {
     #[serde(rename = "use")]
     pub name: String,
     /// What the model is, by its name in the list of prices, where its name at the provider doesn't say:
-    /// `gpt-4o`, for a deployment at Azure. Its price and its abilities are those.
+    /// `gpt-4o`, for a deployment at Azure or a server of one's own. Its price and its abilities are those. What the
+    /// provider's own list doesn't have is looked up in those of the makers of models; another list is named in front,
+    /// as in `together/deepseek-ai/DeepSeek-V3.1`.
     #[serde(default)]
     pub model: Option<String>,
     /// Its share among the others, with `strategy: weighted` or `least-busy`: 1 if it isn't given. One of 0 is
@@ -260,11 +262,13 @@ pub struct Timeouts {
     /// written. If it isn't given: 10m, which is how long clients wait, and where another target could be asked, half
     /// of what is left of `total`, so that one that hangs leaves the next one as much.
     pub first_byte: Option<Written<Duration>>,
-    /// Until a stream brings content, its head included: 1m if it isn't given.
+    /// Until a stream brings content, its head included. If it isn't given: 1m, and where another target could be asked, at
+    /// most half of what is left of `total`.
     pub first_event: Option<Written<Duration>>,
     /// Between two pieces of the answer: 1m if it isn't given.
     pub idle: Option<Written<Duration>>,
-    /// For all attempts together, to the end of the answer: 10m if it isn't given.
+    /// For all attempts together, to the end of the answer: 10m if it isn't given. Whoever is asked for the task of a
+    /// request takes half of it at the most, which is taken off the rest.
     pub total: Option<Written<Duration>>,
 }
 
@@ -291,9 +295,9 @@ impl Timeouts {
         self.first_byte.map(|given| *given)
     }
 
-    /// Until a stream brings content.
-    pub fn first_event(&self) -> Duration {
-        seconds(self.first_event, 60)
+    /// Until a stream brings content, if that is said.
+    pub fn first_event(&self) -> Option<Duration> {
+        self.first_event.map(|given| *given)
     }
 
     /// Between two pieces of the answer.

@@ -7,6 +7,28 @@ use crate::{
     target::ModelFacts,
 };
 
+/// The lists of those who make models. The last ones serve models of others too, so that who has made a model comes
+/// before whoever serves it as well.
+const MAKERS: [&str; 17] = [
+    "openai",
+    "anthropic",
+    "gemini",
+    "mistral",
+    "deepseek",
+    "xai",
+    "moonshot",
+    "zai",
+    "minimax",
+    "cohere",
+    "meta",
+    "ai21",
+    "voyage",
+    "perplexity",
+    "dashscope",
+    "volcengine",
+    "tencent",
+];
+
 /// The list of prices, what the configuration says instead, and what it assumes where both are silent.
 #[derive(Debug)]
 pub(super) struct Prices {
@@ -27,11 +49,33 @@ impl Prices {
     /// What is known of a provider's model, which is `known_as` another if that is said.
     pub(super) fn of(&self, name: &str, kind: ProviderKind, model: &str, known_as: Option<&str>) -> Listing {
         match known_as {
-            Some(known_as) => self.lookup(name, kind, &[model, known_as]),
+            Some(known_as) => {
+                let listed = self.lookup(name, kind, &[model, known_as]);
+                // A price of the configuration alone says nothing of what the model can do.
+                let is_listed =
+                    listed.facts.is_known() || (listed.price.is_some() && listed.set_for.is_none());
+                let elsewhere = if is_listed { None } else { self.elsewhere(known_as) };
+                match elsewhere {
+                    Some(elsewhere) if listed.price.is_none() => elsewhere,
+                    Some(elsewhere) => Listing { facts: elsewhere.facts, ..listed },
+                    None => listed,
+                }
+            }
             // The list leaves the makers out of most names.
             None if kind == ProviderKind::Vertex => self.lookup(name, kind, &names_at_vertex(model)),
             None => self.lookup(name, kind, &[model]),
         }
+    }
+
+    /// What is known of a model that its provider's own list doesn't have: by the list that its name begins with, as
+    /// in `openai/gpt-4o`, or in the first of the [`MAKERS`]' lists that has it.
+    fn elsewhere(&self, known_as: &str) -> Option<Listing> {
+        let listed = PriceBook::builtin();
+        let of_makers = MAKERS.into_iter().map(|list| (list, known_as));
+        let mut names = known_as.split_once('/').into_iter().chain(of_makers);
+        // What the configuration has a price for, by a pattern, need not be there.
+        let (list, model) = names.find(|(list, model)| listed.lookup(list, model).is_some())?;
+        self.book.lookup(list, model)
     }
 
     /// By the provider's name in the configuration, and then by what kind it is; a model may have several
@@ -188,5 +232,55 @@ mod tests {
         for name in ["openai/gpt-4o", "mine/gpt-4o", "local/own", "local/large"] {
             assert!(models.contains(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_model_that_is_said_to_be_another_has_its_price_and_its_abilities_at_any_server() {
+        let text = "auth: open\n\
+            providers:\n  \
+              local: { kind: openai-compatible, base_url: 'http://127.0.0.1:9/v1' }\n  \
+              free: { kind: openai-compatible, base_url: 'http://127.0.0.1:9/v1' }\n\
+            models: { chat: { targets: [ { use: local/mine, model: gpt-4o } ] } }\n\
+            prices: { 'free/*': { input: 0, output: 0 }, 'anthropic/*': { input: 7, output: 7 } }\n";
+        let config = Config::read(text, "f", &|_| None).unwrap();
+        let prices = Prices::new(&config);
+        let of = |provider, known_as| prices.of(provider, ProviderKind::OpenAiCompatible, "mine", known_as);
+        let openai = PriceBook::builtin().lookup("openai", "gpt-4o").unwrap();
+
+        for name in ["gpt-4o", "openai/gpt-4o"] {
+            assert_eq!(of("local", Some(name)), openai, "{name}");
+            let free = of("free", Some(name));
+            assert_eq!(free.facts, openai.facts, "{name}");
+            assert_eq!(free.price.map(|price| price.scale.rates.input), Some(NanoUsd::from_usd(0)), "{name}");
+        }
+        for nobody in [None, Some("x"), Some("openai/x"), Some("anthropic/x"), Some("")] {
+            assert_eq!(of("local", nobody), Listing::default(), "{nobody:?}");
+        }
+        let (listed, _) = config.price_list(["local/mine".to_owned()]).next().unwrap();
+        assert_eq!(listed, Listed { price: openai.price, source: Source::List });
+    }
+
+    #[test]
+    fn of_several_lists_that_have_a_model_its_makers_says_what_it_is() {
+        let prices = Prices::new(&Config::default());
+        let of = |kind, model, known_as| prices.of("local", kind, model, Some(known_as));
+        let book = PriceBook::builtin();
+
+        for (maker, model) in [
+            ("deepseek", "deepseek-v4-flash"),
+            ("moonshot", "kimi-k3"),
+            ("zai", "glm-5.2"),
+            ("anthropic", "claude-haiku-4-5"),
+            ("gemini", "gemini-2.5-flash"),
+        ] {
+            let listed = book.lookup(maker, model);
+            assert!(listed.is_some(), "{model}");
+            assert_eq!(Some(of(ProviderKind::OpenAiCompatible, "mine", model)), listed, "{model}");
+        }
+        let named = of(ProviderKind::OpenAiCompatible, "mine", "dashscope/deepseek-v4-flash");
+        assert_eq!(Some(named), book.lookup("dashscope", "deepseek-v4-flash"));
+        // What a provider's own list has is looked up nowhere else.
+        let own = of(ProviderKind::OpenAi, "gpt-4o-mini", "claude-haiku-4-5");
+        assert_eq!(Some(own), book.lookup("openai", "gpt-4o-mini"));
     }
 }

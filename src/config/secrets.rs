@@ -1,4 +1,8 @@
-use super::{Config, Provider, Secret, Store};
+use std::collections::BTreeMap;
+
+use percent_encoding::percent_decode_str;
+
+use super::{Config, Provider, Records, Secret, Store};
 
 /// Names of headers whose values are secrets.
 const SECRET_HEADERS: [&str; 6] = ["key", "token", "auth", "secret", "cookie", "password"];
@@ -11,27 +15,52 @@ impl Config {
         let of_gateway = self.admin.key.iter().chain(&self.server.secret);
         let of_webhooks =
             self.alerts.webhooks.iter().flat_map(|webhook| webhook.secret.iter().chain([&webhook.url]));
-        let of_otel =
-            self.otel.iter().flat_map(|otel| &otel.headers).filter(is_secret).map(|(_, value)| value);
-        let of_store = match &self.store {
+        let of_otel = self.otel.iter().flat_map(|otel| of_headers(&otel.headers));
+        let all = of_keys.chain(of_gateway).chain(of_webhooks).cloned();
+        let of_providers = self.providers.values().flat_map(secrets);
+        all.chain(of_otel).chain(of_providers).chain(self.of_databases()).collect()
+    }
+
+    /// Addresses of databases, and the passwords inside of them and beside them.
+    fn of_databases(&self) -> Vec<Secret> {
+        let mut addresses: Vec<_> = match &self.store {
             Store::Redis(redis) => redis.url.iter().chain(&redis.nodes).collect(),
             Store::Postgres(postgres) => vec![&postgres.url],
             _ => Vec::new(),
         };
-        let all = of_keys.chain(of_gateway).chain(of_webhooks).chain(of_otel).chain(of_store.iter().copied());
-        let of_providers = self.providers.values().flat_map(secrets);
-        let passwords = of_store.iter().filter_map(|url| password(url.expose()));
-        all.cloned().chain(of_providers).chain(passwords).collect()
+        let mut secrets = Vec::new();
+        for records in self.log.records.iter() {
+            match records {
+                Records::Postgres(postgres) => addresses.push(&postgres.url),
+                Records::ClickHouse(clickhouse) => secrets.extend(clickhouse.password.clone()),
+                _ => {}
+            }
+        }
+        for address in addresses {
+            secrets.push(address.clone());
+            secrets.extend(passwords(address.expose()));
+        }
+        secrets
     }
 }
 
 fn secrets(provider: &Provider) -> Vec<Secret> {
     let keys = provider.api_key.iter().chain(provider.api_keys.iter().map(|pooled| &pooled.key));
-    let headers = provider.headers.iter().filter(is_secret).map(|(_, value)| value);
     let credentials = provider.credentials.iter().flat_map(|given| {
         given.client_secret.iter().chain(&given.secret_access_key).chain(&given.session_token)
     });
-    keys.chain(headers).chain(credentials).cloned().collect()
+    keys.chain(credentials).cloned().chain(of_headers(&provider.headers)).collect()
+}
+
+/// The values of headers, and what stands in them behind the name of a scheme, such as `Bearer`.
+fn of_headers(headers: &BTreeMap<String, Secret>) -> Vec<Secret> {
+    let mut secrets = Vec::new();
+    for (_, value) in headers.iter().filter(is_secret) {
+        secrets.push(value.clone());
+        let token = value.expose().split_once(' ').map(|(_, token)| token.trim());
+        secrets.extend(token.filter(|token| !token.contains(' ')).map(Secret::new));
+    }
+    secrets
 }
 
 fn is_secret((name, _): &(&String, &Secret)) -> bool {
@@ -39,15 +68,55 @@ fn is_secret((name, _): &(&String, &Secret)) -> bool {
     SECRET_HEADERS.iter().any(|part| name.contains(part))
 }
 
-/// The password in an address.
-fn password(url: &str) -> Option<Secret> {
-    let (user, _) = url.split_once("://")?.1.rsplit_once('@')?;
-    Some(Secret::new(user.split_once(':')?.1))
+/// The password in an address, as it is written there and as it is meant.
+fn passwords(url: &str) -> Vec<Secret> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let user = rest.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
+    let given = rest.split_once('?').map_or("", |(_, options)| options);
+    let option = given.split('&').find_map(|option| option.strip_prefix("password="));
+    let mut secrets = Vec::new();
+    for written in user.map(|(_, password)| password).into_iter().chain(option) {
+        let meant = percent_decode_str(written).decode_utf8_lossy();
+        if meant != written {
+            secrets.push(Secret::new(&*meant));
+        }
+        secrets.push(Secret::new(written));
+    }
+    secrets
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_of_databases_and_tokens_in_headers_are_known_alone() {
+        let config = Config::read(
+            "store: { postgres: 'postgres://me@host/db?password=secret-as-option&sslmode=require' }\n\
+             log: { records: [ { postgres: 'postgres://me:secret%2Dof-records@host/db' }, \
+                { clickhouse: { url: 'http://h:1', password: secret-of-clickhouse } } ] }\n\
+             otel: { endpoint: 'http://127.0.0.1:4318', headers: { authorization: 'Bearer secret-of-otel' } }\n\
+             providers:\n  \
+               a: { kind: openai, api_key: secret-of-a, headers: { authorization: 'Token secret-of-a-header' } }\n",
+            "f",
+            &|_| None,
+        )
+        .unwrap();
+
+        let secrets = config.secrets();
+
+        for secret in [
+            "secret-as-option",
+            "secret%2Dof-records",
+            "secret-of-records",
+            "secret-of-clickhouse",
+            "Bearer secret-of-otel",
+            "secret-of-otel",
+            "secret-of-a-header",
+        ] {
+            assert!(secrets.iter().any(|known| known.expose() == secret), "{secret}");
+        }
+    }
 
     #[test]
     fn every_secret_of_a_configuration_is_known() {

@@ -112,7 +112,7 @@ impl Stack {
             // Everything further in speaks the provider's dialect.
             .layer(self.translate(&target, &place, settings, config))
             // Until there is content, or the whole answer, another target can still be tried.
-            .layer(FirstEventLayer::new(timeouts.first_event()))
+            .layer(timeouts.first_event().map_or_else(FirstEventLayer::default, FirstEventLayer::new))
             // Sees what the provider really sent, and all of it.
             .layer(
                 MeterLayer::new(target.clone())

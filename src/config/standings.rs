@@ -48,6 +48,7 @@ pub(super) struct Known {
 #[derive(Debug, Serialize)]
 struct Report {
     status: &'static str,
+    /// Those that are asked; one that is limited is asked too, after the others.
     answering: usize,
     passed_over: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +65,9 @@ struct Target {
     last_failure: Option<Kind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     passed_over_for_seconds: Option<u64>,
+    /// For how long it is asked after others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limited_for_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     share: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -91,11 +95,12 @@ impl Standings {
         self.in_force.store(Arc::new(InForce { known, breakers, pools }));
     }
 
-    /// Whether each target is asked: 0 it is, 1 it is tried, 2 it is passed over.
+    /// Whether each target is asked: 0 it is, also where it is limited and others come before it, 1 it is tried, 2 it
+    /// is passed over.
     #[cfg(feature = "metrics")]
     pub(super) fn states(&self) -> Vec<(String, f64)> {
         let state = |known: &Known| match target(known).state {
-            "passed_over" | "without_key" | "limited" => 2.0,
+            "passed_over" | "without_key" => 2.0,
             "probing" => 1.0,
             _ => 0.0,
         };
@@ -116,15 +121,16 @@ impl Standings {
         names
     }
 
-    /// As a JSON object: `status` is `ok`, `degraded` if a target is passed over, and `failing` if all are.
+    /// As a JSON object: `status` is `ok`, `degraded` if a target is passed over or limited, and `failing` if all are
+    /// passed over.
     pub fn json(&self, tells: HealthTells) -> String {
         let in_force = self.in_force.load();
         let mut targets: Vec<_> = in_force.known.iter().map(target).collect();
         targets.extend(in_force.others());
         let answering = targets.iter().filter(|target| is_asked(target)).count();
-        let status = match (answering, targets.len()) {
-            (answering, all) if answering == all => "ok",
-            (0, _) => "failing",
+        let status = match answering {
+            _ if targets.iter().all(is_well) => "ok",
+            0 => "failing",
             _ => "degraded",
         };
         let passed_over = targets.len() - answering;
@@ -135,7 +141,7 @@ impl Standings {
 }
 
 impl InForce {
-    /// The targets that were asked and aren't named, those that are passed over first.
+    /// The targets that were asked and aren't named: those that are passed over first, then those that are limited.
     fn others(&self) -> Vec<Target> {
         let named: HashSet<&str> = self.known.iter().map(|known| known.breaker.name()).collect();
         let asked = self.breakers.all().into_iter();
@@ -145,15 +151,19 @@ impl InForce {
             Some(target(&Known { breaker, pool }))
         };
         let mut others: Vec<_> = others.filter_map(of_provider).collect();
-        others.sort_by(|one, other| {
-            is_asked(one).cmp(&is_asked(other)).then_with(|| one.target.cmp(&other.target))
-        });
+        let place = |target: &Target| (is_asked(target), is_well(target));
+        others
+            .sort_by(|one, other| place(one).cmp(&place(other)).then_with(|| one.target.cmp(&other.target)));
         others.truncate(MOST_OTHERS);
         others
     }
 }
 
 fn is_asked(target: &Target) -> bool {
+    is_well(target) || target.state == "limited"
+}
+
+fn is_well(target: &Target) -> bool {
     matches!(target.state, "answering" | "recovering")
 }
 
@@ -178,7 +188,8 @@ fn target(known: &Known) -> Target {
         state,
         since: SystemTime::now().checked_sub(lasts).and_then(written),
         last_failure,
-        passed_over_for_seconds: open_for.or(without_key).or(limited_for).map(seconds),
+        passed_over_for_seconds: open_for.or(without_key).map(seconds),
+        limited_for_seconds: limited_for.filter(|_| state == "limited").map(seconds),
         share: share.map(|share| (share * 100.0).round() / 100.0),
         keys: keys.iter().map(key).collect(),
     }
@@ -248,6 +259,30 @@ mod tests {
         assert_eq!(read(&standings, HealthTells::Targets), expected);
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(read(&standings, HealthTells::Targets)["targets"][1]["state"], "probing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_is_limited_counts_as_asked() {
+        let limited = Known { breaker: Breaker::new("a/limited", Rules::default()), pool: None };
+        let service =
+            BreakerLayer::new(limited.breaker.clone()).layer(MustBeReady::new(async |_: Request<()>| {
+                let (status, headers) = (http::StatusCode::TOO_MANY_REQUESTS, http::HeaderMap::new());
+                let reply =
+                    crate::error::Reply { status, headers, body: "{}".into(), dialect: "openai-chat" };
+                let error = Error::new(Kind::RateLimited, "slow down").with_reply(reply);
+                Err::<Response<Script>, _>(error.with_retry_after(Duration::from_secs(30)))
+            }));
+        assert!(service.oneshot(Request::new(())).await.is_err());
+        let standings = Standings::default();
+        standings.replace(vec![limited], Breakers::default(), HashMap::new());
+
+        let expected = json!({ "status": "degraded", "answering": 1, "passed_over": 0, "targets": [
+            { "target": "a/limited", "state": "limited", "since": null, "last_failure": "rate_limited",
+              "limited_for_seconds": 30 },
+        ] });
+        assert_eq!(read(&standings, HealthTells::Targets), expected);
+        #[cfg(feature = "metrics")]
+        assert_eq!(standings.states(), [("a/limited".to_owned(), 0.0)]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -94,7 +94,8 @@ impl Shown<'_> {
     }
 }
 
-/// How many failed because something doesn't work, and not because of the request or a limit of its caller.
+/// How many failed because something doesn't work, and not because of the request or a limit of its caller. Sums don't
+/// tell whether somebody was asked: a provider's `rate_limited` and `no_route` are not among them.
 fn failed(used: &Used) -> u64 {
     let refusals = Kind::ALL.into_iter().filter(|kind| kind.is_refusal());
     let refused: u64 = refusals.filter_map(|kind| used.error_kinds.get(kind.as_str())).sum();

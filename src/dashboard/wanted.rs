@@ -122,9 +122,10 @@ fn status(text: &str) -> Result<Status, Error> {
     match text {
         "ok" => Ok(Status::Ok),
         "failed" => Ok(Status::Failed),
+        "refused" => Ok(Status::Refused),
         code => match code.parse() {
             Ok(code @ 100..=599) => Ok(Status::Code(code)),
-            _ => Err(wrong("status", "expected ok, failed or a number such as 429")),
+            _ => Err(wrong("status", "expected ok, failed, refused or a number such as 429")),
         },
     }
 }
@@ -162,6 +163,18 @@ mod tests {
         };
         assert_eq!(filter.unwrap(), expected);
         assert_eq!(read("").unwrap(), Filter::default());
+    }
+
+    #[test]
+    fn a_status_is_a_number_or_how_a_request_came_out() {
+        for (text, status) in [
+            ("ok", Status::Ok),
+            ("failed", Status::Failed),
+            ("refused", Status::Refused),
+            ("503", Status::Code(503)),
+        ] {
+            assert_eq!(read(&format!("status={text}")).unwrap().status, Some(status));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use http::Request;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Candidate, Dispatch, Route, Strategy, needs::Needs};
+use super::{Candidate, Dispatch, Route, Strategy, needs::Needs, recovery::precedence};
 use crate::{
     Error, Kind, Payload,
     auth::Caller,
@@ -115,19 +115,19 @@ async fn candidates(route: &Route, req: &Request<Payload>) -> Vec<Explained> {
     let are_all_lacking = !may_be_asked().any(is_met);
     let eligible = may_be_asked().filter(|candidate| are_all_lacking || is_met(candidate));
     let mut order: Vec<&Candidate> = route.order(eligible, payload, &needs).collect();
-    if order.iter().any(|candidate| limited_for(candidate).is_some()) {
-        order.sort_by_key(|candidate| (needs.leave_doubt_of(candidate), limited_for(candidate).is_some()));
+    if order.iter().any(|candidate| candidate.recovered() <= 0.0) {
+        order.sort_by_cached_key(|candidate| precedence(candidate, &needs));
     }
-    let doubts = Doubts::among(&needs, &order);
-    let (mut told, mut passed_over) = (Vec::new(), Vec::new());
+    let (mut asked, mut passed_over) = (Vec::new(), Vec::new());
     for candidate in order {
         if let Some(why) = passed_over_for(candidate, route, payload).await {
             passed_over.push(explained(route, candidate, req, None, format!("passed over: {why}")));
         } else {
-            let why = asked(route, candidate, told.len(), payload, &doubts);
-            told.push(explained(route, candidate, req, Some(told.len() + 1), why));
+            asked.push(candidate);
         }
     }
+    let asked = Asked { route, payload, needs: &needs, order: &asked };
+    let mut told = asked.told(req);
     told.append(&mut passed_over);
     for candidate in &route.candidates {
         if let Err(error) = permit(candidate) {
@@ -166,56 +166,79 @@ fn limited_for(candidate: &Candidate) -> Option<Duration> {
     candidate.known_breaker().and_then(|breaker| breaker.standing().limited_for)
 }
 
-/// Whether some of the targets are known to take what a request needs, and others are not.
-struct Doubts<'a>(Option<&'a Needs>);
-
-impl<'a> Doubts<'a> {
-    fn among(needs: &'a Needs, order: &[&Candidate]) -> Self {
-        let doubtful = order.iter().filter(|candidate| needs.leave_doubt_of(candidate)).count();
-        Self(Some(needs).filter(|_| doubtful > 0 && doubtful < order.len()))
-    }
-
-    /// What a target isn't known to take, if that puts it behind others.
-    fn of(&self, candidate: &Candidate) -> Option<String> {
-        let needs = self.0.filter(|needs| needs.leave_doubt_of(candidate))?;
-        Some(needs.unknown(candidate.target().known_facts()).join(", "))
-    }
+/// Whether a target doesn't keep the time in which answers have to begin, for requests that are out of luck.
+fn is_slow(candidate: &Candidate) -> bool {
+    candidate.known_pace().is_some_and(|pace| pace.is_too_slow(Instant::now(), 0.0))
 }
 
-/// Why a target is asked when it is.
-fn asked(
-    route: &Route,
-    candidate: &Candidate,
-    index: usize,
-    payload: &Payload,
-    doubts: &Doubts<'_>,
-) -> String {
-    if candidate.known_pace().is_some_and(|pace| pace.is_too_slow(Instant::now(), 0.0)) {
-        return "asked late: it does not keep the time in which answers have to begin".to_owned();
+/// The targets that are asked for a request, in their order.
+struct Asked<'a> {
+    route: &'a Route,
+    payload: &'a Payload,
+    needs: &'a Needs,
+    order: &'a [&'a Candidate],
+}
+
+impl Asked<'_> {
+    fn told(&self, req: &Request<Payload>) -> Vec<Explained> {
+        let told = |(index, candidate): (usize, &&Candidate)| {
+            let (before, after) = (&self.order[..index], &self.order[index + 1..]);
+            let why = self.behind(before, candidate).unwrap_or_else(|| match before {
+                [] => self.chosen(candidate, after),
+                _ => "asked if those before it fail".to_owned(),
+            });
+            explained(self.route, candidate, req, Some(index + 1), why)
+        };
+        self.order.iter().enumerate().map(told).collect()
     }
-    if let Some(left) = limited_for(candidate).filter(|_| index > 0) {
-        return format!("asked last: it wants to be left alone, for {} s more", left.as_secs().max(1));
+
+    /// What is found out of a target that puts it behind one of those `before` it, which has the same rank.
+    fn behind(&self, before: &[&Candidate], candidate: &Candidate) -> Option<String> {
+        let is_behind = |has: &dyn Fn(&Candidate) -> bool| {
+            has(candidate) && before.iter().any(|other| other.rank() == candidate.rank() && !has(other))
+        };
+        if is_behind(&|one| limited_for(one).is_some()) {
+            let left = limited_for(candidate).map_or(1, |left| left.as_secs().max(1));
+            return Some(format!("asked last: it wants to be left alone, for {left} s more"));
+        }
+        if is_behind(&|one| self.needs.leave_doubt_of(one)) {
+            let what = self.needs.unknown(candidate.target().known_facts()).join(", ");
+            return Some(format!("asked late: it isn't known to take what the request needs: {what}"));
+        }
+        is_behind(&is_slow)
+            .then(|| "asked late: it does not keep the time in which answers have to begin".to_owned())
     }
-    if let Some(what) = doubts.of(candidate) {
-        return format!("asked late: it isn't known to take what the request needs: {what}");
+
+    /// Why the first one is asked before those `after` it.
+    fn chosen(&self, candidate: &Candidate, after: &[&Candidate]) -> String {
+        let route = self.route;
+        if route.is_kept_at(candidate, self.payload) {
+            return "chosen: the conversation was there before".to_owned();
+        }
+        let why = match route.strategy {
+            Strategy::Priority => "the first one that is listed",
+            Strategy::Weighted if route.sticky.is_some() => "drawn by its weight for what sticks to it",
+            Strategy::Weighted => "drawn by its weight",
+            Strategy::LeastBusy => "the fewest requests under way for its weight",
+            Strategy::Latency => "the quicker of two that were drawn, or not measured yet",
+            Strategy::Cheapest => "the lowest price",
+            Strategy::Throughput => "the most tokens per second, or not measured yet",
+        };
+        let is_ordered =
+            after.iter().any(|other| other.group() == candidate.group() && other.rank() > candidate.rank());
+        let is_doubtful = |one: &Candidate| self.needs.leave_doubt_of(one);
+        let is_known = !is_doubtful(candidate)
+            && after.iter().any(|other| other.rank() == candidate.rank() && is_doubtful(other));
+        let among = match (is_ordered, is_known) {
+            (false, false) => "",
+            (true, false) => " of those that are first in the client's `order`",
+            (false, true) => " of those known to take what the request needs",
+            (true, true) => {
+                " of those that are first in the client's `order` and known to take what the request needs"
+            }
+        };
+        format!("chosen: {why}{among}")
     }
-    if index > 0 {
-        return "asked if those before it fail".to_owned();
-    }
-    if route.is_kept_at(candidate, payload) {
-        return "chosen: the conversation was there before".to_owned();
-    }
-    let why = match route.strategy {
-        Strategy::Priority => "the first one that is listed",
-        Strategy::Weighted if route.sticky.is_some() => "drawn by its weight for what sticks to it",
-        Strategy::Weighted => "drawn by its weight",
-        Strategy::LeastBusy => "the fewest requests under way for its weight",
-        Strategy::Latency => "the quicker of two that were drawn, or not measured yet",
-        Strategy::Cheapest => "the lowest price",
-        Strategy::Throughput => "the most tokens per second, or not measured yet",
-    };
-    let among = if doubts.0.is_some() { " of those known to take what the request needs" } else { "" };
-    format!("chosen: {why}{among}")
 }
 
 fn explained(
@@ -410,6 +433,63 @@ mod tests {
         assert!(
             nobody.iter().all(|(_, place, why, _)| place.is_none() && why == "not among `provider.only`")
         );
+    }
+
+    #[tokio::test]
+    async fn whoever_is_first_by_the_order_of_the_client_is_told_so_and_not_that_it_is_late() {
+        let of = |provider: &str, has: &[&'static str]| {
+            let facts = crate::target::ModelFacts::new(has.iter().copied(), []);
+            let target = Target::new(provider, "m").facts(facts);
+            Candidate::new(Arc::new(target), tower::service_fn(|_| Ending::Complete.answer()))
+        };
+        let route = Route::new("chat", [of("known", &["vision"]), of("unknown", &[])]);
+        let dispatch = Dispatch::new(Table::default().route(route));
+        let told = async |wishes: &str| {
+            let body = r#"{"model":"chat","messages":[{"content":[{"type":"image_url"}]}]}"#;
+            let mut req = ask("chat", None).map(|payload| {
+                let (head, exchange) = (payload.head().clone(), payload.exchange().clone());
+                Payload::new(payload.dialect(), head, body.into(), exchange)
+            });
+            req.headers_mut().insert("x-bartizan-choose", wishes.parse().unwrap());
+            let told = dispatch.explain(None, req).await.unwrap().candidates;
+            told.into_iter().map(|one| (one.target.to_string(), one.why)).collect::<Vec<_>>()
+        };
+        let line = |target: &str, why: &str| (target.to_owned(), why.to_owned());
+
+        let expected = [
+            line(
+                "unknown/m",
+                "chosen: the first one that is listed of those that are first in the client's `order`",
+            ),
+            line("known/m", "asked if those before it fail"),
+        ];
+        assert_eq!(told(r#"{"provider":{"order":["unknown"]}}"#).await, expected);
+        let expected = [
+            line(
+                "known/m",
+                "chosen: the first one that is listed of those known to take what the request needs",
+            ),
+            line("unknown/m", "asked late: it isn't known to take what the request needs: images"),
+        ];
+        assert_eq!(told("{}").await, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_slow_is_told_to_be_asked_late_only_where_another_is_asked_before() {
+        let objective = Duration::from_millis(500);
+        let told = async |models: &[&str]| {
+            let candidates = models.iter().map(|model| candidate("a", model, None));
+            let route = Route::new("chat", candidates).objective(objective);
+            let slow = route.candidates.iter().find(|one| one.target().model() == "slow").unwrap();
+            (0..100).for_each(|_| slow.known_pace().unwrap().told(Duration::from_secs(1)));
+            let dispatch = Dispatch::new(Table::default().route(route));
+            let told = dispatch.explain(None, ask("chat", None)).await.unwrap().candidates;
+            told.into_iter().map(|one| one.why).collect::<Vec<_>>()
+        };
+
+        assert_eq!(told(&["slow"]).await, ["chosen: the first one that is listed"]);
+        let late = "asked late: it does not keep the time in which answers have to begin";
+        assert_eq!(told(&["slow", "quick"]).await, ["chosen: the first one that is listed", late]);
     }
 
     #[tokio::test]

@@ -7,8 +7,8 @@ use super::{
 };
 
 /// Candidates in their order, but for those that are to have a part of the requests only, because they have failed and
-/// just begun to answer, and those that want to be left alone for a while: whatever isn't of that part asks them last
-/// of those that are known to take what it needs.
+/// just begun to answer, and those that want to be left alone for a while. Whatever isn't of that part asks the former
+/// last of those of their rank that are as well known to take what it needs, and the latter last of all of their rank.
 #[derive(Debug)]
 pub(super) enum Recovering<'a, L> {
     /// There are none.
@@ -22,14 +22,18 @@ impl<'a, L: Iterator<Item = &'a Candidate>> Recovering<'a, L> {
             return Self::None(order);
         }
         let is_its_turn = |candidate: &&Candidate| fraction(random()) <= candidate.recovered();
-        let (mut now, mut last): (Vec<_>, Vec<_>) = order.partition(is_its_turn);
-        last.sort_by_key(|candidate| candidate.recovered() <= 0.0);
+        let (mut now, last): (Vec<_>, Vec<_>) = order.partition(is_its_turn);
         now.extend(last);
-        if !needs.is_nothing() {
-            now.sort_by_key(|candidate| needs.leave_doubt_of(candidate));
-        }
+        // What is looked at changes with time.
+        now.sort_by_cached_key(|candidate| precedence(candidate, needs));
         Self::Some(now.into_iter())
     }
+}
+
+/// What goes before whose turn it is, the least first: what somebody has said, whether the target wants to be left
+/// alone, and whether it isn't known to take what is needed.
+pub(super) fn precedence(candidate: &Candidate, needs: &Needs) -> (u32, bool, bool) {
+    (candidate.rank(), candidate.recovered() <= 0.0, needs.leave_doubt_of(candidate))
 }
 
 impl<'a, L: Iterator<Item = &'a Candidate>> Iterator for Recovering<'a, L> {
@@ -51,10 +55,20 @@ mod tests {
 
     use super::*;
     use crate::{
-        Payload, Target,
+        Error, Exchange, Kind, Payload, Target,
         breaker::{Breaker, BreakerLayer, Rules},
-        testing::{Ending, MustBeReady},
+        dialect::OPENAI_CHAT,
+        dispatch::{Dispatch, Table},
+        error::Reply,
+        payload::Head,
+        target::ModelFacts,
+        testing::{Ending, MustBeReady, Script},
     };
+
+    fn reply() -> Reply {
+        let (status, headers) = (http::StatusCode::TOO_MANY_REQUESTS, http::HeaderMap::new());
+        Reply { status, headers, body: "{}".into(), dialect: "openai-chat" }
+    }
 
     /// A breaker whose target has failed and answered again.
     async fn recovered() -> Breaker {
@@ -70,21 +84,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_says_when_its_limit_is_reset_is_asked_after_the_others_until_then() {
-        use crate::{
-            Error, Kind,
-            dispatch::{Dispatch, Retry, Table},
-            error::Reply,
-            testing::{Script, ask},
-        };
+        use crate::{dispatch::Retry, testing::ask};
 
         let breaker = Breaker::new("demo/a", Rules::default());
         let limited =
             BreakerLayer::new(breaker.clone()).layer(MustBeReady::new(async |_: http::Request<Payload>| {
-                let (status, headers) = (http::StatusCode::TOO_MANY_REQUESTS, http::HeaderMap::new());
                 let error =
                     Error::new(Kind::RateLimited, "slow down").with_retry_after(Duration::from_secs(90));
-                let reply = Reply { status, headers, body: "{}".into(), dialect: "openai-chat" };
-                Err::<http::Response<Script>, _>(error.with_reply(reply))
+                Err::<http::Response<Script>, _>(error.with_reply(reply()))
             }));
         let a = Candidate::new(Arc::new(Target::new("demo", "a")), limited).breaker(breaker.clone());
         let b = Candidate::new(
@@ -114,6 +121,50 @@ mod tests {
         let alone = Dispatch::new(Table::default().route(Route::new("chat", [a]).retry(Retry::never())));
         assert_eq!(alone.oneshot(ask("chat", None)).await.unwrap_err().kind(), Kind::RateLimited);
         assert_eq!(breaker.standing().failures_in_a_row, 3, "there is no other");
+    }
+
+    /// A breaker whose target has said that it wants to be left alone for 30 seconds.
+    async fn left_alone() -> Breaker {
+        let breaker = Breaker::new("demo/limited", Rules::default());
+        let service =
+            BreakerLayer::new(breaker.clone()).layer(MustBeReady::new(async |_: http::Request<()>| {
+                let error =
+                    Error::new(Kind::RateLimited, "slow down").with_retry_after(Duration::from_secs(30));
+                Err::<http::Response<Script>, _>(error.with_reply(reply()))
+            }));
+        service.oneshot(http::Request::new(())).await.unwrap_err();
+        assert!(breaker.standing().limited_for.is_some());
+        breaker
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_client_says_goes_before_who_wants_to_be_left_alone_and_that_before_what_is_not_known() {
+        let candidate = |name: &str, has: &[&'static str]| {
+            let facts = ModelFacts::new(has.iter().copied(), []);
+            let target = Target::new("demo", name).facts(facts);
+            Candidate::new(Arc::new(target), tower::service_fn(|_| Ending::Complete.answer()))
+        };
+        let candidates = [
+            candidate("limited", &["vision"]).breaker(left_alone().await).behind(1),
+            candidate("unknown", &[]).behind(1),
+            candidate("known", &["vision"]).behind(1),
+            candidate("said", &[]),
+        ];
+        let route = Route::new("chat", candidates);
+        let body =
+            r#"{"model":"chat","messages":[{"content":[{"type":"image_url","image_url":{"url":"data:"}}]}]}"#;
+        let head = Head { model: "chat".into(), ..Head::default() };
+        let payload = Payload::new(&OPENAI_CHAT, head, body.into(), Exchange::default());
+        let needs = route.differences.needs(&payload);
+
+        let order = Recovering::new(&route, route.order(route.candidates.iter(), &payload, &needs), &needs);
+        let asked: Vec<_> = order.map(|candidate| candidate.target().model().to_owned()).collect();
+        let dispatch = Dispatch::new(Table::default().route(route));
+        let told = dispatch.explain(None, http::Request::new(payload)).await.unwrap().candidates;
+
+        assert_eq!(asked, ["said", "known", "unknown", "limited"]);
+        let told: Vec<_> = told.iter().map(|one| one.target.trim_start_matches("demo/")).collect();
+        assert_eq!(told, asked);
     }
 
     #[tokio::test(start_paused = true)]

@@ -129,7 +129,9 @@ async fn run(
     let exchange = req.body().exchange().clone();
     let head = req.body().shared_head();
     let deadline = prepare(route, &mut req);
-    if has_others(route, &req) {
+    // What is asked once is not asked again after a hang.
+    let shares_time = !head.is_once && route.candidates.len() > 1;
+    if shares_time {
         req.extensions_mut().insert(HasOthers);
     }
     route.retry_budget.deposit();
@@ -143,16 +145,18 @@ async fn run(
     if req.extensions().get::<ProviderKey>().is_some() {
         one_provider(may_be_asked())?;
     }
-    let needs = route.differences.needs(req.body());
-    let takes_it = |candidate: &&Candidate| needs.are_met_by(candidate.target().known_facts());
-    let passed_over = passed_over(&needs, may_be_asked());
+    let needs = &route.differences.needs(req.body());
+    let passed_over = passed_over(needs, may_be_asked());
     exchange.learn(|learnt| {
         learnt.drain |= route.drain;
         learnt.route = Some(Routed { strategy: route.strategy, passed_over });
     });
-    let eligible = may_be_asked().filter(move |candidate| passed_over == 0 || takes_it(candidate));
+    let takes_it = move |one: &&Candidate| passed_over == 0 || needs.are_met_by(one.target().known_facts());
+    let eligible = || may_be_asked().filter(takes_it);
+    let left = if shares_time { eligible().count() } else { 0 };
     let mut failed = Failed::default();
-    let mut order = Recovering::new(route, route.order(eligible, req.body(), &needs), &needs);
+    let order = Recovering::new(route, route.order(eligible(), req.body(), needs), needs);
+    let mut order = Left { order, left };
     let mut kept = None;
     let mut hedge = route.hedge_for(req.body());
     while let Some(candidate) = kept.take().or_else(|| order.next()) {
@@ -163,8 +167,11 @@ async fn run(
             return Err(error);
         }
         chosen.asks(candidate);
+        let is_last = shares_time && order.left == 0 && kept.is_none();
+        let alone = is_last.then(|| Box::new(with_all_time(&req)));
+        let asking = alone.as_deref().unwrap_or(&req);
         let second = hedge.take().map(|hedge| (hedge, &mut order, &mut kept));
-        match ask(candidate, route, &req, &exchange, deadline, second).await {
+        match ask(candidate, route, asking, &exchange, deadline, second).await {
             Ok((mut res, answers)) => {
                 chosen.tell(answers, req.body(), lowered, &mut res);
                 if !route.may_resume(req.body()) {
@@ -249,16 +256,26 @@ pub(super) fn prepare(route: &Route, req: &mut Request<Payload>) -> Option<Deadl
     deadline
 }
 
-/// Whether a target that hangs is worth less time, because another one would be asked after it.
-fn has_others(route: &Route, req: &Request<Payload>) -> bool {
-    let head = req.body().head();
-    // A stream is given up by its first event, and what is asked once is not asked again after a hang.
-    if head.stream || head.is_once || route.candidates.len() < 2 {
-        return false;
+/// The request for a target after which nobody could be asked: one that hangs may take all of its time.
+fn with_all_time(req: &Request<Payload>) -> Request<Payload> {
+    let mut req = req.clone();
+    req.extensions_mut().remove::<HasOthers>();
+    req
+}
+
+/// Candidates, and how many of them are left.
+struct Left<L> {
+    order: L,
+    left: usize,
+}
+
+impl<L: Iterator> Iterator for Left<L> {
+    type Item = L::Item;
+
+    fn next(&mut self) -> Option<L::Item> {
+        self.left = self.left.saturating_sub(1);
+        self.order.next()
     }
-    let caller = req.extensions().get::<Caller>();
-    let permit = |candidate: &&Candidate| route.permit(candidate, caller, req.body()).is_ok();
-    route.candidates_for(head).filter(permit).nth(1).is_some()
 }
 
 /// How many of `candidates` are not asked, because others take what they don't; none, if there are no others.
@@ -485,6 +502,28 @@ mod tests {
             (&res.headers()[headers::PROVIDER], &res.headers()[headers::MODEL]),
             (&"demo".parse().unwrap(), &"b".parse().unwrap())
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_target_after_which_another_one_could_be_asked_shares_its_time() {
+        let shares = Arc::<Mutex<Vec<bool>>>::default();
+        let noting = |name| {
+            let shares = shares.clone();
+            let service = tower::service_fn(move |req: Request<Payload>| {
+                lock(&shares).push(req.extensions().get::<HasOthers>().is_some());
+                async { Err::<Response<Script>, _>(Error::new(Kind::Overloaded, "no")) }
+            });
+            Candidate::new(target(name), service)
+        };
+        let route = Route::new("chat", ["a", "b", "c"].map(noting)).retry(twice());
+        let alone = Route::new("alone", ["a"].map(noting)).retry(Retry::never());
+        let dispatch = Dispatch::new(Table::default().route(route).route(alone));
+
+        dispatch.clone().oneshot(ask("chat", None)).await.unwrap_err();
+        assert_eq!(std::mem::take(&mut *lock(&shares)), [true, true, true, true, false, false]);
+
+        dispatch.oneshot(ask("alone", None)).await.unwrap_err();
+        assert_eq!(*lock(&shares), [false]);
     }
 
     #[tokio::test(start_paused = true)]

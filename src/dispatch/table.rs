@@ -163,6 +163,11 @@ impl Route {
         self.life.as_ref()
     }
 
+    /// How long all attempts and the answer together may take.
+    pub(crate) fn known_total(&self) -> Option<Duration> {
+        self.total
+    }
+
     /// Who finds out where requests go.
     pub(crate) fn tasks(&self) -> Option<&Arc<Tasks>> {
         self.tasks.as_ref()

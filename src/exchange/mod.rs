@@ -170,8 +170,8 @@ pub enum Job {
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
 
-/// Another target may be asked where one takes too long: an extension of requests for a whole answer, set by their
-/// route. A stream says early that it has begun.
+/// Another target could be asked after this one, where it takes too long: an extension of requests, set by their route
+/// for each attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct HasOthers;
 

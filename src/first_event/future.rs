@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    FirstEventLayer, Proven,
+    Proven,
     body::{State, broken},
     guard::Guard,
 };
@@ -84,9 +84,9 @@ impl<F, R> ResponseFuture<F, R> {
         asked: Asked,
         takes_whole: bool,
         is_opaque: bool,
-        layer: &FirstEventLayer,
+        within: Duration,
+        limit: usize,
     ) -> Self {
-        let FirstEventLayer { within, limit } = *layer;
         let until =
             asked.stream.is_some().then(|| Until { within, at: Instant::now() + within, alarm: None });
         Self { answer, proof: None, asked, limit, is_opaque, takes_whole, until }

@@ -41,8 +41,9 @@ where
         let (stream, is_opaque) = (head.stream, head.is_opaque);
         let takes_whole = req.extensions().get::<TakesWhole>().is_some();
         let asked = Asked { dialect, stream: stream.then(|| req.body().clone()) };
+        let within = self.config.within(&req);
         let answer = self.inner.call(req);
-        ResponseFuture::new(answer, asked, takes_whole, is_opaque, &self.config)
+        ResponseFuture::new(answer, asked, takes_whole, is_opaque, within, self.config.limit)
     }
 }
 
@@ -125,6 +126,30 @@ mod tests {
 
         assert_eq!(res.headers()[header::CONTENT_TYPE], "application/json");
         assert_eq!(res.into_body().collect().await.unwrap().to_bytes(), said);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_waits_a_minute_and_half_of_its_time_where_another_target_could_be_asked() {
+        use tokio::time::Instant;
+
+        use crate::exchange::{Deadline, HasOthers};
+
+        for (has_others, left, expected) in [(false, 40, 60), (true, 40, 20), (true, 600, 60)] {
+            let svc = FirstEventLayer::default().layer(service_fn(async |_: Request<Payload>| {
+                std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+            }));
+            let head = Head { stream: true, ..Head::default() };
+            let mut req = Request::new(Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default()));
+            req.extensions_mut().insert(Deadline(Instant::now() + Duration::from_secs(left)));
+            if has_others {
+                req.extensions_mut().insert(HasOthers);
+            }
+            let begun = Instant::now();
+
+            let error = svc.oneshot(req).await.unwrap_err();
+
+            assert_eq!((error.kind(), begun.elapsed().as_secs()), (Kind::Timeout, expected));
+        }
     }
 
     #[tokio::test]

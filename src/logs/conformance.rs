@@ -112,8 +112,9 @@ pub async fn all<S: Logs + Keep + Clone>(mut store: S) {
 async fn kept(store: &mut impl Keep) -> Vec<Record> {
     let now = SystemTime::now();
     let every = 3 * DAY / RECORDS as u32;
-    let records: Vec<_> =
+    let mut records: Vec<_> =
         (0..RECORDS).map(|number| sample(number, now - every * (RECORDS - number) as u32)).collect();
+    records.iter_mut().filter(|record| record.error.is_some()).zip(0..).for_each(vary);
     let all: Vec<_> =
         records.iter().map(|record| Arc::new(Kept::new(record.clone(), &ContentRules::default()))).collect();
     for batch in all.chunks(64) {
@@ -121,6 +122,15 @@ async fn kept(store: &mut impl Keep) -> Vec<Record> {
     }
     store.keep(&all[..10]).await.unwrap();
     records
+}
+
+/// Lets those that have failed fail in other ways too; of each there are some for which nobody was asked.
+fn vary((record, number): (&mut Record, usize)) {
+    let kinds = [Kind::RateLimited, Kind::InvalidRequest, Kind::NoRoute];
+    record.error = kinds.get(number % 5).copied().or(record.error);
+    if (number / 5).is_multiple_of(2) {
+        record.attempts.clear();
+    }
 }
 
 fn filters(records: &[Record]) -> Vec<Filter> {
@@ -143,6 +153,8 @@ fn filters(records: &[Record]) -> Vec<Filter> {
         Filter { model: text("model-2"), provider: text("openai"), ..none.clone() },
         Filter { target: text("anthropic/model-0"), ..none.clone() },
         Filter { status: Some(Status::Failed), ..none.clone() },
+        Filter { status: Some(Status::Failed), key: text("key-3"), ..none.clone() },
+        Filter { status: Some(Status::Refused), ..none.clone() },
         Filter { status: Some(Status::Code(503)), error: text("timeout"), ..none.clone() },
         Filter { cost_above: Some(2_000_000), team: text("team-1"), ..none.clone() },
         Filter { latency_above: Some(Duration::from_secs(5)), ..none.clone() },
@@ -185,7 +197,8 @@ fn passes(record: &Record, filter: &Filter) -> bool {
         && same(&filter.error, row.error)
         && filter.status.is_none_or(|status| match status {
             Status::Ok => !failed,
-            Status::Failed => failed,
+            Status::Failed => record.has_failed(),
+            Status::Refused => failed && !record.has_failed(),
             Status::Code(code) => row.status == Some(code),
         })
         && filter.cost_above.is_none_or(|cost| row.cost > cost)
@@ -278,18 +291,31 @@ async fn sums(store: &impl Logs, records: &[Record]) {
     users(store, records, whole).await;
 }
 
-/// Users are told apart by the hour, and those that have none may be left out.
+/// Users are told apart by the hour, and nobody has to say how long their requests took. All of them and those that have
+/// none add up to everything.
 async fn users(store: &impl Logs, records: &[Record], span: Span) {
-    for (by, step) in [(Dimension::User, None), (Dimension::Feature, Some(HOUR))] {
-        let question = Question { by: Some(by), step, ..Question::new(span) };
-        let named = |sums: BTreeMap<(u64, Option<Box<str>>), Used>| -> Vec<_> {
+    let none = Filter::default;
+    let of_team = || Filter { team: Some("team-1".into()), ..none() };
+    let of_feature = || Filter { tag: Some(("feature".into(), "chat".into())), ..none() };
+    let failed = || Filter { status: Some(Status::Failed), ..none() };
+    for (by, step, filter) in [
+        (Dimension::User, None, none()),
+        (Dimension::User, Some(HOUR), of_team()),
+        (Dimension::User, None, failed()),
+        (Dimension::User, None, of_feature()),
+        (Dimension::Feature, Some(HOUR), none()),
+        (Dimension::Feature, None, of_team()),
+        (Dimension::Feature, None, failed()),
+        (Dimension::Feature, None, of_feature()),
+    ] {
+        let question = Question { by: Some(by), step, filter, ..Question::new(span) };
+        let timeless = |sums: BTreeMap<(u64, Option<Box<str>>), Used>| -> Vec<_> {
             let none = Histogram::default;
             let timeless = |used| Used { latency: none(), first_event: none(), overhead: none(), ..used };
-            let named = sums.into_iter().filter(|((_, name), _)| name.is_some());
-            named.map(|(name, used)| (name, timeless(used))).collect()
+            sums.into_iter().map(|(name, used)| (name, timeless(used))).collect()
         };
         let found = store.sums(&question).await.unwrap();
-        assert_eq!(named(by_name(found)), named(expected(records, &question)), "{question:?}");
+        assert_eq!(timeless(by_name(found)), timeless(expected(records, &question)), "{question:?}");
     }
 }
 

@@ -2,6 +2,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+#[cfg(any(feature = "postgres", feature = "sqlite", test))]
+use crate::Kind;
+
 /// Which records are wanted: those for which all holds that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -49,8 +52,10 @@ pub struct Filter {
 pub enum Status {
     /// The client had an answer, and nothing failed.
     Ok,
-    /// Something failed, for whatever reason.
+    /// Something doesn't work: it failed neither because of the request nor for a limit of its caller.
     Failed,
+    /// It failed for what it was, or for what its caller may do.
+    Refused,
     /// The answer had this status.
     Code(u16),
 }
@@ -76,3 +81,53 @@ impl Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Place(pub u64);
+
+/// Conditions in SQL on the kind of error, the status, and what is only there when somebody was asked, for
+/// [`Status::Failed`] and [`Status::Refused`]; a status of an error without a kind is a failure. As
+/// [`Record::has_failed`](crate::record::Record::has_failed) has it.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(super) fn in_sql(error: &str, status: &str, asked: &str) -> (String, String) {
+    let list = |was_asked| {
+        let kinds: Vec<_> = refusals(was_asked).map(|kind| format!("'{}'", kind.as_str())).collect();
+        kinds.join(", ")
+    };
+    let (always, unasked) = (list(true), list(false));
+    let failed = format!(
+        "({error} IS NULL AND {status} >= 400 OR {error} NOT IN ({unasked})
+         OR {asked} IS NOT NULL AND {error} NOT IN ({always}))"
+    );
+    let refused = format!("({error} IN ({always}) OR {asked} IS NULL AND {error} IN ({unasked}))");
+    (failed, refused)
+}
+
+/// The kinds of error that say that a request was refused, where a provider was asked for it or was not.
+#[cfg(any(feature = "postgres", feature = "sqlite", test))]
+fn refusals(was_asked: bool) -> impl Iterator<Item = Kind> {
+    // Of these a provider's are failures of it.
+    let by_gateway = |kind: &Kind| matches!(kind, Kind::RateLimited | Kind::NoRoute);
+    Kind::ALL.into_iter().filter(move |kind| kind.is_refusal() && !(was_asked && by_gateway(kind)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Exchange, Target, body::End, record::Record};
+
+    #[test]
+    fn what_is_refused_is_what_has_not_failed() {
+        for was_asked in [false, true] {
+            let exchange = Exchange::default();
+            if was_asked {
+                exchange.begin(&Arc::new(Target::new("p", "m")));
+            }
+            let mut record = Record::new(&exchange, Default::default(), None, End::Failed);
+            for kind in Kind::ALL {
+                record.error = Some(kind);
+                let is_refused = refusals(was_asked).any(|refusal| refusal == kind);
+                assert_eq!(is_refused, !record.has_failed(), "{kind}, {was_asked}");
+            }
+        }
+    }
+}

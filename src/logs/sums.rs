@@ -57,9 +57,9 @@ pub enum Dimension {
     Team,
     /// The customer.
     Customer,
-    /// The end user. Stores need not tell how long their requests took, nor sum up what has no user.
+    /// The end user. Stores need not tell how long their requests took.
     User,
-    /// The value of the tag `feature`. Stores need not sum up what has none.
+    /// The value of the tag `feature`.
     Feature,
     /// The model that was asked for.
     Model,

@@ -183,12 +183,9 @@ fn status(status: Option<u16>) -> &'static str {
     }
 }
 
-/// Whether a kind is what limits and budgets refuse with.
+/// Whether a kind is what limits and budgets refuse with. Breakers refuse with [`Kind::Overloaded`], which is none.
 fn is_limit(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::RateLimited | Kind::BudgetExhausted | Kind::RunawayLoop | Kind::TooExpensive | Kind::Overloaded
-    )
+    matches!(kind, Kind::RateLimited | Kind::BudgetExhausted | Kind::RunawayLoop | Kind::TooExpensive)
 }
 
 #[cfg(test)]
@@ -375,6 +372,18 @@ mod tests {
             bench.lines(ERRORS),
             set(&[refused, "model=chat,target=a/x,key=k,team=t,kind=rate_limited 1"])
         );
+    }
+
+    #[test]
+    fn a_request_for_which_all_targets_are_passed_over_is_an_error_and_no_refusal_by_a_limit() {
+        let mut bench = Bench::new(1000);
+        let exchange = asked("chat");
+        exchange.fail(&Error::new(Kind::Overloaded, "the target is passed over"));
+
+        bench.record(&exchange, End::Complete);
+
+        assert_eq!(bench.lines(LIMIT_REFUSALS), set(&[]));
+        assert_eq!(bench.lines(ERRORS), set(&["model=chat,target=none,key=k,team=t,kind=overloaded 1"]));
     }
 
     #[test]

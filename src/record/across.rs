@@ -6,6 +6,76 @@ use super::Mask;
 /// The members that are texts of parts.
 const TEXTS: [&str; 4] = ["text", "thinking", "refusal", "content"];
 
+/// The members that models write piece by piece.
+const WRITTEN: [&str; 10] = [
+    "text",
+    "thinking",
+    "refusal",
+    "content",
+    "reasoning",
+    "reasoning_content",
+    "arguments",
+    "input",
+    "code",
+    "transcript",
+];
+
+/// Masks what could be the beginning of a secret at the end of each text of an answer that has no end itself; `None` if
+/// it has one, or there are no such texts.
+pub(super) fn unended(json: &[u8], mask: &Mask, is_cut: bool) -> Option<Vec<u8>> {
+    let mut value: Value = serde_json::from_slice(json).ok()?;
+    if !is_cut && is_ended(&value) {
+        return None;
+    }
+    let mut is_changed = false;
+    for name in WRITTEN {
+        let mut texts = Vec::new();
+        collect(&mut value, name, &mut texts);
+        let parts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+        if let Some(masked) = mask.apply_to_unended(&parts) {
+            texts.iter_mut().zip(masked).for_each(|(text, masked)| **text = masked);
+            is_changed = true;
+        }
+        // One of several choices may break off as well.
+        for text in texts {
+            if let Some(masked) = mask.apply_to_unended(&[&**text]) {
+                *text = masked.concat();
+                is_changed = true;
+            }
+        }
+    }
+    let mut arguments = Vec::new();
+    collect_inside(&mut value, "input", &mut arguments);
+    for text in arguments {
+        if let Some(masked) = mask.apply_to_unended(&[&**text]) {
+            *text = masked.concat();
+            is_changed = true;
+        }
+    }
+    is_changed.then(|| serde_json::to_vec(&value).ok()).flatten()
+}
+
+/// Whether an answer says why it ends, and all of its choices do.
+fn is_ended(answer: &Value) -> bool {
+    let says = |of: &Value| {
+        let mut reasons = ["finish_reason", "finishReason", "stop_reason"].iter();
+        reasons.any(|name| of.get(name).is_some_and(|reason| !reason.is_null()))
+    };
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
+    let is_failed = answer.get("error").is_some_and(|error| !error.is_null());
+    let choices = answer.get("choices").or_else(|| answer.get("candidates")).and_then(Value::as_array);
+    !is_failed
+        && match choices {
+            Some(choices) => !choices.is_empty() && choices.iter().all(says),
+            None => {
+                says(answer)
+                    || matches!(text("status"), "completed" | "incomplete")
+                    || text("type").ends_with(".done")
+                    || text("type").ends_with(".completed")
+            }
+        }
+}
+
 /// Masks secrets that begin in one part of an answer and go on in the next one; `None` if there are none.
 pub(super) fn masked(json: &[u8], mask: &Mask) -> Option<Vec<u8>> {
     let mut value: Option<Value> = None;
@@ -46,12 +116,58 @@ fn collect<'v>(value: &'v mut Value, name: &str, texts: &mut Vec<&'v mut String>
     }
 }
 
+/// All texts inside of the objects that are members of this name.
+fn collect_inside<'v>(value: &'v mut Value, name: &str, texts: &mut Vec<&'v mut String>) {
+    match value {
+        Value::Object(members) => {
+            for (member, value) in members {
+                if member == name { collect_all(value, texts) } else { collect_inside(value, name, texts) }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| collect_inside(value, name, texts)),
+        _ => {}
+    }
+}
+
+fn collect_all<'v>(value: &'v mut Value, texts: &mut Vec<&'v mut String>) {
+    match value {
+        Value::String(text) => texts.push(text),
+        Value::Object(members) => members.values_mut().for_each(|value| collect_all(value, texts)),
+        Value::Array(values) => values.iter_mut().for_each(|value| collect_all(value, texts)),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn over(json: &str) -> Option<String> {
         masked(json.as_bytes(), &Mask::default()).map(|json| String::from_utf8(json).unwrap())
+    }
+
+    #[test]
+    fn a_secret_whose_end_was_not_said_is_masked_and_the_last_word_stays() {
+        let unended = |json: &str, is_cut| {
+            let masked = unended(json.as_bytes(), &Mask::default(), is_cut);
+            masked.map(|json| String::from_utf8(json).unwrap())
+        };
+
+        let parts = r#"{"content":[{"text":"a password: h"},{"text":"un"}]}"#;
+        assert_eq!(
+            unended(parts, false).as_deref(),
+            Some(r#"{"content":[{"text":"a password: [masked]"},{"text":""}]}"#)
+        );
+        let choices = |reason: &str| {
+            format!(r#"{{"choices":[{{"finish_reason":{reason},"text":"sk-01"}},{{"text":"the end"}}]}}"#)
+        };
+        assert_eq!(unended(&choices("null"), false).unwrap(), choices("null").replace("01", "[masked]"));
+        let ended = r#"{"choices":[{"finish_reason":"stop","text":"sk-01"}]}"#;
+        assert_eq!(unended(ended, false), None);
+        assert!(unended(ended, true).is_some());
+        let call = r#"{"content":[{"input":{"key":["sk-01"]}}],"stop_reason":null}"#;
+        assert_eq!(unended(call, false).unwrap(), call.replace("01", "[masked]"));
+        assert_eq!(unended(r#"{"content":[{"text":"It ends in 42"}],"stop_reason":null}"#, false), None);
     }
 
     #[test]

@@ -67,6 +67,7 @@ impl ContentRules {
         };
         let json = without_likelihoods(json);
         let json = across::masked(&json, &self.mask).unwrap_or(json);
+        let json = across::unended(&json, &self.mask, is_cut).unwrap_or(json);
         // It is whole JSON, whatever is missing of the answer.
         let mut is_long = false;
         let text = self.text(&json, &mut is_long);
@@ -185,9 +186,21 @@ mod tests {
         let said = Said::new(&content("{}", &stream), Some("openai-chat"), &ContentRules::default());
 
         let answer: serde_json::Value = serde_json::from_str(said.answer.as_deref().unwrap()).unwrap();
-        assert_eq!(answer["choices"][0]["message"]["content"], "Your key is sk-01234");
+        assert_eq!(answer["choices"][0]["message"]["content"], "Your key is sk-[masked]");
         assert_eq!(answer["error"]["message"], "it broke off");
         assert_eq!(said.pieces, [(10, 12), (20, 20)]);
+    }
+
+    #[test]
+    fn of_a_known_secret_that_breaks_off_nothing_is_kept() {
+        let known = super::super::KnownSecrets::new([crate::secret::Secret::new("correct horse")]);
+        let rules = ContentRules::default().mask(Mask::default().known(known));
+        let first = STREAM[0].replace("Your key is ", "It is a correct ho");
+        let stream = [first.as_str(), "ta: [DONE]\n\n"];
+
+        let said = Said::new(&content("{}", &stream), Some("openai-chat"), &rules);
+
+        assert!(said.answer.unwrap().contains(r#""It is a [masked]""#));
     }
 
     #[test]

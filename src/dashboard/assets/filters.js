@@ -87,7 +87,7 @@ const FIELDS = [
   ["model", "Model", { by: "model" }],
   ["provider", "Provider", { by: "provider" }],
   ["target", "Target", { by: "target", placeholder: "provider/model" }],
-  ["status", "Status", { options: ["ok", "failed", "400", "401", "403", "404", "429", "500", "502", "503", "504"] }],
+  ["status", "Status", { options: ["ok", "failed", "refused", "400", "401", "403", "404", "429", "500", "502", "503", "504"] }],
   ["error", "Error", { options: KINDS }],
   ["cost_above", "Cost above", { number: true, placeholder: "dollars" }],
   ["latency_above", "Latency above", { number: true, placeholder: "ms" }],

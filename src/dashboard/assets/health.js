@@ -16,7 +16,7 @@ const STATES = {
   passed_over: ["bad", "passed over"],
   without_key: ["bad", "without a key"],
 };
-const WHOLE = { ok: ["good", "All targets answer"], degraded: ["warn", "Some targets are passed over"], failing: ["bad", "No target answers"] };
+const WHOLE = { ok: ["good", "All targets answer"], degraded: ["warn", "Some targets are passed over or limited"], failing: ["bad", "No target answers"] };
 
 export async function health({ root, signal }) {
   const status = h("p", { class: "summary", "aria-live": "polite" });
@@ -68,13 +68,19 @@ function standings(report) {
       { title: "Target", cell: (row) => link(`/logs/requests?${new URLSearchParams({ target: row.target })}`, foreign(row.target)) },
       { title: "State", cell: state },
       { title: "Since", cell: (row) => (row.since ? h("time", { datetime: row.since, title: full(row.since) }, ago(row.since)) : "–") },
-      { title: "Asked again in", number: true, cell: (row) => (row.passed_over_for_seconds === undefined ? "–" : `${row.passed_over_for_seconds} s`) },
+      { title: "Asked again in", number: true, cell: askedIn },
       { title: "Share of its requests", number: true, cell: (row) => (row.share === undefined ? "–" : percent(row.share, 0)) },
       { title: "Last failure", cell: (row) => words(row.last_failure) },
       { title: "Keys", cell: (row) => (row.keys?.length > 0 ? row.keys.map((key) => h("span", { class: `badge ${key.state === "in" ? "good" : "bad"}`, title: key.why ? `${words(key.why)}, out for ${key.out_for_seconds} s` : "in use" }, foreign(key.name))) : "–") },
     ],
     rows,
   );
+}
+
+/** One that is limited is asked as usual again then; until then it comes after others. */
+function askedIn(row) {
+  const left = row.passed_over_for_seconds ?? row.limited_for_seconds;
+  return left === undefined ? "–" : `${left} s`;
 }
 
 function remaining(limits) {

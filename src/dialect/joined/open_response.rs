@@ -108,6 +108,28 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
+    fn a_failure_without_output_takes_nothing_of_what_was_said() {
+        let mut joined = Joined::of_any("openai-responses").unwrap();
+        for data in [
+            r#"{"type":"response.created","response":{"id":"r","status":"in_progress","output":[]}}"#,
+            r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"message","content":[]}}"#,
+            r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"Hel"}"#,
+            r#"{"type":"response.failed","response":{"id":"r","status":"failed","error":{"code":"x"},"output":[]}}"#,
+        ] {
+            let event = sse::Event { raw: Default::default(), name: Default::default(), data: data.into() };
+            joined.event(&event).unwrap();
+        }
+
+        let whole: Value = serde_json::from_slice(&joined.so_far().unwrap()).unwrap();
+
+        assert_eq!(
+            whole,
+            json!({"id": "r", "status": "failed", "error": {"code": "x"},
+                "output": [{"type": "message", "content": [{"type": "output_text", "text": "Hel"}]}]})
+        );
+    }
+
+    #[test]
     fn a_response_that_breaks_off_is_what_its_pieces_say() {
         let mut joined = Joined::of_any("openai-responses").unwrap();
         for data in [

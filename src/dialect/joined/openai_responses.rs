@@ -27,13 +27,26 @@ struct Said {
     item: Option<Box<RawValue>>,
 }
 
+fn read_members(response: &RawValue) -> Result<Members<'_>, Error> {
+    serde_json::from_str(response.get()).map_err(unreadable)
+}
+
+fn has_output(response: &Members<'_>) -> bool {
+    let output = response.get("output").map_or("[]", RawValue::get);
+    output != "null" && !output.trim_matches(['[', ']']).trim_ascii().is_empty()
+}
+
 impl Join for Responses {
     fn event(&mut self, _: &[u8], data: &[u8]) -> Result<usize, Error> {
         let grown = self.open.as_mut().map_or(Ok(0), |open| open.event(data))?;
         let said: Said = read(data)?;
         match (&*said.r#type, said.response, said.item) {
             ("response.completed" | "response.incomplete" | "response.failed", Some(response), _) => {
-                (self.last, self.open) = (Some(response), None);
+                // One that failed may say nothing of what came before.
+                if has_output(&read_members(&response)?) {
+                    self.open = None;
+                }
+                self.last = Some(response);
             }
             ("response.output_item.done", _, Some(item)) => {
                 let size = item.get().len() + size_of::<Box<RawValue>>();
@@ -48,10 +61,8 @@ impl Join for Responses {
     fn finish(self: Box<Self>) -> Result<Vec<u8>, Error> {
         let ended = || Error::new(Kind::Upstream, "the provider's stream ended before its answer did");
         let last = self.last.ok_or_else(ended)?;
-        let members: Members<'_> = serde_json::from_str(last.get()).map_err(unreadable)?;
-        let output = members.get("output").map_or("[]", RawValue::get);
-        let has_output = output != "null" && !output.trim_matches(['[', ']']).trim_ascii().is_empty();
-        if has_output || self.items.is_empty() {
+        let members = read_members(&last)?;
+        if has_output(&members) || self.items.is_empty() {
             return Ok(last.get().into());
         }
         let mut all = serde_json::Map::new();

@@ -1,7 +1,7 @@
 use tokio_postgres::types::ToSql;
 
 use super::{
-    super::{Filter, Place, Span, Status, row::micros},
+    super::{Filter, Place, Span, Status, filter::in_sql, row::micros},
     at, signed,
     write::plain,
 };
@@ -35,7 +35,12 @@ impl Condition {
         }
         match filter.status {
             Some(Status::Ok) => this.parts.push("r.error IS NULL AND r.status < 400".to_owned()),
-            Some(Status::Failed) => this.parts.push(FAILED.to_owned()),
+            // What is an error at all is in an index.
+            Some(status @ (Status::Failed | Status::Refused)) => {
+                let (failed, refused) = in_sql("r.error", "r.status", "r.target");
+                let part = if status == Status::Failed { failed } else { refused };
+                this.parts.extend([FAILED.to_owned(), part]);
+            }
             Some(Status::Code(status)) => this.add("r.status = ?", i32::from(status)),
             None => {}
         }
@@ -94,5 +99,5 @@ impl Condition {
     }
 }
 
-/// What makes a record one of a failure.
+/// What makes a record one of an error.
 pub(super) const FAILED: &str = "(r.error IS NOT NULL OR r.status >= 400)";

@@ -1,7 +1,7 @@
 use rusqlite::types::Value;
 
 use super::{
-    super::{Filter, Status},
+    super::{Filter, Status, filter::in_sql},
     database::signed,
     group::Level,
 };
@@ -34,7 +34,8 @@ impl Condition {
         if self.is_empty() { "true".to_owned() } else { self.parts.join(" AND ") }
     }
 
-    /// Which groups of a level a filter lets through, as far as that depends on them.
+    /// Which groups of a level a filter lets through, as far as that depends on them. Whether something has failed takes
+    /// a level that tells targets apart: who was asked last is known where somebody was.
     pub(super) fn groups(filter: &Filter, level: Level) -> Self {
         let mut this = Self::default();
         this.equal("key", filter.key.as_deref());
@@ -46,7 +47,8 @@ impl Condition {
         this.equal("error", filter.error.as_deref());
         match filter.status {
             Some(Status::Ok) => this.add("error IS NULL AND status < 400", []),
-            Some(Status::Failed) => this.add("(error IS NOT NULL OR status >= 400)", []),
+            Some(Status::Failed) => this.add(&in_sql("error", "status", "target").0, []),
+            Some(Status::Refused) => this.add(&in_sql("error", "status", "target").1, []),
             Some(Status::Code(status)) => this.add("status = ?", [i64::from(status).into()]),
             None => {}
         }

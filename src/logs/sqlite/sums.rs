@@ -7,7 +7,7 @@ use rusqlite::{Connection, params_from_iter, types::Value};
 
 use super::{
     super::{
-        Dimension, Filter, Question, Sum, Used,
+        Dimension, Filter, Histogram, Question, Status, Sum, Used,
         row::{has_failed, writing_ms},
     },
     condition::Condition,
@@ -27,21 +27,25 @@ pub(super) fn sums(
     let (from, until) = (seconds(question.span.from), seconds(question.span.until));
     let step = question.step.map(|step| step.as_secs().div_ceil(60).max(1) * 60);
     let mut sums = Sums { step, from, names: Names::default(), sums: BTreeMap::new() };
-    match level(question) {
-        Some(level) => {
-            let groups = groups(connection, question, level, &mut sums.names)?;
-            for piece in pieces(from, until, step, level, seconds(now)) {
-                sums.add_rollups(connection, level, &piece, &groups)?;
-            }
-        }
-        None => sums.add_records(connection, question)?,
+    let Some(level) = level(question) else {
+        sums.add_records(connection, question)?;
+        return Ok(sums.finish());
+    };
+    let pieces = pieces(from, until, step, level, seconds(now));
+    // Both parts are of the same moment.
+    let snapshot = connection.unchecked_transaction()?;
+    sums.add_pieces(&snapshot, question, level, &pieces)?;
+    if let Some((whole, level)) = whole(question) {
+        let mut all = Sums { step, from, names: Names::default(), sums: BTreeMap::new() };
+        all.add_pieces(&snapshot, &whole, level, &pieces)?;
+        sums.add_nameless(all, question.by == Some(Dimension::User));
     }
     Ok(sums.finish())
 }
 
 /// The level with the fewest groups that tells apart all that is asked for; `None` if only records do.
 fn level(question: &Question) -> Option<Level> {
-    let Filter { key, team, customer, user, session, trace, model, target, provider, tag, .. } =
+    let Filter { key, team, customer, user, session, trace, model, target, provider, status, tag, .. } =
         &question.filter;
     let is_feature = tag.as_ref().is_some_and(|(name, _)| **name == *"feature");
     // End users are told apart without their times.
@@ -52,6 +56,7 @@ fn level(question: &Question) -> Option<Level> {
     let who = [key, team, customer].iter().any(|name| name.is_some())
         || by(&[Dimension::Key, Dimension::Team, Dimension::Customer]);
     let what = [model, target, provider].iter().any(|name| name.is_some())
+        || matches!(status, Some(Status::Failed | Status::Refused))
         || by(&[Dimension::Model, Dimension::Target, Dimension::Provider]);
     let of_feature = is_feature || by(&[Dimension::Feature]);
     Some(match (by(&[Dimension::User]), of_feature, who, what) {
@@ -63,6 +68,14 @@ fn level(question: &Question) -> Option<Level> {
         (_, _, false, true) => Level::What,
         (_, _, false, false) => Level::All,
     })
+}
+
+/// The question for all together, and its level, where the sums of a question leave out what has no name.
+fn whole(question: &Question) -> Option<(Question, Level)> {
+    let is_named = matches!(question.by, Some(Dimension::User | Dimension::Feature));
+    let whole = Question { by: None, ..question.clone() };
+    let level = level(&whole).filter(|level| is_named && *level != Level::Feature)?;
+    Some((whole, level))
 }
 
 /// What is to be known of a group when its sums are added up.
@@ -205,6 +218,37 @@ impl Sums {
         self.sums.entry(at).or_default().entry(name).or_default()
     }
 
+    fn add_pieces(
+        &mut self,
+        connection: &Connection,
+        question: &Question,
+        level: Level,
+        pieces: &[Piece],
+    ) -> rusqlite::Result<()> {
+        let groups = groups(connection, question, level, &mut self.names)?;
+        pieces.iter().try_for_each(|piece| self.add_rollups(connection, level, piece, &groups))
+    }
+
+    /// Adds what has no name: what is left of `all` without those that have one.
+    fn add_nameless(&mut self, all: Self, is_timeless: bool) {
+        let none = self.names.number(None);
+        for (at, whole) in all.sums {
+            let mut rest = whole.into_values().fold(Used::default(), |mut sum, used| {
+                sum.merge(&used);
+                sum
+            });
+            if is_timeless {
+                (rest.latency, rest.first_event, rest.overhead) = Default::default();
+            }
+            let sums = self.sums.entry(at).or_default();
+            sums.remove(&none);
+            sums.values().for_each(|named| take_away(&mut rest, named));
+            if rest.requests > 0 {
+                sums.insert(none, rest);
+            }
+        }
+    }
+
     fn add_rollups(
         &mut self,
         connection: &Connection,
@@ -289,6 +333,46 @@ impl Sums {
             sums.extend(named.map(|(name, used)| Sum { at_ms: at * 1000, name: name.clone(), used }));
         }
         sums
+    }
+}
+
+/// Takes a part away from what it is a part of.
+fn take_away(from: &mut Used, part: &Used) {
+    for (number, less) in [
+        (&mut from.requests, part.requests),
+        (&mut from.errors, part.errors),
+        (&mut from.attempts, part.attempts),
+        (&mut from.input, part.input),
+        (&mut from.cached, part.cached),
+        (&mut from.output, part.output),
+        (&mut from.reasoning, part.reasoning),
+        (&mut from.cost, part.cost),
+        (&mut from.writing_ms, part.writing_ms),
+    ] {
+        *number = number.saturating_sub(less);
+    }
+    for (histogram, less) in [
+        (&mut from.latency, &part.latency),
+        (&mut from.first_event, &part.first_event),
+        (&mut from.overhead, &part.overhead),
+    ] {
+        let less: HashMap<u8, u64> = less.buckets().collect();
+        let mut rest = Histogram::default();
+        for (bucket, number) in histogram.buckets() {
+            let number = number.saturating_sub(less.get(&bucket).copied().unwrap_or_default());
+            if number > 0 {
+                rest.add(bucket, number);
+            }
+        }
+        *histogram = rest;
+    }
+    for (names, less) in
+        [(&mut from.error_kinds, &part.error_kinds), (&mut from.finish_reasons, &part.finish_reasons)]
+    {
+        for (name, number) in names.iter_mut() {
+            *number = number.saturating_sub(less.get(name).copied().unwrap_or_default());
+        }
+        names.retain(|_, number| *number > 0);
     }
 }
 

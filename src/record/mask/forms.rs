@@ -17,6 +17,8 @@ enum Rest {
     Any,
     /// A word could begin so: what follows has to be random.
     Random,
+    /// A name could begin so too: what follows has to be random, and no [name](is_name).
+    Unnamed,
     /// Exactly so many capital letters and digits.
     Capitals,
     /// Parts with full stops between.
@@ -33,6 +35,10 @@ const fn random(start: &'static str, least: usize) -> Form {
     Form { start, least, rest: Rest::Random }
 }
 
+const fn unnamed(start: &'static str, least: usize) -> Form {
+    Form { start, least, rest: Rest::Unnamed }
+}
+
 /// As their issuers document them, and as the rules of gitleaks have them.
 pub(super) const FORMS: &[Form] = &[
     // OpenAI, Anthropic, OpenRouter, DeepSeek and others.
@@ -40,15 +46,15 @@ pub(super) const FORMS: &[Form] = &[
     // Keys of this gateway.
     random("bz-", 20),
     // Groq, xAI, Hugging Face, Replicate, Perplexity, NVIDIA, Fireworks, Tavily.
-    random("gsk_", 20),
-    random("xai-", 20),
-    random("hf_", 20),
-    random("api_org_", 20),
-    random("r8_", 20),
-    random("pplx-", 20),
+    unnamed("gsk_", 20),
+    unnamed("xai-", 20),
+    unnamed("hf_", 20),
+    unnamed("api_org_", 20),
+    unnamed("r8_", 20),
+    unnamed("pplx-", 20),
     any("nvapi-", 20),
-    random("fw_", 20),
-    random("tvly-", 20),
+    unnamed("fw_", 20),
+    unnamed("tvly-", 20),
     // Stripe, and the webhooks of several.
     any("sk_live_", 10),
     any("sk_test_", 10),
@@ -92,13 +98,13 @@ pub(super) const FORMS: &[Form] = &[
     any("xapp-", 10),
     Form { start: "hooks.slack.com/services/", least: 20, rest: Rest::Path },
     // Registries of packages and images.
-    random("npm_", 20),
+    unnamed("npm_", 20),
     any("pypi-AgE", 20),
     any("rubygems_", 20),
     any("dckr_pat_", 16),
     // Grafana, Vault, DigitalOcean, Databricks, Shopify, SendGrid, Atlassian, Linear, Sentry, Tailscale, age.
     any("glsa_", 20),
-    random("glc_", 20),
+    unnamed("glc_", 20),
     random("hvs.", 20),
     random("hvb.", 20),
     any("dop_v1_", 20),
@@ -107,7 +113,7 @@ pub(super) const FORMS: &[Form] = &[
     any("shpat_", 20),
     any("shpss_", 20),
     any("shpca_", 20),
-    random("SG.", 30),
+    Form { start: "SG.", least: 60, rest: Rest::Parts },
     any("ATATT3", 30),
     any("lin_api_", 20),
     any("sntrys_", 20),
@@ -135,7 +141,7 @@ impl Form {
             Rest::Path => b"-_/",
             _ => b"-_.=",
         };
-        let is_random_form = matches!(self.rest, Rest::Random);
+        let is_random_form = matches!(self.rest, Rest::Random | Rest::Unnamed);
         if is_random_form && start.start < found.judged {
             return;
         }
@@ -150,6 +156,7 @@ impl Form {
         let is_secret = length >= self.least
             && match self.rest {
                 Rest::Any | Rest::Path | Rest::Random => true,
+                Rest::Unnamed => !is_name(judged),
                 Rest::Parts => judged.contains('.'),
                 Rest::Capitals => {
                     length == self.least && judged.bytes().all(|byte| !byte.is_ascii_lowercase())
@@ -164,6 +171,20 @@ impl Form {
             found.secrets.extend(aws_secret(text, end));
         }
     }
+}
+
+/// Whether it is some words and an end that is no longer than one, as in `package_version_of_2026`.
+fn is_name(text: &str) -> bool {
+    const LONGEST_END: usize = 20;
+    let Some((words, end)) = text.rsplit_once(['_', '-']) else { return false };
+    let is_word = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_number = |word: &str| word.len() <= 4 && word.bytes().all(|byte| byte.is_ascii_digit());
+    let mut known = 0;
+    let is_made_of_words = words.split(['_', '-']).all(|word| {
+        known += usize::from(word.len() >= 3 && is_word(word));
+        is_word(word) || is_number(word)
+    });
+    is_made_of_words && known >= 2 && end.len() < LONGEST_END
 }
 
 /// The secret that belongs to the id of a key of AWS: forty characters, of capital and small letters and digits.
@@ -194,12 +215,16 @@ pub(super) enum Scheme {
     Basic,
     /// A password in an address: `postgres://name:password@host`.
     Address,
-    /// A private key as PEM, up to its end.
+    /// A private key as PEM: no more than the lines of its base64.
     Pem,
 }
 
 const PEM_IS_PRIVATE: [&str; 2] = ["PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"];
 const PEM_ENDS: &str = "-----END ";
+/// What says how the lines behind it are made.
+const PEM_SAYS: [&str; 6] = ["Proc-Type:", "DEK-Info:", "Version:", "Comment:", "Hash:", "Charset:"];
+/// A piece of base64 that is so long is no word.
+const LONG_PIECE: usize = 16;
 /// The longest part of an address that says who comes.
 const LONGEST_USER: usize = 512;
 
@@ -252,5 +277,61 @@ fn private_key(text: &str, start: Range<usize>) -> Option<Range<usize>> {
     let kind = rest.bytes().take(20).take_while(|byte| byte.is_ascii_uppercase() || *byte == b' ').count();
     let key = (0..=kind).find_map(|at| PEM_IS_PRIVATE.iter().find_map(|end| rest[at..].strip_prefix(end)))?;
     let begin = text.len() - key.len();
-    Some(begin..begin + key.find(PEM_ENDS).unwrap_or(key.len()))
+    // In source code its lines may be several texts.
+    let end = base64_lines(key, b"\"'`+,>|\\#*;")
+        .filter(|end| key[*end..].starts_with(PEM_ENDS))
+        .or_else(|| base64_lines(key, b""))?;
+    Some(begin..begin + end)
+}
+
+/// Where the lines of base64 end that a text begins with, and what may stand between them; `None` if there are none.
+fn base64_lines(text: &str, marks: &[u8]) -> Option<usize> {
+    let (mut end, mut is_line_wanted, mut was_long, mut found) = (0, true, false, false);
+    loop {
+        let (gap, breaks) = gap(&text[end..], marks);
+        let rest = &text[end + gap..];
+        if rest.starts_with(PEM_ENDS) {
+            return found.then_some(end + gap);
+        }
+        if breaks > 0 && PEM_SAYS.iter().any(|name| rest.starts_with(name)) {
+            end += gap + rest.find(['\n', '\\', '"']).unwrap_or(rest.len());
+            (is_line_wanted, was_long, found) = (true, false, true);
+            continue;
+        }
+        let piece = length(rest, b"+/=", usize::MAX);
+        // Behind an empty line something else begins.
+        let is_apart = breaks > 1 && !is_line_wanted && marks.is_empty();
+        let is_line = breaks > 0 && is_line_end(&rest[piece..]);
+        let is_part = piece > 0 && (piece >= LONG_PIECE || (is_line || was_long) && !is_apart);
+        if !is_part {
+            return found.then_some(end);
+        }
+        end += gap + piece;
+        (is_line_wanted, was_long, found) = (false, piece >= LONG_PIECE, true);
+    }
+}
+
+fn is_line_end(rest: &str) -> bool {
+    let rest = rest.trim_start_matches([' ', '\t', '\r']);
+    rest.is_empty() || rest.starts_with(['\n', '\\', '"', '\'', '`', '<']) || rest.starts_with(PEM_ENDS)
+}
+
+/// How long the space is that a text begins with, with escapes and marks in it, and how many ends of lines it has.
+fn gap(text: &str, marks: &[u8]) -> (usize, usize) {
+    let (bytes, mut at, mut breaks) = (text.as_bytes(), 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        let escapes = bytes[at..].iter().take_while(|byte| **byte == b'\\').count();
+        match bytes.get(at + escapes) {
+            Some(escaped @ (b'n' | b'r' | b't')) if escapes > 0 => {
+                breaks += usize::from(*escaped == b'n');
+                at += escapes + 1;
+            }
+            _ if byte.is_ascii_whitespace() || marks.contains(byte) => {
+                breaks += usize::from(*byte == b'\n');
+                at += escapes.max(1);
+            }
+            _ => break,
+        }
+    }
+    (at, breaks)
 }

@@ -7,10 +7,17 @@ use crate::secret::Secret;
 
 /// Shorter texts are no secrets: some servers want a key and take any, such as `none`.
 const LEAST: usize = 8;
+/// So much of the beginning of one says nothing yet.
+const LEAST_BEGINNING: usize = 4;
 
 /// Secrets that are known word for word, such as the keys of the gateway itself. Clones are the same.
 #[derive(Clone, Default)]
-pub struct KnownSecrets(Arc<ArcSwapOption<AhoCorasick>>);
+pub struct KnownSecrets(Arc<ArcSwapOption<Known>>);
+
+struct Known {
+    searcher: AhoCorasick,
+    secrets: Vec<Secret>,
+}
 
 impl KnownSecrets {
     /// These secrets.
@@ -27,7 +34,9 @@ impl KnownSecrets {
         searcher.match_kind(MatchKind::LeftmostLongest);
         let searcher = searcher.build(secrets.iter().map(Secret::expose));
         match searcher {
-            Ok(searcher) => self.0.store((!secrets.is_empty()).then(|| Arc::new(searcher))),
+            Ok(searcher) => {
+                self.0.store((!secrets.is_empty()).then(|| Arc::new(Known { searcher, secrets })));
+            }
             // There is no such memory.
             Err(error) => tracing::error!(%error, "the secrets are too many to be looked for"),
         }
@@ -35,15 +44,25 @@ impl KnownSecrets {
 
     pub(super) fn find(&self, text: &str, secrets: &mut Vec<Range<usize>>) {
         if let Some(known) = &*self.0.load() {
-            secrets.extend(known.find_iter(text).map(|found| found.range()));
+            secrets.extend(known.searcher.find_iter(text).map(|found| found.range()));
         }
+    }
+
+    /// Where the beginning of a secret is with which a text ends; `None` if there is none.
+    pub(super) fn find_beginning(&self, text: &str) -> Option<usize> {
+        let known = self.0.load();
+        let beginnings = known.as_ref()?.secrets.iter().filter_map(|secret| {
+            let secret = secret.expose().as_bytes();
+            (LEAST_BEGINNING..secret.len()).rev().find(|end| text.as_bytes().ends_with(&secret[..*end]))
+        });
+        beginnings.max().map(|length| text.len() - length)
     }
 }
 
 impl fmt::Debug for KnownSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("KnownSecrets")
-            .field(&self.0.load().as_ref().map_or(0, |known| known.patterns_len()))
+            .field(&self.0.load().as_ref().map_or(0, |known| known.secrets.len()))
             .finish()
     }
 }

@@ -18,6 +18,11 @@ use self::{
 
 /// What stands in the place of a secret.
 const MASK: &str = "[masked]";
+/// How a secret could go on of which the end is missing: by itself, and in an address.
+const GOES_ON: [&str; 2] =
+    ["0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX2yZ3.4aB5cD6eF7gH8iJ9kL0mN1oP2qR3sT4", "0aB1cD2e@host"];
+/// How much of the end of a text is looked at for a secret that goes on.
+const LONGEST_BEGINNING: usize = 4096;
 
 /// Puts something else in the place of secrets: API keys and tokens of known forms, private keys, passwords in
 /// addresses, values of members such as `api_key` and `password`, the secrets that are [known](Self::known) word for
@@ -34,8 +39,9 @@ pub struct Mask {
 impl Mask {
     /// Takes these for secrets too; they may be replaced later.
     #[must_use]
-    pub fn known(self, known: KnownSecrets) -> Self {
-        Self { known, ..self }
+    pub fn known(mut self, known: KnownSecrets) -> Self {
+        self.known = known;
+        self
     }
 
     /// Takes what a regular expression matches for a secret too.
@@ -72,7 +78,38 @@ impl Mask {
     /// The same for the end of a text that is missing: nothing is left of what may be the beginning of a secret.
     pub(super) fn apply_to_cut<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.=~+/\\%@:".contains(c);
-        self.apply(text.trim_end_matches(is_part))
+        let plain = Plain::of(text);
+        let known = self.known.find_beginning(&plain.text).map_or(text.len(), |at| plain.place(at));
+        self.apply(&text[..text.trim_end_matches(is_part).len().min(known)])
+    }
+
+    /// The texts of an answer that was not said to its end, one behind the other, without what would be a secret if it
+    /// went on; `None` if there is no such thing. Of other secrets nothing is masked.
+    pub(super) fn apply_to_unended(&self, parts: &[&str]) -> Option<Vec<String>> {
+        let whole = parts.concat();
+        let secret = self.beginning(&whole)?..whole.len();
+        let mut end = 0;
+        let masked = parts.iter().map(|part| {
+            end += part.len();
+            without(part, end - part.len(), std::slice::from_ref(&secret))
+        });
+        Some(masked.collect())
+    }
+
+    /// Where the beginning of a secret is with which a text ends.
+    fn beginning(&self, text: &str) -> Option<usize> {
+        let from = text.len().saturating_sub(LONGEST_BEGINNING);
+        let from = (from..=text.len()).find(|at| text.is_char_boundary(*at))?;
+        let end = &text[from..];
+        let going_on = GOES_ON.iter().filter_map(|more| {
+            let secrets = self.secrets(&[end, *more].concat());
+            let is_open = |secret: &Range<usize>| secret.start < end.len() && secret.end > end.len();
+            secrets.into_iter().find(is_open).map(|secret| from + secret.start)
+        });
+        let last = end.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "-_.=~+/".contains(c));
+        let random = has_mixed_run(&end[last.len()..]).then_some(from + last.len());
+        let found = going_on.min().or(random);
+        found.into_iter().chain(self.known.find_beginning(text)).min()
     }
 
     /// Where secrets are, in order, of which none overlaps another.
@@ -208,8 +245,18 @@ fn is_beginning(text: &str, at: usize) -> bool {
         [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f'] => true,
         // `\u2028` is the end of a line; those of ASCII are undone.
         [.., b'\\', b'u', _, _, _, _] => true,
+        // `%20` of an address.
+        [.., b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => true,
+        [before @ .., b'm'] => is_color(before),
         [.., last] => !last.is_ascii_alphanumeric(),
     }
+}
+
+/// Whether a color for terminals ends here but for its last letter: `ESC [ 1 ; 32`.
+fn is_color(before: &[u8]) -> bool {
+    const LONGEST: usize = 24;
+    let number = before.iter().rev().take(LONGEST).take_while(|byte| byte.is_ascii_digit() || **byte == b';');
+    before[..before.len() - number.count()].ends_with(b"[")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use super::{has_mixed_run, is_random};
 
@@ -72,7 +72,10 @@ impl Name {
     pub(super) fn find(&self, text: &str, name: Range<usize>) -> Option<Range<usize>> {
         let value = value(text, &name)?;
         let found = &text[value.place.clone()];
-        if is_placeholder(found) || !value.is_quoted && found.contains(['(', '[', '{']) {
+        let read = readable(found);
+        let found = &*read;
+        let is_code = |text: &str| text.contains(['(', '[', '{']) || is_member(text);
+        if is_placeholder(found) || !value.is_quoted && is_code(found) {
             return None;
         }
         let is_secret = match self.kind {
@@ -106,19 +109,72 @@ fn value(text: &str, name: &Range<usize>) -> Option<Value> {
         .or_else(|| separated.strip_prefix('>').filter(|_| is_tag))
         .or_else(|| Some(separated).filter(|it| is_flag && it.len() < rest.len()))?;
     let value = value.trim_start_matches([' ', '\t']);
-    let quote = value.trim_start_matches('\\').chars().next().filter(|c| QUOTES.contains(c));
-    let (value, is_quoted) = match unquoted(value) {
-        Some(value) => (value, true),
-        None => (value, false),
-    };
+    let escapes = value.bytes().take_while(|byte| *byte == b'\\').count();
+    let quote = value[escapes..].chars().next().filter(|c| QUOTES.contains(c));
+    let value = unquoted(value).unwrap_or(value);
     let begin = text.len() - value.len();
     let longest = (0..=value.len().min(LONGEST)).rev().find(|end| value.is_char_boundary(*end))?;
     let value = &value[..longest];
-    let end = match quote {
-        Some(quote) => value.find([quote, '\n']).map(|end| value[..end].trim_end_matches('\\').len()),
-        None => value.find(|c: char| c.is_whitespace() || "\"'`<>,;&|)}]\\".contains(c)),
+    let quoted = quote.and_then(|quote| end_of_quoted(value, quote, escapes));
+    let end = quoted.unwrap_or_else(|| end_of_bare(value));
+    Some(Value { place: begin..begin + end, is_quoted: quote.is_some() })
+}
+
+/// Where the quote is that ends a value, of which the first one has so many escapes before it; `None` if there is none.
+fn end_of_quoted(value: &str, quote: char, escapes: usize) -> Option<usize> {
+    let is_end = |at: usize| {
+        let before = value[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
+        before <= escapes || before % (2 * (escapes + 1)) == escapes
     };
-    Some(Value { place: begin..begin + end.unwrap_or(value.len()), is_quoted })
+    let (end, _) = value.char_indices().find(|(at, char)| *char == '\n' || *char == quote && is_end(*at))?;
+    Some(value[..end].trim_end_matches('\\').len())
+}
+
+/// Where a value ends that has no quotes.
+fn end_of_bare(value: &str) -> usize {
+    let mut begin = 0;
+    loop {
+        let is_end = |c: char| c.is_whitespace() || "\"'`<>,;&|)}]\\".contains(c);
+        let Some(end) = value[begin..].find(is_end).map(|end| begin + end) else { return value.len() };
+        match escaped(&value[end..]) {
+            Some((char, length)) if !char.is_whitespace() => begin = end + length,
+            _ => return end,
+        }
+    }
+}
+
+/// The character beyond ASCII that an escape at the beginning of a text stands for, or half of one, and how long it is.
+fn escaped(text: &str) -> Option<(char, usize)> {
+    let rest = text.trim_start_matches('\\');
+    let escapes = text.len() - rest.len();
+    let digits = rest.strip_prefix('u').filter(|_| escapes > 0)?.get(..4)?;
+    let code = u32::from_str_radix(digits, 16).ok().filter(|code| *code >= 0x80)?;
+    Some((char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), escapes + 5))
+}
+
+/// A value with its characters for their escapes.
+fn readable(value: &str) -> Cow<'_, str> {
+    if !value.contains("\\u") {
+        return value.into();
+    }
+    let (mut read, mut rest) = (String::with_capacity(value.len()), value);
+    while let Some(at) = rest.find('\\') {
+        read.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let run = rest.len() - rest.trim_start_matches('\\').len();
+        let length = match escaped(rest) {
+            Some((char, length)) => {
+                read.push(char);
+                length
+            }
+            None => {
+                read.push_str(&rest[..run]);
+                run
+            }
+        };
+        rest = &rest[length..];
+    }
+    (read + rest).into()
 }
 
 /// What stands behind a quote.
@@ -128,11 +184,33 @@ fn unquoted(text: &str) -> Option<&str> {
 
 /// Whether something is to be put there yet, or an address tells where it is.
 fn is_placeholder(text: &str) -> bool {
-    let is_path = text.starts_with('/') && !text.contains(|c: char| c.is_ascii_uppercase());
     text.starts_with(['$', '{', '<', '%', '*', '['])
-        || is_path
+        || is_path(text)
         || text.contains("://")
         || text.contains("...")
+}
+
+/// Whether it is the path of a file: its parts are small letters, or words as people write them.
+fn is_path(text: &str) -> bool {
+    let Some(path) = text.trim_start_matches(['.', '~']).strip_prefix('/') else { return false };
+    let is_named = |part: &str| part.split(['.', '-', '_']).all(|word| word.is_empty() || is_word(word));
+    !path.contains(|c: char| c.is_ascii_uppercase()) || path.contains('/') && path.split('/').all(is_named)
+}
+
+/// Whether it says where in a program a value is: `process.env.PASSWORD_2`.
+fn is_member(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_name = |part: &str| {
+        let first = part.trim_start_matches('_').split('_').next();
+        part.bytes().all(is_part) && first.is_some_and(is_word)
+    };
+    text.contains('.') && text.split('.').all(is_name)
+}
+
+/// Letters, and at most a short number behind them.
+fn is_word(text: &str) -> bool {
+    let letters = text.trim_end_matches(|c: char| c.is_ascii_digit());
+    !letters.is_empty() && text.len() - letters.len() < 4 && letters.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
 fn is_harmless(before: &str) -> bool {

@@ -60,6 +60,18 @@ fn credentials_are_masked_wherever_something_says_that_they_are_some() {
         ),
         ("-----BEGIN PRIVATE KEY-----\nMIIE", "-----BEGIN PRIVATE KEY-----[masked]"),
         (
+            r#"{"a":"-----BEGIN PRIVATE KEY-----\nMIIE\nabc=\n","b":"MIIE"}"#,
+            r#"{"a":"-----BEGIN PRIVATE KEY-----[masked]\n","b":"MIIE"}"#,
+        ),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMIIE\n\nSo it is.",
+            "-----BEGIN RSA PRIVATE KEY-----[masked]\n\nSo it is.",
+        ),
+        (
+            "\"-----BEGIN EC PRIVATE KEY-----\\n\" +\n  \"MHcCAQEE\\n\" +\n  \"abc=\\n\" +\n  \"-----END EC PRIVATE KEY-----\"",
+            "\"-----BEGIN EC PRIVATE KEY-----[masked]-----END EC PRIVATE KEY-----\"",
+        ),
+        (
             "-----BEGIN PGP PRIVATE KEY BLOCK-----\nlQ\n-----END PGP PRIVATE KEY BLOCK-----",
             "-----BEGIN PGP PRIVATE KEY BLOCK-----[masked]-----END PGP PRIVATE KEY BLOCK-----",
         ),
@@ -79,6 +91,12 @@ fn escapes_of_json_hide_no_secret() {
         (r"\u0073k-0123456789abcdef0 ok", r"\u0073k-[masked] ok"),
         (r"\\u0073\\u006b-0123456789\\u0061bcdef0 ok", r"\\u0073\\u006b-[masked] ok"),
         (r"Bearer abc.def\/0123456789ab", "Bearer [masked]"),
+        ("?q=key%20sk-0123456789abcdef0&a%3Dsk-0123456789abcdef0", "?q=key%20sk-[masked]&a%3Dsk-[masked]"),
+        ("\u{1b}[32msk-0123456789abcdef0\u{1b}[0m", "\u{1b}[32msk-[masked]\u{1b}[0m"),
+        (r"\u001b[1;32msk-0123456789abcdef0\u001b[0m", r"\u001b[1;32msk-[masked]\u001b[0m"),
+        (r"password: gr\u00f6\u00dfe123!x next", r"password: [masked] next"),
+        (r#"password: "ab\"cd1234" next"#, r#"password: "[masked]" next"#),
+        (r#""password: \"ab\\\"cd1234\" next""#, r#""password: \"[masked]\" next""#),
         (r"\/\/ redis:\/\/:s3cret@cache", r"\/\/ redis:\/\/:[masked]@cache"),
     ] {
         assert_eq!(self::masked(text), masked);
@@ -110,6 +128,14 @@ fn what_is_no_secret_is_not_masked() {
         "api_key: ${OPENAI_API_KEY_2} token: {{token_0123456789abcdef}}",
         "see https://example.com:8443/@user/a:b@c and mail a@b.example",
         "secret: /run/secrets/api-key-0123456789",
+        "PWD=/Users/Me/project2/src",
+        "const password = process.env.PASSWORD_2;",
+        "tokenizer.pad_token = tokenizer.eos_token_v2abc1234",
+        "npm_package_version_abcdefghijklmnopqr hf_model_name_with_1234abcd5678",
+        "xai-grok-2-vision-1212abcdefg SG.VersionedEndpointControllerFactoryBuilderThing",
+        r#"{"password":"\u8bf7\u8f93\u5165","text":"password: \u8bf7\u8f93\u5165\u5bc6\u7801"}"#,
+        r#"{"text":"PEM files begin with -----BEGIN PRIVATE KEY----- and then base64; how","n":1}"#,
+        "Between -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY----- there is base64.",
         r"C:\new\table\r8_x \u00e4",
         image,
     ] {
@@ -141,7 +167,32 @@ fn where_the_end_is_missing_nothing_is_left_of_what_may_have_been_a_secret() {
     let mask = Mask::default();
 
     assert_eq!(mask.apply_to_cut("a key sk-0123"), "a key ");
+    let known = Mask::default().known(KnownSecrets::new([Secret::new("correct horse")]));
+    assert_eq!(known.apply_to_cut("it is a correct ho"), "it is a ");
     assert_eq!(mask.apply_to_cut("data:image/png;base64,iVBORw0KGgoA"), "data:image/png;base64,");
+}
+
+#[test]
+fn of_what_was_not_said_to_its_end_only_the_beginning_of_a_secret_is_masked() {
+    let known = KnownSecrets::new([Secret::new("correct horse")]);
+    let mask = Mask::default().known(known);
+
+    for (text, masked) in [
+        ("the key is sk-01", Some("the key is sk-[masked]")),
+        ("Authorization: Bearer ab", Some("Authorization: Bearer [masked]")),
+        ("password: hun", Some("password: [masked]")),
+        ("redis://app:s3c", Some("redis://app:[masked]")),
+        ("eyJhbGci", Some("eyJ[masked]")),
+        ("AKIAIOSFODNN7EXAMPLE wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE", Some("AKIAIOSFODNN7EXAMPLE [masked]")),
+        ("it is correct ho", Some("it is [masked]")),
+        ("the last wor", None),
+        ("see https://example.com/a", None),
+        ("42", None),
+        ("", None),
+    ] {
+        let unended = mask.apply_to_unended(&[text]).map(|parts| parts.concat());
+        assert_eq!(unended.as_deref(), masked, "{text}");
+    }
 }
 
 #[cfg(feature = "cel")]
