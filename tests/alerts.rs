@@ -62,7 +62,7 @@ fn listen_at(listener: TcpListener) -> Receiver<Message> {
 }
 
 fn next(messages: &Receiver<Message>) -> Message {
-    messages.recv_timeout(Duration::from_secs(20)).unwrap()
+    messages.recv_timeout(Duration::from_secs(60)).unwrap()
 }
 
 fn config(address: &str, store: &str, rest: &str) -> String {

@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn passwords_of_databases_and_tokens_in_headers_are_known_alone() {
         let config = Config::read(
-            "store: { postgres: 'postgres://me@host/db?password=secret-as-option&sslmode=require' }\n\
+            "auth: open\n\
+             store: { postgres: 'postgres://me@host/db?password=secret-as-option&sslmode=require' }\n\
              log: { records: [ { postgres: 'postgres://me:secret%2Dof-records@host/db' }, \
                 { clickhouse: { url: 'http://h:1', password: secret-of-clickhouse } } ] }\n\
              otel: { endpoint: 'http://127.0.0.1:4318', headers: { authorization: 'Bearer secret-of-otel' } }\n\
