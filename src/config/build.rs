@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Config, Model, PooledKey, Provider, ProviderKind, Target as Listed,
+    Config, Model, PooledKey, Provider, ProviderKind, Target as Listed, TextOr,
     address::{address, base_url},
     breaker::Breakers,
     credentials::{credential, form},
@@ -221,7 +221,7 @@ impl Builder {
 
     /// The keys of a provider that has several. What is known of them outlives a reload, as long as they are the same.
     fn pool(&mut self, name: &str, provider: &Provider) -> Result<Option<KeyPool>, BoxError> {
-        let key = |(index, pooled): (usize, &PooledKey)| {
+        let key = |(index, pooled): (usize, &TextOr<PooledKey>)| {
             PoolKey::new(&pooled.called(index), pooled.key.clone())
                 .weight(pooled.weight.map_or(1, NonZeroU32::get))
         };

@@ -51,7 +51,6 @@
 //! editor that is given [`json_schema`] completes and checks a file while it is written.
 
 mod address;
-mod addressed;
 mod admin;
 mod alerts;
 mod breaker;
@@ -100,6 +99,7 @@ mod stack;
 mod standings;
 mod store;
 mod tasks;
+mod text_or;
 mod units;
 mod variables;
 #[cfg(feature = "reload")]
@@ -117,7 +117,6 @@ pub use self::gauges::Gauges;
 #[cfg_attr(docsrs, doc(cfg(feature = "reload")))]
 pub use self::watch::{Cause, Watch};
 pub use self::{
-    addressed::Addressed,
     admin::{Admin, Audit},
     alerts::{AlertOf, AlertRule, Alerts, Loops, SameRequest, SessionUsd, Velocity, Webhook, WebhookFormat},
     breaker::Breaker,
@@ -151,6 +150,7 @@ pub use self::{
     standings::Standings,
     store::{Redis, Store},
     tasks::{Task, Tasks},
+    text_or::{FromText, TextOr},
     units::{Backoff, RetryOn, Size, Unit, Written},
 };
 pub(crate) use self::{

@@ -1,32 +1,41 @@
-use std::{borrow::Cow, fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{
-        self, MapAccess, Visitor,
-        value::{MapAccessDeserializer, StrDeserializer},
-    },
-};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Problem, Secret, units::Written};
+use super::{Problem, Secret, text_or::FromText, units::Written};
 
 /// Where Postgres is, and how it is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Postgres {
-    /// `postgres://user:password@host:5432/database?sslmode=require`.
+    /// `postgres://user:password@host:5432/database`; `?sslmode=require` behind it insists on TLS.
     pub url: Secret,
-    /// The schema that the tables are in.
+    /// The schema that the tables are in; gateways that share budgets share it.
+    #[serde(default = "usual_schema")]
     pub schema: String,
     /// How long a request waits for an answer.
+    #[serde(default = "timeout")]
     pub timeout: Written<Duration>,
     /// After what time without a sign of life other gateways charge what one has held.
+    #[serde(default = "lease")]
     pub lease: Written<Duration>,
     /// The file in which spend waits while Postgres is away; each process has its own. `null` for none.
+    #[serde(default = "journal")]
     pub journal: Option<PathBuf>,
     /// The file with the certificates, as PEM, that are trusted in place of Mozilla's.
+    #[serde(default)]
     pub authority: Option<PathBuf>,
+}
+
+impl FromText for Postgres {
+    const FORM: &'static str =
+        "an address such as postgres://user@host/database, or fields such as { url: address }";
+
+    fn from_text(url: &str) -> Self {
+        Self::new(Secret::new(url))
+    }
 }
 
 impl Postgres {
@@ -76,30 +85,6 @@ pub(super) fn is_schema(name: &str) -> bool {
     begins && name.chars().all(is_plain) && name.len() <= 63
 }
 
-/// The long form of [`Postgres`].
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "PostgresFields")]
-struct Fields {
-    /// `postgres://user:password@host:5432/database`; `?sslmode=require` behind it insists on TLS.
-    url: Secret,
-    /// The schema that the tables are in; gateways that share budgets share it.
-    #[serde(default = "usual_schema")]
-    schema: String,
-    /// How long a request waits for an answer.
-    #[serde(default = "timeout")]
-    timeout: Written<Duration>,
-    /// After what time without a sign of life other gateways charge what one has held.
-    #[serde(default = "lease")]
-    lease: Written<Duration>,
-    /// The file in which spend waits while Postgres is away; each process has its own. `null` for none.
-    #[serde(default = "journal")]
-    journal: Option<PathBuf>,
-    /// The file with the certificates, as PEM, that are trusted in place of Mozilla's.
-    #[serde(default)]
-    authority: Option<PathBuf>,
-}
-
 fn usual_schema() -> String {
     "bartizan".to_owned()
 }
@@ -116,48 +101,6 @@ fn journal() -> Option<PathBuf> {
     Some("bartizan.journal".into())
 }
 
-impl From<Fields> for Postgres {
-    fn from(fields: Fields) -> Self {
-        let Fields { url, schema, timeout, lease, journal, authority } = fields;
-        Self { url, schema, timeout, lease, journal, authority }
-    }
-}
-
-impl<'de> Deserialize<'de> for Postgres {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AddressOrFields)
-    }
-}
-
-struct AddressOrFields;
-
-impl<'de> Visitor<'de> for AddressOrFields {
-    type Value = Postgres;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address such as postgres://user@host/database, or fields such as { url: address }")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Postgres, E> {
-        Secret::deserialize(StrDeserializer::new(text)).map(Postgres::new)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Postgres, A::Error> {
-        Fields::deserialize(MapAccessDeserializer::new(map)).map(Postgres::from)
-    }
-}
-
-impl JsonSchema for Postgres {
-    fn schema_name() -> Cow<'static, str> {
-        "Postgres".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let (address, fields) = (generator.subschema_for::<Secret>(), generator.subschema_for::<Fields>());
-        json_schema!({ "anyOf": [address, fields] })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +110,7 @@ mod tests {
         let environment = |name: &str| (name == "URL").then(|| "postgres://a:hunter2@host/db".to_owned());
         let config = Config::read(&format!("auth: open\nstore: {store}"), "f", &environment)?;
         match config.store {
-            Store::Postgres(postgres) => Ok(postgres),
+            Store::Postgres(postgres) => Ok((*postgres).clone()),
             other => panic!("{other:?}"),
         }
     }

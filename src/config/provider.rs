@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Breaker, Budget, Credentials, Limits, PooledKey, Probe, ProviderKind, Secret, Several, UsdPrice,
+    Breaker, Budget, Credentials, Limits, PooledKey, Probe, ProviderKind, Secret, Several, TextOr, UsdPrice,
     units::Written,
 };
 
@@ -21,7 +21,7 @@ pub struct Provider {
     /// Several keys in its place, among which requests are shared out. One that the provider refuses is left out for ten
     /// minutes, one that has reached its limit for as long as the provider says.
     #[serde(default)]
-    pub api_keys: Vec<PooledKey>,
+    pub api_keys: Vec<TextOr<PooledKey>>,
     /// Where it is, up to and including a version such as `/v1`; the public API of the provider if it
     /// isn't given.
     #[serde(default)]

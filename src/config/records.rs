@@ -3,7 +3,11 @@ use std::{path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Addressed, Problem, Secret, postgres, units::Written};
+use super::{
+    Problem, Secret, postgres,
+    text_or::{FromText, TextOr},
+    units::Written,
+};
 
 /// Where the record of each request goes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -21,9 +25,9 @@ pub enum Records {
     /// Into this SQLite database, which is made if it isn't there.
     Sqlite(PathBuf),
     /// Into this Postgres, where the dashboards of all gateways that write there find them: its address, or more about it.
-    Postgres(Addressed<PostgresRecords>),
+    Postgres(TextOr<PostgresRecords>),
     /// Into this ClickHouse: the address of its HTTP interface, or more about it.
-    ClickHouse(Addressed<ClickHouseRecords>),
+    ClickHouse(TextOr<ClickHouseRecords>),
 }
 
 impl Records {
@@ -96,16 +100,21 @@ fn usual_table() -> String {
     "bartizan_records".to_owned()
 }
 
-impl From<String> for PostgresRecords {
-    fn from(url: String) -> Self {
+impl FromText for PostgresRecords {
+    const FORM: &'static str =
+        "an address such as postgres://user@host/database, or fields such as { url: address }";
+
+    fn from_text(url: &str) -> Self {
         Self { url: Secret::new(url), schema: usual_schema(), timeout: usual_timeout(), authority: None }
     }
 }
 
-impl From<String> for ClickHouseRecords {
-    fn from(url: String) -> Self {
+impl FromText for ClickHouseRecords {
+    const FORM: &'static str = "an address such as http://127.0.0.1:8123, or fields such as { url: address }";
+
+    fn from_text(url: &str) -> Self {
         let (database, table, timeout) = (usual_database(), usual_table(), usual_timeout());
-        Self { url, user: None, password: None, database, table, timeout }
+        Self { url: url.to_owned(), user: None, password: None, database, table, timeout }
     }
 }
 
@@ -233,7 +242,7 @@ mod tests {
             ("{ postgres: { url: \"${URL}\", timeout: 0s } }", "log.records.postgres.timeout: is no time"),
             ("{ postgres: { url: \"${URL}\", shema: x } }", "did you mean `schema`?"),
             ("{ postgres: {} }", "`url`"),
-            ("{ postgres: [] }", "expected an address, or fields"),
+            ("{ postgres: [] }", "expected an address such as postgres://"),
             (
                 "{ clickhouse: 'http://user:hunter2@host:8123' }",
                 "log.records.clickhouse: expected an address such as",

@@ -1,15 +1,13 @@
-use std::{borrow::Cow, fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{
-        self, MapAccess, Visitor,
-        value::{MapAccessDeserializer, StrDeserializer},
-    },
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Postgres, Problem, Secret,
+    text_or::{FromText, TextOr},
+    units::Written,
 };
-
-use super::{Postgres, Problem, Secret, units::Written};
 
 /// Where budgets and what was spent of them are kept. Takes a restart to change.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -21,9 +19,9 @@ pub enum Store {
     /// In this file, which is made if it isn't there, and belongs to one process at a time.
     Sqlite(PathBuf),
     /// In Redis, for all gateways that have the same server and prefix: its address, or more about it.
-    Redis(Redis),
+    Redis(TextOr<Redis>),
     /// In Postgres, for all gateways that have the same database and schema: its address, or more about it.
-    Postgres(Postgres),
+    Postgres(TextOr<Postgres>),
 }
 
 impl Default for Store {
@@ -40,14 +38,15 @@ impl Store {
 }
 
 /// Where Redis is, and how it is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Redis {
     /// One server: `redis://user:password@host:6379/0`, or `rediss://` for TLS.
     pub url: Option<Secret>,
     /// Some servers of a cluster, which lead to the others; in place of `url`.
     pub nodes: Vec<Secret>,
-    /// What the names of all keys begin with, between braces.
+    /// What the names of all keys begin with, between braces; gateways that share budgets share it.
     pub prefix: String,
     /// How long a request waits for an answer.
     pub timeout: Written<Duration>,
@@ -59,10 +58,19 @@ pub struct Redis {
     pub authority: Option<PathBuf>,
 }
 
+impl FromText for Redis {
+    const FORM: &'static str =
+        "an address such as redis://127.0.0.1:6379, or fields such as { url: address }";
+
+    fn from_text(url: &str) -> Self {
+        Self::new(Secret::new(url))
+    }
+}
+
 impl Redis {
     /// The server at this address, with nothing else set.
     pub fn new(url: Secret) -> Self {
-        Fields { url: Some(url), ..Fields::default() }.into()
+        Self { url: Some(url), ..Self::default() }
     }
 
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
@@ -91,27 +99,8 @@ impl Redis {
     }
 }
 
-/// The long form of [`Redis`].
-#[derive(Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct Fields {
-    /// One server: `redis://user:password@host:6379/0`, or `rediss://` for TLS.
-    url: Option<Secret>,
-    /// Some servers of a cluster, which lead to the others; in place of `url`.
-    nodes: Vec<Secret>,
-    /// What the names of all keys begin with, between braces; gateways that share budgets share it.
-    prefix: String,
-    /// How long a request waits for an answer.
-    timeout: Written<Duration>,
-    /// After what time without a sign of life other gateways charge what one has held.
-    lease: Written<Duration>,
-    /// The file in which spend waits while Redis is away; each process has its own. `null` for none.
-    journal: Option<PathBuf>,
-    /// The file with the certificates, as PEM, that are trusted in place of Mozilla's.
-    authority: Option<PathBuf>,
-}
-
-impl Default for Fields {
+/// No server yet.
+impl Default for Redis {
     fn default() -> Self {
         Self {
             url: None,
@@ -122,48 +111,6 @@ impl Default for Fields {
             journal: Some("bartizan.journal".into()),
             authority: None,
         }
-    }
-}
-
-impl From<Fields> for Redis {
-    fn from(fields: Fields) -> Self {
-        let Fields { url, nodes, prefix, timeout, lease, journal, authority } = fields;
-        Self { url, nodes, prefix, timeout, lease, journal, authority }
-    }
-}
-
-impl<'de> Deserialize<'de> for Redis {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AddressOrFields)
-    }
-}
-
-struct AddressOrFields;
-
-impl<'de> Visitor<'de> for AddressOrFields {
-    type Value = Redis;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address such as redis://127.0.0.1:6379, or fields such as { url: address }")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Redis, E> {
-        Secret::deserialize(StrDeserializer::new(text)).map(Redis::new)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Redis, A::Error> {
-        Fields::deserialize(MapAccessDeserializer::new(map)).map(Redis::from)
-    }
-}
-
-impl JsonSchema for Redis {
-    fn schema_name() -> Cow<'static, str> {
-        "Redis".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let (address, fields) = (generator.subschema_for::<Secret>(), generator.subschema_for::<Fields>());
-        json_schema!({ "anyOf": [address, fields] })
     }
 }
 
@@ -179,7 +126,7 @@ mod tests {
 
     fn redis(store: &str) -> Redis {
         match read(store).unwrap() {
-            Store::Redis(redis) => redis,
+            Store::Redis(redis) => (*redis).clone(),
             other => panic!("{other:?}"),
         }
     }
