@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use tokio::time::Instant;
 
-use crate::exchange::{Deadline, HasOthers};
+use crate::{Payload, exchange::Deadline};
 
 /// As long as clients usually wait: the SDKs of OpenAI and Anthropic do for ten minutes.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -23,18 +23,17 @@ impl Patience {
     }
 
     /// The time for one request. If it isn't said: ten minutes, or its [share] of the time.
-    pub(crate) fn with<B>(self, req: &Request<B>) -> Duration {
+    pub(crate) fn with(self, req: &Request<Payload>) -> Duration {
         self.said.unwrap_or_else(|| share(req).unwrap_or(LONGEST))
     }
 }
 
 /// What a target that hangs may take where another one could be asked after it: half of what is left, so that the other
 /// one has as much. The last one has all of it.
-pub(crate) fn share<B>(req: &Request<B>) -> Option<Duration> {
-    req.extensions().get::<HasOthers>()?;
+pub(crate) fn share(req: &Request<Payload>) -> Option<Duration> {
     let deadline = req.extensions().get::<Deadline>();
     let left = deadline.map_or(LONGEST, |deadline| deadline.0.saturating_duration_since(Instant::now()));
-    Some((left / 2).min(LONGEST))
+    req.body().has_others().then(|| (left / 2).min(LONGEST))
 }
 
 #[cfg(test)]
@@ -43,11 +42,8 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn asked(has_others: bool, left: Option<Duration>) -> Request<()> {
-        let mut req = Request::new(());
-        if has_others {
-            req.extensions_mut().insert(HasOthers);
-        }
+    fn asked(has_others: bool, left: Option<Duration>) -> Request<Payload> {
+        let mut req = crate::testing::ask("m", None).map(|payload| payload.with_others(has_others));
         if let Some(left) = left {
             req.extensions_mut().insert(Deadline(Instant::now() + left));
         }

@@ -151,6 +151,7 @@ pub struct Payload {
     attempt: Option<usize>,
     /// What that is for.
     role: Role,
+    has_others: bool,
     _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
@@ -182,6 +183,7 @@ impl Payload {
             exchange,
             attempt: None,
             role: Role::default(),
+            has_others: false,
             _place: None,
         }
     }
@@ -255,6 +257,16 @@ impl Payload {
     /// The same request, sent for such an attempt.
     pub(crate) fn for_role(self, role: Role) -> Self {
         Self { role, ..self }
+    }
+
+    /// The same request, sent to a target after which another one could be asked, or not.
+    pub(crate) fn with_others(self, has_others: bool) -> Self {
+        Self { has_others, ..self }
+    }
+
+    /// Whether another target could be asked after the one that it is sent to, if that takes too long.
+    pub fn has_others(&self) -> bool {
+        self.has_others
     }
 
     /// Begins the attempt that it is sent for; called by the meter of a provider's stack.

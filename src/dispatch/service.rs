@@ -17,7 +17,7 @@ use crate::{
     BoxBody, BoxFuture, Error, Ingested, Kind, Payload,
     auth::{Caller, ProviderKey},
     choose::{self, Chosen},
-    exchange::{AssumeOutput, Deadline, Exchange, HasOthers, Outcome, Role, Routed},
+    exchange::{AssumeOutput, Deadline, Exchange, Outcome, Role, Routed},
     headers,
     price::{AttemptCost, NanoUsd},
 };
@@ -129,11 +129,6 @@ async fn run(
     let exchange = req.body().exchange().clone();
     let head = req.body().shared_head();
     let deadline = prepare(route, &mut req);
-    // What is asked once is not asked again after a hang.
-    let shares_time = !head.is_once && route.candidates.len() > 1;
-    if shares_time {
-        req.extensions_mut().insert(HasOthers);
-    }
     route.retry_budget.deposit();
     let caller = req.extensions().get::<Caller>();
     // Most keys and routes restrict nothing.
@@ -153,7 +148,8 @@ async fn run(
     });
     let takes_it = move |one: &&Candidate| passed_over == 0 || needs.are_met_by(one.target().known_facts());
     let eligible = || may_be_asked().filter(takes_it);
-    let left = if shares_time { eligible().count() } else { 0 };
+    // What is asked once is not asked again after a hang.
+    let left = if head.is_once || route.candidates.len() < 2 { 0 } else { eligible().count() };
     let mut failed = Failed::default();
     let order = Recovering::new(route, route.order(eligible(), req.body(), needs), needs);
     let mut order = Left { order, left };
@@ -167,11 +163,9 @@ async fn run(
             return Err(error);
         }
         chosen.asks(candidate);
-        let is_last = shares_time && order.left == 0 && kept.is_none();
-        let alone = is_last.then(|| Box::new(with_all_time(&req)));
-        let asking = alone.as_deref().unwrap_or(&req);
+        let has_others = order.left > 0 || kept.is_some();
         let second = hedge.take().map(|hedge| (hedge, &mut order, &mut kept));
-        match ask(candidate, route, asking, &exchange, deadline, second).await {
+        match ask(candidate, route, &req, deadline, has_others, second).await {
             Ok((mut res, answers)) => {
                 chosen.tell(answers, req.body(), lowered, &mut res);
                 if !route.may_resume(req.body()) {
@@ -256,13 +250,6 @@ pub(super) fn prepare(route: &Route, req: &mut Request<Payload>) -> Option<Deadl
     deadline
 }
 
-/// The request for a target after which nobody could be asked: one that hangs may take all of its time.
-fn with_all_time(req: &Request<Payload>) -> Request<Payload> {
-    let mut req = req.clone();
-    req.extensions_mut().remove::<HasOthers>();
-    req
-}
-
 /// Candidates, and how many of them are left.
 struct Left<L> {
     order: L,
@@ -309,25 +296,27 @@ fn one_provider<'a>(mut candidates: impl Iterator<Item = &'a Candidate>) -> Resu
 /// How a second target is asked beside the first: which ones there are, and which of them was not asked after all.
 type Second<'h, 'a, O> = (&'h Hedge, &'h mut O, &'h mut Option<&'a Candidate>);
 
-/// Asks one target, again and again if that may help; and the `second` as well, if the first answer takes long.
+/// Asks one target, again and again if that may help; and the `second` as well, if the first answer takes long. Of a
+/// target that `has_others` behind it less is waited for.
 async fn ask<'a>(
     candidate: &'a Candidate,
     route: &Route,
     req: &Request<Payload>,
-    exchange: &Exchange,
     deadline: Option<Deadline>,
+    has_others: bool,
     mut second: Option<Second<'_, 'a, impl Iterator<Item = &'a Candidate> + Send>>,
 ) -> Result<(Response<BoxBody>, &'a Candidate), Error> {
-    let is_once = req.body().head().is_once;
+    let (exchange, is_once) = (req.body().exchange(), req.body().head().is_once);
+    let asking = || req.clone().map(|payload| payload.with_others(has_others));
     let mut attempts = 0;
     loop {
         attempts += 1;
         let begun = exchange.learn(|learnt| learnt.attempts.len());
         let answer = match second.take() {
-            None => attempt(candidate.call(req.clone()), deadline).await.map(|res| (res, candidate)),
+            None => attempt(candidate.call(asking()), deadline).await.map(|res| (res, candidate)),
             // In a box, because few requests have to bear its size.
             Some((hedge, others, kept)) => {
-                attempt(Box::pin(race(hedge, candidate, others, kept, route, req)), deadline).await
+                attempt(Box::pin(race(hedge, candidate, others, kept, route, &asking())), deadline).await
             }
         };
         let error = match answer {
@@ -510,7 +499,7 @@ mod tests {
         let noting = |name| {
             let shares = shares.clone();
             let service = tower::service_fn(move |req: Request<Payload>| {
-                lock(&shares).push(req.extensions().get::<HasOthers>().is_some());
+                lock(&shares).push(req.body().has_others());
                 async { Err::<Response<Script>, _>(Error::new(Kind::Overloaded, "no")) }
             });
             Candidate::new(target(name), service)

@@ -170,11 +170,6 @@ pub enum Job {
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
 
-/// Another target could be asked after this one, where it takes too long: an extension of requests, set by their route
-/// for each attempt.
-#[derive(Clone, Copy, Debug)]
-pub struct HasOthers;
-
 /// How many tokens of output the route expects of a request that doesn't say: an extension of requests
 /// without a cap, and of those about a [batch](crate::batch).
 #[derive(Clone, Copy, Debug)]

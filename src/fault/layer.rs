@@ -4,7 +4,7 @@ use http::Request;
 use tower::Layer;
 
 use super::{Fault, Faulty, tell::Asked};
-use crate::{Target, patience::Patience};
+use crate::{Payload, Target, patience::Patience};
 
 /// Lets a share of the requests to a target fail; see the [module](super).
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl FaultLayer {
 
     /// Sets how long the provider is waited for that doesn't answer. If it isn't set: ten minutes, and half of what is
     /// left of the request's [time](crate::exchange::Deadline) where another target
-    /// [could be asked](crate::exchange::HasOthers).
+    /// [could be asked](crate::Payload::has_others).
     #[must_use]
     pub fn first_byte(self, time: Duration) -> Self {
         Self { first_byte: Patience::always(time), ..self }
@@ -67,7 +67,7 @@ impl FaultLayer {
     }
 
     /// How long the answer to `req` is waited for.
-    pub(super) fn patience<B>(&self, req: &Request<B>) -> Duration {
+    pub(super) fn patience(&self, req: &Request<Payload>) -> Duration {
         self.first_byte.with(req)
     }
 }

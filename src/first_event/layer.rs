@@ -4,7 +4,7 @@ use http::Request;
 use tower::Layer;
 
 use super::FirstEvent;
-use crate::patience::share;
+use crate::{Payload, patience::share};
 
 /// How long the first content of a stream is waited for, if nobody says.
 const USUAL: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ impl FirstEventLayer {
     }
 
     /// How long this request may wait.
-    pub(super) fn within<B>(&self, req: &Request<B>) -> Duration {
+    pub(super) fn within(&self, req: &Request<Payload>) -> Duration {
         self.within.unwrap_or_else(|| share(req).map_or(USUAL, |share| share.min(USUAL)))
     }
 
@@ -35,7 +35,7 @@ impl FirstEventLayer {
     }
 }
 
-/// Waits a minute, and where another target [could be asked](crate::exchange::HasOthers), at most half of the time that is
+/// Waits a minute, and where another target [could be asked](Payload::has_others), at most half of the time that is
 /// left to the request.
 impl Default for FirstEventLayer {
     fn default() -> Self {

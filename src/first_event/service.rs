@@ -132,18 +132,16 @@ mod tests {
     async fn a_stream_waits_a_minute_and_half_of_its_time_where_another_target_could_be_asked() {
         use tokio::time::Instant;
 
-        use crate::exchange::{Deadline, HasOthers};
+        use crate::exchange::Deadline;
 
         for (has_others, left, expected) in [(false, 40, 60), (true, 40, 20), (true, 600, 60)] {
             let svc = FirstEventLayer::default().layer(service_fn(async |_: Request<Payload>| {
                 std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
             }));
             let head = Head { stream: true, ..Head::default() };
-            let mut req = Request::new(Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default()));
+            let payload = Payload::new(&OPENAI_CHAT, head, Bytes::new(), Exchange::default());
+            let mut req = Request::new(payload.with_others(has_others));
             req.extensions_mut().insert(Deadline(Instant::now() + Duration::from_secs(left)));
-            if has_others {
-                req.extensions_mut().insert(HasOthers);
-            }
             let begun = Instant::now();
 
             let error = svc.oneshot(req).await.unwrap_err();

@@ -45,7 +45,7 @@ impl Upstream {
 
     /// Sets how long the provider may take until the head of its answer. A whole answer comes with its
     /// head, so this has to be longer than the longest answer that isn't streamed. If it isn't set: ten minutes, and
-    /// where another target [could be asked](crate::exchange::HasOthers), half of what is left of them or of the
+    /// where another target [could be asked](crate::Payload::has_others), half of what is left of them or of the
     /// request's [own time](Deadline), so that a provider that hangs leaves the next one as much.
     #[must_use]
     pub fn first_byte(self, time: Duration) -> Self {
