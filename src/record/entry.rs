@@ -238,6 +238,10 @@ impl Record {
 
     /// Masks secrets in all that clients or providers have written, or names may have been made of.
     pub(crate) fn mask(&mut self, mask: &Mask) {
+        // Most records have no secret, which one look tells.
+        if mask.is_nothing_in(&self.texts()) {
+            return;
+        }
         for text in self.message.iter_mut().chain(&mut self.model).chain(&mut self.finish_reason) {
             apply(mask, text);
         }
@@ -262,6 +266,23 @@ impl Record {
         for attempt in &mut self.attempts {
             apply(mask, &mut attempt.target);
         }
+    }
+
+    /// All that may have to be masked, a line each.
+    fn texts(&self) -> String {
+        let Labels { user, session, tags } = &self.labels;
+        let owned = [&self.message, &self.model, &self.finish_reason].into_iter().flatten();
+        let owned = owned.chain(&self.lost).chain(&self.faults).chain(&self.shadowed).map(|text| &**text);
+        let names = [&self.key, &self.team, &self.customer, user, session].into_iter().flatten();
+        let names = names.chain(self.attempts.iter().map(|attempt| &attempt.target)).map(|name| &**name);
+        let mut texts = String::with_capacity(512);
+        for text in owned.chain(names) {
+            texts.extend([text, "\n"]);
+        }
+        for (name, value) in tags.iter() {
+            texts.extend([name, "=", value, "\n"]);
+        }
+        texts
     }
 
     /// Whether it failed because something doesn't work, and not because of the request or a limit of its caller.

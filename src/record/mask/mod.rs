@@ -63,6 +63,16 @@ impl Mask {
         if secrets.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(without(text, 0, &secrets)) }
     }
 
+    /// Whether there is no secret in any of these texts, as far as that is seen at once: what is found may be none in the
+    /// end. Patterns are not looked for.
+    pub(super) fn is_nothing_in(&self, texts: &str) -> bool {
+        #[cfg(feature = "cel")]
+        if !self.patterns.is_empty() {
+            return false;
+        }
+        self.secrets(texts).is_empty()
+    }
+
     /// The same for a text that stands in several places, one part after the other; `None` if there is no secret.
     pub(super) fn apply_across(&self, parts: &[&str]) -> Option<Vec<String>> {
         let whole = parts.concat();
