@@ -120,6 +120,13 @@ type Rows = Vec<(Sum, bool)>;
 /// Answers `span`, `step` in seconds, `by` and `top`, of the records that pass the filter.
 pub(super) async fn answer(logs: &dyn Logs, query: &Query, form: Form) -> Result<Response<BoxBody>, Error> {
     let filter = wanted(query, &["step", "by", "top"])?;
+    // They are of single records.
+    if let Some(name) = ["text", "cost_above", "latency_above"]
+        .into_iter()
+        .find(|name| query.get(name).is_some_and(|text| !text.is_empty()))
+    {
+        return Err(wrong(name, "sums can't be told apart by this"));
+    }
     let span = filter.span.unwrap_or_else(|| Span::last(USUAL));
     let step = match query.get("step").filter(|step| !step.is_empty()) {
         None => None,

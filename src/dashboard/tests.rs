@@ -357,6 +357,14 @@ async fn sums_have_quantiles_and_not_buckets() {
     assert!(csv.lines().nth(1).unwrap().starts_with("1970-01-01T00:01:00.000Z,\"'=a\",4,0,"), "{csv}");
     assert_eq!(page.get("/logs/api/sums?by=colour").await.status, 400);
     assert_eq!(page.get("/logs/api/sums?step=0").await.status, 400);
+    for filter in ["text=a", "cost_above=1", "latency_above=1"] {
+        let refusal = page.get(&format!("/logs/api/sums?{filter}")).await;
+        assert!(
+            refusal.status == 400 && refusal.text.contains("told apart by this"),
+            "{filter}: {}",
+            refusal.text
+        );
+    }
 }
 
 #[tokio::test]
