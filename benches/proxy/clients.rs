@@ -7,14 +7,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::process::Process;
+use super::process::{Cpu, Process};
 
 /// What a window of time has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     /// Requests answered, or events received.
     pub count: u64,
-    pub cpu: Duration,
+    pub cpu: Cpu,
     pub seconds: f64,
     /// How long answers took, sorted; in microseconds.
     pub latencies: Vec<u32>,
@@ -22,7 +22,12 @@ pub struct Window {
 
 impl Window {
     pub fn micros_each(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.count as f64
+        self.cpu.all.as_secs_f64() * 1e6 / self.count as f64
+    }
+
+    /// What the worker alone needed.
+    pub fn worker_micros_each(&self) -> f64 {
+        self.cpu.worker.as_secs_f64() * 1e6 / self.count as f64
     }
 
     pub fn rate(&self) -> f64 {
@@ -94,7 +99,8 @@ async fn measured(
         counters.count.set(0);
         counters.latencies.take();
         tokio::time::sleep(time).await;
-        let (cpu, seconds) = (proxy.cpu() - cpu, begin.elapsed().as_secs_f64());
+        let (after, seconds) = (proxy.cpu(), begin.elapsed().as_secs_f64());
+        let cpu = Cpu { all: after.all - cpu.all, worker: after.worker - cpu.worker };
         let mut latencies = counters.latencies.take();
         latencies.sort_unstable();
         Window { count: counters.count.get(), cpu, seconds, latencies }

@@ -23,6 +23,21 @@ impl Drop for Process {
     }
 }
 
+/// Time on a core.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu {
+    /// Of all threads.
+    pub all: Duration,
+    /// Of the first one, which is the only worker.
+    pub worker: Duration,
+}
+
+fn on_a_core(thread: &Path) -> Duration {
+    let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+    let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
+}
+
 impl Process {
     /// Starts `program` on a core, if there are several, and waits for the line that says where it
     /// listens.
@@ -50,14 +65,12 @@ impl Process {
         Ok(Self { child, address, ready_after })
     }
 
-    /// The time on a core that all of its threads have had.
-    pub fn cpu(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        let nanos = tasks.filter_map(|task| {
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(nanos.sum())
+    /// The time on a core that it has had so far.
+    pub fn cpu(&self) -> Cpu {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let threads = fs::read_dir(&tasks).into_iter().flatten().flatten();
+        let first = Path::new(&tasks).join(self.child.id().to_string());
+        Cpu { all: threads.map(|thread| on_a_core(&thread.path())).sum(), worker: on_a_core(&first) }
     }
 
     /// Its memory, in KiB.
