@@ -74,12 +74,15 @@ impl Sum for NanoUsd {
 
 impl fmt::Display for NanoUsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (dollars, nanos) = (self.0 / NANOS, self.0 % NANOS);
+        let (dollars, mut nanos) = (self.0 / NANOS, self.0 % NANOS);
         if nanos == 0 {
             return write!(f, "{dollars}");
         }
-        let digits = format!("{nanos:09}");
-        write!(f, "{dollars}.{}", digits.trim_end_matches('0'))
+        let mut digits = 9;
+        while nanos % 10 == 0 {
+            (nanos, digits) = (nanos / 10, digits - 1);
+        }
+        write!(f, "{dollars}.{nanos:0digits$}")
     }
 }
 
