@@ -126,6 +126,7 @@ test("filters narrow what is shown and have an address of their own", async () =
   await rows(other).first().waitFor();
   assert.equal(await rows(other).count(), await rows(page).count());
   await go(page, "/requests?status=failed&text=nothing-says-this", "No request fits these filters.");
+  await page.getByText("A text is looked for in prompts and answers for some seconds only").waitFor();
   await shoot(page, "no-requests");
 });
 
@@ -192,6 +193,11 @@ test("spend tells what changed, and what is left of budgets", async () => {
   await shoot(page, "spend");
   await page.getByLabel("By", { exact: true }).selectOption("feature");
   await page.getByRole("link", { name: "invoices" }).waitFor();
+  // Users are counted by the hour.
+  const asked = page.waitForRequest(/\/sums\?.*by=user/);
+  await page.getByLabel("By", { exact: true }).selectOption("user");
+  const query = new URL((await asked).url()).searchParams;
+  assert.deepEqual([Number(query.get("step")), Number(query.get("from")) % 3_600_000], [3_600, 0]);
 });
 
 test("models, health and the configuration are shown", async () => {
@@ -305,6 +311,60 @@ test("all of it is reached by keyboard, and what has it is seen", async () => {
   await page.getByRole("heading", { name: "Attempts" }).waitFor();
   await page.goBack();
   await page.getByRole("heading", { name: "Requests" }).waitFor();
+});
+
+test("what changes by itself leaves the keyboard and the order of rows alone", async () => {
+  const page = await enter();
+  const focused = () => page.evaluate(() => document.activeElement.innerText);
+
+  await Promise.all(Array.from({ length: 110 }, () => gateway.chat("search", { model: "chat", messages: user("Many") })));
+  await go(page, "/requests", "Older requests");
+  await page.getByRole("button", { name: "Older requests" }).focus();
+  const { id } = await gateway.chat("search", { model: "chat", messages: user("One more") });
+  await page.locator(`tr[data-id="${id}"]`).waitFor();
+  assert.equal(await focused(), "Older requests");
+
+  await go(page, "/requests?key=search&model=chat", "chat");
+  await page.getByRole("button", { name: "Take out the filter Key" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Take out the filter Key" }).waitFor({ state: "detached" });
+  assert.match(await focused(), /Model: chat/);
+
+  await go(page, "?by=team&span=15m", "platform");
+  const asked = page.waitForResponse(/\/sums\?.*by=team/, { timeout: 15_000 });
+  await page.getByRole("button", { name: "Tokens" }).last().click();
+  await (await asked).finished();
+  await page.waitForTimeout(200);
+  assert.equal(await page.locator("th[aria-sort]").innerText(), "Tokens");
+});
+
+test("requests that came while nobody looked are shown, or have a link", async () => {
+  const page = await enter();
+  await go(page, "/requests?key=search", "chat");
+  await page.getByRole("button", { name: "Live" }).click();
+  const sent = await Promise.all(Array.from({ length: 130 }, () => gateway.chat("search", { model: "chat", messages: user("Unseen") })));
+
+  await page.getByRole("button", { name: "Live" }).click();
+  const link = page.locator(".gap a");
+  await link.waitFor();
+  const shown = async () => new Set(await rows(page).evaluateAll((all) => all.map((row) => row.dataset.id)));
+  const before = await shown();
+  await shoot(page, "requests-gap");
+  await link.click();
+
+  await page.waitForURL(/from=\d+&until=\d+/);
+  await rows(page).first().waitFor();
+  const between = await shown();
+  assert.ok(between.size < 100, `${between.size}`);
+  assert.deepEqual(sent.filter(({ id }) => !before.has(id) && !between.has(id)), []);
+});
+
+test("on a phone the chosen span is in sight", async () => {
+  const page = await enter({ viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
+  await go(page, "?span=365d", "Requests per week");
+
+  const [left, right] = await page.getByRole("button", { name: "1 year" }).evaluate((button) => [button.getBoundingClientRect().left, button.getBoundingClientRect().right]);
+  assert.ok(left >= 0 && right <= 360, `${left} to ${right}`);
 });
 
 test("nothing is wider than a phone", async () => {

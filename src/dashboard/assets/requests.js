@@ -3,13 +3,18 @@
 import { isAbort, logs } from "./api.js";
 import { empty, failed, fill, foreign, h, link, say } from "./dom.js";
 import { exports_, filterBar, filtered, spans } from "./filters.js";
-import { clock, count, full, ms, nano, words } from "./format.js";
+import { clock, count, full, ms, nano, now, words } from "./format.js";
 
 const AT_ONCE = 100;
-/** How far back live requests may have begun: they are there when they have ended. */
-const TAIL = "15m";
+/** How long after their end live requests may come, in milliseconds: a database may have been away for a while. */
+const LATE = 60_000;
+/** The least time between two looks for new ones, in milliseconds; where a look takes long, it is so many times as long. */
+const PAUSE = 1_000;
+const PAUSE_TIMES = 4;
 /** The most rows that are shown at once. */
-const MOST = 2_000;
+const MOST = 1_000;
+/** The most that are marked as new: marks of more are seen by nobody, and cost more than all of the rest. */
+const FEW = 20;
 const COLUMNS = [["Time"], ["Status"], ["Model"], ["Key"], ["Tokens", "number"], ["Cost", "number"], ["First", "number"], ["Took", "number"]];
 
 export async function requests({ root, query, signal, go, change }) {
@@ -31,7 +36,7 @@ export async function requests({ root, query, signal, go, change }) {
   );
   rows.addEventListener("click", (event) => {
     const row = event.target.closest("tr");
-    if (row && !event.target.closest("a") && !String(getSelection())) go(row.dataset.href);
+    if (row?.dataset.href && !event.target.closest("a") && !String(getSelection())) go(row.dataset.href);
   });
   const list = new List(rows, end, wanted, signal);
   await list.older();
@@ -41,7 +46,7 @@ export async function requests({ root, query, signal, go, change }) {
 /** What is shown of the requests, by their ids. */
 class List {
   constructor(rows, end, wanted, signal) {
-    Object.assign(this, { rows, end, wanted, signal, known: new Set(), next: null });
+    Object.assign(this, { rows, end, wanted, signal, known: new Set(), next: null, looked: now(), told: null });
   }
 
   query(more) {
@@ -53,34 +58,57 @@ class List {
     try {
       const { lines, next } = await logs("requests", this.query(this.next ? [["before", this.next]] : []), this.signal);
       this.next = next;
-      this.rows.append(...lines.filter((line) => this.isNew(line)).map(row));
+      const made = lines.filter((line) => this.isNew(line)).map(row);
+      this.rows.append(...made);
+      const wasThere = this.end.contains(document.activeElement);
       this.tellEnd();
+      // Whoever has gone here by keyboard isn't sent back to the top of the page.
+      if (wasThere && !this.end.contains(document.activeElement)) made[0]?.querySelector("a").focus();
     } catch (error) {
-      if (!isAbort(error)) fill(this.end, failed(error, () => this.older()));
+      if (isAbort(error)) return;
+      this.told = null;
+      fill(this.end, failed(error, () => this.older()));
     }
   }
 
-  /** Shows those that have come since. They stand where they arrived, which may be below others that ended before. */
+  /** Shows those that have come since. They stand where they ended, which may be below others that were kept before. */
   async newer() {
     // Without a bound, a filter that nothing fits would look through everything, each second.
     const newest = new URLSearchParams(this.wanted);
-    for (const name of ["from", "until"]) newest.delete(name);
-    newest.set("span", TAIL);
+    for (const name of ["span", "until"]) newest.delete(name);
+    newest.set("from", Math.round(this.looked - LATE));
     newest.set("limit", AT_ONCE);
+    const looked = now();
     const { lines, next } = await logs("requests", newest, this.signal);
-    if (this.known.size === 0) this.next = next;
+    this.looked = looked;
+    const wasEmpty = this.known.size === 0;
+    if (wasEmpty) this.next = next;
     const fresh = lines.filter((line) => this.isNew(line));
+    // The newest one that was there before all of these.
+    const before = this.rows.firstElementChild;
     for (const line of fresh) {
       const made = row(line);
-      made.classList.add("fresh");
-      const after = [...this.rows.children].find((other) => Number(other.dataset.place) < line.place);
-      this.rows.insertBefore(made, after ?? null);
+      if (fresh.length <= FEW) made.classList.add("fresh");
+      this.insert(made, line.place);
     }
-    while (this.rows.childElementCount > MOST) this.rows.lastElementChild.remove();
+    if (next !== null && !wasEmpty && fresh.length === lines.length) this.insert(gap(before, fresh.at(-1), this.wanted), fresh.at(-1).place - 1);
+    while (this.rows.childElementCount > MOST) this.drop(this.rows.lastElementChild);
     if (fresh.length > 0) {
       this.tellEnd();
       tellNew(fresh.length);
     }
+  }
+
+  insert(made, place) {
+    let after = this.rows.firstElementChild;
+    while (after && Number(after.dataset.place) >= place) after = after.nextElementSibling;
+    made.dataset.place = place;
+    this.rows.insertBefore(made, after);
+  }
+
+  drop(row) {
+    this.known.delete(row.dataset.id);
+    row.remove();
   }
 
   isNew(line) {
@@ -88,11 +116,22 @@ class List {
   }
 
   tellEnd() {
-    if (this.rows.childElementCount === 0) {
+    const number = this.rows.childElementCount;
+    this.rows.closest(".list").hidden = number === 0;
+    // A text isn't looked for without end, and nobody says where that was given up. An id is.
+    const isText = /^(?!req_)./.test(this.wanted.get("text") ?? "");
+    const sought = isText && "A text is looked for in prompts and answers for some seconds only, from the newest on. Another filter, or a span that has ended, leads further back.";
+    const state = number === 0 ? "none" : number >= MOST ? "most" : this.next === null ? "all" : "more";
+    // Nothing is taken from under somebody's keyboard.
+    if (state === this.told) return;
+    this.told = state;
+    if (state === "none") {
       const filters = [...this.wanted].length > 0;
-      fill(this.end, filters ? empty("No request fits these filters.", "Take one out, or choose a longer span. ", link("/logs/requests", "Show all")) : empty("No requests yet.", "They appear here as soon as somebody sends one to this gateway."));
-    } else if (this.next === null || this.rows.childElementCount >= MOST) {
-      fill(this.end);
+      fill(this.end, filters ? empty("No request fits these filters.", sought || "Take one out, or choose a longer span.", " ", link("/logs/requests", "Show all")) : empty("No requests yet.", "They appear here as soon as somebody sends one to this gateway."));
+    } else if (state === "all") {
+      fill(this.end, sought && h("p", { class: "quiet-text" }, sought));
+    } else if (state === "most") {
+      fill(this.end, h("p", { class: "quiet-text" }, `No more than ${count(MOST)} are shown at once: choose a filter or a span for others.`));
     } else {
       fill(this.end, h("button", { type: "button", onclick: () => this.older() }, "Older requests"));
     }
@@ -122,14 +161,16 @@ function liveButton(query) {
   button.start = (refresh, signal) => {
     const again = async () => {
       if (signal.aborted) return;
+      const begun = performance.now();
       if (button.getAttribute("aria-pressed") === "true" && !document.hidden) {
         const error = await refresh().then(() => null, (reason) => reason);
         button.classList.toggle("stuck", error !== null && !isAbort(error));
         button.title = error ? `The gateway doesn't answer: ${error.message}` : "";
       }
-      if (!signal.aborted) setTimeout(again, button.classList.contains("stuck") ? 5_000 : 1_000);
+      const pause = Math.max(PAUSE, PAUSE_TIMES * (performance.now() - begun));
+      if (!signal.aborted) setTimeout(again, button.classList.contains("stuck") ? 5_000 : pause);
     };
-    setTimeout(again, 1_000);
+    setTimeout(again, PAUSE);
   };
   return button;
 }
@@ -140,6 +181,16 @@ export function badge({ status, error, end }) {
   const left = !bad && end === "aborted";
   const text = error ? `${status ?? ""} ${words(error)}`.trim() : left ? "client left" : String(status ?? "–");
   return h("span", { class: `badge ${bad ? "bad" : left ? "warn" : "good"}` }, text);
+}
+
+/** Stands where more requests came than were asked for, with a link to them. */
+function gap(older, newer, wanted) {
+  const between = new URLSearchParams(wanted);
+  between.delete("span");
+  // Places are microseconds of Unix time; both ends are told in whole milliseconds.
+  between.set("from", Math.floor(Number(older.dataset.place) / 1000));
+  between.set("until", Math.ceil(newer.place / 1000));
+  return h("tr", { class: "gap" }, h("td", { colspan: COLUMNS.length }, "More requests came here. ", link(`/logs/requests?${between}`, "Show them")));
 }
 
 function row(line) {
