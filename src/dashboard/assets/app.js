@@ -86,9 +86,9 @@ function change(query, { replace = false } = {}) {
   keepFocus(id, value);
 }
 
-/** Whoever is in a field stays there, with what was written meanwhile. */
+/** Whoever is in a field stays there, with what was written meanwhile; or near what isn't there any more. */
 function keepFocus(id, value) {
-  const again = id && document.getElementById(id);
+  const again = id && (document.getElementById(id) ?? document.getElementById("filters") ?? main.querySelector("button"));
   if (!again || again === document.activeElement) return;
   if (typeof value === "string" && again.tagName === "INPUT") again.value = value;
   again.focus({ preventScroll: true });

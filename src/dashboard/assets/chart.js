@@ -85,7 +85,7 @@ function options({ width, series, shown, format, zoom, sync, tell }) {
         width: 1.5,
         fill: series.length === 1 ? colour("--series-fill") : undefined,
         spanGaps: false,
-        points: { show: lonely(one.values), size: 4 },
+        points: pointsOf(one.values),
       })),
     ],
     hooks: {
@@ -110,10 +110,11 @@ function moment(tick, before, step) {
   return begins || step >= 86_400 ? day.format(date) : time.format(date);
 }
 
-/** Whether there is a value without neighbours, which a line doesn't show. */
-function lonely(values) {
+/** Points for the values without neighbours, which a line doesn't show. */
+function pointsOf(values) {
   const none = (value) => value === null || value === undefined;
-  return values.some((value, index) => !none(value) && none(values[index - 1]) && none(values[index + 1]));
+  const lonely = [...values.keys()].filter((index) => !none(values[index]) && none(values[index - 1]) && none(values[index + 1]));
+  return { show: lonely.length > 0, size: 4, filter: () => lonely };
 }
 
 function last(values) {

@@ -21,15 +21,16 @@ const MOST_STEPS = 120;
 
 /**
  * From when until when a query wants to see, on whole steps.
+ * @param {number} [shortest] the shortest step, in seconds
  * @returns {{from: number, until: number, step: number, live: boolean}} in seconds of Unix time
  */
-export function window_(query, usual) {
+export function window_(query, usual, shortest = 0) {
   const now = clock() / 1000;
   const fixed = query.get("from") && query.get("until");
   const length = fixed
     ? (moment(query.get("until")) - moment(query.get("from"))) / 1000
     : (SPANS.find(([name]) => name === (query.get("span") || usual)) ?? SPANS[1])[2];
-  const step = STEPS.find((seconds) => length / seconds <= MOST_STEPS) ?? STEPS.at(-1);
+  const step = STEPS.find((seconds) => seconds >= shortest && length / seconds <= MOST_STEPS) ?? STEPS.at(-1);
   const end = fixed ? moment(query.get("until")) / 1000 : now;
   const until = Math.ceil(end / step) * step;
   const from = fixed ? Math.floor(moment(query.get("from")) / 1000 / step) * step : until - Math.max(1, Math.round(length / step)) * step;
@@ -52,8 +53,14 @@ export function spans(query, usual, change) {
   const buttons = SPANS.map(([name, title]) =>
     h("button", { type: "button", id: `span-${name}`, "aria-pressed": String(name === shown), onclick: () => choose(name) }, title),
   );
-  const own = query.get("from") && h("button", { type: "button", "aria-pressed": "true", onclick: () => choose(usual) }, "Own span ✕");
-  return h("div", { class: "spans", role: "group", "aria-label": "Span" }, buttons, own);
+  const own = query.get("from") && h("button", { type: "button", id: "span-own", "aria-pressed": "true", onclick: () => choose(usual) }, "Own span ✕");
+  const row = h("div", { class: "spans", role: "group", "aria-label": "Span" }, buttons, own);
+  // On a phone there is no room for all of them.
+  requestAnimationFrame(() => {
+    const chosen = row.querySelector("[aria-pressed=true]");
+    if (chosen) row.scrollLeft = chosen.offsetLeft - row.offsetLeft - (row.clientWidth - chosen.clientWidth) / 2;
+  });
+  return row;
 }
 
 /** A choice of one of several; `options` are pairs of value and title. */
@@ -134,14 +141,14 @@ export function filterBar(query, change, names = FIELDS.map(([name]) => name)) {
     fields.map(([name, title, more]) => field(name, title, more, query.get(name) ?? "")),
     h("button", { class: "offscreen" }, "Filter"),
   );
-  const chips = active.map(([name, title]) => {
+  const chips = active.map(([name, title], index) => {
     const without = new URLSearchParams(query);
     without.delete(name);
     const label = `Take out the filter ${title}`;
-    return h("button", { type: "button", class: "chip", "aria-label": label, onclick: () => change(without) }, `${title}: `, h("bdi", {}, query.get(name)), " ✕");
+    return h("button", { type: "button", id: `chip-${index}`, class: "chip", "aria-label": label, onclick: () => change(without) }, `${title}: `, h("bdi", {}, query.get(name)), " ✕");
   });
   const open = filterBar.open;
-  const details = h("details", { class: "filters", open, ontoggle: () => (filterBar.open = details.open) }, h("summary", {}, active.length ? `Filters (${active.length})` : "Filters"), form);
+  const details = h("details", { class: "filters", open, ontoggle: () => (filterBar.open = details.open) }, h("summary", { id: "filters" }, active.length ? `Filters (${active.length})` : "Filters"), form);
   return h("div", { class: "filter-bar" }, details, active.length > 0 && h("div", { class: "chips" }, chips));
 }
 

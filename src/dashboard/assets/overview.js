@@ -36,7 +36,7 @@ export async function overview({ root, query, signal, change }) {
   const { live, step } = window_(query, USUAL);
   if (live) {
     // Nothing is drawn anew under somebody's pointer or keyboard.
-    const isUsed = () => document.hidden || charts.querySelector(".plot:hover") || charts.contains(document.activeElement);
+    const isUsed = () => document.hidden || charts.querySelector(".plot:hover, :focus-visible") || split.querySelector(":focus-visible");
     const timer = setInterval(() => !isUsed() && refresh(false), step <= 60 ? 5_000 : 60_000);
     signal.addEventListener("abort", () => clearInterval(timer));
   }

@@ -10,11 +10,14 @@ import { table } from "./table.js";
 const USUAL = "30d";
 const BY = [["team", "team"], ["customer", "customer"], ["user", "user"], ["feature", "feature"], ["model", "model"], ["key", "key"], ["provider", "provider"]];
 const NAMES = 7;
+/** The shortest steps, in seconds. Users are many, and may be counted by the hour only. */
+const SHORTEST = { user: 3_600 };
+const SHORTEST_OTHERS = 300;
 
 export async function spend({ root, query, signal, change }) {
   const by = query.get("by") || "team";
   const share = Number(query.get("share") || 40);
-  const { from, until, step } = window_(query, USUAL);
+  const { from, until, step } = window_(query, USUAL, SHORTEST[by] ?? SHORTEST_OTHERS);
   const span = new URLSearchParams({ from: Math.round(from * 1000), until: Math.round(until * 1000), by });
   const drift = new URLSearchParams([...span, ["share", share / 100]]);
   const chartPlace = h("div", { class: "chart-place" });
@@ -27,9 +30,9 @@ export async function spend({ root, query, signal, change }) {
     tablePlace,
     budgets,
   );
-  const stepped = new URLSearchParams([...span, ["step", Math.max(step, 300)], ["top", NAMES]]);
+  const stepped = new URLSearchParams([...span, ["step", step], ["top", NAMES]]);
   const [lines, changes] = await Promise.all([logs("sums", stepped, signal), logs("drift", drift, signal)]);
-  const x = steps({ from, until, step: Math.max(step, 300) });
+  const x = steps({ from, until, step });
   fill(chartPlace, changes.drift.length > 0 && chart({ title: `Spend by ${by}`, x, format: usd, signal, series: series(x, lines.sums) }));
   fill(tablePlace, changes.drift.length > 0 ? changed(by, changes, query) : empty("Nothing was spent in this span, nor before.", "Requests with a known price appear here as they end."));
   try {

@@ -11,6 +11,9 @@ import { h, fill } from "./dom.js";
  * @property {string} [class]
  */
 
+/** How tables were sorted by somebody, by their captions: also when they are drawn anew. */
+const chosen = new Map();
+
 /**
  * @param {string} caption what it shows, for those who can't see where it stands
  * @param {Column[]} columns
@@ -18,8 +21,7 @@ import { h, fill } from "./dom.js";
  * @param {{sorted?: number, rowClass?: (row: any) => string|undefined}} [options] `sorted`: by which column, largest first
  */
 export function table(caption, columns, rows, { sorted = null, rowClass } = {}) {
-  let by = sorted;
-  let falling = true;
+  let { by, falling } = chosen.get(caption) ?? { by: sorted, falling: true };
   const head = h("tr");
   const body = h("tbody");
   const draw = () => {
@@ -33,6 +35,7 @@ export function table(caption, columns, rows, { sorted = null, rowClass } = {}) 
     const turn = () => {
       falling = by === index ? !falling : true;
       by = index;
+      chosen.set(caption, { by, falling });
       draw();
       head.children[index].firstElementChild.focus();
     };
