@@ -8,6 +8,7 @@ mod process;
 use std::{
     collections::BTreeSet,
     io::Write,
+    net::TcpListener,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -147,6 +148,7 @@ fn prometheus_gets_what_was_measured_of_real_traffic() {
     is("bartizan_requests_in_flight", &[], 0.0);
     is("bartizan_records_lost_total", &["to=\"queue\""], 0.0);
     is("bartizan_records_lost_total", &["to=\"metrics\""], 0.0);
+    is("bartizan_records_without_content_total", &[], 0.0);
     is("bartizan_build_info", &[concat!("version=\"", env!("CARGO_PKG_VERSION"), "\"")], 1.0);
     let paid = ["model=\"paid/m\"", "target=\"paid/m\"", "key=\"app\"", "team=\"engineering\""];
     is("bartizan_cost_usd_sum", &paid, 1.5);
@@ -281,4 +283,20 @@ fn records_that_a_database_which_is_away_has_missed_are_shown_for_each() {
 
     assert_eq!(value(&shown[1], "bartizan_records_waiting", &["to=\"postgres\""]), Some(0.0));
     assert_eq!(ask(&proxy, &chat("chat", false, "hello")), 200);
+}
+
+#[test]
+fn records_that_wait_for_a_database_that_hangs_are_shown() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let records = format!("{{ postgres: 'postgres://gateway@{}/db' }}", silent.local_addr().unwrap());
+    let proxy = Proxy::start(&format!("log: {{ records: {records} }}\n{}", config(&providers(), "")));
+
+    // The first ones are being kept, the next ones wait.
+    let waits = || {
+        assert_eq!(ask(&proxy, &chat("chat", false, "hello")), 200);
+        let waiting = value(&scrape(&proxy, "").1, "bartizan_records_waiting", &["to=\"postgres\""]);
+        waiting.filter(|records| *records >= 2.0)
+    };
+
+    assert!(eventually(Duration::from_secs(20), waits).is_some());
 }

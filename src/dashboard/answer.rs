@@ -68,7 +68,13 @@ fn page(path: &str, method: &Method, headers: &HeaderMap) -> Result<Response<Box
         "requests" => true,
         _ => false,
     };
-    if is_page { Ok(assets::page(headers)) } else { Err(nothing_there()) }
+    if is_page {
+        return Ok(assets::page(headers));
+    }
+    // It says so itself.
+    let mut page = assets::page(&HeaderMap::new());
+    *page.status_mut() = StatusCode::NOT_FOUND;
+    Ok(page)
 }
 
 /// Logs in and out, and says whether somebody is.

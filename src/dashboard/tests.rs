@@ -195,6 +195,8 @@ async fn pages_are_there_and_nothing_else() {
     ] {
         assert_eq!(status(path).await, 404, "{path}");
     }
+    // It says so to people.
+    assert!(page.get("/logs/x").await.text.starts_with("<!doctype html>"));
     assert_eq!(page.send("POST /logs", &[], String::new()).await.status, 405);
 }
 

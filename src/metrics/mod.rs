@@ -50,6 +50,8 @@
 //! | [`RECORDS_WAITING`] | gauge | how many wait there |
 //! | [`RECORDS_LOST`] | counter | how many found it full, or could not be kept |
 //!
+//! [`CONTENT_LEFT_OUT`] counts those that are kept without their content, because too much of it waited.
+//!
 //! # Stores
 //!
 //! | name | | unit | of each `store` |
@@ -131,6 +133,8 @@ pub const BUDGET_LEFT: &str = "bartizan_budget_left_usd";
 pub const RECORDS_WAITING: &str = "bartizan_records_waiting";
 /// How many found no room, or could not be.
 pub const RECORDS_LOST: &str = "bartizan_records_lost_total";
+/// How many were kept without their content.
+pub const CONTENT_LEFT_OUT: &str = "bartizan_records_without_content_total";
 /// Which version runs.
 pub const BUILD_INFO: &str = "bartizan_build_info";
 /// How many requests were for a model that is deprecated.
@@ -177,6 +181,14 @@ pub(crate) fn records_lost(to: &Arc<str>, records: u64) {
     ::metrics::counter!(RECORDS_LOST, "to" => to.clone()).increment(records);
     #[cfg(not(feature = "metrics"))]
     let _ = (to, records);
+}
+
+/// Notes that records are kept without their content.
+pub(crate) fn content_left_out(records: u64) {
+    #[cfg(feature = "metrics")]
+    ::metrics::counter!(CONTENT_LEFT_OUT).increment(records);
+    #[cfg(not(feature = "metrics"))]
+    let _ = records;
 }
 
 /// Notes how many records wait for `to`.

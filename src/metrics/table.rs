@@ -1,8 +1,8 @@
 use super::{
-    ATTEMPTS, BREAKER_STATE, BUDGET_LEFT, BUDGET_LIMIT, BUILD_INFO, COST, DEPRECATED, DURATION, ERRORS,
-    FAILOVERS, FIRST_EVENT, HEDGES, IN_FLIGHT, LIMIT_REFUSALS, MIRRORS, OVERFLOW, OVERHEAD, PER_TOKEN,
-    PROMPT_CACHE, RECORDS_LOST, RECORDS_WAITING, REQUESTS, RESUMES, RETRIES, STORE_AWAY, STORE_OUTAGES,
-    STORE_SECONDS, STORE_WAITING, TOKENS,
+    ATTEMPTS, BREAKER_STATE, BUDGET_LEFT, BUDGET_LIMIT, BUILD_INFO, CONTENT_LEFT_OUT, COST, DEPRECATED,
+    DURATION, ERRORS, FAILOVERS, FIRST_EVENT, HEDGES, IN_FLIGHT, LIMIT_REFUSALS, MIRRORS, OVERFLOW, OVERHEAD,
+    PER_TOKEN, PROMPT_CACHE, RECORDS_LOST, RECORDS_WAITING, REQUESTS, RESUMES, RETRIES, STORE_AWAY,
+    STORE_OUTAGES, STORE_SECONDS, STORE_WAITING, TOKENS,
 };
 
 /// What is known of one measurement before anything is measured.
@@ -86,6 +86,7 @@ pub const ALL: &[Metric] = &[
     gauge(BUDGET_LEFT, "What is left of that in the current period, in US dollars."),
     gauge(RECORDS_WAITING, "Records that wait to be kept."),
     counter(RECORDS_LOST, "Records that were not kept, because too many waited or the keeper has failed."),
+    counter(CONTENT_LEFT_OUT, "Records that were kept without their content, because too much of it waited."),
     gauge(BUILD_INFO, "1; the label is the version of the gateway."),
     counter(DEPRECATED, "Requests for a model that is deprecated, by who has served them."),
     gauge(STORE_AWAY, "1 while the store does not answer, or can't be written."),

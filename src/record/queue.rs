@@ -95,7 +95,7 @@ impl QueueOptions {
             self.keepers.into_iter().map(|keeper| line(keeper, self.depth)).unzip();
         let missed = lines.iter().map(|line: &Line| line.lost.clone()).collect();
         let room = keeps_content.then(|| Room::new(self.content));
-        let left_out = Lost::new("content");
+        let left_out = LeftOut::new();
         let queue = Queue { sender, lost: lost.clone(), missed, room, left_out };
         let rules = Arc::new(self.rules);
         let worker = async move {
@@ -113,7 +113,7 @@ pub struct Queue {
     missed: Arc<[Lost]>,
     /// For content, if anybody keeps it.
     room: Option<Room>,
-    left_out: Lost,
+    left_out: LeftOut,
 }
 
 /// A record that waits, and the room that its content takes.
@@ -136,7 +136,7 @@ impl Queue {
 
     /// How many records were kept without their content, because there was no room for it.
     pub fn left_out(&self) -> u64 {
-        self.left_out.count()
+        self.left_out.0.load(Ordering::Relaxed)
     }
 }
 
@@ -157,7 +157,7 @@ impl Queue {
         if charge.is_none() {
             record.content = None;
             if self.room.is_some() {
-                self.left_out.add(1, "the content that waits is too large, and theirs is left out");
+                self.left_out.add();
             }
         }
         charge
@@ -187,10 +187,37 @@ impl Lost {
     fn add(&self, records: u64, why: &str) {
         let before = self.count.fetch_add(records, Ordering::Relaxed);
         metrics::records_lost(&self.to, records);
-        if (before + records).checked_ilog2() != before.checked_ilog2() {
+        if has_doubled(before, records) {
             tracing::warn!(to = %self.to, lost = before + records, "records are lost: {why}");
         }
     }
+}
+
+/// Counts records that are kept without their content.
+#[derive(Clone, Debug)]
+struct LeftOut(Arc<AtomicU64>);
+
+impl LeftOut {
+    fn new() -> Self {
+        metrics::content_left_out(0);
+        Self(Arc::default())
+    }
+
+    fn add(&self) {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        metrics::content_left_out(1);
+        if has_doubled(before, 1) {
+            tracing::warn!(
+                records = before + 1,
+                "records are kept without their content: too much of it waits"
+            );
+        }
+    }
+}
+
+/// Whether a count has reached the next power of two.
+fn has_doubled(before: u64, more: u64) -> bool {
+    (before + more).checked_ilog2() != before.checked_ilog2()
 }
 
 impl fmt::Debug for Lost {
@@ -232,6 +259,10 @@ async fn distribute(
                     line.lost.add(1, "whoever keeps them is too slow");
                 }
             }
+        }
+        // A keeper that hangs doesn't tell.
+        for line in &lines {
+            metrics::records_waiting(&line.lost.to, line.sender.max_capacity() - line.sender.capacity());
         }
         if taken < BATCH && !waiting.is_closed() {
             sleep(PAUSE).await;

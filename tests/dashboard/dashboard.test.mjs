@@ -289,6 +289,16 @@ test("what a page has in the browser is exported too", async () => {
   assert.ok(JSON.parse(config).providers, config);
 });
 
+test("who goes where nothing is gets told so, with a way back", async () => {
+  const page = await enter();
+  page.expected = /404/;
+  await go(page, "/nothing", "There is no such page.");
+
+  await page.getByRole("link", { name: "Go to the overview" }).click();
+
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+});
+
 test("all of it is reached by keyboard, and what has it is seen", async () => {
   const page = await enter();
   const focused = () => page.evaluate(() => document.activeElement.innerText || document.activeElement.getAttribute("aria-label"));
