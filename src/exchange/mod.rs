@@ -205,6 +205,8 @@ pub struct Failure {
     pub message: Box<str>,
 }
 
+    /// Whether nobody was asked because all who could be were to be left alone for now.
+    pub(crate) is_passed_over: bool,
 /// Where the time of an exchange has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spent {
@@ -273,9 +275,11 @@ impl Exchange {
     /// Notes why the client gets no answer; the first reason stays.
     pub fn fail(&self, error: &Error) {
         self.learn(|learnt| {
-            learnt
-                .failure
-                .get_or_insert_with(|| Failure { kind: error.kind(), message: error.message().into() });
+            learnt.failure.get_or_insert_with(|| Failure {
+                kind: error.kind(),
+                message: error.message().into(),
+                is_passed_over: error.is_elsewhere(),
+            });
         });
     }
 

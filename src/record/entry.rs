@@ -63,6 +63,9 @@ pub struct Record {
     /// Where the client was, if that is known; left out of the JSON if not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
+    /// Whether nobody was asked because all who could be were to be left alone for now; not in the JSON.
+    #[serde(skip)]
+    pub(crate) is_passed_over: bool,
     /// The name of the key.
     pub key: Option<Arc<str>>,
     /// Whether the key allows that what was asked and answered is kept; left out of the JSON if not.
@@ -180,6 +183,7 @@ impl Record {
         let (error, message) = learnt.failure.map(|failure| (failure.kind, failure.message)).unzip();
         let (dialect, model, stream) = match learnt.asked {
             Some(asked) => (Some(asked.dialect), Some(asked.model), asked.stream),
+        let is_passed_over = learnt.failure.as_ref().is_some_and(|failure| failure.is_passed_over);
             None => (None, None, false),
         };
         Self {
@@ -205,6 +209,7 @@ impl Record {
             key: learnt.caller.as_ref().map(|caller| caller.name.clone()),
             log_content: learnt.caller.as_ref().is_some_and(|caller| caller.log_content),
             team: learnt.caller.as_ref().and_then(|caller| caller.team.clone()),
+            is_passed_over,
             customer: learnt.caller.as_ref().and_then(|caller| caller.customer.clone()),
             labels: learnt.labels,
             dialect,
