@@ -1,6 +1,6 @@
 use std::{borrow::Cow, ops::Range};
 
-use super::{forms::is_authorization, has_mixed_run, is_random, length};
+use super::{MASK, forms::is_authorization, has_mixed_run, is_random, length};
 
 /// A name behind which a secret stands: `password: …`, `"api_key": "…"`, `--token …`.
 pub(super) struct Name {
@@ -205,12 +205,14 @@ pub(super) fn unquoted(text: &str) -> Option<&str> {
     text.trim_start_matches('\\').strip_prefix(QUOTES)
 }
 
-/// Whether something is to be put there yet, or an address tells where it is.
+/// Whether something is to be put there yet or was masked, or an address tells where it is.
 pub(super) fn is_placeholder(text: &str) -> bool {
     text.starts_with(['$', '{', '<', '%', '*', '['])
         || is_path(text)
         || text.contains("://")
         || text.contains("...")
+        // Without quotes a value ends before such a bracket.
+        || text.contains(MASK.trim_end_matches(']'))
 }
 
 /// Whether it is the path of a file: its parts are small letters, or words as people write them.
