@@ -300,3 +300,35 @@ fn records_that_wait_for_a_database_that_hangs_are_shown() {
 
     assert!(eventually(Duration::from_secs(20), waits).is_some());
 }
+
+#[test]
+fn what_is_refused_because_too_much_is_in_flight_is_refused_by_a_limit() {
+    for (server, provider) in [("max_in_flight: 1", ""), ("", ", max_in_flight: 1")] {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+        let (asked, is_asked) = std::sync::mpsc::channel();
+        let holding = Upstream::start(move |_| {
+            asked.send(()).unwrap();
+            let _ = held.lock().unwrap().recv();
+        });
+        let proxy = Proxy::start(&format!(
+            "server: {{ {server} }}\nunknown_price: allow\n\
+             providers: {{ holding: {{ kind: openai-compatible, base_url: '{}'{provider} }} }}\n\
+             models: {{ chat: {{ targets: [ {{ use: holding/m }} ], retry: {{ attempts: 1 }} }} }}\n\
+             keys: [ {{ name: app, key: {KEY}, allow: [ '*' ] }} ]\n",
+            holding.url()
+        ));
+        let mut first = proxy.connect();
+        first.write_all(chat("chat", false, "hello").as_bytes()).unwrap();
+        is_asked.recv_timeout(Duration::from_secs(10)).unwrap();
+
+        assert_eq!(ask(&proxy, &chat("chat", false, "hello")), 503);
+
+        drop(release);
+        let refusals = || {
+            let (_, shown) = scrape(&proxy, "");
+            value(&shown, "bartizan_limit_refusals_total", &["kind=\"overloaded\"", "target=\"none\""])
+        };
+        assert_eq!(eventually(Duration::from_secs(10), refusals), Some(1.0), "{server}{provider}");
+    }
+}

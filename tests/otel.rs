@@ -193,7 +193,7 @@ fn a_request_is_a_span_below_that_of_the_client_and_above_those_of_its_attempts(
     let spans = spans(&collector, 3);
     let [request, first, second] = &spans[..] else { panic!("{spans:?}") };
     for span in &spans {
-        assert_eq!(hex(&span.trace_id), TRACE);
+        assert_eq!((hex(&span.trace_id), &*span.trace_state), (TRACE.to_owned(), "vendor=1"));
         let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
         assert!(begun <= start && start <= end && end <= now(), "{span:?}");
         assert!(request.start_time_unix_nano <= start && end <= request.end_time_unix_nano, "{span:?}");
@@ -233,6 +233,11 @@ fn a_request_is_a_span_below_that_of_the_client_and_above_those_of_its_attempts(
     let asked = heads.lock().unwrap().pop().unwrap();
     let traceparent = format!("traceparent: 00-{TRACE}-{}-01\r\n", hex(&second.span_id));
     assert!(asked.contains(&traceparent) && asked.contains("tracestate: vendor=1\r\n"), "{asked}");
+    let told = collector.read::<ExportTraceServiceRequest>("/v1/traces");
+    let schema = "https://opentelemetry.io/schemas/1.41.0";
+    for spans in told.iter().flat_map(|message| &message.resource_spans) {
+        assert_eq!((&*spans.schema_url, &*spans.scope_spans[0].schema_url), (schema, schema));
+    }
     let sent = collector.messages.lock().unwrap();
     assert!(sent.iter().all(|(_, head, _)| head.contains("x-collector-key: a-secret-of-the-collector")));
 }
@@ -246,9 +251,11 @@ fn a_copy_is_a_span_below_that_of_its_original() {
         text.replace("retry: { attempts: 1 } }", "retry: { attempts: 1 }, mirror: { use: good/other } }");
     let proxy = Proxy::start(&text);
 
-    assert_eq!(ask(&proxy, &format!("traceparent: 00-{TRACE}-{PARENT}-01\r\n")), 200);
+    let parent = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\ntracestate: vendor=1\r\n");
+    assert_eq!(ask(&proxy, &parent), 200);
 
     let spans = spans(&collector, 5);
+    assert!(spans.iter().all(|span| span.trace_state == "vendor=1"), "{spans:?}");
     let of = |kind: SpanKind| spans.iter().filter(move |span| span.kind() == kind);
     let (original, copy) = (of(SpanKind::Server).next().unwrap(), of(SpanKind::Internal).next().unwrap());
     assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACE), "{spans:?}");
@@ -354,6 +361,7 @@ fn no_key_and_nothing_of_what_was_said_is_told_unless_it_is_allowed() {
             let answering = &collector.spans()[2].attributes;
             let input = self::text(answering, "gen_ai.input.messages").unwrap();
             assert!(input.contains(r#""role":"user""#), "{input}");
+            assert_eq!(self::text(answering, "gen_ai.response.id"), Some("c"));
         }
     }
 }

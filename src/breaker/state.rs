@@ -13,6 +13,7 @@ use crate::{
     Error, Kind,
     audit::{Event, EventKind, Trail},
     lock,
+    record::Mask,
 };
 
 /// Whether a target is asked. Clones are the same breaker.
@@ -100,7 +101,7 @@ pub(super) enum Outcome {
 }
 
 impl Breaker {
-    /// A closed breaker of the target with this name, which its errors and logs mention.
+    /// A closed breaker of the target with this name, which its errors and logs mention without [secrets](Mask).
     pub fn new(name: &str, rules: Rules) -> Self {
         let now = Instant::now();
         let state = State {
@@ -117,7 +118,8 @@ impl Breaker {
             was_asked: false,
         };
         Self(Arc::new(Shared {
-            name: name.into(),
+            // Clients name targets too, by whatever they hold for a model.
+            name: Mask::default().apply(name).into(),
             rules,
             state: Mutex::new(state),
             recovers: AtomicBool::new(false),
@@ -460,6 +462,17 @@ mod tests {
 
     async fn pause(milliseconds: u64) {
         tokio::time::advance(Duration::from_millis(milliseconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_that_a_client_has_for_a_model_is_not_told_on() {
+        let breaker = Breaker::new("openai/sk-0123456789abcdef", rules());
+        (0..3).for_each(|_| exchange(&breaker, FAILED));
+
+        let refused = breaker.admit().unwrap_err();
+
+        assert_eq!(breaker.name(), "openai/sk-[masked]");
+        assert!(refused.message().starts_with("`openai/sk-[masked]` is passed over"), "{refused}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -165,8 +165,8 @@ impl Export {
     }
 }
 
-const NAMES: &str = "arrived,id,status,end,error,key,team,model,target,attempts,stream,input_tokens,output_tokens,cost_usd,\
-                     estimated,duration_ms,first_event_ms,overhead_us\r\n";
+const NAMES: &str = "arrived,id,status,end,error,key,team,customer,user,session,model,target,attempts,stream,\
+                     input_tokens,output_tokens,cost_usd,estimated,duration_ms,first_event_ms,overhead_us\r\n";
 
 fn row(line: &Line) -> String {
     let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or_default().to_owned();
@@ -178,6 +178,9 @@ fn row(line: &Line) -> String {
         .text(&text(&line.error))
         .text(&text(&line.key))
         .text(&text(&line.team))
+        .text(&text(&line.customer))
+        .text(&text(&line.user))
+        .text(&text(&line.session))
         .text(&text(&line.model))
         .text(&text(&line.target))
         .number(Some(line.attempts))

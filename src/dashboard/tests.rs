@@ -71,6 +71,9 @@ fn line(place: u64) -> Line {
         error: None,
         key: Some("app".into()),
         team: None,
+        customer: Some("acme".into()),
+        user: Some("=ada".into()),
+        session: None,
         model: Some("chat".into()),
         target: Some("demo/echo".into()),
         attempts: 1,
@@ -324,8 +327,13 @@ async fn all_that_is_found_is_exported_page_by_page() {
 
     assert_eq!(csv.text.lines().count(), 2_501);
     let first = csv.text.lines().nth(1).unwrap();
-    assert!(first.starts_with("1970-01-01T00:41:40.000Z,\"'=req_2500\",200,complete,,app,"), "{first}");
+    assert!(
+        first.starts_with("1970-01-01T00:41:40.000Z,\"'=req_2500\",200,complete,,app,,acme,\"'=ada\",,chat,"),
+        "{first}"
+    );
     assert!(first.ends_with(",3,4,0.0015,false,12.5,,70"), "{first}");
+    let columns = |line: &str| line.split(',').count();
+    assert_eq!(columns(csv.text.lines().next().unwrap()), columns(first));
     let named = csv.headers[header::CONTENT_DISPOSITION].to_str().unwrap();
     assert_eq!(named, "attachment; filename=\"bartizan-requests.csv\"");
     assert_eq!(json.json().as_array().unwrap().len(), 2_500);

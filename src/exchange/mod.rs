@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use tokio::time::Instant;
 
-pub(crate) use self::trace::Share;
+pub(crate) use self::trace::{Share, trace_state};
 pub use self::{
     attempt::{Attempt, AttemptHandle, Outcome, Role},
     client::ClientAddress,
@@ -123,6 +123,8 @@ pub struct Learnt {
     pub content: Option<Bytes>,
     /// The trace that the client says it belongs to.
     pub trace: Option<TraceParent>,
+    /// What the client's tracing systems say beside that, where the gateway's spans have it too.
+    pub trace_state: Option<Box<str>>,
 }
 
 impl Learnt {
@@ -203,6 +205,8 @@ pub struct Failure {
     pub kind: Kind,
     /// The message the client got.
     pub message: Box<str>,
+    /// Whether nobody was asked because all who could be were to be left alone for now.
+    pub(crate) is_passed_over: bool,
 }
 
 /// Where the time of an exchange has gone.
@@ -273,9 +277,11 @@ impl Exchange {
     /// Notes why the client gets no answer; the first reason stays.
     pub fn fail(&self, error: &Error) {
         self.learn(|learnt| {
-            learnt
-                .failure
-                .get_or_insert_with(|| Failure { kind: error.kind(), message: error.message().into() });
+            learnt.failure.get_or_insert_with(|| Failure {
+                kind: error.kind(),
+                message: error.message().into(),
+                is_passed_over: error.is_elsewhere(),
+            });
         });
     }
 

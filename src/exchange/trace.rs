@@ -70,6 +70,24 @@ impl TraceParent {
     }
 }
 
+/// What the tracing systems before this one say beside the [`TraceParent`], by the header
+/// [`tracestate`](https://www.w3.org/TR/trace-context/#tracestate-header); `None` if that is nothing, or more than the
+/// standard asks to be passed on.
+pub(crate) fn trace_state(headers: &HeaderMap) -> Option<Box<str>> {
+    const LONGEST: usize = 512;
+    let mut state = String::new();
+    for value in headers.get_all("tracestate") {
+        let value = value.to_str().ok()?.trim();
+        let separator = if state.is_empty() || value.is_empty() { "" } else { "," };
+        if state.len() + separator.len() + value.len() > LONGEST {
+            return None;
+        }
+        state.push_str(separator);
+        state.push_str(value);
+    }
+    (!state.is_empty()).then(|| state.into())
+}
+
 /// Which share of traces is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share(u64);
@@ -153,6 +171,20 @@ mod tests {
         ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_others_say_of_a_trace_is_one_list_and_not_without_end() {
+        let read = |values: &[&str]| {
+            let header = |value: &&str| ("tracestate".parse().unwrap(), value.parse().unwrap());
+            trace_state(&values.iter().map(header).collect())
+        };
+
+        assert_eq!(read(&["a=1, b=2", "", "c=3"]).as_deref(), Some("a=1, b=2,c=3"));
+        assert_eq!(read(&[]), None);
+        assert_eq!(read(&[""]), None);
+        assert!(read(&[&"a".repeat(512)]).is_some());
+        assert_eq!(read(&["b=2", &"a".repeat(509)]), None);
     }
 
     #[test]

@@ -235,6 +235,10 @@ async fn finds(store: &impl Logs, records: &[Record], filter: &Filter) {
             (row.key, row.model, row.target)
         );
         assert_eq!(
+            (line.customer.as_deref(), line.user.as_deref(), line.session.as_deref()),
+            (row.customer, row.user(), row.session())
+        );
+        assert_eq!(
             (line.team.as_deref(), line.error.as_deref(), line.status),
             (row.team, row.error, row.status)
         );

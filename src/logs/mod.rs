@@ -100,6 +100,12 @@ pub struct Line {
     pub key: Option<Box<str>>,
     /// The name of the team.
     pub team: Option<Box<str>>,
+    /// The name of the customer.
+    pub customer: Option<Box<str>>,
+    /// The end user.
+    pub user: Option<Box<str>>,
+    /// The session.
+    pub session: Option<Box<str>>,
     /// The model that was asked for.
     pub model: Option<Box<str>>,
     /// Who answered, or was asked last: `provider/model`.

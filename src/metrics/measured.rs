@@ -83,7 +83,7 @@ fn request(series: &mut Series, names: &Names, record: &Record) {
     series.count(at, REQUESTS, &[("outcome", outcome(record.end)), ("status", status(record.status))], 1);
     if let Some(kind) = record.error {
         series.count(at, ERRORS, &[("kind", kind.as_str())], 1);
-        if answering.is_none() && is_limit(kind) {
+        if answering.is_none() && is_limit(kind, record.is_passed_over) {
             series.count(at, LIMIT_REFUSALS, &[("kind", kind.as_str())], 1);
         }
     }
@@ -183,9 +183,14 @@ fn status(status: Option<u16>) -> &'static str {
     }
 }
 
-/// Whether a kind is what limits and budgets refuse with. Breakers refuse with [`Kind::Overloaded`], which is none.
-fn is_limit(kind: Kind) -> bool {
-    matches!(kind, Kind::RateLimited | Kind::BudgetExhausted | Kind::RunawayLoop | Kind::TooExpensive)
+/// Whether a limit or a budget refuses with this kind. With [`Kind::Overloaded`] those do that bound what is in flight, and
+/// breakers, which are no limits.
+fn is_limit(kind: Kind, is_passed_over: bool) -> bool {
+    match kind {
+        Kind::RateLimited | Kind::BudgetExhausted | Kind::RunawayLoop | Kind::TooExpensive => true,
+        Kind::Overloaded => !is_passed_over,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -199,8 +204,10 @@ mod tests {
         Error, Exchange, Target,
         auth::{Caller, VirtualKey},
         exchange::{Asked, Outcome},
+        in_flight::InFlightLayer,
         price::NanoUsd,
         record::Passing,
+        testing::{Ending, MustBeReady},
     };
 
     struct Bench {
@@ -374,11 +381,26 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn a_request_too_many_is_refused_by_a_limit() {
+        use tower::{Layer, ServiceExt};
+
+        let mut bench = Bench::new(1000);
+        let exchange = asked("chat");
+        let full = InFlightLayer::new(0).layer(MustBeReady::new(|()| Ending::Complete.answer()));
+        exchange.fail(&full.oneshot(()).await.unwrap_err());
+
+        bench.record(&exchange, End::Failed);
+
+        let refused = "model=chat,target=none,key=k,team=t,kind=overloaded 1";
+        assert_eq!(bench.lines(LIMIT_REFUSALS), set(&[refused]));
+    }
+
     #[test]
     fn a_request_for_which_all_targets_are_passed_over_is_an_error_and_no_refusal_by_a_limit() {
         let mut bench = Bench::new(1000);
         let exchange = asked("chat");
-        exchange.fail(&Error::new(Kind::Overloaded, "the target is passed over"));
+        exchange.fail(&Error::new(Kind::Overloaded, "the target is passed over").with_elsewhere());
 
         bench.record(&exchange, End::Complete);
 

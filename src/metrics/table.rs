@@ -57,7 +57,7 @@ pub const ALL: &[Metric] = &[
     counter(ERRORS, "Requests that have failed, by the kind of error."),
     counter(
         LIMIT_REFUSALS,
-        "Requests that a limit or a budget of the gateway has refused, by the kind of error.",
+        "Requests that a limit or a budget of the gateway has refused, also that of what is in flight, by the kind of error.",
     ),
     counter(TOKENS, "Tokens of all attempts; the kinds don't overlap, so that their sum is the total."),
     histogram(COST, "What attempts cost in US dollars; the sum is what was spent.", COSTS),

@@ -8,6 +8,8 @@ use prost::Message;
 
 use crate::{BoxError, upstream::SmallClient};
 
+/// The version of the semantic conventions that [names](super::names) are of.
+pub(super) const SCHEMA: &str = "https://opentelemetry.io/schemas/1.41.0";
 /// How long a connection, and an answer, may take.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::{
 
 use super::{
     attributes::{Attributes, any, nanos},
-    collector::{Collector, scope},
+    collector::{Collector, SCHEMA, scope},
     names::*,
 };
 use crate::{
@@ -35,11 +35,11 @@ impl Logs {
         let now = nanos(SystemTime::now());
         for part in batch.chunks(MOST) {
             let log_records = part.iter().map(|kept| line(kept, now)).collect();
-            let scope_logs = vec![ScopeLogs { scope: scope(), log_records, ..ScopeLogs::default() }];
+            let scope_logs = vec![ScopeLogs { scope: scope(), log_records, schema_url: SCHEMA.to_owned() }];
             let resource_logs = vec![ResourceLogs {
                 resource: self.collector.resource(),
                 scope_logs,
-                ..ResourceLogs::default()
+                schema_url: SCHEMA.to_owned(),
             }];
             self.collector.send("logs", &ExportLogsServiceRequest { resource_logs }).await?;
         }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     Providers,
     attributes::{Attributes, nanos},
-    collector::{Collector, scope},
+    collector::{Collector, SCHEMA, scope},
     histogram::Histogram,
     names::*,
     span::error,
@@ -169,11 +169,11 @@ impl Measures {
             Metric { name: (*name).to_owned(), unit: (*unit).to_owned(), data, ..Metric::default() }
         });
         let scope_metrics =
-            vec![ScopeMetrics { scope: scope(), metrics: metrics.collect(), ..ScopeMetrics::default() }];
+            vec![ScopeMetrics { scope: scope(), metrics: metrics.collect(), schema_url: SCHEMA.to_owned() }];
         let resource_metrics = vec![ResourceMetrics {
             resource: self.collector.resource(),
             scope_metrics,
-            ..ResourceMetrics::default()
+            schema_url: SCHEMA.to_owned(),
         }];
         self.collector.send("metrics", &ExportMetricsServiceRequest { resource_metrics }).await?;
         self.is_new = false;

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::{
     attributes::Attributes,
-    names::{INPUT_MESSAGES, OUTPUT_MESSAGES, SYSTEM_INSTRUCTIONS},
+    names::{INPUT_MESSAGES, OUTPUT_MESSAGES, RESPONSE_ID, SYSTEM_INSTRUCTIONS},
 };
 
 /// Adds what was asked and answered, in the form of the conventions: messages of parts. Pictures and sound are only
@@ -16,6 +16,8 @@ pub(super) fn add(attributes: &mut Attributes, request: &str, answer: Option<&st
     attributes.text(INPUT_MESSAGES, Value::from(input).to_string());
     if let Some(answer) = answer {
         let answered: Option<Value> = serde_json::from_str(answer).ok();
+        let id = answered.as_ref().and_then(|answered| member(answered, ["id", "responseId"]));
+        attributes.maybe(RESPONSE_ID, id.and_then(Value::as_str));
         let output = answered.as_ref().map_or_else(|| plain("assistant", answer), output);
         attributes.text(OUTPUT_MESSAGES, Value::from(output).to_string());
     }
@@ -176,6 +178,24 @@ mod tests {
                 "content": [{ "type": "output_text", "text": "Hello" }] }] }),
         );
         assert_eq!(responses, [(INPUT_MESSAGES.into(), user), (OUTPUT_MESSAGES.into(), answer("completed"))]);
+    }
+
+    #[test]
+    fn an_answer_is_known_by_its_id_where_it_has_one() {
+        for (answer, id) in [
+            (json!({ "id": "chatcmpl-1", "choices": [] }), Some("chatcmpl-1")),
+            (json!({ "responseId": "r-1", "candidates": [] }), Some("r-1")),
+            (json!({ "output": {} }), None),
+        ] {
+            let mut attributes = Attributes::default();
+
+            add(&mut attributes, "{}", Some(&answer.to_string()));
+
+            let attributes = attributes.into_inner();
+            let found = attributes.iter().find(|attribute| attribute.key == "gen_ai.response.id");
+            let value = found.and_then(|found| found.value.clone()?.value);
+            assert_eq!(value, id.map(|id| any_value::Value::StringValue(id.to_owned())));
+        }
     }
 
     #[test]

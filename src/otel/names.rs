@@ -1,6 +1,6 @@
 //! The names of attributes and measurements, as the
 //! [semantic conventions](https://opentelemetry.io/docs/specs/semconv/gen-ai/) of OpenTelemetry for generative AI have
-//! them, and those of our own, which begin with `bartizan`.
+//! them in version 1.41, and those of our own, which begin with `bartizan`.
 
 use crate::exchange::Role;
 
@@ -14,6 +14,8 @@ pub const REQUEST_MODEL: &str = "gen_ai.request.model";
 pub const REQUEST_STREAM: &str = "gen_ai.request.stream";
 /// The model that answered, by the provider's name for it.
 pub const RESPONSE_MODEL: &str = "gen_ai.response.model";
+/// The answer's id, which is known where what was answered is kept and [sent](super::OtelOptions::content).
+pub const RESPONSE_ID: &str = "gen_ai.response.id";
 /// Why it stopped, in the provider's words.
 pub const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
 /// How long a stream took to begin, in seconds.

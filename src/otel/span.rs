@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::{
 use super::{
     Providers,
     attributes::{Attributes, nanos},
-    collector::{Collector, scope},
+    collector::{Collector, SCHEMA, scope},
     messages,
     names::*,
 };
@@ -42,11 +42,11 @@ impl Spans {
             if spans.is_empty() {
                 continue;
             }
-            let scope_spans = vec![ScopeSpans { scope: scope(), spans, ..ScopeSpans::default() }];
+            let scope_spans = vec![ScopeSpans { scope: scope(), spans, schema_url: SCHEMA.to_owned() }];
             let resource_spans = vec![ResourceSpans {
                 resource: self.collector.resource(),
                 scope_spans,
-                ..ResourceSpans::default()
+                schema_url: SCHEMA.to_owned(),
             }];
             self.collector.send("traces", &ExportTraceServiceRequest { resource_spans }).await?;
         }
@@ -123,7 +123,7 @@ fn of_request(span: TraceParent, record: &Record) -> Span {
         end_time_unix_nano: nanos(record.arrived + record.duration),
         attributes: attributes.into_inner(),
         status: record.error.map(|_| failed(record.message.as_deref())),
-        ..begun(span)
+        ..begun(span, record)
     }
 }
 
@@ -172,7 +172,7 @@ fn of_attempt(
         end_time_unix_nano: nanos(record.arrived + end),
         attributes: attributes.into_inner(),
         status: error.map(|kind| failed(Some(kind))),
-        ..begun(request.attempt(index))
+        ..begun(request.attempt(index), record)
     }
 }
 
@@ -209,8 +209,9 @@ fn failed(message: Option<&str>) -> Status {
     Status { message: message.unwrap_or_default().to_owned(), code: StatusCode::Error.into() }
 }
 
-fn begun(span: TraceParent) -> Span {
+fn begun(span: TraceParent, record: &Record) -> Span {
     Span {
+        trace_state: record.trace_state.as_deref().unwrap_or_default().to_owned(),
         trace_id: span.trace.to_be_bytes().to_vec(),
         span_id: span.span.to_be_bytes().to_vec(),
         flags: 1,

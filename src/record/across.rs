@@ -6,6 +6,9 @@ use super::Mask;
 /// The members that are texts of parts.
 const TEXTS: [&str; 4] = ["text", "thinking", "refusal", "content"];
 
+/// The member that is the text of a part of a message.
+const PART: &str = "text";
+
 /// The members that models write piece by piece.
 const WRITTEN: [&str; 10] = [
     "text",
@@ -96,6 +99,41 @@ pub(super) fn masked(json: &[u8], mask: &Mask) -> Option<Vec<u8>> {
     value.filter(|_| is_changed).and_then(|value| serde_json::to_vec(&value).ok())
 }
 
+/// Masks secrets that stand over several parts of one message; `None` if there are none.
+pub(super) fn masked_in_messages(json: &[u8], mask: &Mask) -> Option<Vec<u8>> {
+    if !has_several(json, PART) {
+        return None;
+    }
+    let mut value = serde_json::from_slice(json).ok()?;
+    mask_parts(&mut value, mask).then(|| serde_json::to_vec(&value).ok()).flatten()
+}
+
+/// Whether something was masked.
+fn mask_parts(value: &mut Value, mask: &Mask) -> bool {
+    let values = match value {
+        Value::Array(values) => values,
+        Value::Object(members) => {
+            return members
+                .values_mut()
+                .fold(false, |is_changed, value| mask_parts(value, mask) || is_changed);
+        }
+        _ => return false,
+    };
+    let mut texts: Vec<&mut String> = values.iter_mut().filter_map(text_of_part).collect();
+    let parts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+    let masked = if parts.len() > 1 { mask.apply_across(&parts) } else { None };
+    let is_changed = masked.is_some();
+    texts.iter_mut().zip(masked.into_iter().flatten()).for_each(|(text, masked)| **text = masked);
+    values.iter_mut().fold(is_changed, |is_changed, value| mask_parts(value, mask) || is_changed)
+}
+
+fn text_of_part(part: &mut Value) -> Option<&mut String> {
+    match part.get_mut(PART)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
 fn has_several(json: &[u8], name: &str) -> bool {
     memmem::find_iter(json, format!("\"{name}\"").as_bytes()).nth(1).is_some()
 }
@@ -168,6 +206,22 @@ mod tests {
         let call = r#"{"content":[{"input":{"key":["sk-01"]}}],"stop_reason":null}"#;
         assert_eq!(unended(call, false).unwrap(), call.replace("01", "[masked]"));
         assert_eq!(unended(r#"{"content":[{"text":"It ends in 42"}],"stop_reason":null}"#, false), None);
+    }
+
+    #[test]
+    fn a_secret_over_two_parts_of_a_message_is_masked_and_the_next_message_is_another_text() {
+        let message = |first: &str, second: &str| {
+            let parts = format!(r#"[{{"text":"{first}"}},{{"image":1}},{{"text":"{second}"}}]"#);
+            format!(r#"{{"messages":[{{"content":{parts}}},{{"content":[{{"text":"56789abcdef"}}]}}]}}"#)
+        };
+        let over = |json: &str| masked_in_messages(json.as_bytes(), &Mask::default());
+
+        assert_eq!(
+            over(&message("a sk-01234", "56789abcdef b")),
+            Some(message("a sk-[masked]", " b").into_bytes())
+        );
+        assert_eq!(over(&message("a", "sk-01234")), None);
+        assert_eq!(over(r#"{"text":"sk-01234","#), None);
     }
 
     #[test]

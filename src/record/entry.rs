@@ -38,6 +38,9 @@ pub struct Record {
     /// out of the JSON if not.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_maybe_span")]
     pub span: Option<TraceParent>,
+    /// What the client's tracing systems say beside the trace, if its span is recorded; not in the JSON.
+    #[serde(skip)]
+    pub trace_state: Option<Box<str>>,
     /// When the request came.
     #[serde(serialize_with = "as_timestamp")]
     pub arrived: SystemTime,
@@ -60,6 +63,9 @@ pub struct Record {
     pub error: Option<Kind>,
     /// What the client was told about it.
     pub message: Option<Box<str>>,
+    /// Whether nobody was asked because all who could be were to be left alone for now; not in the JSON.
+    #[serde(skip)]
+    pub(crate) is_passed_over: bool,
     /// Where the client was, if that is known; left out of the JSON if not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
@@ -177,6 +183,7 @@ impl Record {
             Some(attempt) => (attempt.finish.take(), attempt.tool_calls),
             None => (None, 0),
         };
+        let is_passed_over = learnt.failure.as_ref().is_some_and(|failure| failure.is_passed_over);
         let (error, message) = learnt.failure.map(|failure| (failure.kind, failure.message)).unzip();
         let (dialect, model, stream) = match learnt.asked {
             Some(asked) => (Some(asked.dialect), Some(asked.model), asked.stream),
@@ -187,6 +194,7 @@ impl Record {
             mirrors: learnt.mirrors,
             trace: learnt.trace.or(exchange.span()),
             span: exchange.span(),
+            trace_state: learnt.trace_state,
             arrived: exchange.arrived(),
             first_event: passing.first_event,
             overhead: passing.overhead,
@@ -201,6 +209,7 @@ impl Record {
             bytes: passing.bytes,
             error,
             message,
+            is_passed_over,
             client: passing.client,
             key: learnt.caller.as_ref().map(|caller| caller.name.clone()),
             log_content: learnt.caller.as_ref().is_some_and(|caller| caller.log_content),
@@ -242,7 +251,8 @@ impl Record {
         if mask.is_nothing_in(&self.texts()) {
             return;
         }
-        for text in self.message.iter_mut().chain(&mut self.model).chain(&mut self.finish_reason) {
+        let texts = [&mut self.message, &mut self.model, &mut self.finish_reason, &mut self.trace_state];
+        for text in texts.into_iter().flatten() {
             apply(mask, text);
         }
         for text in self.lost.iter_mut().chain(&mut self.faults).chain(&mut self.shadowed) {
@@ -271,7 +281,8 @@ impl Record {
     /// All that may have to be masked, a line each.
     fn texts(&self) -> String {
         let Labels { user, session, tags } = &self.labels;
-        let owned = [&self.message, &self.model, &self.finish_reason].into_iter().flatten();
+        let owned =
+            [&self.message, &self.model, &self.finish_reason, &self.trace_state].into_iter().flatten();
         let owned = owned.chain(&self.lost).chain(&self.faults).chain(&self.shadowed).map(|text| &**text);
         let names = [&self.key, &self.team, &self.customer, user, session].into_iter().flatten();
         let names = names.chain(self.attempts.iter().map(|attempt| &attempt.target)).map(|name| &**name);
@@ -393,6 +404,7 @@ mod tests {
         exchange.learn(|learnt| {
             learnt.asked = Some(Asked { dialect: "openai-chat", model: secret.into(), stream: false });
             learnt.labels.user = Some(secret.into());
+            learnt.trace_state = Some(format!("vendor={secret}").into());
             learnt.labels.session = Some("a session".into());
             learnt.labels.tags =
                 vec![("api_key".into(), "0123456789abcdef0".into()), (secret.into(), secret.into())];
@@ -409,6 +421,7 @@ mod tests {
         let json = serde_json::to_string(&record).unwrap();
         assert!(!json.contains("0123456789abcdef"), "{json}");
         assert_eq!(record.message.as_deref(), Some("the key sk-[masked] is wrong"));
+        assert_eq!(record.trace_state.as_deref(), Some("vendor=sk-[masked]"));
         assert_eq!(
             (record.labels.session.as_deref(), &*record.attempts[0].target),
             (Some("a session"), "p/sk-[masked]")

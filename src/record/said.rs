@@ -61,6 +61,7 @@ impl ContentRules {
         if !is_in_pieces(answered, dialect) {
             let mut is_cut = answered.is_cut;
             let json = without_likelihoods(answered.bytes.clone());
+            let json = across::masked_in_messages(&json, &self.mask).unwrap_or(json);
             return (Some(self.text(&json, &mut is_cut)), is_cut, Vec::new());
         }
         let Some(Whole { json, times, mut is_cut }) = Whole::of(answered, dialect) else {
@@ -104,7 +105,10 @@ impl Said {
     /// What is kept of what passed. It takes some work; `dialect` is the client's.
     pub(crate) fn new(content: &Content, dialect: Option<&str>, rules: &ContentRules) -> Self {
         let mut is_cut = content.is_cut;
-        let request = rules.text(&content.request, &mut is_cut);
+        let request = match across::masked_in_messages(&content.request, &rules.mask) {
+            Some(request) => rules.text(&request, &mut is_cut),
+            None => rules.text(&content.request, &mut is_cut),
+        };
         let (mut answer, mut pieces) = (None, Vec::new());
         if let Some(answered) = &content.answer {
             let (kept, is_answer_cut, times) = rules.answer(answered, dialect);
@@ -168,6 +172,22 @@ mod tests {
         assert_eq!(answer["choices"][0]["message"]["content"], "Your key is sk-[masked]");
         assert_eq!(said.pieces, [(10, 12), (20, 20), (30, 31)]);
         assert!(!said.is_cut);
+    }
+
+    #[test]
+    fn a_secret_over_two_parts_of_a_message_is_masked_in_what_was_asked_and_answered() {
+        let parts = r#"[{"text":"It is sk-01234"},{"text":"56789abcdef now"}]"#;
+        let mut answered =
+            Answered { is_stream: false, bytes: Vec::new(), pieces: Vec::new(), is_cut: false };
+        answered.push(Duration::ZERO, format!(r#"{{"content":{parts}}}"#).as_bytes());
+        let content =
+            Content::new(format!(r#"{{"messages":[{{"content":{parts}}}]}}"#).into(), Some(answered));
+
+        let said = Said::new(&content, Some("anthropic-messages"), &ContentRules::default());
+
+        let masked = r#"[{"text":"It is sk-[masked]"},{"text":" now"}]"#;
+        assert!(said.request.contains(masked), "{}", said.request);
+        assert_eq!(said.answer.as_deref(), Some(&*format!(r#"{{"content":{masked}}}"#)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{Record, Sink, content::Answered};
 use crate::{
     Exchange,
     body::{End, Followed, Observe, OnEnd},
-    exchange::{ClientAddress, Share, TraceParent},
+    exchange::{ClientAddress, Share, TraceParent, trace_state},
 };
 
 /// Middleware of [`RecordLayer`](super::RecordLayer).
@@ -55,7 +55,11 @@ where
             exchange.learn(|learnt| learnt.trace = trace);
         }
         if let Some(share) = self.traces {
-            exchange.trace(TraceParent::below(trace, share));
+            let span = TraceParent::below(trace, share);
+            exchange.trace(span);
+            if let Some(state) = trace.filter(|_| span.is_sampled).and_then(|_| trace_state(req.headers())) {
+                exchange.learn(|learnt| learnt.trace_state = Some(state));
+            }
         }
         let passing = Passing { client, ..Passing::default() };
         let finish = Finish { exchange, sink: self.sink.clone(), passing, answer: None };

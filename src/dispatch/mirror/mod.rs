@@ -165,13 +165,15 @@ struct Read {
 /// original.
 fn copied(req: &Request<Payload>) -> Request<Payload> {
     let (original, exchange) = (req.body().exchange(), Exchange::default());
-    let (asked, trace) = original.learn(|learnt| (learnt.asked.clone(), learnt.trace));
+    let (asked, trace, state) =
+        original.learn(|learnt| (learnt.asked.clone(), learnt.trace, learnt.trace_state.clone()));
     let above = original.span();
     if let Some(above) = above {
         exchange.trace(above.child());
     }
     exchange.learn(|learnt| {
         (learnt.asked, learnt.mirrors, learnt.trace) = (asked, Some(*original.id()), above.or(trace));
+        learnt.trace_state = state;
     });
     let mut req = req.clone();
     req.extensions_mut().insert(exchange.clone());

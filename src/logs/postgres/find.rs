@@ -19,7 +19,7 @@ const ID: &str = "req_";
 
 const SELECT: &str = "\
 SELECT r.ended, d.id, r.duration, r.first_event, r.overhead, r.status, r.ending, r.error, r.key, r.team, r.model,
-    r.target, r.attempts, r.input, r.output, r.cost, r.estimated, r.stream
+    r.target, r.attempts, r.input, r.output, r.cost, r.estimated, r.stream, r.customer, r.end_user, r.session
 FROM records r JOIN details d ON d.ended = r.ended";
 
 pub(super) async fn find(
@@ -105,6 +105,9 @@ fn read(row: &Found) -> Result<Line, tokio_postgres::Error> {
         error: name(7)?,
         key: name(8)?,
         team: name(9)?,
+        customer: name(18)?,
+        user: name(19)?,
+        session: name(20)?,
         model: name(10)?,
         target: name(11)?,
         attempts: row.try_get::<_, i32>(12)?.unsigned_abs(),

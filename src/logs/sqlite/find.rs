@@ -48,7 +48,7 @@ pub(super) fn find(
     };
     let mut line = connection.prepare_cached(
         "SELECT r.place, d.id, r.duration, r.first_event, r.overhead, g.status, r.ending, g.error, g.key, g.team, g.model,
-         g.target, r.attempts, r.input, r.output, r.cost, r.flags
+         g.target, r.attempts, r.input, r.output, r.cost, r.flags, g.customer, r.user, r.session
          FROM records r JOIN groups g ON g.id = r.of JOIN details d ON d.place = r.place WHERE r.place = ?1",
     )?;
     let lines = places.into_iter().map(|place| Ok(line.query_row([place], read)?));
@@ -205,6 +205,9 @@ fn read(row: &Found<'_>) -> rusqlite::Result<Line> {
         attempts: row.get(12)?,
         input: number(13)?,
         output: number(14)?,
+        customer: name(17)?,
+        user: name(18)?,
+        session: name(19)?,
         cost: number(15)?,
         estimated: flags & ESTIMATED != 0,
         stream: flags & STREAM != 0,

@@ -21,6 +21,8 @@ enum Rest {
     Unnamed,
     /// Exactly so many capital letters and digits.
     Capitals,
+    /// Exactly so many digits of hexadecimal numbers, the letters small.
+    Hex,
     /// Parts with full stops between.
     Parts,
     /// An address.
@@ -97,6 +99,9 @@ pub(super) const FORMS: &[Form] = &[
     any("xoxs-", 10),
     any("xapp-", 10),
     Form { start: "hooks.slack.com/services/", least: 20, rest: Rest::Path },
+    // Twilio: accounts and keys.
+    Form { start: "AC", least: 32, rest: Rest::Hex },
+    Form { start: "SK", least: 32, rest: Rest::Hex },
     // Registries of packages and images.
     unnamed("npm_", 20),
     any("pypi-AgE", 20),
@@ -137,7 +142,7 @@ impl Form {
             return;
         }
         let marks: &[u8] = match self.rest {
-            Rest::Capitals => b"",
+            Rest::Capitals | Rest::Hex => b"",
             Rest::Path => b"-_/",
             _ => b"-_.=",
         };
@@ -158,6 +163,7 @@ impl Form {
                 Rest::Any | Rest::Path | Rest::Random => true,
                 Rest::Unnamed => !is_name(judged),
                 Rest::Parts => judged.contains('.'),
+                Rest::Hex => length == self.least && judged.bytes().all(is_hex),
                 Rest::Capitals => {
                     length == self.least && judged.bytes().all(|byte| !byte.is_ascii_lowercase())
                 }
@@ -171,6 +177,10 @@ impl Form {
             found.secrets.extend(aws_secret(text, end));
         }
     }
+}
+
+fn is_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// Whether it is some words and an end that is no longer than one, as in `package_version_of_2026`.
@@ -253,13 +263,16 @@ impl Scheme {
 fn credential(text: &str, start: Range<usize>) -> Option<Range<usize>> {
     let rest = &text[start.end..];
     let judged = length(rest, b"-_.=~+/", JUDGED);
-    let is_header = || {
-        let before = text[..start.start].trim_end_matches([' ', ':', ',', '=', '"', '\'', '\\', '[', '`']);
-        let name = before.len().checked_sub("authorization".len()).and_then(|at| before.get(at..));
-        name.is_some_and(|name| name.eq_ignore_ascii_case("authorization"))
-    };
-    let is_secret = judged >= 16 && has_mixed_run(&rest[..judged]) || judged >= 4 && is_header();
+    let is_secret = judged >= 16 && has_mixed_run(&rest[..judged])
+        || judged >= 4 && is_authorization(&text[..start.start]);
     is_secret.then(|| start.end..start.end + length(rest, b"-_.=~+/", usize::MAX))
+}
+
+/// Whether the header `Authorization` begins behind this.
+pub(super) fn is_authorization(before: &str) -> bool {
+    let before = before.trim_end_matches([' ', ':', ',', '=', '"', '\'', '\\', '[', '`']);
+    let name = before.len().checked_sub("authorization".len()).and_then(|at| before.get(at..));
+    name.is_some_and(|name| name.eq_ignore_ascii_case("authorization"))
 }
 
 fn password(text: &str, from: usize) -> Option<Range<usize>> {

@@ -1,4 +1,4 @@
-use std::{fmt, ops::Range, sync::Arc};
+use std::{collections::HashSet, fmt, ops::Range, sync::Arc};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use arc_swap::ArcSwapOption;
@@ -9,6 +9,8 @@ use crate::secret::Secret;
 const LEAST: usize = 8;
 /// So much of the beginning of one says nothing yet.
 const LEAST_BEGINNING: usize = 4;
+/// The most secrets that are known although others have taken their place.
+const MOST_FORMER: usize = 1_000;
 
 /// Secrets that are known word for word, such as the keys of the gateway itself. Clones are the same.
 #[derive(Clone, Default)]
@@ -16,6 +18,7 @@ pub struct KnownSecrets(Arc<ArcSwapOption<Known>>);
 
 struct Known {
     searcher: AhoCorasick,
+    /// Those that are in use, and behind them those that were.
     secrets: Vec<Secret>,
 }
 
@@ -27,9 +30,14 @@ impl KnownSecrets {
         known
     }
 
-    /// Puts others in their place. What has less than eight characters is left out.
+    /// Puts others in their place. What has less than eight characters is left out. The former ones stay known, because
+    /// who has them may still say them: the last thousand of them.
     pub fn replace(&self, secrets: impl IntoIterator<Item = Secret>) {
-        let secrets: Vec<_> = secrets.into_iter().filter(|secret| secret.expose().len() >= LEAST).collect();
+        let mut secrets: Vec<_> =
+            secrets.into_iter().filter(|secret| secret.expose().len() >= LEAST).collect();
+        if let Some(known) = &*self.0.load() {
+            add_former(&mut secrets, &known.secrets);
+        }
         let mut searcher = AhoCorasick::builder();
         searcher.match_kind(MatchKind::LeftmostLongest);
         let searcher = searcher.build(secrets.iter().map(Secret::expose));
@@ -57,6 +65,17 @@ impl KnownSecrets {
         });
         beginnings.max().map(|length| text.len() - length)
     }
+}
+
+/// Adds those that are no longer among the secrets, the last ones first.
+fn add_former(secrets: &mut Vec<Secret>, known: &[Secret]) {
+    let current: HashSet<&str> = secrets.iter().map(Secret::expose).collect();
+    let former: Vec<_> = known.iter().filter(|secret| !current.contains(secret.expose())).collect();
+    if let Some(forgotten) = former.len().checked_sub(MOST_FORMER).filter(|forgotten| *forgotten > 0) {
+        tracing::warn!(forgotten, "secrets that were replaced long ago are no longer masked");
+    }
+    let former: Vec<_> = former.into_iter().take(MOST_FORMER).cloned().collect();
+    secrets.extend(former);
 }
 
 impl fmt::Debug for KnownSecrets {

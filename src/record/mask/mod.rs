@@ -1,5 +1,7 @@
 //! Secrets that must not be kept, wherever they stand in a text.
 
+mod commands;
+mod cookies;
 mod escapes;
 mod forms;
 mod known;
@@ -25,7 +27,7 @@ const GOES_ON: [&str; 2] =
 const LONGEST_BEGINNING: usize = 4096;
 
 /// Puts something else in the place of secrets: API keys and tokens of known forms, private keys, passwords in
-/// addresses, values of members such as `api_key` and `password`, the secrets that are [known](Self::known) word for
+/// addresses and in arguments of `curl`, cookies, values of members such as `api_key` and `password`, the secrets that are [known](Self::known) word for
 /// word, and what patterns of one's own say.
 ///
 /// Text is looked at as it is and as JSON has it, in which each character may be written as an escape.
@@ -152,6 +154,10 @@ enum Start {
     Form(&'static Form),
     Scheme(Scheme),
     Name(&'static Name),
+    /// The name of a header with cookies, and where they are.
+    Cookies(fn(&str, Range<usize>) -> Option<Range<usize>>),
+    /// A command with secrets among its arguments.
+    Curl,
 }
 
 static STARTS: LazyLock<(AhoCorasick, Vec<Start>)> = LazyLock::new(|| {
@@ -167,6 +173,15 @@ static STARTS: LazyLock<(AhoCorasick, Vec<Start>)> = LazyLock::new(|| {
     for name in NAMES {
         texts.push(name.text);
         starts.push(Start::Name(name));
+    }
+    let others = [
+        ("cookie", Start::Cookies(cookies::sent)),
+        ("set-cookie", Start::Cookies(cookies::set)),
+        ("curl", Start::Curl),
+    ];
+    for (text, start) in others {
+        texts.push(text);
+        starts.push(start);
     }
     let mut searcher = AhoCorasick::builder();
     searcher
@@ -197,6 +212,12 @@ fn find(text: &str) -> Vec<Range<usize>> {
             Start::Form(form) => form.find(text, start.range(), &mut found),
             Start::Scheme(scheme) => found.secrets.extend(scheme.find(text, start.range())),
             Start::Name(name) => found.secrets.extend(name.find(text, start.range())),
+            Start::Cookies(find) => found.secrets.extend(find(text, start.range())),
+            Start::Curl => {
+                // Other secrets may stand before these.
+                found.secrets.extend(commands::curl(text, start.range()));
+                continue;
+            }
         }
         done = found.secrets.get(before).map_or(done, |secret| secret.end);
     }

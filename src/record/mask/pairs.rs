@@ -1,6 +1,6 @@
 use std::{borrow::Cow, ops::Range};
 
-use super::{has_mixed_run, is_random};
+use super::{MASK, forms::is_authorization, has_mixed_run, is_random, length};
 
 /// A name behind which a secret stands: `password: …`, `"api_key": "…"`, `--token …`.
 pub(super) struct Name {
@@ -70,7 +70,10 @@ const LONGEST: usize = 1024;
 impl Name {
     /// Where the secret is behind such a name; `None` if there is none.
     pub(super) fn find(&self, text: &str, name: Range<usize>) -> Option<Range<usize>> {
-        let value = value(text, &name)?;
+        let value = match behind(text, &name) {
+            Some(value) => Value::read(text, value)?,
+            None => return self.scheme(text, name),
+        };
         let found = &text[value.place.clone()];
         let read = readable(found);
         let found = &*read;
@@ -85,17 +88,31 @@ impl Name {
         };
         is_secret.then_some(value.place)
     }
+
+    /// Where the secret is behind a word that is the scheme of a header: `Authorization: Token …`. One that has a name of
+    /// its own, as in `Token token="…"`, is found by that.
+    fn scheme(&self, text: &str, name: Range<usize>) -> Option<Range<usize>> {
+        let is_scheme = matches!(self.kind, Kind::Token) && is_authorization(&text[..name.start]);
+        let rest = text[name.end..].strip_prefix(' ').filter(|_| is_scheme)?.trim_start_matches(' ');
+        let found = &rest[..length(rest, b"-_.~+/", usize::MAX)];
+        let padding = rest[found.len()..].bytes().take_while(|byte| *byte == b'=').count();
+        let has_digit = found.bytes().any(|byte| byte.is_ascii_digit());
+        let is_secret = found.len() >= 8 && has_digit || found.len() >= 16 && is_random(found);
+        let begin = text.len() - rest.len();
+        is_secret.then(|| begin..begin + found.len() + padding)
+    }
 }
 
 /// What stands behind a name.
-struct Value {
-    place: Range<usize>,
+pub(super) struct Value {
+    pub(super) place: Range<usize>,
     is_quoted: bool,
 }
 
 const QUOTES: [char; 3] = ['"', '\'', '`'];
 
-fn value(text: &str, name: &Range<usize>) -> Option<Value> {
+/// What stands behind a name and what separates it from its value; `None` if there is nothing that does.
+pub(super) fn behind<'t>(text: &'t str, name: &Range<usize>) -> Option<&'t str> {
     let begin = whole_name(text, name.start);
     let (is_tag, is_flag) = (text[..begin].ends_with('<'), text[begin..].starts_with("--"));
     let rest = &text[name.end..];
@@ -108,16 +125,22 @@ fn value(text: &str, name: &Range<usize>) -> Option<Value> {
         .find_map(|separator| separated.strip_prefix(separator))
         .or_else(|| separated.strip_prefix('>').filter(|_| is_tag))
         .or_else(|| Some(separated).filter(|it| is_flag && it.len() < rest.len()))?;
-    let value = value.trim_start_matches([' ', '\t']);
-    let escapes = value.bytes().take_while(|byte| *byte == b'\\').count();
-    let quote = value[escapes..].chars().next().filter(|c| QUOTES.contains(c));
-    let value = unquoted(value).unwrap_or(value);
-    let begin = text.len() - value.len();
-    let longest = (0..=value.len().min(LONGEST)).rev().find(|end| value.is_char_boundary(*end))?;
-    let value = &value[..longest];
-    let quoted = quote.and_then(|quote| end_of_quoted(value, quote, escapes));
-    let end = quoted.unwrap_or_else(|| end_of_bare(value));
-    Some(Value { place: begin..begin + end, is_quoted: quote.is_some() })
+    Some(value.trim_start_matches([' ', '\t']))
+}
+
+impl Value {
+    /// The value, in quotes or without, with which `value` begins: the rest of `text`.
+    pub(super) fn read(text: &str, value: &str) -> Option<Self> {
+        let escapes = value.bytes().take_while(|byte| *byte == b'\\').count();
+        let quote = value[escapes..].chars().next().filter(|c| QUOTES.contains(c));
+        let value = unquoted(value).unwrap_or(value);
+        let begin = text.len() - value.len();
+        let longest = (0..=value.len().min(LONGEST)).rev().find(|end| value.is_char_boundary(*end))?;
+        let value = &value[..longest];
+        let quoted = quote.and_then(|quote| end_of_quoted(value, quote, escapes));
+        let end = quoted.unwrap_or_else(|| end_of_bare(value));
+        Some(Self { place: begin..begin + end, is_quoted: quote.is_some() })
+    }
 }
 
 /// Where the quote is that ends a value, of which the first one has so many escapes before it; `None` if there is none.
@@ -178,16 +201,18 @@ fn readable(value: &str) -> Cow<'_, str> {
 }
 
 /// What stands behind a quote.
-fn unquoted(text: &str) -> Option<&str> {
+pub(super) fn unquoted(text: &str) -> Option<&str> {
     text.trim_start_matches('\\').strip_prefix(QUOTES)
 }
 
-/// Whether something is to be put there yet, or an address tells where it is.
-fn is_placeholder(text: &str) -> bool {
+/// Whether something is to be put there yet or was masked, or an address tells where it is.
+pub(super) fn is_placeholder(text: &str) -> bool {
     text.starts_with(['$', '{', '<', '%', '*', '['])
         || is_path(text)
         || text.contains("://")
         || text.contains("...")
+        // Without quotes a value ends before such a bracket.
+        || text.contains(MASK.trim_end_matches(']'))
 }
 
 /// Whether it is the path of a file: its parts are small letters, or words as people write them.

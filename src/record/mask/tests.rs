@@ -26,6 +26,7 @@ fn secrets_of_known_forms_are_masked_and_the_rest_stays() {
         ),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_9", "eyJ[masked]"),
         ("bz-0123456789abcdefghijklmnopq", "bz-[masked]"),
+        ("AC0123456789abcdef0123456789abcdef:SKfedcba9876543210fedcba9876543210/", "AC[masked]:SK[masked]/"),
         ("AKIAIOSFODNN7EXAMPLE,wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n", "AKIA[masked],[masked]\n"),
     ] {
         assert_eq!(self::masked(text), masked);
@@ -54,6 +55,29 @@ fn credentials_are_masked_wherever_something_says_that_they_are_some() {
             "aws_secret_access_key = [masked]",
         ),
         ("GET /x?token=f00ba4f00ba4f00ba4 HTTP/1.1", "GET /x?token=[masked] HTTP/1.1"),
+        ("Authorization: Token 9944b09199c62bcf", "Authorization: Token [masked]"),
+        (r#".header("authorization", "token abcd1234==")"#, r#".header("authorization", "token [masked]")"#),
+        (
+            r#"Authorization: Token token="abc123def456abc123", nonce="1""#,
+            r#"Authorization: Token token="[masked]", nonce="1""#,
+        ),
+        ("curl -su ada:hunter https://x.example", "curl -su ada:[masked] https://x.example"),
+        ("curl -uada:hunter -U 'proxy:a word'", "curl -uada:[masked] -U 'proxy:[masked]'"),
+        (
+            "curl -H 'Authorization: Token 9944b09199c62bcf' --user=ada:hunter",
+            "curl -H 'Authorization: Token [masked]' --user=ada:[masked]",
+        ),
+        (
+            r#"{"run":"curl https://x.example \\\n  --user \"ada:hunter\"\nls"}"#,
+            r#"{"run":"curl https://x.example \\\n  --user \"ada:[masked]\"\nls"}"#,
+        ),
+        (r#"run(["curl", "-u", "ada:hunter"])"#, r#"run(["curl", "-u", "ada:[masked]"])"#),
+        ("Cookie: theme=\"dark\"; sid=0123456; a\nX: 1", "Cookie: [masked]; a\nX: 1"),
+        ("curl -H 'cookie: sid=0123456' -v", "curl -H 'cookie: [masked]' -v"),
+        (r#"{"cookie":"sid=\"0123456\"; b=c","n":1}"#, r#"{"cookie":"[masked]","n":1}"#),
+        (r#".header("Cookie", "sid=0123456")"#, r#".header("Cookie", "[masked]")"#),
+        ("Set-Cookie: sid=0123456; Path=/; HttpOnly", "Set-Cookie: sid=[masked]; Path=/; HttpOnly"),
+        (r#"{"set-cookie":["sid=0123456; Path=/"]}"#, r#"{"set-cookie":["sid=[masked]; Path=/"]}"#),
         (
             r"-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\n",
             r"-----BEGIN RSA PRIVATE KEY-----[masked]-----END RSA PRIVATE KEY-----\n",
@@ -137,6 +161,12 @@ fn what_is_no_secret_is_not_masked() {
         r#"{"text":"PEM files begin with -----BEGIN PRIVATE KEY----- and then base64; how","n":1}"#,
         "Between -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY----- there is base64.",
         r"C:\new\table\r8_x \u00e4",
+        "Authorization: Token based access needs the header Authorization: Token <token>",
+        "curl up with a book -u like: this one; docker run -u 1000:1000, curl -u $USER:$PASSWORD",
+        "curl -sS -d user:data --user-agent a:b --url http://x.example:8080 -u ada\nls -u a:b",
+        "A cookie: a small file. Cookie: name=value; theme=dark, and Cookie: session=<your session>",
+        "the header Set-Cookie: says which cookies: their names; document.cookie = readCookie(name)",
+        "AC0123456789ABCDEF0123456789ABCDEF SK0123456789abcdef0123456789abcdef0 skip the account ac01",
         image,
     ] {
         assert_eq!(masked(text), text);
@@ -146,7 +176,7 @@ fn what_is_no_secret_is_not_masked() {
 }
 
 #[test]
-fn known_secrets_are_masked_word_for_word_and_may_be_replaced() {
+fn known_secrets_are_masked_word_for_word_also_when_others_have_taken_their_place() {
     let known = KnownSecrets::new([
         Secret::new("correct horse"),
         Secret::new("sk-0123456789abcdef"),
@@ -158,7 +188,11 @@ fn known_secrets_are_masked_word_for_word_and_may_be_replaced() {
     assert_eq!(mask.apply(r"a correct\u0020horse"), "a [masked]");
 
     known.replace([Secret::new("battery staple")]);
-    assert_eq!(mask.apply("a correct horse, battery staple"), "a correct horse, [masked]");
+    assert_eq!(mask.apply("a correct horse, battery staple"), "a [masked], [masked]");
+    known.replace((0..1_001).map(|number| Secret::new(format!("another secret {number:04}"))));
+    known.replace([]);
+    assert_eq!(mask.apply("another secret 0000, another secret 1000"), "[masked], another secret 1000");
+    assert_eq!(mask.apply("a correct horse"), "a correct horse");
     assert!(!format!("{mask:?}").contains("staple"));
 }
 
@@ -180,6 +214,8 @@ fn of_what_was_not_said_to_its_end_only_the_beginning_of_a_secret_is_masked() {
     for (text, masked) in [
         ("the key is sk-01", Some("the key is sk-[masked]")),
         ("Authorization: Bearer ab", Some("Authorization: Bearer [masked]")),
+        ("curl -u ada:hun", Some("curl -u ada:[masked]")),
+        ("Cookie: sid=01", Some("Cookie: [masked]")),
         ("password: hun", Some("password: [masked]")),
         ("redis://app:s3c", Some("redis://app:[masked]")),
         ("eyJhbGci", Some("eyJ[masked]")),
@@ -206,7 +242,19 @@ fn patterns_of_ones_own_are_masked_too() {
 
 #[test]
 fn what_looks_like_many_secrets_takes_no_longer_than_other_text() {
-    for piece in ["sk-", "token=", "-----BEGIN ", "://a:", "bearer :", "AKIA ", "\\", "password\\\\\""] {
+    for piece in [
+        "sk-",
+        "token=",
+        "curl -u ",
+        "cookie=c=b;",
+        "cookie=$",
+        "-----BEGIN ",
+        "://a:",
+        "bearer :",
+        "AKIA ",
+        "\\",
+        "password\\\\\"",
+    ] {
         let time = |bytes: usize| {
             let text = piece.repeat(bytes / piece.len());
             let began = std::time::Instant::now();
@@ -224,7 +272,7 @@ fn what_looks_like_many_secrets_takes_no_longer_than_other_text() {
 
 proptest! {
     #[test]
-    fn any_text_is_taken_and_masked_only_once(text in r#"(sk-|\\u00[0-7][0-9a-f]|\\|"|=|:|password|token|[a-z0-9]{0,20}|ä| |@|://){0,20}"#) {
+    fn any_text_is_taken_and_masked_only_once(text in r#"(sk-|\\u00[0-7][0-9a-f]|\\|"|=|:|password|token|authorization|curl -u|cookie|set-|;|[a-z0-9]{0,20}|ä| |@|://){0,20}"#) {
         let masked = masked(&text);
 
         prop_assert_eq!(&self::masked(&masked), &masked);
