@@ -11,9 +11,11 @@ mod pack;
 mod plan;
 mod step;
 
+#[cfg(feature = "postgres")]
+pub(super) use self::collect::Slot;
 pub(super) use self::{
     answer::{Answer, Outcome},
-    collect::{Rollups, Slot},
+    collect::Rollups,
     group::{Groups, Level, Names},
     pack::{pack, unpack},
     plan::{Piece, level, pieces, seconds, step_of, whole},
