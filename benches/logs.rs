@@ -1,4 +1,5 @@
-//! What records in SQLite can do: `cargo bench --bench logs`, with a number of records behind it, or a million.
+//! What records in SQLite and Postgres can do: `cargo bench --bench logs`, with a number of records behind it, or a
+//! million. SQLite is in a file; `-- postgres://gateway@127.0.0.1/empty` does the same with an empty database.
 //!
 //! It keeps that many records of thirty days, as a queue hands them over, and says how many a second are in the file; then
 //! it asks what the dashboard asks, and says how long each answer takes. 5,000 a second have to be kept, and each answer
@@ -15,8 +16,8 @@ use std::{
 
 use bartizan::{
     logs::{
-        Dimension, Filter, Logs, Question, Retention, Span, SqliteLogs, SqliteLogsOptions, Status,
-        conformance::sample,
+        Dimension, Filter, Logs, PostgresLogs, PostgresLogsOptions, Question, Retention, Span,
+        SqliteLogsOptions, Status, conformance::sample,
     },
     record::{ContentRules, Keep, Kept, Mask},
 };
@@ -30,19 +31,26 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[tokio::main]
 async fn main() -> Result<(), bartizan::BoxError> {
     let records = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
+    if let Some(address) = std::env::args().find(|argument| argument.starts_with("postgres")) {
+        return measure(PostgresLogs::new(PostgresLogsOptions::new(address).timeout(HOUR))?, records).await;
+    }
     let path = std::env::temp_dir().join(format!("bartizan-bench-{}.db", std::process::id()));
     mask();
-    let mut logs = SqliteLogsOptions::new(&path).retention(Retention::new(None, None, None)).open()?;
+    measure(SqliteLogsOptions::new(&path).retention(Retention::new(None, None, None)).open()?, records)
+        .await?;
+    println!("size: {} bytes a record", std::fs::metadata(&path)?.len() / records);
+    remove(&path);
+    Ok(())
+}
+
+/// Keeps records, and asks for them.
+async fn measure(mut logs: impl Logs + Keep, records: u64) -> Result<(), bartizan::BoxError> {
     let past = SystemTime::now() - 30 * DAY;
     keep("records of thirty days", &mut logs, 0..records, past, (30 * DAY).div_f64(records as f64)).await?;
     let now = records..records + records.min(200_000);
     keep("5,000 a second", &mut logs, now, SystemTime::now() - HOUR, Duration::from_micros(200)).await?;
-    println!("size: {} bytes a record", std::fs::metadata(&path)?.len() / records);
     find(&logs).await?;
-    sums(&logs).await?;
-    drop(logs);
-    remove(&path);
-    Ok(())
+    sums(&logs).await
 }
 
 /// Looks for secrets in prose that has none, but words that stand before some.
@@ -64,7 +72,7 @@ fn remove(path: &Path) {
 
 async fn keep(
     name: &str,
-    logs: &mut SqliteLogs,
+    logs: &mut impl Keep,
     records: Range<u64>,
     begin: SystemTime,
     every: Duration,
@@ -92,7 +100,7 @@ fn text(text: &str) -> Option<Box<str>> {
     Some(text.into())
 }
 
-async fn find(logs: &SqliteLogs) -> Result<(), bartizan::BoxError> {
+async fn find(logs: &impl Logs) -> Result<(), bartizan::BoxError> {
     let all = Filter::default;
     let with = |change: fn(&mut Filter)| {
         let mut filter = all();
@@ -135,7 +143,7 @@ async fn find(logs: &SqliteLogs) -> Result<(), bartizan::BoxError> {
     Ok(())
 }
 
-async fn sums(logs: &SqliteLogs) -> Result<(), bartizan::BoxError> {
+async fn sums(logs: &impl Logs) -> Result<(), bartizan::BoxError> {
     for (name, past, step) in [
         ("15 minutes", HOUR / 4, HOUR / 60),
         ("day", DAY, HOUR / 4),

@@ -78,7 +78,8 @@ fn status(kind: Kind) -> StatusCode {
         Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        Kind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        // Whatever keeps the records is away, or overloaded.
+        Kind::Unreachable | Kind::Timeout | Kind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -12,7 +12,7 @@ use super::{
     wanted::{wanted, wrong},
 };
 use crate::{
-    BoxBody, Error, Kind,
+    BoxBody, Error,
     logs::{Dimension, Filter, Histogram, Logs, Question, Span, Sum, Used},
     query::Query,
 };
@@ -66,7 +66,7 @@ impl<'u> From<&'u Used> for Shown<'u> {
         Self {
             requests: used.requests,
             errors: used.errors,
-            failed: failed(used),
+            failed: used.failed,
             attempts: used.attempts,
             input: used.input,
             cached: used.cached,
@@ -92,14 +92,6 @@ impl Shown<'_> {
     pub(super) fn requests(&self) -> u64 {
         self.requests
     }
-}
-
-/// How many failed because something doesn't work, and not because of the request or a limit of its caller. Sums don't
-/// tell whether somebody was asked: a provider's `rate_limited` and `no_route` are not among them.
-fn failed(used: &Used) -> u64 {
-    let refusals = Kind::ALL.into_iter().filter(|kind| kind.is_refusal());
-    let refused: u64 = refusals.filter_map(|kind| used.error_kinds.get(kind.as_str())).sum();
-    used.errors.saturating_sub(refused)
 }
 
 /// The sums of one step or of one name.
@@ -219,7 +211,7 @@ fn csv(rows: &Rows) -> String {
             .text(name)
             .number(Some(used.requests))
             .number(Some(used.errors))
-            .number(Some(failed(used)))
+            .number(Some(used.failed))
             .number(Some(used.attempts))
             .number(Some(used.input))
             .number(Some(used.cached))
@@ -242,18 +234,6 @@ mod tests {
 
     fn sum(at_ms: u64, name: &str, cost: u64) -> Sum {
         Sum { at_ms, name: Some(name.into()), used: Used { requests: 1, cost, ..Used::default() } }
-    }
-
-    #[test]
-    fn what_clients_do_wrong_is_an_error_and_no_failure() {
-        let kinds = [("invalid_request", 3), ("rate_limited", 2), ("upstream", 4), ("upstream_auth", 1)];
-        let error_kinds = kinds.map(|(kind, number)| (kind.into(), number)).into();
-
-        let shown =
-            serde_json::to_value(Shown::from(&Used { errors: 11, error_kinds, ..Used::default() })).unwrap();
-
-        // One has a status of an error and no kind.
-        assert_eq!((&shown["errors"], &shown["failed"]), (&11.into(), &6.into()));
     }
 
     #[test]

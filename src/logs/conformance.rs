@@ -14,12 +14,12 @@ use std::{
 
 use super::{
     Dimension, Filter, Histogram, Logs, Place, Question, Span, Status, Sum, Used,
-    row::{Row, has_failed, micros_at, provider},
+    row::{Row, is_error, micros_at, provider},
 };
 use crate::{
     Exchange, Kind, Target, Tokens,
     body::End,
-    exchange::TraceParent,
+    exchange::{Role, TraceParent},
     price::NanoUsd,
     record::{AttemptRecord, Content, ContentRules, Keep, Kept, Passing, Record, Said},
 };
@@ -124,12 +124,16 @@ async fn kept(store: &mut impl Keep) -> Vec<Record> {
     records
 }
 
-/// Lets those that have failed fail in other ways too; of each there are some for which nobody was asked.
+/// Lets those that have failed fail in other ways too, some of them without a kind; of each there are some for which
+/// nobody was asked, or only who tells tasks.
 fn vary((record, number): (&mut Record, usize)) {
-    let kinds = [Kind::RateLimited, Kind::InvalidRequest, Kind::NoRoute];
-    record.error = kinds.get(number % 5).copied().or(record.error);
-    if (number / 5).is_multiple_of(2) {
-        record.attempts.clear();
+    let kinds =
+        [Some(Kind::RateLimited), Some(Kind::InvalidRequest), Some(Kind::NoRoute), None, record.error];
+    record.error = kinds[number % kinds.len()];
+    match number / kinds.len() % 4 {
+        0 => record.attempts.clear(),
+        2 => record.attempts.iter_mut().for_each(|attempt| attempt.role = Role::Embedding),
+        _ => {}
     }
 }
 
@@ -182,7 +186,7 @@ fn said(record: &Record) -> Option<Said> {
 fn passes(record: &Record, filter: &Filter) -> bool {
     let row = Row::of(record);
     let same = |wanted: &Option<Box<str>>, name: Option<&str>| wanted.is_none() || wanted.as_deref() == name;
-    let failed = has_failed(row.status, row.error);
+    let is_error = is_error(row.status, row.error);
     filter.span.is_none_or(|span| span.from <= ended(record) && ended(record) < span.until)
         && filter.after.is_none_or(|after| row.place > after.0)
         && same(&filter.key, row.key)
@@ -196,9 +200,9 @@ fn passes(record: &Record, filter: &Filter) -> bool {
         && same(&filter.provider, row.target.map(provider))
         && same(&filter.error, row.error)
         && filter.status.is_none_or(|status| match status {
-            Status::Ok => !failed,
+            Status::Ok => !is_error,
             Status::Failed => record.has_failed(),
-            Status::Refused => failed && !record.has_failed(),
+            Status::Refused => is_error && !record.has_failed(),
             Status::Code(code) => row.status == Some(code),
         })
         && filter.cost_above.is_none_or(|cost| row.cost > cost)
@@ -359,7 +363,8 @@ fn expected(records: &[Record], question: &Question) -> BTreeMap<(u64, Option<Bo
         });
         let used: &mut Used = sums.entry((at, name.map(Box::from))).or_default();
         row.add_to(used);
-        used.errors += u64::from(has_failed(row.status, row.error));
+        used.errors += u64::from(is_error(row.status, row.error));
+        used.failed += u64::from(record.has_failed());
         if let Some(error) = row.error {
             *used.error_kinds.entry(error.into()).or_default() += 1;
         }

@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-#[cfg(any(feature = "postgres", feature = "sqlite", test))]
+#[cfg(any(feature = "postgres", test))]
 use crate::Kind;
 
 /// Which records are wanted: those for which all holds that is set.
@@ -85,7 +85,7 @@ pub struct Place(pub u64);
 /// Conditions in SQL on the kind of error, the status, and what is only there when somebody was asked, for
 /// [`Status::Failed`] and [`Status::Refused`]; a status of an error without a kind is a failure. As
 /// [`Record::has_failed`](crate::record::Record::has_failed) has it.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(feature = "postgres")]
 pub(super) fn in_sql(error: &str, status: &str, asked: &str) -> (String, String) {
     let list = |was_asked| {
         let kinds: Vec<_> = refusals(was_asked).map(|kind| format!("'{}'", kind.as_str())).collect();
@@ -101,7 +101,7 @@ pub(super) fn in_sql(error: &str, status: &str, asked: &str) -> (String, String)
 }
 
 /// The kinds of error that say that a request was refused, where a provider was asked for it or was not.
-#[cfg(any(feature = "postgres", feature = "sqlite", test))]
+#[cfg(any(feature = "postgres", test))]
 fn refusals(was_asked: bool) -> impl Iterator<Item = Kind> {
     // Of these a provider's are failures of it.
     let by_gateway = |kind: &Kind| matches!(kind, Kind::RateLimited | Kind::NoRoute);

@@ -10,7 +10,7 @@
 //! | | who reads it | sums | what is old |
 //! |---|---|---|---|
 //! | `SqliteLogs` | one gateway | were made when the records came: a year is answered as quickly as an hour | is forgotten by age and size; its sums stay for 400 days |
-//! | `PostgresLogs` | all gateways that write there | are made of the records when they are asked for | is forgotten by age, with its sums |
+//! | `PostgresLogs` | all gateways that write there | were made when the records came, for most questions | is forgotten by age; its sums stay for 400 days |
 //!
 //! Whoever writes another store runs the `conformance` suite over it, which comes with the feature `test-util`.
 
@@ -20,6 +20,8 @@ pub mod conformance;
 mod filter;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod rollup;
 #[cfg(any(feature = "clickhouse", feature = "postgres", feature = "sqlite", feature = "test-util", test))]
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "each store has a part of it in columns"))]
 pub(crate) mod row;

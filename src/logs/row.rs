@@ -19,6 +19,8 @@ pub(crate) struct Row<'a> {
     pub(crate) status: Option<u16>,
     pub(crate) end: &'static str,
     pub(crate) error: Option<&'static str>,
+    /// Whether something doesn't work; see [`Record::has_failed`].
+    pub(crate) failed: bool,
     pub(crate) key: Option<&'a str>,
     pub(crate) team: Option<&'a str>,
     pub(crate) customer: Option<&'a str>,
@@ -47,6 +49,7 @@ impl<'a> Row<'a> {
             status: record.status,
             end: record.end.as_str(),
             error: record.error.map(|kind| kind.as_str()),
+            failed: record.has_failed(),
             key: name(record.key.as_deref()),
             team: name(record.team.as_deref()),
             customer: name(record.customer.as_deref()),
@@ -85,12 +88,17 @@ impl<'a> Row<'a> {
     pub(crate) fn add_to(&self, used: &mut Used) {
         used.requests += 1;
         used.attempts += u64::from(self.attempts);
-        used.input += self.tokens.input;
-        used.cached += self.tokens.cached;
-        used.output += self.tokens.output;
-        used.reasoning += self.tokens.reasoning;
-        used.cost = used.cost.saturating_add(self.cost);
-        used.writing_ms += self.writing_ms();
+        let tokens = &self.tokens;
+        for (sum, more) in [
+            (&mut used.input, tokens.input),
+            (&mut used.cached, tokens.cached),
+            (&mut used.output, tokens.output),
+            (&mut used.reasoning, tokens.reasoning),
+            (&mut used.cost, self.cost),
+            (&mut used.writing_ms, self.writing_ms()),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
         used.latency.count(self.duration);
         count(&mut used.first_event, self.first_event);
         count(&mut used.overhead, self.overhead);
@@ -113,8 +121,8 @@ pub(crate) fn writing_ms(output: u64, stream: bool, duration: u64, first_event: 
     }
 }
 
-/// Whether a request with this status and kind of error has failed.
-pub(crate) fn has_failed(status: Option<u16>, error: Option<&str>) -> bool {
+/// Whether a request with this status and kind of error was answered with an error.
+pub(crate) fn is_error(status: Option<u16>, error: Option<&str>) -> bool {
     error.is_some() || status.is_some_and(|status| status >= 400)
 }
 

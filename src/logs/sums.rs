@@ -88,8 +88,11 @@ pub struct Sum {
 pub struct Used {
     /// How many there were.
     pub requests: u64,
-    /// How many of them failed.
+    /// How many of them ended with an error.
     pub errors: u64,
+    /// How many of those because something doesn't work: neither for what was asked nor for a limit of the caller. As
+    /// [`Record::has_failed`](crate::record::Record::has_failed) has it.
+    pub failed: u64,
     /// How many attempts they took.
     pub attempts: u64,
     /// What models read, in tokens.
@@ -122,13 +125,19 @@ impl Used {
     pub fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
+        self.failed += other.failed;
         self.attempts += other.attempts;
-        self.input += other.input;
-        self.cached += other.cached;
-        self.output += other.output;
-        self.reasoning += other.reasoning;
-        self.cost += other.cost;
-        self.writing_ms += other.writing_ms;
+        // A provider may say that it was any number.
+        for (mine, others) in [
+            (&mut self.input, other.input),
+            (&mut self.cached, other.cached),
+            (&mut self.output, other.output),
+            (&mut self.reasoning, other.reasoning),
+            (&mut self.cost, other.cost),
+            (&mut self.writing_ms, other.writing_ms),
+        ] {
+            *mine = mine.saturating_add(others);
+        }
         self.latency.merge(&other.latency);
         self.first_event.merge(&other.first_event);
         self.overhead.merge(&other.overhead);

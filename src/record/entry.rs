@@ -296,9 +296,14 @@ impl Record {
         texts
     }
 
-    /// Whether it failed because something doesn't work, and not because of the request or a limit of its caller.
+    /// Whether it failed because something doesn't work, and not because of the request or a limit of its caller. A
+    /// status of an error that has no kind is a failure.
     pub fn has_failed(&self) -> bool {
-        self.error.is_some_and(|kind| is_failure(kind, !self.attempts.is_empty()))
+        match self.error {
+            // Whoever only told tasks has refused nothing.
+            Some(kind) => is_failure(kind, self.answers().next().is_some()),
+            None => self.status.is_some_and(|status| status >= 400),
+        }
     }
 
     /// The attempt that answered, or else the last one of those that could.

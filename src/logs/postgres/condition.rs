@@ -1,7 +1,7 @@
 use tokio_postgres::types::ToSql;
 
 use super::{
-    super::{Filter, Place, Span, Status, filter::in_sql, row::micros},
+    super::{Filter, Place, Span, Status, filter::in_sql, rollup::Level, row::micros},
     at, signed,
     write::plain,
 };
@@ -17,21 +17,11 @@ impl Condition {
     /// Which records a filter lets through, but for its text and its span.
     pub(super) fn of(filter: &Filter) -> Self {
         let mut this = Self::default();
-        for (column, name) in [
-            ("key", &filter.key),
-            ("team", &filter.team),
-            ("customer", &filter.customer),
-            ("end_user", &filter.user),
-            ("session", &filter.session),
-            ("trace", &filter.trace),
-            ("model", &filter.model),
-            ("target", &filter.target),
-            ("provider", &filter.provider),
-            ("error", &filter.error),
-        ] {
-            if let Some(name) = name {
-                this.add(&format!("r.{column} = ?"), plain(name).into_owned());
-            }
+        this.names("r", filter);
+        for (column, name) in
+            [("end_user", &filter.user), ("session", &filter.session), ("trace", &filter.trace)]
+        {
+            this.name("r", column, name);
         }
         match filter.status {
             Some(Status::Ok) => this.parts.push("r.error IS NULL AND r.status < 400".to_owned()),
@@ -39,7 +29,7 @@ impl Condition {
             Some(status @ (Status::Failed | Status::Refused)) => {
                 let (failed, refused) = in_sql("r.error", "r.status", "r.target");
                 let part = if status == Status::Failed { failed } else { refused };
-                this.parts.extend([FAILED.to_owned(), part]);
+                this.parts.extend([ERROR.to_owned(), part]);
             }
             Some(Status::Code(status)) => this.add("r.status = ?", i32::from(status)),
             None => {}
@@ -56,6 +46,47 @@ impl Condition {
             this.bind(value);
         }
         this
+    }
+
+    /// Which groups of a level a filter lets through, as far as that depends on them.
+    pub(super) fn of_groups(filter: &Filter, level: Level) -> Self {
+        let mut this = Self::default();
+        this.names("g", filter);
+        match filter.status {
+            Some(Status::Ok) => this.parts.push("g.error IS NULL AND g.status < 400".to_owned()),
+            Some(Status::Failed) => this.parts.push("g.failed".to_owned()),
+            Some(Status::Refused) => this.parts.push("g.error IS NOT NULL AND NOT g.failed".to_owned()),
+            Some(Status::Code(status)) => this.add("g.status = ?", i32::from(status)),
+            None => {}
+        }
+        if level == Level::Feature
+            && let Some((name, value)) = &filter.tag
+            && **name == *"feature"
+        {
+            this.add("g.feature = ?", plain(value).into_owned());
+        }
+        this
+    }
+
+    /// What records and groups have.
+    fn names(&mut self, of: &str, filter: &Filter) {
+        for (column, name) in [
+            ("key", &filter.key),
+            ("team", &filter.team),
+            ("customer", &filter.customer),
+            ("model", &filter.model),
+            ("target", &filter.target),
+            ("provider", &filter.provider),
+            ("error", &filter.error),
+        ] {
+            self.name(of, column, name);
+        }
+    }
+
+    fn name(&mut self, of: &str, column: &str, name: &Option<Box<str>>) {
+        if let Some(name) = name {
+            self.add(&format!("{of}.{column} = ?"), plain(name).into_owned());
+        }
     }
 
     /// Adds a condition on a value, whose place is the first question mark.
@@ -100,4 +131,4 @@ impl Condition {
 }
 
 /// What makes a record one of an error.
-pub(super) const FAILED: &str = "(r.error IS NOT NULL OR r.status >= 400)";
+pub(super) const ERROR: &str = "(r.error IS NOT NULL OR r.status >= 400)";

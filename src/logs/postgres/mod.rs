@@ -3,12 +3,16 @@
 //! It [keeps](crate::record::Keep) records and finds them. All gateways with the same database and schema write to the same
 //! tables, and each of them shows the records of all.
 //!
-//! - A batch is two statements in one transaction, however many records it has. One that is tried again, because its
-//!   answer was lost, leaves no record twice.
+//! - A batch is a few statements in one transaction, however many records it has. One that is tried again, because its
+//!   answer was lost, leaves no record twice, and none is summed up twice.
 //! - Where the database has the extension [TimescaleDB](https://docs.timescale.com) when the tables are made, they are
 //!   hypertables by time with a chunk a day, and what is too old is forgotten a day at a time; this is tested with stand-ins
 //!   for its functions only. Otherwise they are plain tables, and it is deleted.
-//! - Sums are made of the records when they are asked for, and end with them.
+//! - Beside the records there are sums of them, by minute, hour and day, which are written with them in one transaction.
+//!   They stay when the records are forgotten: minutes for 8 days, hours for 93, days for 400. What they don't tell apart is
+//!   summed up from the records when it is asked for: a user, a session, a trace, a tag other than `feature`.
+//! - Tables of a version without sums get them; for spans until the second day after that, the records are summed up. Old
+//!   versions should not run any more then.
 //! - A question that takes longer than the [timeout](PostgresLogsOptions::timeout) fails; a text is looked for in what was
 //!   said for two seconds, from the newest on.
 //!
@@ -23,6 +27,9 @@
 
 mod condition;
 mod find;
+mod group;
+mod records;
+mod rollup;
 mod schema;
 mod session;
 mod sums;
@@ -30,7 +37,8 @@ mod tidy;
 mod write;
 
 use std::{
-    fmt,
+    error::Error as _,
+    fmt, io,
     sync::{Arc, Mutex as Lock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -39,7 +47,7 @@ use tokio::{
     sync::{Mutex, Semaphore},
     time::{Instant, timeout},
 };
-use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use self::session::Session;
 use super::{Entry, Filter, Line, Logs, Place, Question, Sum};
@@ -217,17 +225,21 @@ impl PostgresLogs {
     }
 
     /// Asks in time, in one of a few sessions.
-    async fn ask<T>(&self, ask: impl AsyncFnOnce(&Client) -> Result<T, BoxError>) -> Result<T, Error> {
+    async fn ask<T>(&self, ask: impl AsyncFnOnce(&Session) -> Result<T, BoxError>) -> Result<T, Error> {
         let asking = async {
-            let _place = self.0.places.acquire().await?;
+            let _place = self.0.places.acquire().await.map_err(away)?;
             let idle = lock(&self.0.readers).pop();
-            let session = self.0.session(idle).await?;
-            let answer = ask(&session.client).await?;
+            let session = self.0.session(idle).await.map_err(away)?;
+            let answer = ask(&session).await.map_err(failed)?;
             lock(&self.0.readers).push(session);
             Ok(answer)
         };
-        let away = |error| Error::new(Kind::Internal, "the logs can't be asked").with_source(error);
-        self.0.in_time(asking).await.map_err(away)
+        let limit = self.0.options.timeout;
+        let asked = timeout(limit, asking).await.unwrap_or_else(|error| Err(late(error)));
+        asked.inspect_err(|_| {
+            // Others may have lost their server too.
+            lock(&self.0.readers).clear();
+        })
     }
 }
 
@@ -266,18 +278,51 @@ impl Logs for PostgresLogs {
         place: Option<Place>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Line>, Error>> {
-        Box::pin(self.ask(async move |client| find::find(client, filter, place, limit).await))
+        Box::pin(self.ask(async move |session| find::find(&session.client, filter, place, limit).await))
     }
 
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Entry>, Error>> {
-        Box::pin(self.ask(async move |client| find::get(client, id).await))
+        Box::pin(self.ask(async move |session| find::get(&session.client, id).await))
     }
 
     fn sums<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Vec<Sum>, Error>> {
         Box::pin(async move {
             question.check()?;
-            self.ask(async move |client| sums::sums(client, question).await).await
+            self.ask(async move |session| sums::sums(session, question, SystemTime::now()).await).await
         })
+    }
+}
+
+/// When it is worth trying again, where Postgres is away.
+const SOON: Duration = Duration::from_secs(5);
+
+fn away(error: impl Into<BoxError>) -> Error {
+    let message = "postgres, where the records are, can't be reached; see whether it runs and lets this gateway in, and \
+                   try again";
+    Error::new(Kind::Unreachable, message).with_retry_after(SOON).with_source(error)
+}
+
+fn late(error: impl Into<BoxError>) -> Error {
+    let message = "postgres, where the records are, did not answer in time; see whether it is overloaded, ask for a \
+                   shorter span, or try again";
+    Error::new(Kind::Timeout, message).with_retry_after(SOON).with_source(error)
+}
+
+/// What is told of a question that had no answer.
+fn failed(error: BoxError) -> Error {
+    let Some(of_server) = error.downcast_ref::<tokio_postgres::Error>() else {
+        return Error::new(Kind::Internal, "the logs can't be asked").with_source(error);
+    };
+    match of_server.code() {
+        Some(&SqlState::QUERY_CANCELED) => late(error),
+        // It is shut down or begins.
+        Some(code) if code.code().starts_with("57P") => away(error),
+        None if of_server.is_closed()
+            || of_server.source().is_some_and(|source| source.is::<io::Error>()) =>
+        {
+            away(error)
+        }
+        _ => Error::new(Kind::Internal, "the logs can't be asked").with_source(error),
     }
 }
 

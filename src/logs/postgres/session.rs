@@ -4,6 +4,8 @@ use tokio_postgres::{Client, Statement};
 
 use super::{
     PostgresLogsOptions,
+    group::{self, Known},
+    rollup,
     schema::{self, Timescale},
     write::{DETAILS, RECORDS, TAKEN},
 };
@@ -16,10 +18,21 @@ use crate::{
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) timescale: Timescale,
+    /// The second from which on there are sums of all records.
+    pub(super) sums_since: u64,
+    pub(super) statements: Statements,
+    pub(super) known: Known,
+    _driver: Driver,
+}
+
+/// What records are written with.
+pub(super) struct Statements {
     pub(super) records: Statement,
     pub(super) details: Statement,
     pub(super) taken: Statement,
-    _driver: Driver,
+    pub(super) groups: Statement,
+    pub(super) add: Statement,
+    pub(super) pack: Statement,
 }
 
 impl Session {
@@ -29,14 +42,26 @@ impl Session {
         // A node that stops in the middle must not hold up the others.
         client.batch_execute(&bounds(options.timeout)).await?;
         let timescale = schema::prepare(&client, &options.schema).await?;
+        let sums_since = schema::sums_since(&client, &options.schema).await?;
         // Sums are told apart by many names at once, in memory and not on the disk.
         client
             .batch_execute(&format!("SET search_path TO {}; SET work_mem = '64MB'", options.schema))
             .await?;
-        let records = client.prepare(RECORDS).await?;
-        let details = client.prepare(DETAILS).await?;
-        let taken = client.prepare(TAKEN).await?;
-        Ok(Self { client, timescale, records, details, taken, _driver: driver })
+        let statements = Statements::prepare(&client).await?;
+        Ok(Self { client, timescale, sums_since, statements, known: Known::default(), _driver: driver })
+    }
+}
+
+impl Statements {
+    async fn prepare(client: &Client) -> Result<Self, BoxError> {
+        Ok(Self {
+            records: client.prepare(RECORDS).await?,
+            details: client.prepare(DETAILS).await?,
+            taken: client.prepare(TAKEN).await?,
+            groups: client.prepare(group::MAKE).await?,
+            add: client.prepare(&rollup::add()).await?,
+            pack: client.prepare(rollup::PACK).await?,
+        })
     }
 }
 

@@ -1,164 +1,137 @@
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::{Client, Row as Found};
 
 use super::{
-    super::{Dimension, Filter, Histogram, Question, Sum, Used},
-    condition::{Condition, FAILED},
+    super::{
+        Dimension, Question, Span, Sum, Used,
+        rollup::{Answer, Level, Outcome, Piece, level, pieces, seconds, step_of, unpack, whole},
+    },
+    condition::Condition,
+    records,
+    rollup::{HISTOGRAMS, NUMBERS},
+    session::Session,
     unsigned,
 };
 use crate::BoxError;
 
-/// What is summed up. A sum of `bigint` is of no fixed size.
-const SUMS: [&str; 7] =
-    ["r.attempts", "r.input", "r.cached", "r.output", "r.reasoning", "r.cost", WRITING_MS];
-
-/// As `row::writing_ms` has it.
-const WRITING_MS: &str = "CASE WHEN r.output = 0 THEN 0 \
-    WHEN r.stream AND r.first_event IS NOT NULL THEN greatest(r.duration - r.first_event, 0) ELSE r.duration END / 1000";
-
-/// What is counted by, and how a row says which one it is of: all others are grouped together.
-const COUNTED: [&str; 5] =
-    ["r.duration_bucket", "r.first_event_bucket", "r.overhead_bucket", "r.error", "r.finish"];
-
-/// So many of them are times.
-const TIMES: usize = 3;
-
-/// By the beginning of their step, and by their name.
-type Sums = BTreeMap<(u64, Option<Box<str>>), Used>;
-
-pub(super) async fn sums(client: &Client, question: &Question) -> Result<Vec<Sum>, BoxError> {
-    let asked = Asked::new(question);
-    let mut sums = Sums::new();
-    for row in client.query(&asked.summed(), &asked.condition.values()).await? {
-        add(&row, sums.entry(asked.key(&row)?).or_default())?;
+pub(super) async fn sums(
+    session: &Session,
+    question: &Question,
+    now: SystemTime,
+) -> Result<Vec<Sum>, BoxError> {
+    let mut answer = Answer::new(question);
+    let client = &session.client;
+    // All parts are of the same moment. A session in which something fails is not used again.
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    match level(question) {
+        None => records::add(&mut answer, client, question).await?,
+        Some(level) => add(&mut answer, session, question, level, now).await?,
     }
-    for row in client.query(&asked.counted(), &asked.condition.values()).await? {
-        // What came between the two questions.
-        let Some(used) = sums.get_mut(&asked.key(&row)?) else { continue };
-        count(&row, used)?;
-    }
-    Ok(sums.into_iter().map(|((at, name), used)| Sum { at_ms: at * 1000, name, used }).collect())
+    client.batch_execute("COMMIT").await?;
+    Ok(answer.finish())
 }
 
-struct Asked {
-    condition: Condition,
-    /// In minutes, if there are steps.
-    step: Option<u64>,
-    from: u64,
-    name: &'static str,
-    /// Of end users, who are many, only what they used is of interest, and not how long it took.
-    has_times: bool,
+/// Adds sums that were made when the records came, and of those that came before there were any.
+async fn add(
+    answer: &mut Answer,
+    session: &Session,
+    question: &Question,
+    level: Level,
+    now: SystemTime,
+) -> Result<(), BoxError> {
+    let Span { from, until } = question.span;
+    let since = UNIX_EPOCH + Duration::from_secs(session.sums_since);
+    let pieces = pieces(seconds(from.max(since)), seconds(until), step_of(question), level, seconds(now));
+    add_pieces(answer, &session.client, question, level, &pieces).await?;
+    if let Some((whole, level)) = whole(question) {
+        let mut all = Answer::new(&whole);
+        add_pieces(&mut all, &session.client, &whole, level, &pieces).await?;
+        answer.add_nameless(all, question.by == Some(Dimension::User));
+    }
+    if from < since {
+        let before = Question { span: Span { from, until: until.min(since) }, ..question.clone() };
+        records::add(answer, &session.client, &before).await?;
+    }
+    Ok(())
 }
 
-impl Asked {
-    fn new(question: &Question) -> Self {
-        let filter = Filter { cost_above: None, latency_above: None, ..question.filter.clone() };
-        let mut condition = Condition::of(&filter);
-        condition.within(Some(question.span));
-        Self {
-            condition,
-            step: question.step.map(|step| step.as_secs().div_ceil(60).clamp(1, i32::MAX as u64)),
-            from: seconds(question.span.from),
-            name: column(question.by),
-            has_times: question.by != Some(Dimension::User),
-        }
+async fn add_pieces(
+    answer: &mut Answer,
+    client: &Client,
+    question: &Question,
+    level: Level,
+    pieces: &[Piece],
+) -> Result<(), BoxError> {
+    if pieces.is_empty() {
+        return Ok(());
     }
-
-    /// What tells sums apart.
-    fn place(&self) -> (String, &str) {
-        (self.step.map_or_else(|| "0".to_owned(), |step| format!("r.minute / {step} * {step}")), self.name)
+    let condition = Condition::of_groups(&question.filter, level);
+    let sql = summed(question, level, pieces, &condition);
+    for row in client.query(&sql, &condition.values()).await? {
+        read(answer, &row)?;
     }
+    Ok(())
+}
 
-    fn summed(&self) -> String {
-        let sums = SUMS.map(|sum| format!("least(coalesce(sum({sum}), 0), {})::bigint", i64::MAX)).join(", ");
-        let (at, name) = self.place();
+/// Names of sums and how their records came out, with what they sum up to.
+fn summed(question: &Question, level: Level, pieces: &[Piece], condition: &Condition) -> String {
+    let at =
+        step_of(question).map_or_else(|| "0::bigint".to_owned(), |step| format!("s.at / {step} * {step}"));
+    let name = question.by.map_or("NULL::text".to_owned(), |by| format!("g.{}", column(by)));
+    let numbers = NUMBERS.map(|column| format!("least(sum(s.{column}), {})::bigint", i64::MAX)).join(", ");
+    let histograms = HISTOGRAMS.map(|column| format!("string_agg(s.{column}, ''::bytea)")).join(", ");
+    let pieces = pieces.iter().map(|Piece { step, from, until }| {
+        let (level, step) = (level.number(), step.number());
         format!(
-            "SELECT at, name, count(*), count(*) FILTER (WHERE {FAILED}), {sums}
-             FROM (SELECT {at} AS at, {name} AS name, r.* FROM records r WHERE {}) r GROUP BY at, name",
-            self.condition.sql()
+            "SELECT * FROM sums WHERE level = {level} AND step = {step} AND at >= {from} AND at < {until}"
         )
-    }
-
-    fn counted(&self) -> String {
-        let (at, name) = self.place();
-        // Of what isn't counted by, there is nothing.
-        let left_out = if self.has_times { 0 } else { TIMES };
-        let counted = &COUNTED[left_out..];
-        let columns = counted.join(", ");
-        let others = (1 << COUNTED.len()) - (1 << counted.len());
-        let nothing = "NULL::smallint, ".repeat(left_out);
-        let sets: Vec<_> = counted.iter().map(|column| format!("(at, name, {column})")).collect();
-        format!(
-            "SELECT at, name, count(*), {others} + grouping({columns}), {nothing}{columns}
-             FROM (SELECT {at} AS at, {name} AS name, r.* FROM records r WHERE {}) r
-             GROUP BY GROUPING SETS ({})",
-            self.condition.sql(),
-            sets.join(", ")
-        )
-    }
-
-    fn key(&self, row: &Found) -> Result<(u64, Option<Box<str>>), BoxError> {
-        let minute = u64::from(row.try_get::<_, i32>(0)?.unsigned_abs());
-        let at = if self.step.is_some() { minute * 60 } else { self.from };
-        Ok((at, row.try_get::<_, Option<&str>>(1)?.map(Box::from)))
-    }
+    });
+    let pieces: Vec<_> = pieces.collect();
+    format!(
+        "SELECT {at}, {name}, (g.error IS NOT NULL OR g.status >= 400) IS TRUE, g.failed, g.error, g.finish,
+             {numbers}, {histograms}
+         FROM ({}) s JOIN groups g ON g.id = s.group_id WHERE {} GROUP BY 1, 2, 3, 4, 5, 6",
+        pieces.join(" UNION ALL "),
+        condition.sql()
+    )
 }
 
-fn column(by: Option<Dimension>) -> &'static str {
+/// The column of a dimension.
+pub(super) fn column(by: Dimension) -> &'static str {
     match by {
-        None => "NULL::text",
-        Some(Dimension::Key) => "r.key",
-        Some(Dimension::Team) => "r.team",
-        Some(Dimension::Customer) => "r.customer",
-        Some(Dimension::User) => "r.end_user",
-        Some(Dimension::Feature) => "r.feature",
-        Some(Dimension::Model) => "r.model",
-        Some(Dimension::Target) => "r.target",
-        Some(Dimension::Provider) => "r.provider",
+        Dimension::Key => "key",
+        Dimension::Team => "team",
+        Dimension::Customer => "customer",
+        Dimension::User => "end_user",
+        Dimension::Feature => "feature",
+        Dimension::Model => "model",
+        Dimension::Target => "target",
+        Dimension::Provider => "provider",
     }
 }
 
-fn add(row: &Found, used: &mut Used) -> Result<(), BoxError> {
+fn read(answer: &mut Answer, row: &Found) -> Result<(), BoxError> {
     let number = |column: usize| row.try_get(column).map(unsigned);
-    used.requests = number(2)?;
-    used.errors = number(3)?;
-    used.attempts = number(4)?;
-    used.input = number(5)?;
-    used.cached = number(6)?;
-    used.output = number(7)?;
-    used.reasoning = number(8)?;
-    used.cost = number(9)?;
-    used.writing_ms = number(10)?;
-    Ok(())
-}
-
-/// Adds how many there were of what one row is of.
-fn count(row: &Found, used: &mut Used) -> Result<(), BoxError> {
-    let number = unsigned(row.try_get(2)?);
-    let others: i32 = row.try_get(3)?;
-    let is_of = |column: usize| others & (1 << (COUNTED.len() - 1 - column)) == 0;
-    let histograms: [&mut Histogram; 3] = [&mut used.latency, &mut used.first_event, &mut used.overhead];
-    for (column, histogram) in histograms.into_iter().enumerate() {
-        if is_of(column)
-            && let Some(bucket) = row.try_get::<_, Option<i16>>(4 + column)?
-        {
-            histogram.add(u8::try_from(bucket)?, number);
-        }
-    }
-    for (column, names) in [(3, &mut used.error_kinds), (4, &mut used.finish_reasons)] {
-        if is_of(column)
-            && let Some(name) = row.try_get::<_, Option<&str>>(4 + column)?
-        {
-            *names.entry(name.into()).or_default() += number;
-        }
+    let text = |column: usize| row.try_get::<_, Option<&str>>(column).map(|text| text.map(Box::from));
+    let outcome =
+        Outcome { is_error: row.try_get(2)?, failed: row.try_get(3)?, error: text(4)?, finish: text(5)? };
+    let name = answer.number(text(1)?);
+    let used: &mut Used = answer.at(number(0)?, name);
+    let requests = number(6)?;
+    outcome.note(requests, used);
+    used.requests += requests;
+    used.attempts += number(7)?;
+    used.input = used.input.saturating_add(number(8)?);
+    used.cached = used.cached.saturating_add(number(9)?);
+    used.output = used.output.saturating_add(number(10)?);
+    used.reasoning = used.reasoning.saturating_add(number(11)?);
+    used.cost = used.cost.saturating_add(number(12)?);
+    used.writing_ms = used.writing_ms.saturating_add(number(13)?);
+    for (histogram, column) in
+        [&mut used.latency, &mut used.first_event, &mut used.overhead].into_iter().zip(14..)
+    {
+        unpack(row.try_get(column)?, histogram);
     }
     Ok(())
-}
-
-fn seconds(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

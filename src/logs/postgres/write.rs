@@ -9,10 +9,11 @@ use tokio_postgres::types::ToSql;
 
 use super::{
     super::{
+        rollup::{Groups, Rollups, Step, seconds},
         row::{Row, micros_at, provider},
         sums::bucket,
     },
-    at,
+    at, rollup,
     session::Session,
     signed,
 };
@@ -55,13 +56,13 @@ JOIN details d ON d.ended >= place.first AND d.ended < place.last + INTERVAL '10
 struct Placed<'a> {
     place: u64,
     row: Row<'a>,
+    groups: Groups,
     kept: &'a Kept,
 }
 
 impl<'a> Placed<'a> {
-    fn new(kept: &'a Kept) -> Self {
-        let row = Row::of(kept.record());
-        Self { place: row.place, row, kept }
+    fn new(row: Row<'a>, groups: Groups, kept: &'a Kept) -> Self {
+        Self { place: row.place, row, groups, kept }
     }
 
     /// Goes on to the next place that isn't taken; `false` if the record stands there already. It may stand before the place
@@ -86,7 +87,12 @@ impl<'a> Placed<'a> {
 
 /// Keeps all of a batch. What is there already stays as it is, so that a batch may be tried again.
 pub(super) async fn write(session: &mut Session, batch: &[Arc<Kept>]) -> Result<(), BoxError> {
-    let mut waiting: Vec<_> = batch.iter().map(|kept| Placed::new(kept)).collect();
+    let rows: Vec<_> = batch.iter().map(|kept| Row::of(kept.record())).collect();
+    let Session { client, statements, known, .. } = &mut *session;
+    let day = i32::try_from(seconds(SystemTime::now()) / Step::Day.seconds())?;
+    let groups = known.groups(client, statements, &rows, day).await?;
+    let placed = rows.into_iter().zip(groups).zip(batch);
+    let mut waiting: Vec<_> = placed.map(|((row, groups), kept)| Placed::new(row, groups, kept)).collect();
     for _ in 0..MOST_ROUNDS {
         spread(&mut waiting);
         let free = insert(session, &waiting).await?;
@@ -110,16 +116,22 @@ fn spread(records: &mut [Placed<'_>]) {
     }
 }
 
-/// Keeps those whose place is free, and says which places were.
+/// Keeps those whose place is free, with their sums, and says which places were.
 async fn insert(session: &mut Session, records: &[Placed<'_>]) -> Result<HashSet<u64>, BoxError> {
-    let transaction = session.client.transaction().await?;
+    let Session { client, statements, .. } = session;
+    let transaction = client.transaction().await?;
     let columns = Columns::new(records);
-    let found = transaction.query(&session.records, &columns.params()).await?;
+    let found = transaction.query(&statements.records, &columns.params()).await?;
     let free = found.iter().map(|row| Ok(micros_at(row.try_get(0)?)));
     let free: HashSet<u64> = free.collect::<Result<_, tokio_postgres::Error>>()?;
     if !free.is_empty() {
         let details = Details::new(records.iter().filter(|record| free.contains(&record.place)));
-        transaction.execute(&session.details, &details.params()).await?;
+        transaction.execute(&statements.details, &details.params()).await?;
+        // Last, because other nodes add to the same sums and wait until this is done.
+        let mut rollups = Rollups::default();
+        let kept = records.iter().filter(|record| free.contains(&record.place));
+        kept.for_each(|record| rollups.add(&record.row, record.groups));
+        rollup::write(&transaction, statements, rollups.take()).await?;
     }
     transaction.commit().await?;
     Ok(free)
@@ -129,7 +141,7 @@ async fn insert(session: &mut Session, records: &[Placed<'_>]) -> Result<HashSet
 async fn taken(session: &Session, records: &[Placed<'_>]) -> Result<HashMap<u64, String>, BoxError> {
     let first: Vec<_> = records.iter().map(|record| at(record.row.place)).collect();
     let last: Vec<_> = records.iter().map(Placed::ended).collect();
-    let rows = session.client.query(&session.taken, &[&first, &last]).await?;
+    let rows = session.client.query(&session.statements.taken, &[&first, &last]).await?;
     let taken = rows.iter().map(|row| Ok((micros_at(row.try_get(0)?), row.try_get(1)?)));
     Ok(taken.collect::<Result<_, tokio_postgres::Error>>()?)
 }

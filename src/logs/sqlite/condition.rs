@@ -1,9 +1,8 @@
 use rusqlite::types::Value;
 
 use super::{
-    super::{Filter, Status, filter::in_sql},
+    super::{Filter, Status, rollup::Level},
     database::signed,
-    group::Level,
 };
 
 /// A condition in SQL, and its values in the order of its question marks.
@@ -34,8 +33,7 @@ impl Condition {
         if self.is_empty() { "true".to_owned() } else { self.parts.join(" AND ") }
     }
 
-    /// Which groups of a level a filter lets through, as far as that depends on them. Whether something has failed takes
-    /// a level that tells targets apart: who was asked last is known where somebody was.
+    /// Which groups of a level a filter lets through, as far as that depends on them.
     pub(super) fn groups(filter: &Filter, level: Level) -> Self {
         let mut this = Self::default();
         this.equal("key", filter.key.as_deref());
@@ -47,8 +45,8 @@ impl Condition {
         this.equal("error", filter.error.as_deref());
         match filter.status {
             Some(Status::Ok) => this.add("error IS NULL AND status < 400", []),
-            Some(Status::Failed) => this.add(&in_sql("error", "status", "target").0, []),
-            Some(Status::Refused) => this.add(&in_sql("error", "status", "target").1, []),
+            Some(Status::Failed) => this.add("failed", []),
+            Some(Status::Refused) => this.add("error IS NOT NULL AND NOT failed", []),
             Some(Status::Code(status)) => this.add("status = ?", [i64::from(status).into()]),
             None => {}
         }

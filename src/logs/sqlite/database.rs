@@ -12,7 +12,8 @@ use crate::{BoxError, Error, Kind};
 /// What is listed and filtered by is apart from what is shown of one record, so that many fit on a page. Records are
 /// told apart by their group: by what is filtered and summed up by. Of each group there are sums by minute, hour and
 /// day, and sums of the groups that remain when some of it isn't told apart (`level`).
-const MIGRATIONS: [&str; 1] = ["
+pub(super) const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE groups (
         id       INTEGER PRIMARY KEY,
         level    INTEGER NOT NULL,
@@ -90,10 +91,20 @@ const MIGRATIONS: [&str; 1] = ["
         overhead    BLOB NOT NULL,
         PRIMARY KEY (level, step, at, of)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    // Where targets aren't told apart it can't be known of two kinds whether a provider was asked; such groups count as
+    // refused.
+    "
+    ALTER TABLE groups ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;
+    UPDATE groups SET failed = 1
+    WHERE error IS NULL AND status >= 400
+        OR error IN ('billing', 'upstream_auth', 'timeout', 'overloaded', 'unreachable', 'upstream', 'internal')
+        OR target IS NOT NULL AND error IN ('rate_limited', 'no_route');
+",
+];
 
 /// What says that a database is one of these.
-const APPLICATION_ID: i64 = 0x4261_4c6f;
+pub(super) const APPLICATION_ID: i64 = 0x4261_4c6f;
 
 /// How long another program may keep the database from being written.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -8,10 +8,9 @@ use rusqlite::{Connection, OptionalExtension, Row as Found, params_from_iter, ty
 use serde_json::value::RawValue;
 
 use super::{
-    super::{Entry, Filter, Line, Place, Span, row::micros_at},
+    super::{Entry, Filter, Line, Place, Span, rollup::Level, row::micros_at},
     condition::Condition,
     database::{signed, unsigned},
-    group::Level,
     write::{ESTIMATED, STREAM, TEXT},
 };
 use crate::BoxError;

@@ -7,8 +7,9 @@ use std::{
 use super::*;
 use crate::{
     logs::{
-        Span,
+        Dimension, Span,
         conformance::{self, sample},
+        row::micros_at,
     },
     record::{ContentRules, Record},
 };
@@ -97,6 +98,41 @@ async fn what_is_too_old_or_too_much_is_forgotten_but_for_its_sums() {
         let found = found(&logs).await;
         assert!(left.contains(&found), "{found} left of {retention:?}");
         assert_eq!(requests(&logs).await, 3_000);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_before_failures_were_counted_tells_them_by_their_kinds() {
+    let file = File::new();
+    let old = rusqlite::Connection::open(&file.0).unwrap();
+    old.execute_batch(database::MIGRATIONS[0]).unwrap();
+    old.pragma_update(None, "application_id", database::APPLICATION_ID).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    let minute = micros_at(SystemTime::now()) / 60_000_000 * 60;
+    for (id, (status, error)) in
+        [(200, None), (502, None), (400, Some("invalid_request")), (429, Some("rate_limited"))]
+            .into_iter()
+            .chain([(503, Some("overloaded"))])
+            .enumerate()
+    {
+        for (level, target) in [(2, Some("p/m")), (3, None)] {
+            let id = 10 * level + id as i64;
+            let group = "INSERT INTO groups (id, level, target, status, error) VALUES (?1, ?2, ?3, ?4, ?5)";
+            old.execute(group, (id, level, target, status, error)).unwrap();
+            let sum = "INSERT INTO rollups VALUES (?1, 0, ?2, ?3, 1, 1, 0, 0, 0, 0, 0, 0, '', '', '')";
+            old.execute(&sum.replace("''", "x''"), (level, minute as i64, id)).unwrap();
+        }
+    }
+    drop(old);
+
+    let logs = file.open(Retention::USUAL);
+
+    let mut question = Question::new(Span::last(Duration::from_secs(120)));
+    question.span.until += Duration::from_secs(120);
+    for (by, failed) in [(None, 2), (Some(Dimension::Target), 3)] {
+        question.by = by;
+        let sums = logs.sums(&question).await.unwrap();
+        assert_eq!((sums[0].used.requests, sums[0].used.errors, sums[0].used.failed), (5, 4, failed));
     }
 }
 

@@ -2,7 +2,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{super::row::micros_at, database::signed, group::Level, rollup::Step, write::Writer};
+use super::{
+    super::{
+        rollup::{Level, Step, seconds},
+        row::micros_at,
+    },
+    database::signed,
+    write::Writer,
+};
 
 /// For how long records are kept, and in how much room. Whatever is reached first counts; sums of them stay for longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,18 +108,16 @@ fn is_too_much(transaction: &Transaction<'_>, retention: Retention) -> rusqlite:
 
 /// The oldest sums that are too old, a day of them at a time; says how many they were.
 fn forget_sums(transaction: &Transaction<'_>, now: SystemTime) -> rusqlite::Result<usize> {
-    let now = micros_at(now) / 1_000_000;
+    let now = seconds(now);
     let mut forgotten = 0;
     for level in Level::ALL {
         for step in Step::of(level) {
-            // A day later than they are no longer read.
-            let bound = now.saturating_sub((step.days() + 1) * Step::Day.seconds());
-            let (level, step, day) = (level.number(), step.number(), signed(Step::Day.seconds()));
+            let (bound, day) = (signed(step.forgotten(now)), signed(Step::Day.seconds()));
             let mut forget = transaction.prepare_cached(
                 "DELETE FROM rollups WHERE level = ?1 AND step = ?2 AND at < min(?3,
                  (SELECT min(at) + ?4 FROM rollups WHERE level = ?1 AND step = ?2))",
             )?;
-            forgotten += forget.execute((level, step, signed(bound), day))?;
+            forgotten += forget.execute((level.number(), step.number(), bound, day))?;
         }
     }
     Ok(forgotten)

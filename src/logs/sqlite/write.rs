@@ -3,10 +3,13 @@ use std::{sync::Arc, time::Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{
-    super::row::Row,
+    super::{
+        rollup::{Groups, Rollups},
+        row::Row,
+    },
     database::signed,
-    group::{Groups, Known},
-    rollup::Rollups,
+    group::Known,
+    rollup,
 };
 use crate::record::Kept;
 
@@ -56,7 +59,7 @@ impl Writer {
                 self.rollups.add(&row, groups);
             }
         }
-        self.rollups.write(&transaction)?;
+        rollup::write(&mut self.rollups, &transaction)?;
         transaction.commit()
     }
 }
@@ -80,7 +83,7 @@ fn insert(
     // Others may have come in the same microsecond.
     for place in signed(row.place).. {
         insert.raw_bind_parameter(1, place)?;
-        insert.raw_bind_parameter(2, groups.of_all[0])?;
+        insert.raw_bind_parameter(2, groups.full())?;
         insert.raw_bind_parameter(3, signed(row.duration))?;
         insert.raw_bind_parameter(4, row.first_event.map(signed))?;
         insert.raw_bind_parameter(5, row.overhead.map(signed))?;
