@@ -138,7 +138,7 @@ async fn find(logs: &impl Logs) -> Result<(), bartizan::BoxError> {
         ),
     ] {
         let (took, found) = timed(|| logs.find(&filter, None, 100)).await?;
-        println!("find {name}: {} in {took:?}{}", found.len(), mark(took > MOST));
+        println!("find {name}: {} in {took:?}{}", found.lines.len(), mark(took > MOST));
     }
     Ok(())
 }

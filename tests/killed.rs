@@ -217,7 +217,7 @@ fn with_records(records: &str) -> PathBuf {
 async fn are_whole(logs: &impl Logs, seen: &Seen) {
     let span = Span { from: UNIX_EPOCH, until: SystemTime::now() + Duration::from_secs(3_600) };
     let sums = logs.sums(&Question::new(span)).await.unwrap();
-    let lines = logs.find(&Filter::default(), None, 1_000_000).await.unwrap();
+    let lines = logs.find(&Filter::default(), None, 1_000_000).await.unwrap().lines;
     for line in lines.iter().step_by(100) {
         let entry = logs.get(&line.id).await.unwrap().unwrap();
         assert!(entry.request.unwrap().contains("Hello there!"));

@@ -197,9 +197,7 @@ async fn list(logs: &dyn Logs, query: &Query) -> Result<Response<BoxBody>, Error
         let wrong = || Error::new(Kind::InvalidRequest, "before: expected a place").with_param("before");
         place.parse().map(Place).map_err(|_| wrong())
     });
-    let lines = logs.find(&filter, before.transpose()?, limit).await?;
-    let next = if lines.len() == limit { lines.last().map(|line| line.place) } else { None };
-    json(&json!({ "lines": lines, "next": next }))
+    json(&logs.find(&filter, before.transpose()?, limit).await?)
 }
 
 async fn one(logs: &dyn Logs, id: &str) -> Result<Response<BoxBody>, Error> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     BoxBody, BoxError, Error,
-    logs::{Filter, Line, Logs, Place},
+    logs::{Filter, Line, Logs, Page, Place},
     query::Query,
 };
 
@@ -145,9 +145,8 @@ impl Export {
         if self.at_end {
             return Ok(None);
         }
-        let lines = self.logs.find(&self.filter, self.before, AT_ONCE).await?;
-        self.at_end = lines.len() < AT_ONCE;
-        self.before = lines.last().map(|line| line.place);
+        let Page { lines, next, .. } = self.logs.find(&self.filter, self.before, AT_ONCE).await?;
+        (self.at_end, self.before) = (next.is_none(), next);
         let mut text = String::new();
         for line in &lines {
             match self.form {

@@ -12,7 +12,7 @@ use tower::{Layer, ServiceExt};
 use super::DashboardLayer;
 use crate::{
     BoxFuture, Error, Kind, lock,
-    logs::{Entry, Filter, Line, Logs, Place, Question, Sum, Used},
+    logs::{self, Entry, Filter, Line, Logs, Place, Question, Sum, Used},
     secret::Secret,
     testing::{MustBeReady, Script, Step, is_shared},
 };
@@ -33,12 +33,12 @@ impl Logs for Kept {
         filter: &'a Filter,
         place: Option<Place>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Line>, Error>> {
+    ) -> BoxFuture<'a, Result<logs::Page, Error>> {
         lock(&self.asked).push(filter.clone());
         let newest = place.map_or(self.lines, |place| place.0.saturating_sub(1));
         let oldest = filter.after.map_or(0, |place| place.0);
         let places = (oldest + 1..=newest).rev().take(limit);
-        Box::pin(std::future::ready(Ok(places.map(line).collect())))
+        Box::pin(std::future::ready(Ok(logs::Page::new(places.map(line).collect(), limit))))
     }
 
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Entry>, Error>> {
@@ -418,7 +418,7 @@ impl Logs for Away {
         _: &'a Filter,
         _: Option<Place>,
         _: usize,
-    ) -> BoxFuture<'a, Result<Vec<Line>, Error>> {
+    ) -> BoxFuture<'a, Result<logs::Page, Error>> {
         Box::pin(std::future::ready(Err(
             Error::new(Kind::Unreachable, "the store is away").with_source("secret")
         )))

@@ -223,8 +223,9 @@ async fn finds(store: &impl Logs, records: &[Record], filter: &Filter) {
     let mut before = None;
     loop {
         let page = store.find(filter, before, 30).await.unwrap();
-        before = page.last().map(|line| line.place);
-        found.extend(page);
+        assert!(page.lines.len() <= 30);
+        before = page.next;
+        found.extend(page.lines);
         if before.is_none() {
             break;
         }

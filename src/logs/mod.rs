@@ -48,7 +48,8 @@ use crate::{BoxFuture, Error};
 
 /// Finds records.
 pub trait Logs: fmt::Debug + Send + Sync + 'static {
-    /// At most `limit` records that pass the filter and came before the `place`, newest first.
+    /// At most `limit` records that pass the filter and came before the `place`, newest first. A text is looked for as long
+    /// as somebody may be kept waiting: [`Page::next`] says how far that was.
     ///
     /// # Errors
     ///
@@ -58,7 +59,7 @@ pub trait Logs: fmt::Debug + Send + Sync + 'static {
         filter: &'a Filter,
         place: Option<Place>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Line>, Error>>;
+    ) -> BoxFuture<'a, Result<Page, Error>>;
 
     /// All that is known of the request of this id; `None` if there is no record of it.
     ///
@@ -74,6 +75,24 @@ pub trait Logs: fmt::Debug + Send + Sync + 'static {
     /// As above; [`Kind::InvalidRequest`](crate::Kind::InvalidRequest) where it is asked for more steps than
     /// [`Question::MOST_STEPS`].
     fn sums<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Vec<Sum>, Error>>;
+}
+
+/// Some of the records that pass a filter.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct Page {
+    /// What was found, newest first.
+    pub lines: Vec<Line>,
+    /// The place before which to go on; `None` if there are no more.
+    pub next: Option<Place>,
+}
+
+impl Page {
+    /// What was found where at most `limit` were looked for: behind so many there may be more.
+    pub fn new(lines: Vec<Line>, limit: usize) -> Self {
+        let next = lines.last().filter(|_| lines.len() >= limit).map(|line| line.place);
+        Self { lines, next }
+    }
 }
 
 /// One record among others: what a list shows of it.

@@ -126,7 +126,6 @@ test("filters narrow what is shown and have an address of their own", async () =
   await rows(other).first().waitFor();
   assert.equal(await rows(other).count(), await rows(page).count());
   await go(page, "/requests?status=failed&text=nothing-says-this", "No request fits these filters.");
-  await page.getByText("A text is looked for in prompts and answers for some seconds only").waitFor();
   await shoot(page, "no-requests");
 });
 
@@ -287,6 +286,26 @@ test("what a page has in the browser is exported too", async () => {
   assert.match(health, /^target,|,target,/);
   const [, config] = await saved("/config", "loaded", "JSON");
   assert.ok(JSON.parse(config).providers, config);
+});
+
+test("a text that isn't found at once is looked for further back", async () => {
+  const page = await enter();
+  // As a gateway answers that has too many records to look through at once.
+  await page.route(/\/logs\/api\/requests\?.*text=far/, (route) => {
+    const before = new URL(route.request().url()).searchParams.get("before");
+    const next = { null: 1_700_000_000_000_000, 1700000000000000: 1_600_000_000_000_000, 1600000000000000: null }[before];
+    return route.fulfill({ json: { lines: [], next } });
+  });
+  await go(page, "/requests?text=far", "Nothing found so far.");
+  await page.getByText("since 14 Nov 2023").waitFor();
+  await shoot(page, "requests-so-far");
+
+  await page.getByRole("button", { name: "Look further back" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByText("since 13 Sep").waitFor();
+  await page.keyboard.press("Enter");
+
+  await page.getByText("No request fits these filters.").waitFor();
 });
 
 test("who goes where nothing is gets told so, with a way back", async () => {

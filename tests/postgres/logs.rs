@@ -38,7 +38,7 @@ fn kept(records: impl IntoIterator<Item = Record>) -> Vec<Arc<Kept>> {
 
 async fn ids(logs: &impl Logs) -> Vec<Box<str>> {
     let found = logs.find(&Filter::default(), None, 100_000).await.unwrap();
-    found.into_iter().map(|line| line.id).collect()
+    found.lines.into_iter().map(|line| line.id).collect()
 }
 
 async fn requests(logs: &impl Logs) -> u64 {
@@ -112,7 +112,7 @@ async fn what_clients_send_is_kept_even_with_zeros_in_it() {
         filter.model = Some(model.into());
         filter
     };
-    let found = logs.find(&filter("a\0b"), None, 10).await.unwrap();
+    let found = logs.find(&filter("a\0b"), None, 10).await.unwrap().lines;
     assert_eq!((found.len(), found[0].model.as_deref()), (1, Some("a\u{fffd}b")));
     let entry = logs.get(record.id.as_str()).await.unwrap().unwrap();
     assert!(entry.record.get().contains(r#""model":"a\u0000b""#), "{}", entry.record);

@@ -63,7 +63,7 @@ class List {
       const wasThere = this.end.contains(document.activeElement);
       this.tellEnd();
       // Whoever has gone here by keyboard isn't sent back to the top of the page.
-      if (wasThere && !this.end.contains(document.activeElement)) made[0]?.querySelector("a").focus();
+      if (wasThere && !this.end.contains(document.activeElement)) (made[0]?.querySelector("a") ?? this.end.querySelector("button"))?.focus();
     } catch (error) {
       if (isAbort(error)) return;
       this.told = null;
@@ -82,7 +82,7 @@ class List {
     const { lines, next } = await logs("requests", newest, this.signal);
     this.looked = looked;
     const wasEmpty = this.known.size === 0;
-    if (wasEmpty) this.next = next;
+    if (wasEmpty) this.next ??= next;
     const fresh = lines.filter((line) => this.isNew(line));
     // The newest one that was there before all of these.
     const before = this.rows.firstElementChild;
@@ -91,7 +91,7 @@ class List {
       if (fresh.length <= FEW) made.classList.add("fresh");
       this.insert(made, line.place);
     }
-    if (next !== null && !wasEmpty && fresh.length === lines.length) this.insert(gap(before, fresh.at(-1), this.wanted), fresh.at(-1).place - 1);
+    if (lines.length === AT_ONCE && !wasEmpty && fresh.length === lines.length) this.insert(gap(before, fresh.at(-1), this.wanted), fresh.at(-1).place - 1);
     while (this.rows.childElementCount > MOST) this.drop(this.rows.lastElementChild);
     if (fresh.length > 0) {
       this.tellEnd();
@@ -118,22 +118,23 @@ class List {
   tellEnd() {
     const number = this.rows.childElementCount;
     this.rows.closest(".list").hidden = number === 0;
-    // A text isn't looked for without end, and nobody says where that was given up. An id is.
-    const isText = /^(?!req_)./.test(this.wanted.get("text") ?? "");
-    const sought = isText && "A text is looked for in prompts and answers for some seconds only, from the newest on. Another filter, or a span that has ended, leads further back.";
-    const state = number === 0 ? "none" : number >= MOST ? "most" : this.next === null ? "all" : "more";
+    const state = this.next === null ? (number === 0 ? "none" : "all") : number >= MOST ? "most" : number > 0 ? "more" : `none since ${this.next}`;
     // Nothing is taken from under somebody's keyboard.
     if (state === this.told) return;
     this.told = state;
     if (state === "none") {
       const filters = [...this.wanted].length > 0;
-      fill(this.end, filters ? empty("No request fits these filters.", sought || "Take one out, or choose a longer span.", " ", link("/logs/requests", "Show all")) : empty("No requests yet.", "They appear here as soon as somebody sends one to this gateway."));
+      fill(this.end, filters ? empty("No request fits these filters.", "Take one out, or choose a longer span. ", link("/logs/requests", "Show all")) : empty("No requests yet.", "They appear here as soon as somebody sends one to this gateway."));
     } else if (state === "all") {
-      fill(this.end, sought && h("p", { class: "quiet-text" }, sought));
+      fill(this.end);
     } else if (state === "most") {
       fill(this.end, h("p", { class: "quiet-text" }, `No more than ${count(MOST)} are shown at once: choose a filter or a span for others.`));
-    } else {
+    } else if (state === "more") {
       fill(this.end, h("button", { type: "button", onclick: () => this.older() }, "Older requests"));
+    } else {
+      // A text isn't looked for without end. Places are microseconds of Unix time.
+      const until = `No request since ${full(this.next / 1000)} has it.`;
+      fill(this.end, empty("Nothing found so far.", until), h("button", { type: "button", onclick: () => this.older() }, "Look further back"));
     }
   }
 }

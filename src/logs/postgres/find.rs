@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 use tokio_postgres::{Client, Row as Found};
 
 use super::{
-    super::{Entry, Filter, Line, Place, row::micros_at},
+    super::{Entry, Filter, Line, Page, Place, row::micros_at},
     condition::Condition,
     unsigned,
     write::plain,
@@ -27,7 +27,7 @@ pub(super) async fn find(
     filter: &Filter,
     before: Option<Place>,
     limit: usize,
-) -> Result<Vec<Line>, BoxError> {
+) -> Result<Page, BoxError> {
     let condition = |before| {
         let mut condition = Condition::of(filter);
         condition.within(filter.span);
@@ -41,7 +41,7 @@ pub(super) async fn find(
             if let Some(id) = id {
                 condition.add("d.id = ?", plain(id).into_owned());
             }
-            lines(client, &condition, limit).await
+            Ok(Page::new(lines(client, &condition, limit).await?, limit))
         }
     }
 }
@@ -60,20 +60,21 @@ async fn containing(
     text: &str,
     mut before: Option<Place>,
     limit: usize,
-) -> Result<Vec<Line>, BoxError> {
+) -> Result<Page, BoxError> {
     let begun = Instant::now();
     let pattern = format!("%{}%", plain(text).replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_"));
     let mut found = Vec::new();
     while found.len() < limit && begun.elapsed() < PATIENCE {
         let mut part = condition(before);
-        let Some(last) = last(client, &part).await? else { break };
+        let Some(last) = last(client, &part).await? else { return Ok(Page { lines: found, next: None }) };
         let like = ["d.message", "d.request", "d.answer"].map(|column| format!("{column} ILIKE ?"));
         part.add(&format!("r.ended >= ? AND r.has_text AND ({})", like.join(" OR ")), super::at(last.0));
         (0..like.len()).for_each(|_| part.bind(pattern.clone()));
         found.extend(lines(client, &part, limit - found.len()).await?);
         before = Some(last);
     }
-    Ok(found)
+    let page = Page::new(found, limit);
+    Ok(Page { next: page.next.or(before), ..page })
 }
 
 /// The oldest of the next few that have a text at all.

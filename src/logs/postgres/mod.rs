@@ -50,7 +50,7 @@ use tokio::{
 use tokio_postgres::error::SqlState;
 
 use self::session::Session;
-use super::{Entry, Filter, Line, Logs, Place, Question, Sum};
+use super::{Entry, Filter, Logs, Page, Place, Question, Sum};
 use crate::{
     BoxError, BoxFuture, Error, Kind, lock,
     postgres::{Server, is_schema},
@@ -277,7 +277,7 @@ impl Logs for PostgresLogs {
         filter: &'a Filter,
         place: Option<Place>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Line>, Error>> {
+    ) -> BoxFuture<'a, Result<Page, Error>> {
         Box::pin(self.ask(async move |session| find::find(&session.client, filter, place, limit).await))
     }
 

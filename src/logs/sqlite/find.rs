@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row as Found, params_from_iter, ty
 use serde_json::value::RawValue;
 
 use super::{
-    super::{Entry, Filter, Line, Place, Span, rollup::Level, row::micros_at},
+    super::{Entry, Filter, Line, Page, Place, Span, rollup::Level, row::micros_at},
     condition::Condition,
     database::{signed, unsigned},
     write::{ESTIMATED, STREAM, TEXT},
@@ -34,24 +34,25 @@ pub(super) fn find(
     filter: &Filter,
     before: Option<Place>,
     limit: usize,
-) -> Result<Vec<Line>, BoxError> {
+) -> Result<Page, BoxError> {
     let mut within = places(filter.span, before);
     if let Some(after) = filter.after {
         within.start = within.start.max(signed(after.0.saturating_add(1)));
     }
     let search = Search::new(filter, within, limit)?;
-    let places = match &filter.text {
-        Some(id) if id.starts_with(ID) => search.called(connection, id)?,
+    let (places, given_up) = match &filter.text {
+        Some(id) if id.starts_with(ID) => (search.called(connection, id)?, None),
         Some(text) => search.containing(connection, text)?,
-        None => search.places(connection)?,
+        None => (search.places(connection)?, None),
     };
     let mut line = connection.prepare_cached(
         "SELECT r.place, d.id, r.duration, r.first_event, r.overhead, g.status, r.ending, g.error, g.key, g.team, g.model,
          g.target, r.attempts, r.input, r.output, r.cost, r.flags, g.customer, r.user, r.session
          FROM records r JOIN groups g ON g.id = r.of JOIN details d ON d.place = r.place WHERE r.place = ?1",
     )?;
-    let lines = places.into_iter().map(|place| Ok(line.query_row([place], read)?));
-    lines.collect()
+    let lines = places.into_iter().map(|place| line.query_row([place], read)).collect::<Result<_, _>>()?;
+    let page = Page::new(lines, limit);
+    Ok(Page { next: page.next.or(given_up), ..page })
 }
 
 /// What is looked for, and where.
@@ -135,8 +136,9 @@ impl Search {
         find.query_map(params_from_iter(values), |row| row.get(0))?.collect()
     }
 
-    /// The newest that pass and have a text in what was said, or in their error.
-    fn containing(&self, connection: &Connection, text: &str) -> Result<Vec<i64>, BoxError> {
+    /// The newest that pass and have a text in what was said, or in their error; and the last place that was looked at,
+    /// if there are more.
+    fn containing(&self, connection: &Connection, text: &str) -> Result<(Vec<i64>, Option<Place>), BoxError> {
         let begun = Instant::now();
         let text = AhoCorasick::builder().ascii_case_insensitive(true).build([text])?;
         let (sql, values) = self.sql(
@@ -147,11 +149,12 @@ impl Search {
         );
         let mut find = connection.prepare_cached(&sql)?;
         let mut rows = find.query(params_from_iter(values))?;
-        let mut found = Vec::new();
+        let (mut found, mut last) = (Vec::new(), None);
         while let Some(row) = rows.next()? {
             if found.len() == self.limit || begun.elapsed() > PATIENCE {
-                break;
+                return Ok((found, last));
             }
+            last = Some(Place(unsigned(row.get(0)?)));
             for column in 1..4 {
                 if row.get_ref(column)?.as_str_or_null()?.is_some_and(|said| text.is_match(said)) {
                     found.push(row.get(0)?);
@@ -159,7 +162,7 @@ impl Search {
                 }
             }
         }
-        Ok(found)
+        Ok((found, None))
     }
 
     fn sql(&self, select: &str, and: &str, is_limited: bool) -> (String, Vec<Value>) {

@@ -36,7 +36,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 pub use self::tidy::Retention;
 use self::write::Writer;
-use super::{Entry, Filter, Line, Logs, Place, Question, Sum};
+use super::{Entry, Filter, Logs, Page, Place, Question, Sum};
 use crate::{
     BoxError, BoxFuture, Error, Kind, lock,
     record::{Keep, Kept},
@@ -178,7 +178,7 @@ impl Logs for SqliteLogs {
         filter: &'a Filter,
         place: Option<Place>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Line>, Error>> {
+    ) -> BoxFuture<'a, Result<Page, Error>> {
         let filter = filter.clone();
         Box::pin(self.ask(move |connection| find::find(connection, &filter, place, limit)))
     }

@@ -45,7 +45,7 @@ async fn keep(logs: &mut SqliteLogs, records: impl IntoIterator<Item = Record>) 
 }
 
 async fn found(logs: &SqliteLogs) -> usize {
-    logs.find(&Filter::default(), None, 100_000).await.unwrap().len()
+    logs.find(&Filter::default(), None, 100_000).await.unwrap().lines.len()
 }
 
 async fn requests(logs: &SqliteLogs) -> u64 {
