@@ -12,7 +12,10 @@ use crate::{BoxError, Error, Kind};
 /// What is listed and filtered by is apart from what is shown of one record, so that many fit on a page. Records are
 /// told apart by their group: by what is filtered and summed up by. Of each group there are sums by minute, hour and
 /// day, and sums of the groups that remain when some of it isn't told apart (`level`).
-const MIGRATIONS: [&str; 1] = ["
+///
+/// All texts that are searched are in `contents`, also the messages of errors, so that a search of all records reads nothing else.
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE groups (
         id       INTEGER PRIMARY KEY,
         level    INTEGER NOT NULL,
@@ -90,7 +93,15 @@ const MIGRATIONS: [&str; 1] = ["
         overhead    BLOB NOT NULL,
         PRIMARY KEY (level, step, at, of)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    ALTER TABLE contents ADD COLUMN message TEXT;
+    INSERT INTO contents (place, is_cut, message)
+        SELECT d.place, 0, d.record ->> '$.message' FROM records r JOIN details d ON d.place = r.place
+        WHERE r.flags & 4 AND d.record ->> '$.message' IS NOT NULL
+        ON CONFLICT (place) DO UPDATE SET message = excluded.message;
+",
+];
 
 /// What says that a database is one of these.
 const APPLICATION_ID: i64 = 0x4261_4c6f;
