@@ -106,6 +106,10 @@ impl<'a> Line<'a> {
 struct Attempts<'a> {
     #[serde(rename = "attempts.target")]
     target: Vec<&'a str>,
+    #[serde(rename = "attempts.role")]
+    role: Vec<&'a str>,
+    #[serde(rename = "attempts.key")]
+    key: Vec<&'a str>,
     #[serde(rename = "attempts.outcome")]
     outcome: Vec<&'a str>,
     #[serde(rename = "attempts.status")]
@@ -132,6 +136,8 @@ impl<'a> Attempts<'a> {
         let maybe = |time: Option<Duration>| time.map(micros);
         Self {
             target: each(attempts, |attempt| &*attempt.target),
+            role: each(attempts, |attempt| attempt.role.as_str()),
+            key: each(attempts, |attempt| attempt.key.as_deref().unwrap_or_default()),
             outcome: each(attempts, |attempt| &*attempt.outcome),
             status: each(attempts, |attempt| attempt.status),
             started: each(attempts, |attempt| micros(attempt.started)),

@@ -5,6 +5,9 @@ use crate::BoxError;
 
 /// The table where there is none; see [`Table::definition`].
 const TABLE: &str = include_str!("table.sql");
+/// The columns that tables of earlier versions lack.
+const LATER: [(&str, &str); 2] =
+    [("attempts.role", "Array(LowCardinality(String))"), ("attempts.key", "Array(LowCardinality(String))")];
 /// How the server shows the order of such a table.
 const ORDER: &str = "ORDER BY (toStartOfHour(ended), team, key, ended, id)";
 /// How it shows how long it keeps records, up to the seconds.
@@ -28,7 +31,8 @@ impl Table {
         format!("`{}`.`{}`", self.database, self.name)
     }
 
-    /// Makes it if it isn't there. One that was made here learns for how long records are to be kept now.
+    /// Makes it if it isn't there. One that was made here gets the columns that it lacks, and learns for how long records
+    /// are to be kept now.
     pub(super) async fn prepare(&self, server: &Server) -> Result<(), BoxError> {
         let Self { database, name, .. } = self;
         if server.ask(&format!("EXISTS TABLE {}", self.name())).await? != "1" {
@@ -38,10 +42,18 @@ impl Table {
         let engine = format!(
             "SELECT engine_full FROM system.tables WHERE database = '{database}' AND name = '{name}' FORMAT TSVRaw"
         );
-        match self.change(&server.ask(&engine).await?) {
-            Some(change) => server.ask(&change).await.map(drop),
-            None => Ok(()),
+        let engine = server.ask(&engine).await?;
+        if !is_ours(&engine) {
+            return Ok(());
         }
+        let columns = format!(
+            "SELECT name FROM system.columns WHERE database = '{database}' AND table = '{name}' FORMAT TSVRaw"
+        );
+        let columns = server.ask(&columns).await?;
+        for change in self.growth(&columns).into_iter().chain(self.change(&engine)) {
+            server.ask(&change).await?;
+        }
+        Ok(())
     }
 
     fn definition(&self) -> String {
@@ -52,18 +64,33 @@ impl Table {
         Some(format!("TTL toDateTime(ended) + toIntervalSecond({})", self.age?.as_secs().max(1)))
     }
 
-    /// What makes it keep records for so long, if it does otherwise. A table that others have made, and a time that others
-    /// have set, are left alone.
+    /// What gives it the columns that it lacks; `None` if it has all.
+    fn growth(&self, columns: &str) -> Option<String> {
+        let lacks = |name: &str| columns.lines().all(|column| column != name);
+        let added: Vec<_> = LATER
+            .iter()
+            .filter(|(name, _)| lacks(name))
+            .map(|(name, kind)| format!("ADD COLUMN IF NOT EXISTS `{name}` {kind}"))
+            .collect();
+        (!added.is_empty()).then(|| format!("ALTER TABLE {} {}", self.name(), added.join(", ")))
+    }
+
+    /// What makes it keep records for so long, if it does otherwise. A time that others have set is left alone.
     fn change(&self, engine: &str) -> Option<String> {
-        let is_ours = engine.contains(ORDER) && (engine.contains(TTL) || !engine.contains(" TTL "));
+        let is_theirs = engine.contains(" TTL ") && !engine.contains(TTL);
         match self.ttl() {
-            _ if !is_ours => None,
+            _ if is_theirs => None,
             Some(ttl) if engine.contains(&ttl) => None,
             Some(ttl) => Some(format!("ALTER TABLE {} MODIFY {ttl}", self.name())),
             None if engine.contains(TTL) => Some(format!("ALTER TABLE {} REMOVE TTL", self.name())),
             None => None,
         }
     }
+}
+
+/// Whether a table was made here: those that others have made are left alone.
+fn is_ours(engine: &str) -> bool {
+    engine.contains(ORDER)
 }
 
 #[cfg(test)]
@@ -87,9 +114,9 @@ mod tests {
         assert_eq!(table(Some(9)).change(&ours).as_deref(), Some(modified));
         assert_eq!(table(Some(9)).change(&engine("")).as_deref(), Some(modified));
         assert_eq!(table(None).change(&ours).as_deref(), Some("ALTER TABLE `d`.`t` REMOVE TTL"));
-        let own = "MergeTree ORDER BY id".to_owned();
-        for (age, engine) in [(Some(9), &theirs), (None, &theirs), (None, &engine("")), (Some(9), &own)] {
+        for (age, engine) in [(Some(9), &theirs), (None, &theirs), (None, &engine(""))] {
             assert_eq!(table(age).change(engine), None);
         }
+        assert!(is_ours(&theirs) && !is_ours("MergeTree ORDER BY id"));
     }
 }

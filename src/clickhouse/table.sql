@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS {table}
     attempts Nested
     (
         target LowCardinality(String),
+        role LowCardinality(String),
+        key LowCardinality(String),
         outcome LowCardinality(String),
         status Nullable(UInt16),
         started_us UInt64,

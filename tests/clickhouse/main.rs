@@ -8,6 +8,7 @@ use std::{
 };
 
 use bartizan::{
+    exchange::Role,
     logs::conformance::sample,
     record::{ContentRules, Keep, Kept, QueueOptions, Record, Sink},
     secret::Secret,
@@ -72,11 +73,13 @@ async fn every_record_is_there_once_with_all_that_is_known_of_it() {
     let took = with_content.duration.as_micros();
     assert_eq!(server.sql(&select(times)).await, format!("{micros}\t{took}"));
     let (key, team) = (with_content.key.as_deref().unwrap(), with_content.team.as_deref().unwrap());
-    let names = "key, team, end_user, attempts.target[1], attempts.outcome[1], finish_reason";
+    let names =
+        "key, team, end_user, attempts.target[1], attempts.role[1], attempts.outcome[1], finish_reason";
     let user = with_content.labels.user.as_deref().unwrap_or_default();
     let (attempt, finish) =
         (&with_content.attempts[0], with_content.finish_reason.as_deref().unwrap_or_default());
-    let expected = format!("{key}\t{team}\t{user}\t{}\t{}\t{finish}", attempt.target, attempt.outcome);
+    let expected =
+        format!("{key}\t{team}\t{user}\t{}\tanswer\t{}\t{finish}", attempt.target, attempt.outcome);
     assert_eq!(server.sql(&select(names)).await, expected.trim());
 }
 
@@ -150,6 +153,28 @@ async fn retention_is_that_of_the_last_start() {
         .unwrap();
     server.sql("OPTIMIZE TABLE bartizan_records FINAL").await;
     assert_eq!(server.sql("SELECT count() FROM bartizan_records").await, "3");
+}
+
+#[tokio::test]
+async fn a_table_of_an_earlier_version_gets_the_columns_that_it_lacks() {
+    if !server::is_installed() {
+        return;
+    }
+    let server = Server::start();
+    let record = |number| sample(number, SystemTime::now());
+    server.options().open().unwrap().keep(&kept([record(1)])).await.unwrap();
+    for column in ["role", "key"] {
+        server.sql(&format!("ALTER TABLE bartizan_records DROP COLUMN `attempts.{column}`")).await;
+    }
+    let mut latest = record(2);
+    latest.attempts[0].role = Role::Hedge;
+    latest.attempts[0].key = Some("spare".into());
+
+    server.options().open().unwrap().keep(&kept([latest])).await.unwrap();
+
+    let select = "SELECT attempts.role[1], attempts.key[1] FROM bartizan_records ORDER BY attempts.key[1]";
+    assert_eq!(server.sql(select).await.trim(), "hedge\tspare");
+    assert_eq!(server.sql("SELECT min(length(attempts.key)) FROM bartizan_records").await, "1");
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ use crate::{BoxError, Error, Kind};
 /// What is listed and filtered by is apart from what is shown of one record, so that many fit on a page. Records are
 /// told apart by their group: by what is filtered and summed up by. Of each group there are sums by minute, hour and
 /// day, and sums of the groups that remain when some of it isn't told apart (`level`).
-pub(super) const MIGRATIONS: [&str; 2] = [
+///
+/// All texts that are searched are in `contents`, also the messages of errors, so that a search of all records reads nothing else.
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE groups (
         id       INTEGER PRIMARY KEY,
@@ -100,6 +102,13 @@ pub(super) const MIGRATIONS: [&str; 2] = [
     WHERE error IS NULL AND status >= 400
         OR error IN ('billing', 'upstream_auth', 'timeout', 'overloaded', 'unreachable', 'upstream', 'internal')
         OR target IS NOT NULL AND error IN ('rate_limited', 'no_route');
+",
+    "
+    ALTER TABLE contents ADD COLUMN message TEXT;
+    INSERT INTO contents (place, is_cut, message)
+        SELECT d.place, 0, d.record ->> '$.message' FROM records r JOIN details d ON d.place = r.place
+        WHERE r.flags & 4 AND d.record ->> '$.message' IS NOT NULL
+        ON CONFLICT (place) DO UPDATE SET message = excluded.message;
 ",
 ];
 

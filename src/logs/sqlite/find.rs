@@ -141,12 +141,17 @@ impl Search {
     fn containing(&self, connection: &Connection, text: &str) -> Result<(Vec<i64>, Option<Place>), BoxError> {
         let begun = Instant::now();
         let text = AhoCorasick::builder().ascii_case_insensitive(true).build([text])?;
-        let (sql, values) = self.sql(
-            "SELECT r.place, d.record -> '$.message', c.request, c.answer
-             FROM records r JOIN details d ON d.place = r.place LEFT JOIN contents c ON c.place = r.place",
-            &format!("r.flags & {TEXT} AND "),
-            false,
-        );
+        // Where nothing else tells records apart, only texts are read.
+        let (sql, values) = if self.records.is_empty() && self.groups.is_empty() {
+            self.sql("SELECT r.place, r.message, r.request, r.answer FROM contents r", "", false)
+        } else {
+            self.sql(
+                "SELECT r.place, c.message, c.request, c.answer
+                 FROM records r CROSS JOIN contents c ON c.place = r.place",
+                &format!("r.flags & {TEXT} AND "),
+                false,
+            )
+        };
         let mut find = connection.prepare_cached(&sql)?;
         let mut rows = find.query(params_from_iter(values))?;
         let (mut found, mut last) = (Vec::new(), None);
@@ -202,14 +207,14 @@ fn read(row: &Found<'_>) -> rusqlite::Result<Line> {
         error: name(7)?,
         key: name(8)?,
         team: name(9)?,
+        customer: name(17)?,
+        user: name(18)?,
+        session: name(19)?,
         model: name(10)?,
         target: name(11)?,
         attempts: row.get(12)?,
         input: number(13)?,
         output: number(14)?,
-        customer: name(17)?,
-        user: name(18)?,
-        session: name(19)?,
         cost: number(15)?,
         estimated: flags & ESTIMATED != 0,
         stream: flags & STREAM != 0,

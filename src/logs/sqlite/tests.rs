@@ -78,6 +78,30 @@ async fn what_was_kept_is_there_when_the_file_is_opened_again() {
 }
 
 #[tokio::test]
+async fn in_a_file_of_an_earlier_version_texts_are_found_too() {
+    let file = File::new();
+    let text = |text: &str| Filter { text: Some(text.into()), ..Filter::default() };
+    let mut logs = file.open(Retention::USUAL);
+    keep(&mut logs, (0..100).map(|number| sample(number, SystemTime::now()))).await;
+    let ids = async |logs: &SqliteLogs, filter: Filter| -> Vec<_> {
+        logs.find(&filter, None, 100).await.unwrap().into_iter().map(|line| line.id).collect()
+    };
+    let (failed, asked) = (ids(&logs, text("no <capacity>")).await, ids(&logs, text("größe")).await);
+    assert!(!failed.is_empty() && !asked.is_empty());
+    drop(logs);
+    let earlier = "DELETE FROM contents WHERE request IS NULL; ALTER TABLE contents DROP COLUMN message;
+                   PRAGMA user_version = 1";
+    rusqlite::Connection::open(&file.0).unwrap().execute_batch(earlier).unwrap();
+
+    let logs = file.open(Retention::USUAL);
+
+    assert_eq!(ids(&logs, text("no <capacity>")).await, failed);
+    assert_eq!(ids(&logs, text("größe")).await, asked);
+    let narrowed = Filter { status: Some(crate::logs::Status::Code(503)), ..text("no <capacity>") };
+    assert_eq!(ids(&logs, narrowed).await, failed);
+}
+
+#[tokio::test]
 async fn what_is_too_old_or_too_much_is_forgotten_but_for_its_sums() {
     let day = Duration::from_secs(86_400);
     let old = SystemTime::now() - 3 * day;

@@ -120,13 +120,16 @@ fn details(transaction: &Transaction<'_>, place: i64, row: &Row<'_>, kept: &Kept
     let mut insert =
         transaction.prepare_cached("INSERT INTO details (place, id, record) VALUES (?1, ?2, ?3)")?;
     insert.execute((place, row.id, kept.json()))?;
-    if let Some(said) = kept.said() {
+    let (said, message) = (kept.said(), kept.record().message.as_deref());
+    if said.is_some() || message.is_some() {
         let mut insert = transaction.prepare_cached(
-            "INSERT INTO contents (place, request, answer, pieces, is_cut) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO contents (place, request, answer, pieces, is_cut, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
-        let pieces =
-            (!said.pieces.is_empty()).then(|| serde_json::to_string(&said.pieces).unwrap_or_default());
-        insert.execute((place, &*said.request, said.answer.as_deref(), pieces, said.is_cut))?;
+        let pieces = said.map(|said| &said.pieces).filter(|pieces| !pieces.is_empty());
+        let pieces = pieces.map(|pieces| serde_json::to_string(pieces).unwrap_or_default());
+        let (request, answer) =
+            (said.map(|said| &*said.request), said.and_then(|said| said.answer.as_deref()));
+        insert.execute((place, request, answer, pieces, said.is_some_and(|said| said.is_cut), message))?;
     }
     let mut insert =
         transaction.prepare_cached("INSERT OR IGNORE INTO tags (name, value, place) VALUES (?1, ?2, ?3)")?;
