@@ -84,13 +84,13 @@ async fn in_a_file_of_an_earlier_version_texts_are_found_too() {
     let mut logs = file.open(Retention::USUAL);
     keep(&mut logs, (0..100).map(|number| sample(number, SystemTime::now()))).await;
     let ids = async |logs: &SqliteLogs, filter: Filter| -> Vec<_> {
-        logs.find(&filter, None, 100).await.unwrap().into_iter().map(|line| line.id).collect()
+        logs.find(&filter, None, 100).await.unwrap().lines.into_iter().map(|line| line.id).collect()
     };
     let (failed, asked) = (ids(&logs, text("no <capacity>")).await, ids(&logs, text("größe")).await);
     assert!(!failed.is_empty() && !asked.is_empty());
     drop(logs);
     let earlier = "DELETE FROM contents WHERE request IS NULL; ALTER TABLE contents DROP COLUMN message;
-                   PRAGMA user_version = 1";
+                   PRAGMA user_version = 2";
     rusqlite::Connection::open(&file.0).unwrap().execute_batch(earlier).unwrap();
 
     let logs = file.open(Retention::USUAL);
