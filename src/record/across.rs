@@ -108,23 +108,30 @@ pub(super) fn masked_in_messages(json: &[u8], mask: &Mask) -> Option<Vec<u8>> {
     mask_parts(&mut value, mask).then(|| serde_json::to_vec(&value).ok()).flatten()
 }
 
-/// Whether something was masked.
+/// Says whether something was masked.
 fn mask_parts(value: &mut Value, mask: &Mask) -> bool {
-    let values = match value {
-        Value::Array(values) => values,
-        Value::Object(members) => {
-            return members
-                .values_mut()
-                .fold(false, |is_changed, value| mask_parts(value, mask) || is_changed);
+    let mut is_changed = false;
+    match value {
+        Value::Array(values) => {
+            is_changed = mask_texts(values, mask);
+            values.iter_mut().for_each(|value| is_changed |= mask_parts(value, mask));
         }
-        _ => return false,
-    };
-    let mut texts: Vec<&mut String> = values.iter_mut().filter_map(text_of_part).collect();
+        Value::Object(members) => {
+            members.values_mut().for_each(|value| is_changed |= mask_parts(value, mask));
+        }
+        _ => {}
+    }
+    is_changed
+}
+
+/// Likewise, in the texts of these parts taken together.
+fn mask_texts(parts: &mut [Value], mask: &Mask) -> bool {
+    let mut texts: Vec<&mut String> = parts.iter_mut().filter_map(text_of_part).collect();
     let parts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
     let masked = if parts.len() > 1 { mask.apply_across(&parts) } else { None };
     let is_changed = masked.is_some();
     texts.iter_mut().zip(masked.into_iter().flatten()).for_each(|(text, masked)| **text = masked);
-    values.iter_mut().fold(is_changed, |is_changed, value| mask_parts(value, mask) || is_changed)
+    is_changed
 }
 
 fn text_of_part(part: &mut Value) -> Option<&mut String> {

@@ -65,7 +65,7 @@ pub struct Record {
     pub message: Option<Box<str>>,
     /// Whether nobody was asked because all who could be were to be left alone for now; not in the JSON.
     #[serde(skip)]
-    pub(crate) is_passed_over: bool,
+    pub is_passed_over: bool,
     /// Where the client was, if that is known; left out of the JSON if not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,

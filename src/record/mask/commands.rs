@@ -61,7 +61,6 @@ fn password(text: &str, rest: &str) -> Option<Range<usize>> {
     let (user, password) = text[place.clone()].split_once(':')?;
     // Of another command in the same line: `docker run -u 1000:1000`.
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_secret =
-        !password.is_empty() && !is_placeholder(password) && !(is_number(user) && is_number(password));
-    is_secret.then_some(place.start + user.len() + 1..place.end)
+    let is_none = password.is_empty() || is_placeholder(password) || is_number(user) && is_number(password);
+    (!is_none).then_some(place.start + user.len() + 1..place.end)
 }
