@@ -433,7 +433,7 @@ async fn a_store_that_fails_is_told_and_an_export_breaks_rather_than_to_look_who
     let export =
         page.layer.into_service().oneshot(req.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
 
-    assert_eq!((refused.status, &refused.json()["error"]["message"]), (500, &json!("the store is away")));
+    assert_eq!((refused.status, &refused.json()["error"]["message"]), (503, &json!("the store is away")));
     assert!(!refused.text.contains("secret"));
     assert_eq!(export.status(), StatusCode::OK);
     assert!(export.into_body().collect().await.is_err());
