@@ -120,9 +120,13 @@ impl Condition {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// All of it, for a `WHERE`.
     pub(super) fn sql(&self) -> String {
-        if self.parts.is_empty() { "true".to_owned() } else { self.parts.join(" AND ") }
+        if self.is_empty() { "true".to_owned() } else { self.parts.join(" AND ") }
     }
 
     pub(super) fn values(&self) -> Vec<&(dyn ToSql + Sync)> {

@@ -43,10 +43,10 @@ impl Session {
         client.batch_execute(&bounds(options.timeout)).await?;
         let timescale = schema::prepare(&client, &options.schema).await?;
         let sums_since = schema::sums_since(&client, &options.schema).await?;
-        // Sums are told apart by many names at once, in memory and not on the disk.
-        client
-            .batch_execute(&format!("SET search_path TO {}; SET work_mem = '64MB'", options.schema))
-            .await?;
+        // Sums are told apart by many names at once, in memory and not on the disk. Compiling a question takes longer than
+        // its answer.
+        let settings = format!("SET search_path TO {}; SET work_mem = '64MB'; SET jit = off", options.schema);
+        client.batch_execute(&settings).await?;
         let statements = Statements::prepare(&client).await?;
         Ok(Self { client, timescale, sums_since, statements, known: Known::default(), _driver: driver })
     }

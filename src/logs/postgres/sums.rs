@@ -74,26 +74,35 @@ async fn add_pieces(
     Ok(())
 }
 
-/// Names of sums and how their records came out, with what they sum up to.
+/// Sums with the names of their groups and how the records of these came out.
 fn summed(question: &Question, level: Level, pieces: &[Piece], condition: &Condition) -> String {
-    let at =
-        step_of(question).map_or_else(|| "0::bigint".to_owned(), |step| format!("s.at / {step} * {step}"));
+    let at = step_of(question).map_or_else(|| "0::bigint".to_owned(), |step| format!("at / {step} * {step}"));
     let name = question.by.map_or("NULL::text".to_owned(), |by| format!("g.{}", column(by)));
-    let numbers = NUMBERS.map(|column| format!("least(sum(s.{column}), {})::bigint", i64::MAX)).join(", ");
-    let histograms = HISTOGRAMS.map(|column| format!("string_agg(s.{column}, ''::bytea)")).join(", ");
+    let most = i64::MAX;
+    let numbers =
+        NUMBERS.map(|column| format!("least(sum({column}), {most})::bigint AS {column}")).join(", ");
+    let histograms =
+        HISTOGRAMS.map(|column| format!("string_agg({column}, ''::bytea) AS {column}")).join(", ");
+    let columns = NUMBERS.iter().chain(&HISTOGRAMS).map(|column| format!("s.{column}"));
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let within = match condition.is_empty() {
+        true => String::new(),
+        false => format!("WHERE group_id IN (SELECT g.id FROM groups g WHERE {})", condition.sql()),
+    };
     let pieces = pieces.iter().map(|Piece { step, from, until }| {
         let (level, step) = (level.number(), step.number());
         format!(
             "SELECT * FROM sums WHERE level = {level} AND step = {step} AND at >= {from} AND at < {until}"
         )
     });
-    let pieces: Vec<_> = pieces.collect();
+    let pieces = pieces.collect::<Vec<_>>().join(" UNION ALL ");
+    // By numbers and not by names, which are slower to sort.
     format!(
-        "SELECT {at}, {name}, (g.error IS NOT NULL OR g.status >= 400) IS TRUE, g.failed, g.error, g.finish,
-             {numbers}, {histograms}
-         FROM ({}) s JOIN groups g ON g.id = s.group_id WHERE {} GROUP BY 1, 2, 3, 4, 5, 6",
-        pieces.join(" UNION ALL "),
-        condition.sql()
+        "SELECT s.begun, {name}, (g.error IS NOT NULL OR g.status >= 400) IS TRUE, g.failed, g.error, g.finish,
+             {columns}
+         FROM (
+             SELECT {at} AS begun, group_id, {numbers}, {histograms} FROM ({pieces}) s {within} GROUP BY 1, 2
+         ) s JOIN groups g ON g.id = s.group_id"
     )
 }
 
