@@ -45,6 +45,9 @@ async function look(options) {
 
 /** Goes to a page, and waits until it shows what it has. */
 async function go(page, path, text) {
+  const [, id] = /^\/requests\/(\w+)/.exec(path) ?? [];
+  // A record is kept a moment after its answer.
+  if (id) await page.waitForFunction(async (id) => (await (await fetch(`/logs/api/requests?text=${id}`)).json()).lines.length > 0, id);
   await page.goto(`${gateway.url}/logs${path}`);
   await page.getByText(text, { exact: false }).first().waitFor();
   await page.waitForLoadState("networkidle").catch(() => {});
