@@ -86,19 +86,9 @@ impl<'a> Row<'a> {
 
     /// Adds it to what others used.
     pub(crate) fn add_to(&self, used: &mut Used) {
-        used.requests += 1;
-        used.attempts += u64::from(self.attempts);
-        let tokens = &self.tokens;
-        for (sum, more) in [
-            (&mut used.input, tokens.input),
-            (&mut used.cached, tokens.cached),
-            (&mut used.output, tokens.output),
-            (&mut used.reasoning, tokens.reasoning),
-            (&mut used.cost, self.cost),
-            (&mut used.writing_ms, self.writing_ms()),
-        ] {
-            *sum = sum.saturating_add(more);
-        }
+        let Tokens { input, cached, output, reasoning, .. } = self.tokens;
+        let attempts = u64::from(self.attempts);
+        used.add([1, attempts, input, cached, output, reasoning, self.cost, self.writing_ms()]);
         used.latency.count(self.duration);
         count(&mut used.first_event, self.first_event);
         count(&mut used.overhead, self.overhead);

@@ -121,23 +121,34 @@ pub struct Used {
 }
 
 impl Used {
+    /// What is only added up, in the order in which stores have it.
+    pub(crate) fn numbers(&self) -> [u64; 8] {
+        let Self { requests, attempts, input, cached, output, reasoning, cost, writing_ms, .. } = *self;
+        [requests, attempts, input, cached, output, reasoning, cost, writing_ms]
+    }
+
+    /// Adds such numbers. A provider may say that it was any number.
+    pub(crate) fn add(&mut self, numbers: [u64; 8]) {
+        let mine = [
+            &mut self.requests,
+            &mut self.attempts,
+            &mut self.input,
+            &mut self.cached,
+            &mut self.output,
+            &mut self.reasoning,
+            &mut self.cost,
+            &mut self.writing_ms,
+        ];
+        for (mine, more) in mine.into_iter().zip(numbers) {
+            *mine = mine.saturating_add(more);
+        }
+    }
+
     /// Adds what others used.
     pub fn merge(&mut self, other: &Self) {
-        self.requests += other.requests;
         self.errors += other.errors;
         self.failed += other.failed;
-        self.attempts += other.attempts;
-        // A provider may say that it was any number.
-        for (mine, others) in [
-            (&mut self.input, other.input),
-            (&mut self.cached, other.cached),
-            (&mut self.output, other.output),
-            (&mut self.reasoning, other.reasoning),
-            (&mut self.cost, other.cost),
-            (&mut self.writing_ms, other.writing_ms),
-        ] {
-            *mine = mine.saturating_add(others);
-        }
+        self.add(other.numbers());
         self.latency.merge(&other.latency);
         self.first_event.merge(&other.first_event);
         self.overhead.merge(&other.overhead);

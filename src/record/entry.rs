@@ -403,6 +403,37 @@ mod tests {
     }
 
     #[test]
+    fn one_secret_alone_is_seen_wherever_it_stands() {
+        type Put = fn(&mut Record, &str);
+        let everywhere: [Put; 15] = [
+            |record, secret| record.message = Some(secret.into()),
+            |record, secret| record.model = Some(secret.into()),
+            |record, secret| record.finish_reason = Some(secret.into()),
+            |record, secret| record.trace_state = Some(secret.into()),
+            |record, secret| record.lost = vec![secret.into()],
+            |record, secret| record.faults = vec![secret.into()],
+            |record, secret| record.shadowed = vec![secret.into()],
+            |record, secret| record.key = Some(secret.into()),
+            |record, secret| record.team = Some(secret.into()),
+            |record, secret| record.customer = Some(secret.into()),
+            |record, secret| record.attempts[0].target = secret.into(),
+            |record, secret| record.labels.user = Some(secret.into()),
+            |record, secret| record.labels.session = Some(secret.into()),
+            |record, secret| record.labels.tags = vec![(secret.into(), "a".into())],
+            |record, secret| record.labels.tags = vec![("password".into(), secret.into())],
+        ];
+        for (number, put) in everywhere.into_iter().enumerate() {
+            let mut record = left(false, Outcome::Answered);
+            put(&mut record, "sk-0123456789abcdef0123");
+
+            record.mask(&Mask::default());
+
+            let said = format!("{record:?}");
+            assert!(said.contains("[masked]") && !said.contains("0123456789abcdef"), "{number}: {said}");
+        }
+    }
+
+    #[test]
     fn secrets_are_masked_in_whatever_a_client_or_a_provider_has_written() {
         let exchange = Exchange::default();
         let (secret, long) = ("sk-0123456789abcdef", "the key sk-0123456789abcdef is wrong");

@@ -105,16 +105,18 @@ impl Asked {
 
 fn sum(row: &Found, used: &mut Used) -> Result<(), BoxError> {
     let number = |column: usize| row.try_get(column).map(unsigned);
-    used.requests += number(2)?;
     used.errors += number(3)?;
     used.failed += number(4)?;
-    used.attempts += number(5)?;
-    used.input = used.input.saturating_add(number(6)?);
-    used.cached = used.cached.saturating_add(number(7)?);
-    used.output = used.output.saturating_add(number(8)?);
-    used.reasoning = used.reasoning.saturating_add(number(9)?);
-    used.cost = used.cost.saturating_add(number(10)?);
-    used.writing_ms = used.writing_ms.saturating_add(number(11)?);
+    used.add([
+        number(2)?,
+        number(5)?,
+        number(6)?,
+        number(7)?,
+        number(8)?,
+        number(9)?,
+        number(10)?,
+        number(11)?,
+    ]);
     Ok(())
 }
 

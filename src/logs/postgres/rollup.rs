@@ -90,9 +90,7 @@ impl Columns {
         self.step.push(step.number());
         self.at.push(signed(*at));
         self.group.push(*group);
-        let numbers = [used.requests, used.attempts, used.input, used.cached, used.output, used.reasoning];
-        let numbers = numbers.into_iter().chain([used.cost, used.writing_ms]);
-        for (column, number) in self.numbers.iter_mut().zip(numbers) {
+        for (column, number) in self.numbers.iter_mut().zip(used.numbers()) {
             column.push(signed(number));
         }
         for (column, histogram) in

@@ -129,14 +129,16 @@ fn read(answer: &mut Answer, row: &Found) -> Result<(), BoxError> {
     let used: &mut Used = answer.at(number(0)?, name);
     let requests = number(6)?;
     outcome.note(requests, used);
-    used.requests += requests;
-    used.attempts += number(7)?;
-    used.input = used.input.saturating_add(number(8)?);
-    used.cached = used.cached.saturating_add(number(9)?);
-    used.output = used.output.saturating_add(number(10)?);
-    used.reasoning = used.reasoning.saturating_add(number(11)?);
-    used.cost = used.cost.saturating_add(number(12)?);
-    used.writing_ms = used.writing_ms.saturating_add(number(13)?);
+    used.add([
+        requests,
+        number(7)?,
+        number(8)?,
+        number(9)?,
+        number(10)?,
+        number(11)?,
+        number(12)?,
+        number(13)?,
+    ]);
     for (histogram, column) in
         [&mut used.latency, &mut used.first_event, &mut used.overhead].into_iter().zip(14..)
     {

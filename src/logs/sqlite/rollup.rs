@@ -50,14 +50,16 @@ pub(super) fn write(rollups: &mut Rollups, transaction: &Transaction<'_>) -> rus
 /// Adds what is in a row, from the column `first` on.
 pub(super) fn read(row: &Found<'_>, first: usize, used: &mut Used) -> rusqlite::Result<()> {
     let number = |column: usize| row.get(first + column).map(unsigned);
-    used.requests += number(0)?;
-    used.attempts += number(1)?;
-    used.input = used.input.saturating_add(number(2)?);
-    used.cached = used.cached.saturating_add(number(3)?);
-    used.output = used.output.saturating_add(number(4)?);
-    used.reasoning = used.reasoning.saturating_add(number(5)?);
-    used.cost = used.cost.saturating_add(number(6)?);
-    used.writing_ms = used.writing_ms.saturating_add(number(7)?);
+    used.add([
+        number(0)?,
+        number(1)?,
+        number(2)?,
+        number(3)?,
+        number(4)?,
+        number(5)?,
+        number(6)?,
+        number(7)?,
+    ]);
     let histograms = [&mut used.latency, &mut used.first_event, &mut used.overhead];
     for (histogram, column) in histograms.into_iter().zip(8..) {
         unpack(row.get_ref(first + column)?.as_blob()?, histogram);

@@ -155,16 +155,11 @@ fn add_records(answer: &mut Answer, connection: &Connection, question: &Question
         let name = answer.number(row.get(1)?);
         let used = answer.at(number(0)? / 1_000_000, name);
         outcome.note(1, used);
-        used.requests += 1;
-        used.attempts += number(6)?;
-        used.input += number(7)?;
-        used.cached += number(8)?;
-        used.output += number(9)?;
-        used.reasoning += number(10)?;
-        used.cost = used.cost.saturating_add(number(11)?);
         let (duration, first) = (number(12)?, row.get::<_, Option<i64>>(13)?.map(unsigned));
         let stream = row.get::<_, i64>(15)? & STREAM != 0;
-        used.writing_ms += writing_ms(number(9)?, stream, duration, first);
+        let output = number(9)?;
+        let writing = writing_ms(output, stream, duration, first);
+        used.add([1, number(6)?, number(7)?, number(8)?, output, number(10)?, number(11)?, writing]);
         used.latency.count(duration);
         if let Some(first) = first {
             used.first_event.count(first);
