@@ -1,7 +1,6 @@
 use std::{
     convert::Infallible,
     io,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,13 +12,20 @@ use bartizan::{BoxError, exchange::ClientAddress};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 use tower::{Service, util::MapRequest};
 
 use super::{patience::Patient, unread::Unread};
@@ -58,11 +64,11 @@ where
     R::Error: Into<BoxError>,
 {
     let Clients { proxies, head, idle, drain } = clients;
-    let builder = builder(idle);
+    let (http1, http2) = (http1(idle), http2());
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     // Connections that outlive this function are cut, so that what they were doing is recorded.
-    let (_serving, until) = watch::channel(());
+    let (serving, until) = watch::channel(true);
     loop {
         let (socket, peer) = tokio::select! {
             () = &mut stop => break,
@@ -84,32 +90,69 @@ where
             Unread::of(req)
         });
         let service = TowerToHyperService::new(service);
-        let (builder, watcher, mut until) = (builder.clone(), graceful.watcher(), until.clone());
+        let (http1, http2, watcher, mut until) =
+            (http1.clone(), http2.clone(), graceful.watcher(), until.clone());
         tokio::spawn(async move {
-            // Made where it stays: a future that is moved into another one takes its place twice.
+            let by = Instant::now() + head;
+            let begins = tokio::select! {
+                begins = timeout_at(by, begins_with_http2(&socket)) => begins,
+                _ = until.wait_for(|is_serving| !is_serving) => return,
+            };
+            let Ok(Ok(begins_with_http2)) = begins else { return };
             let socket = TokioIo::new(Patient::new(socket, PATIENCE));
-            let connection = builder.serve_connection(socket, service).into_owned();
-            let connection = std::pin::pin!(watcher.watch(connection));
+            let serving = async {
+                if begins_with_http2 {
+                    // In a box, because few connections have to bear its size.
+                    let connection = Box::pin(watcher.watch(http2.serve_connection(socket, service)));
+                    follow(connection, by, asked).await;
+                } else {
+                    // Made where it stays: a future that is moved into another one takes its place twice.
+                    let connection = std::pin::pin!(watcher.watch(http1.serve_connection(socket, service)));
+                    follow(connection, by, asked).await;
+                }
+            };
             tokio::select! {
-                () = follow(connection, head, asked) => {}
-                _ = until.changed() => {}
+                () = serving => {}
+                // Until there is nobody who could change it.
+                _ = until.wait_for(|_| false) => {}
             }
         });
     }
     drop(listener);
+    serving.send_replace(false);
     timeout(drain, graceful.shutdown()).await.is_ok()
+}
+
+/// Whether a client speaks HTTP/2 without having asked (RFC 9113, section 3.3).
+///
+/// hyper-util's `auto` finds out by reading the first bytes and putting them back, after which hyper makes the buffer of
+/// an HTTP/1 connection twice as large: 8 KiB for each that is open.
+async fn begins_with_http2(socket: &TcpStream) -> io::Result<bool> {
+    /// No method of HTTP/1 begins so.
+    const PREFACE: &[u8] = b"PRI ";
+    const PAUSE: Duration = Duration::from_millis(5);
+
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let seen = socket.peek(&mut first).await?;
+        let (is_all, may_be) = (seen == PREFACE.len(), PREFACE.starts_with(&first[..seen]));
+        if is_all || !may_be || seen == 0 {
+            return Ok(is_all && may_be);
+        }
+        // What was seen is seen again until there is more.
+        sleep(PAUSE).await;
+    }
 }
 
 /// Sees a connection to its end, which comes soon if nothing is asked.
 async fn follow<E: std::fmt::Display>(
-    mut connection: Pin<&mut impl Future<Output = Result<(), E>>>,
-    head: Duration,
+    mut connection: impl Future<Output = Result<(), E>> + Unpin,
+    by: Instant,
     asked: Arc<AtomicBool>,
 ) {
-    let ended = match timeout(head, &mut connection).await {
+    let ended = match timeout_at(by, &mut connection).await {
         Ok(ended) => ended,
-        // hyper's own timer is for connections that are kept, and begins only when the version of the
-        // protocol is known.
+        // hyper's own timer is for connections that are kept.
         Err(_) if !asked.load(Ordering::Relaxed) => return,
         Err(_) => connection.await,
     };
@@ -119,16 +162,20 @@ async fn follow<E: std::fmt::Display>(
     }
 }
 
-fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn http1(idle: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(idle)
         .max_buf_size(MAX_HEAD)
+        .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS);
     builder
-        .http2()
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(200)
