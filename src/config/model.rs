@@ -36,7 +36,8 @@ pub struct Model {
     /// Which requests go to other targets: the first rule whose condition holds is the one that counts.
     #[serde(default)]
     pub rules: Vec<Rule>,
-    /// Another one of `models`, which this name stands for.
+    /// Another one of `models`, which this name stands for. Beside it an alias may say what narrows the other one
+    /// (`regions`, `max_cost`), `rules`, `tasks` and `keep_conversations` of its own, and that it ends; nothing else.
     #[serde(default)]
     pub alias: Option<String>,
     /// Which requests are which kind of task, and where these go, where no rule holds.

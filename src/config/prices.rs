@@ -195,8 +195,13 @@ impl Config {
 
     /// What a target of the configuration says of `provider/model`.
     pub(super) fn known_as(&self, name: &str) -> Option<&str> {
-        let mut targets = self.models.values().flat_map(|model| &model.targets);
-        targets.find_map(|target| target.known_as().filter(|_| target.name == name))
+        let targets = self.models.values().flat_map(|model| {
+            let of_rules = model.rules.iter().flat_map(|rule| &rule.targets);
+            let targets =
+                model.targets.iter().chain(of_rules).map(|target| (&target.name, target.known_as()));
+            targets.chain(model.mirror.as_ref().map(|mirror| (&mirror.name, mirror.model.as_deref())))
+        });
+        targets.filter(|(target, _)| *target == name).find_map(|(_, known_as)| known_as)
     }
 }
 
@@ -204,6 +209,22 @@ impl Config {
 mod tests {
     use super::*;
     use crate::price::NanoUsd;
+
+    #[test]
+    fn what_a_model_is_is_known_wherever_a_target_says_it() {
+        let text = "auth: open\n\
+            providers: { mine: { kind: openai, api_key: k } }\n\
+            models:\n  \
+              chat:\n    \
+                targets: [ { use: mine/a, model: gpt-4o } ]\n    \
+                rules: [ { when: \"true\", targets: [ { use: mine/b, model: gpt-4o-mini } ] } ]\n    \
+                mirror: { use: mine/c, model: o3 }\n";
+        let config = Config::read(text, "f", &|_| None).unwrap();
+
+        let known = ["mine/a", "mine/b", "mine/c", "mine/d"].map(|name| config.known_as(name));
+
+        assert_eq!(known, [Some("gpt-4o"), Some("gpt-4o-mini"), Some("o3"), None]);
+    }
 
     #[test]
     fn a_price_is_that_of_who_has_the_last_word() {

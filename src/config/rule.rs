@@ -27,7 +27,32 @@ pub struct Rule {
     pub strategy: Option<Strategy>,
 }
 
+/// What an alias says itself; the rest is said by the model that it stands for.
+const OF_AN_ALIAS: [&str; 10] = [
+    "alias",
+    "deprecated",
+    "keep_conversations",
+    "link",
+    "max_cost",
+    "regions",
+    "rules",
+    "successor",
+    "sunset",
+    "tasks",
+];
+
 impl Model {
+    /// What it says although it is an alias.
+    fn of_no_effect(&self) -> Vec<String> {
+        let members = |model: &Self| match serde_json::to_value(model) {
+            Ok(serde_json::Value::Object(members)) => members,
+            _ => serde_json::Map::new(),
+        };
+        let usual = members(&Self::default());
+        let said = members(self).into_iter().filter(|(name, value)| usual.get(name) != Some(value));
+        said.map(|(name, _)| name).filter(|name| !OF_AN_ALIAS.contains(&&**name)).collect()
+    }
+
     /// The other models that it leads to: by an alias, a rule, a task or a successor.
     pub fn leads(&self) -> impl Iterator<Item = &str> {
         let rules = self.rules.iter().filter_map(|rule| rule.model.as_deref());
@@ -113,8 +138,10 @@ impl Config {
         }
         let mut wrong =
             |field: &str, message: &str| problems.push(Problem::at(format!("{path}.{field}"), message));
-        if model.alias.is_some() && !model.targets.is_empty() {
-            wrong("alias", "stands beside `targets`, which are the other model's");
+        if let Some(other) = &model.alias {
+            for field in model.of_no_effect() {
+                wrong(&field, &format!("has no effect beside `alias`: it is `{other}` that has to say it"));
+            }
         }
         if model.successor.is_some() && model.sunset.is_none() {
             wrong("successor", "is of use with a `sunset` only");
@@ -198,6 +225,15 @@ mod tests {
             (
                 "[]\n  other: { alias: chat, rules: [ { when: \"true\", strategy: latency } ] }",
                 "models.other.rules[0].strategy: stands alone, and an alias has no targets",
+            ),
+            (
+                "[]\n  other: { alias: chat, targets: [ { use: e/x } ] }",
+                "models.other.targets: has no effect beside `alias`: it is `chat` that has to say it",
+            ),
+            ("[]\n  other: { alias: chat, timeouts: { total: 5s } }", "models.other.timeouts: has no effect"),
+            (
+                "[]\n  other: { alias: chat, per_request: { usd: 1 } }",
+                "models.other.per_request: has no effect",
             ),
         ] {
             assert!(problems(rules).contains(expected), "{rules}\n{}", problems(rules));
