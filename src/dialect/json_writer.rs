@@ -1,9 +1,7 @@
-//! [`write`]: JSON for providers and clients, texts by the run.
+//! [`write`]: JSON for providers, clients and records, texts by the run.
 //!
 //! serde_json looks at each byte of a text by itself, which is a quarter of what it costs to translate a
 //! conversation. Everything else is written as it does, and so are the values that it keeps as they came.
-
-use std::fmt::Display;
 
 use bytes::BufMut;
 use serde::{
@@ -44,9 +42,8 @@ impl<'w, W: BufMut> Writer<'w, W> {
         Ok(())
     }
 
-    fn number(self, number: impl Display) -> Result<(), Error> {
-        use std::io::Write;
-        write!(self.out.writer(), "{number}").map_err(Error::io)
+    fn number(self, number: impl Serialize) -> Result<(), Error> {
+        serde_json::to_writer(self.out.writer(), &number)
     }
 
     fn begin(self, start: &[u8], end: &'static [u8]) -> Members<'w, W> {
@@ -109,11 +106,11 @@ impl<'w, W: BufMut> Serializer for Writer<'w, W> {
     }
 
     fn serialize_f32(self, value: f32) -> Result<(), Error> {
-        serde_json::to_writer(self.out.writer(), &value)
+        self.number(value)
     }
 
     fn serialize_f64(self, value: f64) -> Result<(), Error> {
-        serde_json::to_writer(self.out.writer(), &value)
+        self.number(value)
     }
 
     fn serialize_char(self, value: char) -> Result<(), Error> {

@@ -72,24 +72,49 @@ impl Sum for NanoUsd {
     }
 }
 
-impl fmt::Display for NanoUsd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (dollars, mut nanos) = (self.0 / NANOS, self.0 % NANOS);
-        if nanos == 0 {
-            return write!(f, "{dollars}");
-        }
-        let mut digits = 9;
-        while nanos % 10 == 0 {
+/// So many digits, and the point, has the largest amount.
+const LONGEST: usize = 21;
+
+impl NanoUsd {
+    /// As it is written, at the end of `buffer`. Each record has many amounts, and formatting is slow.
+    fn text(self, buffer: &mut [u8; LONGEST]) -> &str {
+        let (mut dollars, mut nanos, mut digits) = (self.0 / NANOS, self.0 % NANOS, 9);
+        while digits > 0 && nanos % 10 == 0 {
             (nanos, digits) = (nanos / 10, digits - 1);
         }
-        write!(f, "{dollars}.{nanos:0digits$}")
+        let mut start = LONGEST;
+        let mut put = |byte: u8| {
+            start -= 1;
+            buffer[start] = byte;
+        };
+        for _ in 0..digits {
+            put(b'0' + (nanos % 10) as u8);
+            nanos /= 10;
+        }
+        if digits > 0 {
+            put(b'.');
+        }
+        loop {
+            put(b'0' + (dollars % 10) as u8);
+            dollars /= 10;
+            if dollars == 0 {
+                break;
+            }
+        }
+        str::from_utf8(&buffer[start..]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for NanoUsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text(&mut [0; LONGEST]))
     }
 }
 
 /// As a decimal string in dollars, because a JSON number would be read as a float.
 impl Serialize for NanoUsd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text(&mut [0; LONGEST]))
     }
 }
 
@@ -125,6 +150,8 @@ impl FromStr for NanoUsd {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -145,5 +172,17 @@ mod tests {
         assert_eq!(NanoUsd(4_500_000).to_string(), "0.0045");
         assert_eq!(NanoUsd::from_usd(12).to_string(), "12");
         assert_eq!(NanoUsd(1).to_string(), "0.000000001");
+        assert_eq!(NanoUsd(0).to_string(), "0");
+        assert_eq!(NanoUsd(u64::MAX).to_string(), "18446744073.709551615");
+        assert_eq!(serde_json::to_string(&NanoUsd(u64::MAX)).unwrap(), r#""18446744073.709551615""#);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_as_the_same(nanos: u64, power in 0..20_u32) {
+            let amount = NanoUsd(nanos / 10_u64.pow(power) * 10_u64.pow(power));
+
+            prop_assert_eq!(amount.to_string().parse(), Ok(amount));
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{ContentRules, Record, Said};
-use crate::{BoxError, BoxFuture};
+use crate::{BoxError, BoxFuture, dialect::json_writer};
 
 /// Keeps records for good: a file, a database. A [`Queue`](super::Queue) hands them over in batches.
 ///
@@ -84,11 +84,8 @@ impl Kept {
     /// The record as one line of JSON, without a line feed and without content. It is made once for all keepers.
     pub fn json(&self) -> &str {
         self.json.get_or_init(|| {
-            let mut text = Vec::with_capacity(1024);
-            // Its members are texts and numbers, and it is written to memory.
-            let written = serde_json::to_writer(&mut text, &self.record);
-            let text = written.map(|()| String::from_utf8(text).unwrap_or_default()).unwrap_or_default();
-            text.into()
+            // Its members are texts and numbers.
+            String::from_utf8(json_writer::to_vec(&self.record)).unwrap_or_default().into()
         })
     }
 }
