@@ -3,8 +3,11 @@
 //! Source: OpenAI's error codes page and API description; the table of classes is in the crate's
 //! tests.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::StatusCode;
+use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{openai_chat::error_kind, retry_after::retry_after};
@@ -107,12 +110,18 @@ struct Fault {
     faultstring: Option<String>,
 }
 
+/// A member of what OpenRouter says where a model's moderation is to blame, and no key.
+static FLAGGED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""flagged_input""#));
+
 /// What a provider said instead of success.
 pub(super) fn read(reply: Reply) -> Error {
     let body: Body<'_> = serde_json::from_slice(&reply.body).unwrap_or_default();
     let Described { message, kind, param, code } = Described::from(body);
     let message = message.filter(|text| !text.is_empty()).unwrap_or_else(|| plain_text(&reply));
-    let class = error_kind::kind_of(reply.status.as_u16(), &kind, &code, &message);
+    let class = match reply.status == StatusCode::FORBIDDEN && FLAGGED.find(&reply.body).is_some() {
+        true => Kind::ContentFiltered,
+        false => error_kind::kind_of(reply.status.as_u16(), &kind, &code, &message),
+    };
     let after = retry_after(&reply.headers, &reply.body, &message);
     let mut error = Error::new(class, message).with_reply(reply);
     if let Some(param) = param {
@@ -339,6 +348,11 @@ mod tests {
         assert_eq!(reply(400, xai).kind(), Kind::UpstreamAuth);
         assert_eq!(reply(429, fault).message(), "Rate limit quota violation");
         assert_eq!(reply(402, openrouter).kind(), Kind::Billing);
+        let moderated =
+            r#"{"error":{"code":403,"message":"no","metadata":{"reasons":["x"],"flagged_input":"y"}}}"#;
+        assert_eq!(reply(403, moderated).kind(), Kind::ContentFiltered);
+        let refused = r#"{"error":{"code":403,"message":"no","metadata":{"provider_name":"x"}}}"#;
+        assert_eq!(reply(403, refused).kind(), Kind::UpstreamAuth);
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::{
 const REFUSED: Duration = Duration::from_secs(600);
 /// How long one stays out whose limit is reached, where the provider doesn't say.
 const LIMITED: Duration = Duration::from_secs(30);
+/// No key is left out for less: it would be back before the others were asked.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// No key is left out for longer, whatever the provider says.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -154,6 +156,11 @@ impl KeyPool {
         self.0.form == *form && self.0.keys.iter().map(|key| &key.known).eq(keys)
     }
 
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.keys.len()
+    }
+
     /// The name of a key.
     pub(super) fn name(&self, key: usize) -> Arc<str> {
         self.0.keys.get(key).map_or_else(|| "".into(), |key| key.known.name.clone())
@@ -268,7 +275,7 @@ impl State {
 fn how_long(error: &Error) -> Option<Duration> {
     error.reply()?;
     match error.kind() {
-        Kind::RateLimited => Some(error.retry_after().unwrap_or(LIMITED)),
+        Kind::RateLimited => Some(error.retry_after().unwrap_or(LIMITED).max(SHORTEST)),
         Kind::UpstreamAuth | Kind::Billing => Some(REFUSED),
         _ => None,
     }

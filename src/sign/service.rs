@@ -128,7 +128,10 @@ where
     S::Error: Into<Error>,
 {
     let mut key = pool.next()?;
+    // Answers may take longer than keys are out.
+    let mut left = pool.len();
     loop {
+        left -= 1;
         pool.apply(key, req.headers_mut());
         if let Some(attempt) = req.body().attempt() {
             attempt.sent_with(pool.name(key));
@@ -138,7 +141,9 @@ where
             other => return other,
         };
         // The pool has seen to it, so that a breaker need not; the last answer tells clients more than the pool could.
-        let Ok(next) = pool.next() else { return Err(error.with_elsewhere()) };
+        let Some(next) = (left > 0).then(|| pool.next().ok()).flatten() else {
+            return Err(error.with_elsewhere());
+        };
         key = next;
         ready = again.clone();
         std::future::poll_fn(|cx| ready.poll_ready(cx)).await.map_err(Into::into)?;
@@ -444,6 +449,30 @@ mod tests {
             assert_eq!(asked.load(Ordering::Relaxed), 8, "{kind}");
             assert_eq!(pool.standings().iter().filter(|key| key.out_for.is_some()).count(), 2);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_key_is_asked_once_however_soon_the_first_one_is_back() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counting = asked.clone();
+        let inner = service_fn(move |_: Request<Payload>| {
+            counting.fetch_add(1, Ordering::Relaxed);
+            async {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                let reply = Reply {
+                    status: StatusCode::TOO_MANY_REQUESTS,
+                    headers: HeaderMap::new(),
+                    body: Bytes::new(),
+                    dialect: "openai-chat",
+                };
+                let error = Error::new(Kind::RateLimited, "slow down").with_reply(reply);
+                Err::<Response<()>, _>(error.with_retry_after(Duration::ZERO))
+            }
+        });
+
+        let error = SignLayer::with_pool(keys(2)).layer(inner).oneshot(request(&[])).await.unwrap_err();
+
+        assert_eq!((error.kind(), asked.load(Ordering::Relaxed)), (Kind::RateLimited, 2));
     }
 
     #[tokio::test(start_paused = true)]

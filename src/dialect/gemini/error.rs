@@ -96,6 +96,8 @@ fn kind_of(status: u16, said: &Said, message: &str) -> Kind {
         "INVALID_ARGUMENT" if is_too_long(message) => Kind::ContextTooLong,
         "INVALID_ARGUMENT" | "OUT_OF_RANGE" => Kind::InvalidRequest,
         "FAILED_PRECONDITION" if message.contains("billing") => Kind::Billing,
+        // The client has named something that is another account's or nobody's.
+        "PERMISSION_DENIED" if is_about_resource(message) => Kind::InvalidRequest,
         // Where the account is, or what it may do, is no fault of the client.
         "FAILED_PRECONDITION" | "UNAUTHENTICATED" | "PERMISSION_DENIED" => Kind::UpstreamAuth,
         "NOT_FOUND" => Kind::NoRoute,
@@ -107,6 +109,11 @@ fn kind_of(status: u16, said: &Said, message: &str) -> Kind {
         _ if is_too_long(message) => Kind::ContextTooLong,
         _ => status::kind_of(status),
     }
+}
+
+/// `You do not have permission to access the File … or it may not exist.`, `CachedContent not found (or permission denied)`.
+fn is_about_resource(message: &str) -> bool {
+    ["access the File", "CachedContent"].iter().any(|what| message.contains(what))
 }
 
 /// `The input token count (N) exceeds the maximum number of tokens allowed (M).`, and what Claude says.
@@ -234,6 +241,12 @@ mod tests {
         assert_eq!(kind(400, "INVALID_ARGUMENT", "bad field", json!([])), Kind::InvalidRequest);
         assert_eq!(kind(400, "FAILED_PRECONDITION", "please enable billing", json!([])), Kind::Billing);
         assert_eq!(kind(403, "PERMISSION_DENIED", "leaked", json!([])), Kind::UpstreamAuth);
+        for message in [
+            "You do not have permission to access the File abc or it may not exist.",
+            "CachedContent not found (or permission denied)",
+        ] {
+            assert_eq!(kind(403, "PERMISSION_DENIED", message, json!([])), Kind::InvalidRequest, "{message}");
+        }
         assert_eq!(kind(404, "NOT_FOUND", "no model", json!([])), Kind::NoRoute);
         assert_eq!(kind(429, "RESOURCE_EXHAUSTED", "quota", per_day), Kind::Billing);
         assert_eq!(kind(429, "RESOURCE_EXHAUSTED", "quota", json!([])), Kind::RateLimited);
