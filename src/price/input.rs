@@ -12,6 +12,8 @@ const USUAL_IMAGE: u64 = 1_000;
 const AROUND: u64 = 1_000;
 /// Shorter strings are not looked at for images.
 const SHORTEST_MEDIUM: usize = 256;
+/// Longer ones are no addresses.
+const LONGEST_ADDRESS: usize = 8 << 10;
 /// What a model reads at most of which nothing is known.
 const CONTEXT: u64 = 200_000;
 
@@ -199,11 +201,26 @@ fn is_hidden(name: &[u8]) -> bool {
 fn is_image(name: &[u8], text: &[u8]) -> bool {
     match name {
         // An escape may stand for any letter.
-        b"url" | b"image_url" if text.starts_with(b"http") || text.starts_with(b"\\") => true,
-        b"url" | b"image_url" => text.starts_with(b"data:image/"),
-        b"data" | b"bytes" => text.len() >= SHORTEST_MEDIUM && begins_image(text),
+        b"url" | b"image_url" if text.len() <= LONGEST_ADDRESS => {
+            [&b"http"[..], b"\\", b"data:image/"].iter().any(|start| text.starts_with(start))
+        }
+        b"url" | b"image_url" => text.starts_with(b"data:image/") && is_base64(after_comma(text)),
+        b"data" | b"bytes" => text.len() >= SHORTEST_MEDIUM && begins_image(text) && is_base64(text),
         _ => false,
     }
+}
+
+/// What an address has for content: `data:image/png;base64,…`.
+fn after_comma(address: &[u8]) -> &[u8] {
+    memchr::memchr(b',', address).map_or(address, |comma| &address[comma + 1..])
+}
+
+/// Whether there are only characters of Base64 in a JSON string, which may have line ends and escaped slashes.
+fn is_base64(text: &[u8]) -> bool {
+    let is_part =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_' | b'\\');
+    // Without a way out in the middle of a block, so that many bytes are looked at at once.
+    text.chunks(BLOCK).all(|block| block.iter().fold(true, |is_all, byte| is_all & is_part(byte)))
 }
 
 /// Whether something of this type may have many pages or last long; one with an escape may be any.
@@ -314,6 +331,16 @@ mod tests {
     fn text_that_begins_like_an_image_is_text() {
         assert!(most(&format!(r#"{{"content":"{}"}}"#, jpeg(100_000))) > 70_000);
         assert!(most(&format!(r#"{{"data":"JVBERi0xLjQK{}"}}"#, jpeg(100_000))) > 70_000);
+        let words = "9 words of a document ".repeat(5_000);
+        for text in [
+            format!(r#"{{"type":"text","data":"/9j/{words}"}}"#),
+            format!(r#"{{"url":"https://a.example/{words}"}}"#),
+            format!(r#"{{"url":"data:image/png,{words}"}}"#),
+            format!(r#"{{"url":"data:image/png;base64,{words}"}}"#),
+        ] {
+            assert!(most(&text) > 50_000, "{}", &text[..40]);
+        }
+        assert!(most(&format!(r#"{{"url":"data:image/png;base64,{}"}}"#, jpeg(100_000))) < 2 * IMAGE);
     }
 
     #[test]

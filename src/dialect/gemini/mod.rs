@@ -92,7 +92,12 @@ struct Shallow<'a> {
 /// A tool that the provider runs.
 #[derive(Deserialize)]
 struct ShallowTool {
-    #[serde(rename = "googleSearch", alias = "google_search", alias = "googleSearchRetrieval")]
+    #[serde(
+        rename = "googleSearch",
+        alias = "google_search",
+        alias = "googleSearchRetrieval",
+        alias = "google_search_retrieval"
+    )]
     search: Option<IgnoredAny>,
     #[serde(rename = "enterpriseWebSearch", alias = "enterprise_web_search")]
     enterprise_search: Option<IgnoredAny>,

@@ -36,6 +36,8 @@ struct Shallow {
     #[serde(default)]
     best_of: Option<u32>,
     #[serde(default)]
+    max_tokens: Option<u64>,
+    #[serde(default)]
     prompt: Prompts,
 }
 
@@ -96,7 +98,9 @@ impl Dialect for OpenAiCompletions {
         let head = OPENAI_CHAT.peek(parts, body)?;
         let shallow: Shallow = exact::read(body)?;
         let choices = head.choices.max(shallow.best_of.unwrap_or(1)).saturating_mul(shallow.prompt.count());
-        Ok(Head { max_output: head.max_output.or(Some(USUAL_OUTPUT)), choices, ..head })
+        // `max_completion_tokens` is no member of theirs; who heeds it nevertheless may write as much.
+        let max_output = shallow.max_tokens.unwrap_or(USUAL_OUTPUT).max(head.max_output.unwrap_or_default());
+        Ok(Head { max_output: Some(max_output), choices, ..head })
     }
 
     fn ask_for_usage(&self, payload: Payload) -> Payload {
@@ -170,6 +174,14 @@ mod tests {
     #[test]
     fn all_that_may_be_written_is_reckoned_with() {
         let usual = peek(r#"{"model":"m","prompt":"a"}"#).unwrap();
+        for (caps, most) in [
+            (r#""max_tokens":900,"max_completion_tokens":1"#, 900),
+            (r#""max_tokens":1,"max_completion_tokens":900"#, 900),
+            (r#""max_completion_tokens":1"#, USUAL_OUTPUT),
+        ] {
+            let head = peek(&format!(r#"{{"model":"m","prompt":"a",{caps}}}"#)).unwrap();
+            assert_eq!(head.max_output, Some(most), "{caps}");
+        }
         let many = peek(r#"{"model":"m","prompt":["a","b"],"n":2,"best_of":3,"max_tokens":9}"#).unwrap();
         let tokens = peek(r#"{"model":"m","prompt":[1,2,3]}"#).unwrap();
 
