@@ -393,6 +393,29 @@ async fn a_cap_of_the_clients_is_for_all_of_it() {
     assert_eq!(caps[1]["max_tokens"], 900 - written);
 }
 
+#[tokio::test]
+async fn what_comes_before_a_broken_event_is_said_and_said_once() {
+    for client in DIALECTS {
+        let asked = Asked::default();
+        let garbles = candidate("garbles", &OPENAI_CHAT, ModelFacts::default(), &asked, |body| {
+            let said = said_in(body).unwrap_or_default();
+            let mut frames = spoken(&OPENAI_CHAT, &TEXT[said.len()..]);
+            let first = frames.drain(..4).flatten().chain(*b"data: {\"choices\":[{\n\n").collect::<Bytes>();
+            vec![Ok(first)]
+        });
+        let candidates = vec![
+            breaking(&OPENAI_CHAT, 4, Break::Reset, &asked),
+            garbles,
+            going_on(&ANTHROPIC, Manner::Told, &asked),
+        ];
+
+        let got = ask(candidates, OnBreak::Resume, question(client)).await;
+
+        assert_one_stream(client, &got.body, client.id());
+        assert_eq!(asked.lock().unwrap().len(), 3);
+    }
+}
+
 /// A request of chat completions with these members besides.
 fn chat_with(more: &str) -> Request<Full<Bytes>> {
     let body =

@@ -45,10 +45,12 @@ impl Resumed {
     fn chunk(&mut self, chunk: Bytes) -> Bytes {
         match &mut self.part {
             Part::First(said) => said.chunk(chunk),
-            Part::Later(rest) => rest.chunk(chunk).unwrap_or_else(|error| {
-                self.broke_off(error.into());
-                Bytes::new()
-            }),
+            Part::Later(rest) => {
+                let (read, error) = rest.chunk(chunk);
+                let Some(error) = error else { return read };
+                // What was read is what the next one is told to go on after.
+                [read, self.broke_off(error.into())].concat().into()
+            }
         }
     }
 

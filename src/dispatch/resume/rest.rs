@@ -91,18 +91,19 @@ impl Rest {
         self.put.seam = Seam::new(&self.put.text, is_told);
     }
 
-    /// What the client gets of a chunk.
-    ///
-    /// # Errors
-    ///
-    /// If it can't be read.
-    pub(super) fn chunk(&mut self, chunk: Bytes) -> Result<Bytes, Error> {
+    /// What the client gets of a chunk, and why it can't be read any further.
+    pub(super) fn chunk(&mut self, chunk: Bytes) -> (Bytes, Option<Error>) {
         let mut out = BytesMut::new();
+        let read = self.read(chunk, &mut out);
+        (out.freeze(), read.err())
+    }
+
+    fn read(&mut self, chunk: Bytes, out: &mut BytesMut) -> Result<(), Error> {
         self.events.push(chunk).map_err(|error| Error::new(crate::Kind::Upstream, error.to_string()))?;
         while let Some(event) = self.events.next_event() {
-            self.event(&event, &mut out)?;
+            self.event(&event, out)?;
         }
-        Ok(out.freeze())
+        Ok(())
     }
 
     /// What is left when the stream has ended.

@@ -16,7 +16,7 @@ use crate::{
         ChatCodec,
         canonical::{Effort, Request as Asked, Role as Speaker},
     },
-    exchange::{Deadline, Role},
+    exchange::{AssumeOutput, Deadline, Role},
     metrics,
 };
 
@@ -93,9 +93,15 @@ impl Source {
             && self.codec.decode_request(self.asked().source()).is_ok_and(|asked| is_clean(&asked))
     }
 
-    /// Whether a client's cap leaves no room for more after so many tokens.
+    /// Whether a cap leaves no room for more after so many tokens.
     pub(super) fn is_full(&self, written: u64) -> bool {
-        self.asked().head().max_output.is_some_and(|most| most <= written)
+        self.asked().head().max_output.or(self.own_cap()).is_some_and(|most| most <= written)
+    }
+
+    /// The cap that the gateway has set where the client has none.
+    fn own_cap(&self) -> Option<u64> {
+        let assumed = self.req.extensions().get::<AssumeOutput>();
+        assumed.filter(|assumed| assumed.is_cap).map(|assumed| assumed.tokens)
     }
 
     /// Asks one after the other for what comes after `text`, of which so many tokens were `written`.
@@ -157,7 +163,11 @@ impl Source {
     }
 
     fn request(&self, text: &str, written: u64, is_told: bool) -> Option<Request<Payload>> {
-        let (parts, payload) = self.req.clone().into_parts();
+        let (mut parts, payload) = self.req.clone().into_parts();
+        if let Some(most) = self.own_cap() {
+            let tokens = most.saturating_sub(written).max(1);
+            parts.extensions.insert(AssumeOutput { tokens, is_cap: true });
+        }
         // Claude refuses a turn that ends with a space.
         let said = if is_told { text } else { text.trim_end() };
         let (dialect, bytes) = (payload.dialect(), payload.to_bytes());
