@@ -104,8 +104,11 @@ impl Days {
     pub(super) fn add(&mut self, holds: &[Hold], one: &Day) {
         let today = self.days.entry(one.window).or_default();
         for account in accounts(holds) {
+            let has_room = today.len() < MOST;
             match today.get_mut(account) {
                 Some(day) => day.add(one),
+                // Clients choose users as they like.
+                None if !has_room => {}
                 None => {
                     today.insert(account.clone(), *one);
                     self.count += 1;

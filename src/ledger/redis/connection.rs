@@ -99,6 +99,9 @@ fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
+/// What is over when somebody has seen to the server, or it is done with what it does.
+const PASSING: [&str; 5] = ["OOM ", "READONLY ", "MISCONF ", "LOADING ", "NOREPLICAS "];
+
 impl Failure {
     pub(super) fn of(error: &RedisError) -> Self {
         let refused = matches!(
@@ -108,6 +111,9 @@ impl Failure {
                 | ErrorKind::InvalidClientConfig
         );
         let refused = refused || error.code() == Some("WRONGTYPE");
+        // Redis before 7.0 puts errors inside of scripts behind `ERR`.
+        let passes = |detail: &str| PASSING.iter().any(|code| detail.contains(code));
+        let refused = refused && !error.detail().is_some_and(passes);
         if refused { Self::Refused } else { Self::Away }
     }
 }
