@@ -1,6 +1,9 @@
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -38,6 +41,8 @@ pub struct Settings {
     apply: Option<Apply>,
     trail: Option<Trail>,
     now: ArcSwap<InForce>,
+    /// Whether prices are in force that could not be applied yet.
+    is_behind: AtomicBool,
     changing: Mutex<()>,
 }
 
@@ -141,6 +146,7 @@ impl Settings {
             apply: None,
             trail: None,
             now: ArcSwap::from_pointee(now),
+            is_behind: AtomicBool::new(false),
             changing: Mutex::default(),
         }
     }
@@ -231,10 +237,12 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// If the directory can't be read; then nothing has changed.
+    /// If the directory can't be read; then nothing has changed. If prices can't be applied; then all else is in force,
+    /// and the prices are tried again the next time.
     pub async fn refresh(&self) -> Result<(), Error> {
         let _one = self.changing.lock().await;
-        self.look().await
+        self.look().await?;
+        self.catch_up()
     }
 
     /// [Refreshes](Self::refresh) every second, for ever; less often while the directory can't be read. What was
@@ -252,7 +260,7 @@ impl Settings {
                 }
                 (Err(error), is_new) => {
                     if is_new {
-                        tracing::warn!(%error, "what was set on other nodes can't be read; what there was stays");
+                        tracing::warn!(%error, "what was set on other nodes is not in force here yet");
                     }
                     (pause * 2).min(LONGEST)
                 }
@@ -285,16 +293,29 @@ impl Settings {
             let next = InForce { loaded: now.loaded, ..next };
             next.newly_left_out(&now).for_each(warn);
             if next.config.prices != now.config.prices {
-                let wrong = |error: BoxError| Error::new(Kind::Internal, error.to_string());
-                self.apply_to(&next).map_err(wrong)?;
+                self.is_behind.store(true, Ordering::Relaxed);
             }
+            // A key that was revoked is so whatever becomes of prices.
             self.put(next);
         }
         Ok(())
     }
 
+    /// Applies prices that have changed.
+    fn catch_up(&self) -> Result<(), Error> {
+        if !self.is_behind.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let wrong = |error: BoxError| {
+            Error::new(Kind::Internal, format!("prices can't be applied, those before stay: {error}"))
+        };
+        self.apply_to(&self.now.load_full()).map_err(wrong)
+    }
+
     fn apply_to(&self, next: &InForce) -> Result<(), BoxError> {
-        self.apply.as_ref().map_or(Ok(()), |apply| apply(&next.config))
+        self.apply.as_ref().map_or(Ok(()), |apply| apply(&next.config))?;
+        self.is_behind.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn put(&self, next: InForce) {
@@ -323,8 +344,13 @@ impl Settings {
                 entered.tell(is_made);
             }
             if is_made {
+                let prices = now.config.prices.clone();
                 self.look().await?;
-                return Ok(self.now.load_full());
+                let now = self.now.load_full();
+                if now.config.prices != prices {
+                    self.catch_up()?;
+                }
+                return Ok(now);
             }
         }
         Err(Error::new(Kind::Conflict, "others change the same all the time; try again"))
@@ -540,6 +566,39 @@ mod tests {
         assert!(one.replace(bad).await.unwrap_err().to_string().contains("no such price"));
         assert!(!one.config().prices.contains_key("bad/x"));
         following.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_revoked_also_where_a_price_can_not_be_applied_which_is_tried_again() {
+        let directory = Arc::default();
+        let ((one, _), (other, keys)) = (node(&directory).await, node(&directory).await);
+        let (is_broken, applied) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU8::new(0)));
+        let (broken, count) = (is_broken.clone(), applied.clone());
+        let other = other.apply(move |_| match broken.load(Ordering::Relaxed) {
+            true => Err("a file is gone".into()),
+            false => {
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+        });
+        let other = Arc::new(other.unwrap());
+        one.change(&By::somebody(), |_| Ok(Some(key("t")))).await.unwrap();
+        other.refresh().await.unwrap();
+        assert!(knows(&keys));
+        let before = applied.load(Ordering::Relaxed);
+
+        is_broken.store(true, Ordering::Relaxed);
+        let price = Change::put(Section::Prices, "demo/x", r#"{"input":"1","output":"2"}"#);
+        one.change(&By::somebody(), |_| Ok(Some(price.clone()))).await.unwrap();
+        assert!(other.refresh().await.unwrap_err().to_string().contains("a file is gone"));
+        let revoked = |_: &InForce| Ok(Some(Change::delete(Section::Keys, "a")));
+        other.change(&By::somebody(), revoked).await.unwrap();
+        assert!(!knows(&keys));
+
+        is_broken.store(false, Ordering::Relaxed);
+        other.refresh().await.unwrap();
+        other.refresh().await.unwrap();
+        assert_eq!(applied.load(Ordering::Relaxed), before + 1);
     }
 
     #[tokio::test]
