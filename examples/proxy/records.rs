@@ -10,8 +10,9 @@ use bartizan::{
 
 use super::store::with_source;
 
-/// The most that are found again where they are only in memory.
+/// The most that are found again where they are only in memory, and their bytes.
 const IN_MEMORY: u64 = 20_000;
+const MEMORY: u64 = 256 << 20;
 
 /// Adds who keeps records as the configuration says, and tells where they are found again.
 pub fn kept(config: &Config, queue: QueueOptions) -> Result<(QueueOptions, Option<Arc<dyn Logs>>), BoxError> {
@@ -68,7 +69,11 @@ fn sqlite(config: &Config, path: Option<&Path>) -> Result<SqliteLogs, BoxError> 
     let bytes = config.log.retention.size.map(|size| size.0);
     let options = match path {
         Some(path) => SqliteLogsOptions::new(path).retention(Retention::new(age(config), bytes, None)),
-        None => SqliteLogsOptions::in_memory(IN_MEMORY),
+        None => {
+            let bytes = bytes.map_or(MEMORY, |bytes| bytes.min(MEMORY));
+            let retention = Retention::new(age(config), Some(bytes), Some(IN_MEMORY));
+            SqliteLogsOptions::in_memory(IN_MEMORY).retention(retention)
+        }
     };
     Ok(options.open().map_err(|error| format!("log.records: {error}"))?)
 }

@@ -12,7 +12,7 @@ use super::{
     records,
     units::{Size, Written},
 };
-use crate::record::{ContentRules, KnownSecrets, Mask};
+use crate::record::{ContentRules, KnownSecrets, MOST_COLLECTED, Mask};
 
 /// What is logged and recorded, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -117,6 +117,9 @@ impl Log {
                     format!("is no regular expression: {reason}"),
                 ));
             }
+        }
+        if self.content.max.bytes() > MOST_COLLECTED {
+            problems.push(Problem::at("log.content.max", "is more than the 1MiB that is collected"));
         }
         records::check(&self.records, problems);
     }

@@ -52,6 +52,10 @@ impl Keep for Logs {
         "otlp-logs"
     }
 
+    fn keeps_content(&self) -> bool {
+        false
+    }
+
     fn keep<'a>(&'a mut self, batch: &'a [Arc<Kept>]) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(self.send(batch))
     }

@@ -193,6 +193,10 @@ impl Keep for Measures {
         "otlp-metrics"
     }
 
+    fn keeps_content(&self) -> bool {
+        false
+    }
+
     fn keep<'a>(&'a mut self, batch: &'a [Arc<Kept>]) -> BoxFuture<'a, Result<(), BoxError>> {
         for record in batch.iter().map(|kept| kept.record()) {
             record.attempts.iter().for_each(|attempt| self.note(record, attempt));

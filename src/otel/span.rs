@@ -59,6 +59,10 @@ impl Keep for Spans {
         "otlp-traces"
     }
 
+    fn keeps_content(&self) -> bool {
+        self.content
+    }
+
     fn keep<'a>(&'a mut self, batch: &'a [Arc<Kept>]) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(self.send(batch))
     }

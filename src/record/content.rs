@@ -5,8 +5,8 @@ use http::{HeaderMap, header};
 
 use crate::headers;
 
-/// The most that is kept of a request, and of an answer.
-const MOST: usize = 1 << 20;
+/// The most that is collected of a request, and of an answer.
+pub(crate) const MOST: usize = 1 << 20;
 
 /// What was asked and answered, as it passed: nothing is masked.
 #[derive(Clone)]
@@ -68,7 +68,13 @@ impl Answered {
         })
     }
 
+    /// What the moment of a chunk takes.
+    pub(super) const PIECE: usize = size_of::<(Duration, usize)>();
+
     pub(super) fn push(&mut self, at: Duration, chunk: &[u8]) {
+        if self.is_cut {
+            return;
+        }
         let room = MOST - self.bytes.len();
         self.is_cut |= chunk.len() > room;
         self.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);

@@ -115,6 +115,13 @@ pub(super) struct Charge {
 }
 
 impl Charge {
+    /// Takes more, if there is so much left.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        let more = self.room.take(bytes);
+        // What was taken belongs to this one now.
+        more.map(|mut more| self.bytes += std::mem::take(&mut more.bytes)).is_some()
+    }
+
     fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.room.0.fetch_add(self.bytes - bytes, Ordering::Relaxed);

@@ -18,6 +18,8 @@ mod said;
 mod service;
 mod whole;
 
+#[cfg(feature = "config")]
+pub(crate) use self::content::MOST as MOST_COLLECTED;
 pub(crate) use self::service::Passing;
 pub use self::{
     content::{Answered, Content},

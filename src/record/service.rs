@@ -13,7 +13,11 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{Record, Sink, content::Answered};
+use super::{
+    Record, Sink,
+    content::Answered,
+    keep::{Charge, Room},
+};
 use crate::{
     Exchange,
     body::{End, Followed, Observe, OnEnd},
@@ -26,11 +30,12 @@ pub struct Recorded<S> {
     inner: S,
     sink: Arc<dyn Sink>,
     traces: Option<Share>,
+    room: Room,
 }
 
 impl<S> Recorded<S> {
-    pub(super) fn new(inner: S, sink: Arc<dyn Sink>, traces: Option<Share>) -> Self {
-        Self { inner, sink, traces }
+    pub(super) fn new(inner: S, sink: Arc<dyn Sink>, traces: Option<Share>, room: Room) -> Self {
+        Self { inner, sink, traces, room }
     }
 }
 
@@ -62,7 +67,8 @@ where
             }
         }
         let passing = Passing { client, ..Passing::default() };
-        let finish = Finish { exchange, sink: self.sink.clone(), passing, answer: None };
+        let finish =
+            Finish { exchange, sink: self.sink.clone(), passing, room: self.room.clone(), collected: None };
         ResponseFuture { inner: self.inner.call(req), watch: Some(OnEnd::new(finish)) }
     }
 }
@@ -110,8 +116,9 @@ pub struct Finish {
     exchange: Exchange,
     sink: Arc<dyn Sink>,
     passing: Passing,
-    /// What is answered, where that may be kept.
-    answer: Option<Answered>,
+    room: Room,
+    /// What is answered, where that may be kept, and the room that it takes.
+    collected: Option<(Answered, Charge)>,
 }
 
 /// What the record layer itself sees of an exchange.
@@ -129,7 +136,8 @@ impl Finish {
         self.passing.status = Some(res.status().as_u16());
         self.passing.overhead = Some(self.exchange.answered().gateway);
         let is_kept = self.exchange.learn(|learnt| learnt.content.is_some());
-        self.answer = is_kept.then(|| Answered::new(res.headers())).flatten();
+        let answer = is_kept.then(|| Answered::new(res.headers())).flatten();
+        self.collected = answer.and_then(|answer| Some((answer, self.room.take(0)?)));
     }
 }
 
@@ -139,16 +147,21 @@ impl Observe for Finish {
             self.passing.first_event = Some(self.exchange.elapsed());
         }
         self.passing.bytes += chunk.len() as u64;
-        if let Some(answer) = &mut self.answer {
-            answer.push(self.exchange.elapsed(), chunk);
+        if let Some((answer, charge)) = &mut self.collected {
+            match charge.grow(chunk.len() + Answered::PIECE) {
+                true => answer.push(self.exchange.elapsed(), chunk),
+                false => answer.is_cut = true,
+            }
         }
     }
 
     fn end(self, end: End) {
-        let Self { exchange, sink, passing, answer } = self;
+        let Self { exchange, sink, passing, collected, .. } = self;
         if exchange.learn(|learnt| learnt.unrecorded) {
             return;
         }
+        // The sink makes room of its own for what it keeps.
+        let answer = collected.map(|(answer, _)| answer);
         sink.record(Record::new(&exchange, passing, answer, end));
     }
 }
@@ -242,6 +255,37 @@ mod tests {
             let answered = content.and_then(|content| content.answer.as_ref());
             assert_eq!(answered.map(|answer| &*answer.bytes), may_be_kept.then_some(&br#"{"a":1}"#[..]));
             assert!(!format!("{record:?}{}", serde_json::to_string(&record).unwrap()).contains("messages"));
+        }
+    }
+
+    #[test]
+    fn of_answers_that_find_no_room_the_end_is_missing_and_room_is_given_back() {
+        let kept = Arc::new(Kept::default());
+        let chunk = Bytes::from("12345678");
+        let room = Room::new(2 * (chunk.len() + Answered::PIECE));
+        let finish = || {
+            let mut headers = http::HeaderMap::new();
+            headers.insert("content-type", "text/event-stream".parse().unwrap());
+            let collected = Answered::new(&headers).zip(room.take(0));
+            let exchange = Exchange::default();
+            exchange.learn(|learnt| learnt.content = Some("{}".into()));
+            Finish {
+                exchange,
+                sink: kept.clone(),
+                passing: Passing::default(),
+                room: room.clone(),
+                collected,
+            }
+        };
+        let answer = || lock(&kept.0).pop().unwrap().content.as_deref().unwrap().answer.clone().unwrap();
+
+        for _ in 0..2 {
+            let mut finish = finish();
+            (0..4).for_each(|_| finish.data(&chunk));
+            finish.end(End::Complete);
+
+            let answer = answer();
+            assert_eq!((answer.bytes.len(), answer.is_cut), (16, true));
         }
     }
 

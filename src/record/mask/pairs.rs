@@ -143,14 +143,16 @@ impl Value {
     }
 }
 
-/// Where the quote is that ends a value, of which the first one has so many escapes before it; `None` if there is none.
+/// Where the quote is that ends a value, of which the first one has so many escapes before it; `None` if there is none on
+/// its line.
 fn end_of_quoted(value: &str, quote: char, escapes: usize) -> Option<usize> {
     let is_end = |at: usize| {
         let before = value[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
         before <= escapes || before % (2 * (escapes + 1)) == escapes
     };
-    let (end, _) = value.char_indices().find(|(at, char)| *char == '\n' || *char == quote && is_end(*at))?;
-    Some(value[..end].trim_end_matches('\\').len())
+    let (end, last) =
+        value.char_indices().find(|(at, char)| *char == '\n' || *char == quote && is_end(*at))?;
+    (last == quote).then(|| value[..end].trim_end_matches('\\').len())
 }
 
 /// Where a value ends that has no quotes.

@@ -128,6 +128,14 @@ fn escapes_of_json_hide_no_secret() {
 }
 
 #[test]
+fn a_value_whose_quote_is_not_closed_on_its_line_ends_as_one_without() {
+    let text = r#"invalid body: password="hunter22 is"#;
+
+    assert_eq!(masked(text), r#"invalid body: password="[masked] is"#);
+    assert_eq!(masked(&format!("{text}\nmore")), format!("{}\nmore", masked(text)));
+}
+
+#[test]
 fn what_is_no_secret_is_not_masked() {
     let image =
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
