@@ -94,8 +94,8 @@
 //! | [`MetricsLayer`] | answers `GET /metrics` with what a recorder shows | the path | |
 //! | [`RecordLayer`] | one [`Record`](record::Record) per exchange into a [`Sink`](record::Sink) | nothing | the extension [`Exchange`] |
 //! | [`RenderErrorsLayer`] | writes errors in the client's dialect | the path | `x-request-id`; never fails |
-//! | [`InFlightLayer`] | bounds how many answers are under way | nothing | [`Overloaded`](Kind::Overloaded) |
 //! | [`AdminLayer`] | customers, teams and keys that are set while the gateway runs | the administrators' key | [`Unauthenticated`](Kind::Unauthenticated), [`Conflict`](Kind::Conflict), … |
+//! | [`InFlightLayer`] | bounds how many answers are under way | nothing | [`Overloaded`](Kind::Overloaded) |
 //! | [`TellFaultsLayer`] | says what was made to fail on purpose, lets administrators ask for it | | [`Forbidden`](Kind::Forbidden) |
 //! | [`AuthLayer`] | takes the client's key out and looks it up in a [`KeyStore`](auth::KeyStore) | a key in the headers | the extension [`Caller`](auth::Caller); [`Unauthenticated`](Kind::Unauthenticated) |
 //! | [`RequestLimitLayer`] | requests per window and key | the caller | [`RateLimited`](Kind::RateLimited) |
@@ -106,6 +106,7 @@
 //! | [`AccessLayer`] | which models a key may ask for | the caller, the payload | [`Forbidden`](Kind::Forbidden) |
 //! | [`LabelsLayer`] | reads end user, session and tags, and lets their quotas be charged too | the caller, the payload | scopes of the caller; [`InvalidRequest`](Kind::InvalidRequest) |
 //! | [`LoopLayer`] | stops the same request again and again, and sessions that spend very much | the caller, the payload | [`RunawayLoop`](Kind::RunawayLoop) |
+//! | [`ChooseLayer`] | decides by rules, tasks and the client's wishes by which route a request goes | the caller, the payload, the labels | the route; [`InvalidRequest`](Kind::InvalidRequest), [`NoRoute`](Kind::NoRoute) |
 //! | [`AlertsLayer`] | notes whose accounts are used, so that people are told | the caller, the payload | [`Alerts`](alerts::Alerts) |
 //! | [`BudgetLayer`] | holds the worst case in a [`Ledger`](ledger::Ledger), settles at the end | the caller, the payload | [`BudgetExhausted`](Kind::BudgetExhausted), [`RateLimited`](Kind::RateLimited), [`TooExpensive`](Kind::TooExpensive) |
 //! | [`Dispatch`] | asks the targets of a route, again or one after the other | the payload | `x-bartizan-*`; [`NoRoute`](Kind::NoRoute) |

@@ -33,7 +33,7 @@ pub struct Server {
     /// How long a client may take for the head of its first request.
     pub header_timeout: Written<Duration>,
     /// How long a connection is kept between two requests, the head of the next one included; longer than
-    /// load balancers keep theirs, so that they don't find it closed.
+    /// load balancers keep theirs, so that they don't find it closed. One of HTTP/2 is kept as long as it answers pings.
     pub idle_timeout: Written<Duration>,
     /// How many proxies there are in front, each of which adds to `x-forwarded-for` whom it was asked by: records say
     /// where clients are by it. Takes a restart to change.

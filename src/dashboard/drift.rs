@@ -145,11 +145,12 @@ fn drift<'u>(name: Option<&'u str>, now: &'u Used, before: &'u Used, flag: f64) 
 fn because(now: &Used, before: &Used) -> Because {
     let factors = |used: &Used| {
         let (requests, tokens, cost) =
-            (used.requests as f64, (used.input + used.output) as f64, used.cost as f64);
+            (used.requests as f64, (used.input.saturating_add(used.output)) as f64, used.cost as f64);
         let is_some = requests > 0.0 && tokens > 0.0 && cost > 0.0;
         is_some.then(|| (cost, [requests, tokens / requests, cost / tokens]))
     };
-    let whole = now.cost as i64 - before.cost as i64;
+    let signed = |cost: u64| i64::try_from(cost).unwrap_or(i64::MAX);
+    let whole = signed(now.cost).saturating_sub(signed(before.cost));
     let (Some((cost_now, now)), Some((cost_before, before))) = (factors(now), factors(before)) else {
         return Because { requests: whole, ..Because::default() };
     };
@@ -157,7 +158,7 @@ fn because(now: &Used, before: &Used) -> Because {
     let mean = if ratio.abs() < 1e-12 { cost_now } else { (cost_now - cost_before) / ratio };
     let part = |factor: usize| (mean * (now[factor] / before[factor]).ln()).round() as i64;
     let (requests, length) = (part(0), part(1));
-    Because { requests, length, price: whole - requests - length }
+    Because { requests, length, price: whole.saturating_sub(requests).saturating_sub(length) }
 }
 
 fn cause(because: Because, now: &Used, before: &Used) -> Cause {

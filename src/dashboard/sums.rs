@@ -22,6 +22,8 @@ const USUAL: Duration = Duration::from_secs(3_600);
 /// How many names are shown, unless it is said; the others are shown as one.
 const NAMES: usize = 12;
 const MOST_NAMES: usize = 1_000;
+/// The seconds of a year.
+const LONGEST_STEP: u64 = 366 * 86_400;
 
 /// What some requests used, with how long they took in place of how many took how long.
 #[derive(Debug, Serialize)]
@@ -123,8 +125,9 @@ pub(super) async fn answer(logs: &dyn Logs, query: &Query, form: Form) -> Result
     let step = match query.get("step").filter(|step| !step.is_empty()) {
         None => None,
         Some(step) => {
-            let seconds = step.parse().ok().filter(|seconds| *seconds > 0);
-            Some(Duration::from_secs(seconds.ok_or_else(|| wrong("step", "expected a number of seconds"))?))
+            let seconds = step.parse().ok().filter(|seconds| (1..=LONGEST_STEP).contains(seconds));
+            let message = "expected a number of seconds, at most those of a year";
+            Some(Duration::from_secs(seconds.ok_or_else(|| wrong("step", message))?))
         }
     };
     let by = query.get("by").filter(|by| !by.is_empty()).map(dimension).transpose()?;
@@ -174,7 +177,7 @@ fn shortened(sums: Vec<Sum>, top: usize) -> Rows {
     let mut totals = BTreeMap::<Option<&str>, (u64, u64)>::new();
     for Sum { name, used, .. } in &sums {
         let total = totals.entry(name.as_deref()).or_default();
-        *total = (total.0 + used.cost, total.1 + used.requests);
+        *total = (total.0.saturating_add(used.cost), total.1.saturating_add(used.requests));
     }
     if totals.len() <= top {
         return sums.into_iter().map(|sum| (sum, false)).collect();

@@ -121,9 +121,9 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Of what there is too much to tell it apart.
+    /// Of what there is too much to tell it apart: what clients and providers call by names of their own.
     pub(in crate::logs) fn others(self) -> Self {
-        Self { who_and_what: [None; 8], ..self }
+        Self { who_and_what: [None; 8], finish: None, ..self }
     }
 
     /// Writes what tells it from all other groups.

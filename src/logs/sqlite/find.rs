@@ -40,12 +40,14 @@ pub(super) fn find(
         within.start = within.start.max(signed(after.0.saturating_add(1)));
     }
     let search = Search::new(filter, within, limit)?;
+    // What is found is still there when it is read.
+    let snapshot = connection.unchecked_transaction()?;
     let (places, given_up) = match &filter.text {
-        Some(id) if id.starts_with(ID) => (search.called(connection, id)?, None),
-        Some(text) => search.containing(connection, text)?,
-        None => (search.places(connection)?, None),
+        Some(id) if id.starts_with(ID) => (search.called(&snapshot, id)?, None),
+        Some(text) => search.containing(&snapshot, text)?,
+        None => (search.places(&snapshot)?, None),
     };
-    let mut line = connection.prepare_cached(
+    let mut line = snapshot.prepare_cached(
         "SELECT r.place, d.id, r.duration, r.first_event, r.overhead, g.status, r.ending, g.error, g.key, g.team, g.model,
          g.target, r.attempts, r.input, r.output, r.cost, r.flags, g.customer, r.user, r.session
          FROM records r JOIN groups g ON g.id = r.of JOIN details d ON d.place = r.place WHERE r.place = ?1",
