@@ -31,7 +31,8 @@
 //!   whose answer was lost, or whose caller left while it waited, is cancelled, also if it arrives later
 //!   than that.
 //! - Settlements are sent by a worker, many at once. Nobody waits for them, and their number is bounded by
-//!   that of the requests under way.
+//!   that of the requests under way; but while Redis is away and an [`Autonomous`](super::Autonomous) ledger lets requests
+//!   pass, each of them leaves what it used, in memory and in the journal, until Redis is back.
 //!
 //! # When Redis is away
 //!
