@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use bartizan::{
     audit::{Event, EventKind},
-    config::{Cause, Config, Watch},
+    config::{Cause, Config, ConfigError, Watch},
 };
 
 use super::stack::Reloading;
@@ -52,9 +52,9 @@ async fn follow(gateway: Reloading, mut watch: Watch, file: &Path) {
                 );
                 event.detail("action", "accepted").detail("changed", before.differences(&config))
             }
-            Err(error) => {
-                tracing::error!("the configuration was not changed: {error}");
-                event.detail("action", "refused").detail("why", error.chars().take(MOST).collect::<String>())
+            Err(Refused { told, noted }) => {
+                tracing::error!("the configuration was not changed: {told}");
+                event.detail("action", "refused").detail("why", noted.chars().take(MOST).collect::<String>())
             }
         };
         // Whoever can write the file needs nobody's leave, and it may be what brings the audit's store back.
@@ -62,13 +62,28 @@ async fn follow(gateway: Reloading, mut watch: Watch, file: &Path) {
     }
 }
 
+/// Why a configuration isn't put in force.
+struct Refused {
+    /// As the log has it.
+    told: String,
+    /// As the audit keeps it, without what stands in the file: nothing can be taken out of it again.
+    noted: String,
+}
+
+impl From<ConfigError> for Refused {
+    fn from(error: ConfigError) -> Self {
+        Self { told: error.to_string(), noted: error.without_excerpts() }
+    }
+}
+
 /// Puts in force what the file says now.
-async fn replace(gateway: &Reloading, file: &Path) -> Result<Config, String> {
-    let mut config = Config::from_file(file).map_err(|error| error.to_string())?;
+async fn replace(gateway: &Reloading, file: &Path) -> Result<Config, Refused> {
+    let mut config = Config::from_file(file)?;
     // It takes a restart to change, and may have been set on the command line.
     config.server.listen = gateway.settings.file().server.listen;
     if config.auth != gateway.auth {
-        return Err("auth: takes a restart to change".to_owned());
+        let why = "auth: takes a restart to change".to_owned();
+        return Err(Refused { told: why.clone(), noted: why });
     }
     if (&config.alerts, &config.loops) != (&gateway.alerts, &gateway.loops) {
         tracing::warn!("alerts and loops stay as they were: they take a restart to change");
@@ -77,6 +92,6 @@ async fn replace(gateway: &Reloading, file: &Path) -> Result<Config, String> {
         tracing::warn!("otel stays as it was: it takes a restart to change");
     }
     // What was set by the API may need what the file doesn't have any more.
-    gateway.settings.replace(config.clone()).await.map_err(|error| error.to_string())?;
+    gateway.settings.replace(config.clone()).await?;
     Ok(config)
 }

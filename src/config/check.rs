@@ -35,7 +35,7 @@ impl Config {
         for (name, provider) in &self.providers {
             check_provider(name, provider, &mut problems);
             let path = format!("providers.{}", step(name));
-            quotas::check(&path, &provider.budget, &provider.limits, &mut problems);
+            quotas::check(&path, &provider.budget, &provider.limits, self.zone(), &mut problems);
             check_prices(&format!("{path}.prices"), &provider.prices, &mut problems);
             provider.breaker.check(&format!("{path}.breaker"), &mut problems);
             provider.probe.iter().for_each(|probe| probe.check(&path, provider, &mut problems));
@@ -83,7 +83,7 @@ impl Config {
                 let message = unknown("customer", name, self.customers.keys().map(String::as_str));
                 problems.push(Problem::at(format!("{path}.customer"), message));
             }
-            quotas::check(&path, &key.budget, &key.limits, problems);
+            quotas::check(&path, &key.budget, &key.limits, self.zone(), problems);
             key.loops.inspect(|loops| loops.check(&format!("{path}.loops"), problems));
             per_request::check(&path, key.per_request.as_ref(), problems);
             if let Some(first) = names.insert(&key.name, index) {
@@ -105,21 +105,21 @@ impl Config {
                 let message = unknown("customer", name, self.customers.keys().map(String::as_str));
                 problems.push(Problem::at(format!("{path}.customer"), message));
             }
-            quotas::check(&path, &team.budget, &team.limits, problems);
+            quotas::check(&path, &team.budget, &team.limits, self.zone(), problems);
             team.loops.inspect(|loops| loops.check(&format!("{path}.loops"), problems));
             per_request::check(&path, team.per_request.as_ref(), problems);
         }
         for (name, customer) in &self.customers {
             let path = format!("customers.{}", step(name));
-            quotas::check(&path, &customer.budget, &customer.limits, problems);
+            quotas::check(&path, &customer.budget, &customer.limits, self.zone(), problems);
             per_request::check(&path, customer.per_request.as_ref(), problems);
         }
         let labelled = [("users".to_owned(), &self.users), ("sessions".to_owned(), &self.sessions)];
         let tags = self.tags.iter().map(|(tag, labelled)| (format!("tags.{}", step(tag)), labelled));
         for (path, labelled) in labelled.into_iter().chain(tags) {
-            quotas::check(&path, &labelled.budget, &labelled.limits, problems);
+            quotas::check(&path, &labelled.budget, &labelled.limits, self.zone(), problems);
         }
-        quotas::check("gateway", &self.gateway.budget, &self.gateway.limits, problems);
+        quotas::check("gateway", &self.gateway.budget, &self.gateway.limits, self.zone(), problems);
         per_request::check("gateway", self.gateway.per_request.as_ref(), problems);
     }
 
@@ -144,7 +144,7 @@ impl Config {
         check_retry(&path, &model.retry, problems);
         choice::check(&path, model, problems);
         hedge::check(&path, model.hedge, problems);
-        mirror::check(&path, model, problems);
+        mirror::check(&path, model, self.zone(), problems);
         if let Some(message) = model.mirror.as_ref().and_then(|mirror| self.wrong_target(&mirror.target())) {
             problems.push(Problem::at(format!("{path}.mirror.use"), message));
         }

@@ -42,12 +42,12 @@ impl Mirror {
 }
 
 /// What a mirror says that can't be.
-pub(super) fn check(path: &str, model: &Model, problems: &mut Vec<Problem>) {
+pub(super) fn check(path: &str, model: &Model, zone: Option<Zone>, problems: &mut Vec<Problem>) {
     let Some(mirror) = &model.mirror else { return };
     if mirror.percent.is_some_and(|percent| percent == 0 || percent > 100) {
         problems.push(Problem::at(format!("{path}.mirror.percent"), "is not between 1 and 100"));
     }
-    quotas::check(&format!("{path}.mirror"), &mirror.budget, &mirror.limits, problems);
+    quotas::check(&format!("{path}.mirror"), &mirror.budget, &mirror.limits, zone, problems);
 }
 
 #[cfg(test)]
@@ -57,7 +57,7 @@ mod tests {
     fn problems(mirror: &str) -> Vec<String> {
         let model: Model = serde_saphyr::from_str(&format!("{{ targets: [], mirror: {mirror} }}")).unwrap();
         let mut problems = Vec::new();
-        check("models.chat", &model, &mut problems);
+        check("models.chat", &model, None, &mut problems);
         problems.iter().map(|problem| format!("{problem:?}")).collect()
     }
 

@@ -61,6 +61,7 @@ mod credentials;
 mod difference;
 mod documents;
 mod environment;
+mod excerpt;
 mod faults;
 #[cfg(feature = "metrics")]
 mod gauges;

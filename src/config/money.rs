@@ -15,11 +15,9 @@ pub enum UnknownPrice {
     /// It is refused if a budget would have to be charged.
     #[default]
     Refuse,
-    /// It is served. Where the store is shared, each gateway goes on counting by itself, and tells the store
-    /// later. its tokens are counted, and no money is charged.
+    /// It is served, its tokens are counted, and no money is charged.
     Allow,
-    /// It is served. Where the store is shared, each gateway goes on counting by itself, and tells the store
-    /// later.and charged at this price.
+    /// It is served and charged at this price.
     Ceiling(Ceiling),
 }
 

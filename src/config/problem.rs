@@ -32,8 +32,10 @@ pub enum Place {
         line: usize,
         /// The column, in characters.
         column: usize,
-        /// What stands in the line, without secrets.
+        /// What stands around it in the line, without secrets.
         excerpt: String,
+        /// Where the column is in the excerpt, in characters, from one.
+        caret: usize,
     },
     /// A value, such as `models.chat.targets[0].use`.
     Value(String),
@@ -54,20 +56,32 @@ impl Problem {
     }
 }
 
+impl ConfigError {
+    /// Everything that is wrong, a line each, without what stands in the file: for where it is kept.
+    pub fn without_excerpts(&self) -> String {
+        let lines: Vec<_> = self.problems.iter().map(|problem| self.line(problem)).collect();
+        lines.join("\n")
+    }
+
+    fn line(&self, Problem { place, message }: &Problem) -> String {
+        let file = &self.file;
+        match place {
+            Place::File => format!("{file}: {message}"),
+            Place::Value(path) => format!("{file}: {path}: {message}"),
+            Place::Text { line, column, .. } => format!("{file}:{line}:{column}: {message}"),
+        }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
             let lead = if index == 0 { "" } else { "\n" };
-            let (file, message) = (&self.file, &problem.message);
-            match &problem.place {
-                Place::File => write!(f, "{lead}{file}: {message}")?,
-                Place::Value(path) => write!(f, "{lead}{file}: {path}: {message}")?,
-                Place::Text { line, column, excerpt } => {
-                    let margin = line.to_string().len();
-                    write!(f, "{lead}{file}:{line}:{column}: {message}")?;
-                    write!(f, "\n {line} | {excerpt}")?;
-                    write!(f, "\n {:margin$} | {:>column$}", "", "^")?;
-                }
+            write!(f, "{lead}{}", self.line(problem))?;
+            if let Place::Text { line, excerpt, caret, .. } = &problem.place {
+                let (margin, before) = (line.to_string().len(), " ".repeat(caret.saturating_sub(1)));
+                write!(f, "\n {line} | {excerpt}")?;
+                write!(f, "\n {:margin$} | {before}^", "")?;
             }
         }
         Ok(())

@@ -232,8 +232,12 @@ impl Quotas {
 
 /// A quota in a time zone.
 fn scope(account: &Arc<str>, quota: Quota, zone: Option<Zone>) -> Scope {
-    let period = zone.map_or(quota.period, |zone| quota.period.in_zone(zone));
+    let period = in_zone(quota.period, zone);
     Scope::new(account.clone(), Quota { period, ..quota })
+}
+
+fn in_zone(period: Period, zone: Option<Zone>) -> Period {
+    zone.map_or(period, |zone| period.in_zone(zone))
 }
 
 /// The same where nothing is checked before the body is read; none, if nothing is said.
@@ -277,8 +281,14 @@ fn rate(allowance: &Allowance) -> Option<Rate> {
     Some(Rate { requests, per: Duration::from_secs(per) })
 }
 
-/// Complains of what can't be meant.
-pub(super) fn check(path: &str, budgets: &[Budget], limits: &Limits, problems: &mut Vec<Problem>) {
+/// Complains of what can't be meant, where days begin in `zone` if nothing else is said.
+pub(super) fn check(
+    path: &str,
+    budgets: &[Budget],
+    limits: &Limits,
+    zone: Option<Zone>,
+    problems: &mut Vec<Problem>,
+) {
     for (index, budget) in budgets.iter().enumerate() {
         let at =
             if budgets.len() == 1 { format!("{path}.budget") } else { format!("{path}.budget[{index}]") };
@@ -292,24 +302,34 @@ pub(super) fn check(path: &str, budgets: &[Budget], limits: &Limits, problems: &
         }
     }
     let twice = |budget: &Budget, other: &Budget| {
-        budget.per == other.per && budget.usd.is_some() == other.usd.is_some()
+        in_zone(*budget.per, zone) == in_zone(*other.per, zone) && budget.usd.is_some() == other.usd.is_some()
     };
     let is_double =
         |(index, budget): (usize, &Budget)| budgets[..index].iter().any(|other| twice(budget, other));
     if budgets.iter().enumerate().any(is_double) {
         problems.push(Problem::at(format!("{path}.budget"), "has two budgets of one kind and one period"));
     }
-    check_doubles(&format!("{path}.limits"), limits, budgets, problems);
-    let at = format!("{path}.limits.alert_at");
-    check_thresholds(&at, limits.alert_at.as_deref().unwrap_or_default(), problems);
+    let path = format!("{path}.limits");
+    check_doubles(&path, limits, budgets, zone, problems);
+    let mut check_at = |path: &str, limits: &Limits| {
+        let at = limits.alert_at.as_deref().unwrap_or_default();
+        check_thresholds(&format!("{path}.alert_at"), at, problems);
+    };
+    check_at(&path, limits);
+    limits.models.iter().for_each(|(name, limits)| check_at(&format!("{path}.models.\"{name}\""), limits));
     for (name, _) in limits.models.iter().filter(|(_, limits)| !limits.models.is_empty()) {
-        problems
-            .push(Problem::at(format!("{path}.limits.models.\"{name}\".models"), "is one level too many"));
+        problems.push(Problem::at(format!("{path}.models.\"{name}\".models"), "is one level too many"));
     }
 }
 
 /// Two quotas of one kind and one period would be one account, on which everything counts twice.
-fn check_doubles(path: &str, limits: &Limits, budgets: &[Budget], problems: &mut Vec<Problem>) {
+fn check_doubles(
+    path: &str,
+    limits: &Limits,
+    budgets: &[Budget],
+    zone: Option<Zone>,
+    problems: &mut Vec<Problem>,
+) {
     let measures = [
         ("requests", &limits.requests),
         ("tokens", &limits.tokens),
@@ -317,18 +337,19 @@ fn check_doubles(path: &str, limits: &Limits, budgets: &[Budget], problems: &mut
         ("output_tokens", &limits.output_tokens),
     ];
     for (name, allowances) in measures {
-        let periods: Vec<_> = allowances.iter().map(|allowance| allowance.period).collect();
+        let periods: Vec<_> = allowances.iter().map(|allowance| in_zone(allowance.period, zone)).collect();
         if (1..periods.len()).any(|index| periods[..index].contains(&periods[index])) {
             problems.push(Problem::at(format!("{path}.{name}"), "has two limits of one period"));
         }
-        let is_double = |budget: &Budget| budget.tokens.is_some() && periods.contains(&budget.per);
+        let is_double =
+            |budget: &Budget| budget.tokens.is_some() && periods.contains(&in_zone(*budget.per, zone));
         if name == "tokens" && budgets.iter().any(is_double) {
             let message = "has a limit of the period that a budget of tokens has; the smaller one is enough";
             problems.push(Problem::at(format!("{path}.{name}"), message));
         }
     }
     for (models, limits) in &limits.models {
-        check_doubles(&format!("{path}.models.\"{models}\""), limits, &[], problems);
+        check_doubles(&format!("{path}.models.\"{models}\""), limits, &[], zone, problems);
     }
 }
 
@@ -340,7 +361,8 @@ mod tests {
     #[test]
     fn quotas_that_would_count_twice_are_refused() {
         let problem = |of_key: &str| {
-            let text = format!("keys: [ {{ name: a, key: 0123456789abcdef, {of_key} }} ]");
+            let text =
+                format!("timezone: Europe/Berlin\nkeys: [ {{ name: a, key: 0123456789abcdef, {of_key} }} ]");
             Config::read(&text, "f", &|_| None).err().map(|error| error.to_string())
         };
 
@@ -351,11 +373,28 @@ mod tests {
                 "limits: { tokens: 5/day }, budget: { tokens: 4, per: day }",
                 "limits.tokens: has a limit of the period",
             ),
+            (
+                "budget: [ { usd: 9, per: month }, { usd: 8, per: month in Europe/Berlin } ]",
+                "budget: has two budgets of one kind and one period",
+            ),
+            (
+                "limits: { tokens: [ 1M/day, 500k/day in Europe/Berlin ] }",
+                "limits.tokens: has two limits of one period",
+            ),
+            (
+                "limits: { tokens: 5/day in Europe/Berlin }, budget: { tokens: 4, per: day }",
+                "limits.tokens: has a limit of the period",
+            ),
+            (
+                "limits: { models: { m: { tokens: 5/day, alert_at: [ 5000 ] } } }",
+                "limits.models.\"m\".alert_at: expected percentages",
+            ),
         ] {
             assert!(problem(of_key).is_some_and(|problem| problem.contains(wrong)), "{of_key}");
         }
         for of_key in [
             "limits: { requests: [ 5/minute, 6/hour ] }",
+            "budget: [ { usd: 9, per: month }, { usd: 8, per: month in Europe/Lisbon } ]",
             "limits: { tokens: 5/day, models: { m: { tokens: 5/day } } }, budget: { tokens: 4, per: 24h }",
             "limits: { input_tokens: 5/day, output_tokens: 5/day }, budget: { tokens: 4, per: day }",
         ] {

@@ -5,6 +5,7 @@ use serde_saphyr::{DefaultMessageFormatter, Error as YamlError, MessageFormatter
 
 use super::{
     Config,
+    excerpt::excerpt,
     interpolate::{Filled, Filler},
     problem::{ConfigError, Place, Problem, unknown},
 };
@@ -101,7 +102,9 @@ pub(super) fn message(error: &YamlError) -> String {
             unknown("field", field, expected.iter().copied())
         }
         YamlError::SerdeUnknownVariant { variant, expected, .. } => {
-            unknown("value", variant, expected.iter().copied())
+            // The address of a store in the wrong place, which may have a password.
+            let shown = if variant.contains("://") { "***" } else { variant };
+            unknown("value", shown, expected.iter().copied())
         }
         YamlError::SerdeMissingField { field, .. } => format!("the field `{field}` is missing"),
         YamlError::SerdeInvalidType { expected, .. }
@@ -131,29 +134,9 @@ fn in_plain_words(expected: &str) -> &str {
 }
 
 fn place(text: &str, line: u64, column: u64) -> Place {
-    let (line, column) = (usize::try_from(line).unwrap_or(1), usize::try_from(column).unwrap_or(1));
-    let excerpt = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    Place::Text { line, column: column.max(1), excerpt: without_secrets(excerpt) }
-}
-
-/// A line of the file up to the first secret that stands in it literally.
-fn without_secrets(line: &str) -> String {
-    for (colon, _) in line.match_indices(':') {
-        let (before, value) = (&line[..colon], &line[colon + 1..]);
-        let before = before.trim_end_matches(['"', '\'', ' ']).to_ascii_lowercase();
-        let field = before.rsplit([' ', '{', '[', ',', '"', '\'']).next().unwrap_or_default();
-        let value = value.trim_start_matches([' ', '"', '\'']);
-        if is_secret(field) && !value.is_empty() && !value.starts_with(['{', '$']) {
-            return format!("{}***", &line[..line.len() - value.len()]);
-        }
-    }
-    line.to_owned()
-}
-
-/// Whether the value of a field may be a secret. Only headers have a `-` in their names, and any of
-/// them may hold one.
-fn is_secret(field: &str) -> bool {
-    ["key", "authorization", "token", "secret"].iter().any(|end| field.ends_with(end)) || field.contains('-')
+    let (line, column) = (usize::try_from(line).unwrap_or(1), usize::try_from(column).unwrap_or(1).max(1));
+    let (excerpt, caret) = excerpt(text, line.saturating_sub(1), column);
+    Place::Text { line, column, excerpt, caret }
 }
 
 /// Takes out of a message what came from the environment.
@@ -342,12 +325,16 @@ mod tests {
             "providers: { a: { kind: demo, headers: { authorization: Bearer sk-from-the-environment, x: [] } } }",
             "providers: { a: { kind: demo, headers: { x-any: sk-from-the-environment, x: [] } } }",
             "keys:\n  - name: a\n    key: [ sk-from-the-environment ]\n",
+            "store: redis://:sk-from-the-environment@h",
         ];
 
         for text in texts {
             let error = read(text).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("sk-from"), "{error}");
         }
+        let error = read("auth: open\nmodels: 5 # anything").unwrap_err();
+        assert!(error.to_string().contains("anything"));
+        assert_eq!(error.without_excerpts(), "gateway.yaml:2:9: expected fields such as { name: value }");
         let config =
             read("auth: open\nproviders: { a: { kind: openai, api_key: \"${OPENAI_API_KEY}\" } }").unwrap();
         assert!(!format!("{config:?}").contains("sk-from"));
