@@ -157,6 +157,19 @@ fn a_reload_is_entered_with_what_it_changed_or_why_it_was_refused() {
     proxy.signal("HUP");
     let by_signal = || entries(&file).into_iter().find(|entry| entry["who"] == "SIGHUP");
     assert!(eventually(Duration::from_secs(10), by_signal).is_some());
+
+    // What takes a restart is told, and is no change.
+    fs::write(
+        &file,
+        format!("{other}\nstore_away: {{ budgets: allow }}\nteams: {{ a: {{}} }}")
+            .replace("teams: { a: { budget: { usd: 1, per: day } }, b: {} }\n", ""),
+    )
+    .unwrap();
+    let changed = |entry: &serde_json::Value| {
+        entry["details"]["changed"] == serde_json::json!(["teams.a: budget", "teams.b: taken away"])
+    };
+    assert!(eventually(Duration::from_secs(10), || entries(&file).into_iter().find(changed)).is_some());
+    assert!(proxy.log().contains("stays as it was"), "{}", proxy.log());
 }
 
 #[test]

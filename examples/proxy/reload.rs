@@ -12,8 +12,8 @@ const MOST: usize = 2_000;
 
 /// Puts every new version of the configuration into force, as long as it can be used.
 ///
-/// Routes, providers, prices and keys are exchanged; requests under way keep what they began with. The
-/// listener, the log and the limits of the server take a restart.
+/// Routes, providers, prices and keys are exchanged; requests under way keep what they began with. What takes a
+/// restart stays as it was, and is told.
 ///
 /// Watches from the call on, and not from the first poll: until then SIGHUP would end the process.
 pub fn reload(gateway: Reloading, file: Option<PathBuf>) -> impl Future<Output = ()> + Send {
@@ -76,20 +76,39 @@ impl From<ConfigError> for Refused {
     }
 }
 
+/// Gives `config` what takes a restart to change as the program has begun with it; says what it had otherwise.
+fn keep(config: &mut Config, begun: &Config) -> Vec<&'static str> {
+    fn kept<T: Clone + PartialEq>(one: &mut T, begun: &T, name: &'static str) -> Option<&'static str> {
+        let is_other = one != begun;
+        one.clone_from(begun);
+        is_other.then_some(name)
+    }
+    let kept = [
+        kept(&mut config.server, &begun.server, "server"),
+        kept(&mut config.log, &begun.log, "log"),
+        kept(&mut config.otel, &begun.otel, "otel"),
+        kept(&mut config.audit, &begun.audit, "audit"),
+        kept(&mut config.unknown_price, &begun.unknown_price, "unknown_price"),
+        kept(&mut config.store, &begun.store, "store"),
+        kept(&mut config.store_away, &begun.store_away, "store_away"),
+        kept(&mut config.alerts, &begun.alerts, "alerts"),
+        kept(&mut config.loops, &begun.loops, "loops"),
+    ];
+    kept.into_iter().flatten().collect()
+}
+
 /// Puts in force what the file says now.
 async fn replace(gateway: &Reloading, file: &Path) -> Result<Config, Refused> {
     let mut config = Config::from_file(file)?;
-    // It takes a restart to change, and may have been set on the command line.
-    config.server.listen = gateway.settings.file().server.listen;
-    if config.auth != gateway.auth {
+    if config.auth != gateway.begun.auth {
         let why = "auth: takes a restart to change".to_owned();
         return Err(Refused { told: why.clone(), noted: why });
     }
-    if (&config.alerts, &config.loops) != (&gateway.alerts, &gateway.loops) {
-        tracing::warn!("alerts and loops stay as they were: they take a restart to change");
-    }
-    if config.otel != gateway.otel {
-        tracing::warn!("otel stays as it was: it takes a restart to change");
+    // May have been set on the command line.
+    config.server.listen = gateway.begun.server.listen;
+    let kept = keep(&mut config, &gateway.begun);
+    if !kept.is_empty() {
+        tracing::warn!(sections = kept.join(", "), "what takes a restart to change stays as it was");
     }
     // What was set by the API may need what the file doesn't have any more.
     gateway.settings.replace(config.clone()).await?;

@@ -14,7 +14,7 @@ use bartizan::{
     auth::{AuthLayer, Caller, MemoryKeys, VirtualKey},
     budget::BudgetLayer,
     choose::ChooseLayer,
-    config::{self, AuthMode, Away, Builder, Config, Gauges, HealthTells, Standings},
+    config::{AuthMode, Away, Builder, Config, Gauges, HealthTells, Standings},
     dashboard::DashboardLayer,
     dialect::Dialects,
     dispatch::{Dispatch, Mirrors, Table},
@@ -84,12 +84,8 @@ pub struct Gateway {
 pub struct Reloading {
     pub settings: Arc<Settings>,
     pub trail: Trail,
-    /// What can't be changed: whether keys are asked for at all.
-    pub auth: AuthMode,
-    /// What takes a restart.
-    pub alerts: config::Alerts,
-    pub loops: config::Loops,
-    pub otel: Option<config::Otel>,
+    /// What the program has begun with, of which some takes a restart.
+    pub begun: Config,
 }
 
 impl Gateway {
@@ -153,14 +149,7 @@ impl Gateway {
     }
 
     pub fn reloading(&self, config: &Config) -> Reloading {
-        Reloading {
-            settings: self.settings.clone(),
-            trail: self.trail.clone(),
-            auth: config.auth,
-            alerts: config.alerts.clone(),
-            loops: config.loops,
-            otel: config.otel.clone(),
-        }
+        Reloading { settings: self.settings.clone(), trail: self.trail.clone(), begun: config.clone() }
     }
 
     /// Puts in force what other nodes have set, until it is dropped.

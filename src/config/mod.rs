@@ -170,7 +170,7 @@ pub const EXAMPLE: &str = include_str!("example.yaml");
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
-    /// The listener, and what a request may take.
+    /// The listener, and what a request may take. Takes a restart to change.
     pub server: Server,
     /// What is logged, and how.
     pub log: Log,

@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{auth::KeyDigest, metrics::Access};
 
-/// The listener, and what a request may take.
+/// The listener, and what a request may take. Takes a restart to change.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Server {
-    /// The address to listen on. Takes a restart to change.
+    /// The address to listen on.
     pub listen: Written<SocketAddr>,
     /// How long open answers may go on after the signal to stop.
     pub drain_timeout: Written<Duration>,
@@ -36,10 +36,9 @@ pub struct Server {
     /// load balancers keep theirs, so that they don't find it closed. One of HTTP/2 is kept as long as it answers pings.
     pub idle_timeout: Written<Duration>,
     /// How many proxies there are in front, each of which adds to `x-forwarded-for` whom it was asked by: records say
-    /// where clients are by it. Takes a restart to change.
+    /// where clients are by it.
     pub proxies: usize,
-    /// The number of worker threads; as many as there are cores if it isn't given. Takes a restart
-    /// to change.
+    /// The number of worker threads; as many as there are cores if it isn't given.
     pub workers: Option<NonZeroUsize>,
     /// Whether a request is refused when the provider's dialect can't express all of it.
     pub strict: bool,
