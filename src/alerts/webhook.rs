@@ -51,13 +51,16 @@ impl WebhookOptions {
     ///
     /// # Errors
     ///
-    /// If it is not an address of `http` or `https`.
+    /// If it is not an address of `http` or `https`, or has a user.
     pub fn new(url: &Secret) -> Result<Self, &'static str> {
         const FORM: &str = "expected an address such as https://example.com/hook";
         let uri: Uri = url.expose().parse().map_err(|_| FORM)?;
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
         if !is_http || uri.host().is_none_or(str::is_empty) {
             return Err(FORM);
+        }
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err("has a user, who wouldn't be sent");
         }
         Ok(Self { uri, secret: None, format: Format::default() })
     }
@@ -327,7 +330,7 @@ mod tests {
 
     #[test]
     fn addresses_and_secrets_are_checked() {
-        for wrong in ["", "h/x", "ftp://h/", "/x"] {
+        for wrong in ["", "h/x", "ftp://h/", "/x", "https://me:secret@h/x"] {
             assert!(WebhookOptions::new(&Secret::new(wrong)).is_err(), "{wrong}");
         }
         let options = WebhookOptions::new(&Secret::new("http://h")).unwrap();

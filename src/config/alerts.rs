@@ -96,7 +96,14 @@ impl AlertRule {
     fn check(&self, path: &str, problems: &mut Vec<Problem>) {
         let AlertOf { model, target, key, team, customer } = &self.of;
         let is_of_requests = [model, key, team, customer].into_iter().any(Option::is_some);
-        match self.when.parse().map(alerts::Condition::measured) {
+        let measured = self.when.parse().map(alerts::Condition::measured);
+        let counts = !matches!(measured, Ok(alerts::Measured::BreakerOpen | alerts::Measured::RecordsLost));
+        if self.at_least.is_some() && !counts {
+            let message =
+                "is of use where requests are looked at, and not with `breaker_open` and `records_lost`";
+            problems.push(Problem::at(format!("{path}.at_least"), message));
+        }
+        match measured {
             Err(wrong) => problems.push(Problem::at(format!("{path}.when"), wrong)),
             Ok(alerts::Measured::BreakerOpen) if is_of_requests => {
                 problems.push(Problem::at(format!("{path}.of"), "breakers are of a `target` only"));
@@ -348,6 +355,9 @@ mod tests {
                 - { name: a, when: "errors > 5%" }
                 - { name: a, when: "p95 > 10", over: 5ms }
                 - { name: b, when: breaker_open, of: { team: t } }
+                - { name: c, when: breaker_open, at_least: 5 }
+                - { name: d, when: records_lost > 0, at_least: 5 }
+                - { name: e, when: p95 > 10s, at_least: 5 }
             loops: { same_request: { more_than: 20, per: 5ms } }
             keys: [ { name: a, key: 0123456789abcdef, loops: { session_usd: { more_than: 5, per: 1ms } },
                       budget: { usd: 1, per: day, alert_at: [ 2000 ] } } ]
@@ -365,13 +375,15 @@ mod tests {
             "alerts.rules[1].over: is shorter",
             "alerts.rules[1].name: is the name of another rule",
             "alerts.rules[2].of: breakers are of a `target` only",
+            "alerts.rules[3].at_least: is of use where requests are looked at",
+            "alerts.rules[4].at_least: is of use where requests are looked at",
             "loops.same_request.per: is shorter",
             "keys[0].loops.session_usd.per: is shorter",
             "keys[0].budget.alert_at: expected percentages",
         ] {
             assert!(error.contains(place), "{place}: {error}");
         }
-        assert!(!error.contains("secret-"), "{error}");
+        assert!(!error.contains("secret-") && !error.contains("alerts.rules[5]"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -85,12 +85,19 @@ impl Breaker {
 /// The breakers of all targets, which outlive a reload and are the same for all routes to a target.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breakers {
-    known: Arc<Mutex<HashMap<Box<str>, breaker::Breaker>>>,
+    known: Arc<Mutex<Remembered>>,
     trail: Option<Trail>,
 }
 
+#[derive(Debug, Default)]
+struct Remembered {
+    breakers: HashMap<Box<str>, breaker::Breaker>,
+    /// What the configuration names, which is never forgotten.
+    named: HashSet<Box<str>>,
+}
+
 impl Breakers {
-    /// Clients name targets too, so only so many are remembered.
+    /// Clients name targets too, so only so many of those are remembered.
     const MOST: usize = 4096;
 
     /// Notes in `trail` which of them open and close, from those on that are made now.
@@ -100,20 +107,33 @@ impl Breakers {
 
     /// All that are remembered.
     pub(super) fn all(&self) -> Vec<breaker::Breaker> {
-        lock(&self.known).values().cloned().collect()
+        lock(&self.known).breakers.values().cloned().collect()
+    }
+
+    /// Remembers those of `targets` beside what else is named.
+    pub(super) fn name<'a>(&self, targets: impl IntoIterator<Item = &'a str>) {
+        lock(&self.known).named.extend(targets.into_iter().map(Box::from));
+    }
+
+    /// Has only `targets` named any more.
+    pub(super) fn name_only<'a>(&self, targets: impl IntoIterator<Item = &'a str>) {
+        lock(&self.known).named = targets.into_iter().map(Box::from).collect();
     }
 
     /// That of `target`; another one once its rules have changed.
     pub(super) fn of(&self, target: &str, rules: Rules) -> breaker::Breaker {
-        let mut breakers = lock(&self.known);
+        let mut known = lock(&self.known);
+        let Remembered { breakers, named } = &mut *known;
         if let Some(breaker) = breakers.get(target).filter(|breaker| *breaker.rules() == rules) {
             return breaker.clone();
         }
-        if breakers.len() >= Self::MOST {
-            breakers.retain(|_, breaker| breaker.standing().open_for.is_some());
+        let most = Self::MOST + named.len();
+        if breakers.len() >= most {
+            let is_open = |breaker: &breaker::Breaker| breaker.standing().open_for.is_some();
+            breakers.retain(|target, breaker| named.contains(target) || is_open(breaker));
         }
-        if breakers.len() >= Self::MOST {
-            breakers.clear();
+        if breakers.len() >= most {
+            breakers.retain(|target, _| named.contains(target));
         }
         let breaker = breaker::Breaker::new(target, rules);
         let breaker = self.trail.iter().fold(breaker, |breaker, trail| breaker.audit(trail.clone()));
@@ -159,6 +179,28 @@ mod tests {
             breakers.of(&format!("a/{n}"), Rules::default());
         }
 
-        assert!(lock(&breakers.known).len() <= Breakers::MOST);
+        assert!(breakers.all().len() <= Breakers::MOST);
+    }
+
+    #[tokio::test]
+    async fn targets_of_the_configuration_keep_their_breakers_whatever_clients_name() {
+        let (breakers, rules) = (Breakers::default(), Rules::default());
+        breakers.name(["a/named", "a/failing"]);
+        let named = breakers.of("a/named", rules);
+        let ask_for_others = |but: &str| {
+            for n in 0..2 * Breakers::MOST {
+                let other = breakers.of(&format!("a/{but}{n}"), rules);
+                // Those that are open are no reason to forget it either.
+                (0..rules.in_a_row).for_each(|_| other.probed(Some(crate::Kind::Timeout), rules.pause.0));
+            }
+        };
+
+        ask_for_others("x");
+        assert!(breakers.of("a/named", rules).is_same(&named));
+        assert!(breakers.all().len() <= Breakers::MOST + 2);
+        breakers.name_only(["a/failing"]);
+        ask_for_others("y");
+
+        assert!(!breakers.of("a/named", rules).is_same(&named));
     }
 }

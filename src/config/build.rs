@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt,
     num::NonZeroU32,
     sync::Arc,
@@ -65,12 +65,26 @@ pub(super) type Loads = HashMap<String, Arc<Load>>;
 /// That of the targets of `config`, as far as anything is `known`. What clients name themselves is not among it,
 /// so that it has as many members as the configuration.
 fn loads(config: &Config, known: &Loads) -> Loads {
-    let rules =
-        |model: &'_ Model| model.rules.iter().flat_map(|rule| &rule.targets).cloned().collect::<Vec<_>>();
-    let targets = config.models.values().flat_map(|model| model.targets.iter().cloned().chain(rules(model)));
-    targets
-        .map(|target| (target.name.clone(), known.get(&target.name).cloned().unwrap_or_default()))
-        .collect()
+    let names = config.target_names().into_iter();
+    names.map(|name| (name.to_owned(), known.get(name).cloned().unwrap_or_default())).collect()
+}
+
+impl Config {
+    /// The targets of its models and of their rules.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Listed> {
+        self.models.values().flat_map(|Model { targets, rules, .. }| {
+            targets.iter().chain(rules.iter().flat_map(|rule| &rule.targets))
+        })
+    }
+
+    /// The names of all that it says is asked: targets, mirrors, and what tells tasks.
+    pub(super) fn target_names(&self) -> BTreeSet<&str> {
+        let of_models = self.models.values().flat_map(|model| {
+            let mirror = model.mirror.iter().map(|mirror| &*mirror.name);
+            mirror.chain(model.tasks.iter().filter_map(|tasks| tasks.embeddings.as_deref()))
+        });
+        self.targets().map(|target| &*target.name).chain(of_models).collect()
+    }
 }
 
 impl Builder {
@@ -131,6 +145,7 @@ impl Builder {
     pub fn table(&mut self, config: &Config) -> Result<Table, BoxError> {
         let prices = Arc::new(Prices::new(config));
         self.loads = Arc::new(loads(config, &self.loads));
+        self.breakers.name(config.target_names());
         let mut providers = BTreeMap::new();
         for (name, provider) in &config.providers {
             let stack = self.provider(name, provider, config, &prices);
@@ -157,6 +172,7 @@ impl Builder {
         if !self.is_rehearsed {
             self.probes.store(Arc::new(probes(config, &self.breakers)?));
         }
+        self.breakers.name_only(config.target_names());
         Ok(table.resolve(Models::new(config, providers, budgets)))
     }
 
@@ -172,8 +188,10 @@ impl Builder {
         let most = provider.max_in_flight.map_or(usize::MAX, Into::into);
         let in_flight =
             self.in_flight.entry((name.to_owned(), most)).or_insert_with(|| InFlightLayer::new(most)).clone();
-        // Routes may set a time of their own for connecting; connections are shared where it is the same.
-        let own = config.models.values().filter_map(|model| model.timeouts.connect.map(|time| *time));
+        // Routes may set a time of their own for connecting, where the provider has none; connections are shared
+        // where it is the same.
+        let routes = config.models.values().filter(|_| provider.connect_timeout.is_none());
+        let own = routes.filter_map(|model| model.timeouts.connect.map(|time| *time));
         let connects = own.chain([connect]).filter(|_| !self.is_rehearsed);
         let clients = connects.map(|connect| {
             let pool = Pool { connect, http2: provider.http2, tls: base_url(provider).starts_with("https:") };
@@ -208,15 +226,13 @@ impl Builder {
     }
 
     /// The targets of the configuration, each once.
-    fn known<'a>(&self, config: &'a Config, providers: &BTreeMap<String, Stack>) -> Vec<Known> {
+    fn known(&self, config: &Config, providers: &BTreeMap<String, Stack>) -> Vec<Known> {
         let mut seen = HashSet::new();
-        let of_rules = |model: &'a Model| model.rules.iter().flat_map(|rule| &rule.targets);
-        let targets = config.models.values().flat_map(|model| model.targets.iter().chain(of_rules(model)));
         let known = |target: &Listed| {
             let stack = providers.get(target.parts()?.0)?;
             Some(Known { breaker: self.breakers.of(&target.name, stack.rules), pool: stack.keys.clone() })
         };
-        targets.filter(|target| seen.insert(&target.name)).filter_map(known).collect()
+        config.targets().filter(|target| seen.insert(&target.name)).filter_map(known).collect()
     }
 
     /// The keys of a provider that has several. What is known of them outlives a reload, as long as they are the same.
@@ -435,6 +451,28 @@ mod tests {
         assert!(!pool("[ { key: sk-a, weight: 2 }, { key: sk-c } ]").unwrap().is_same(&first));
         let named = pool("[ sk-a, { name: spare, key: sk-b } ]").unwrap();
         assert!(named.is_of(&KeyForm::Bearer, &[key("1", "sk-a"), key("spare", "sk-b")]));
+    }
+
+    #[tokio::test]
+    async fn how_long_connecting_may_take_is_said_by_the_provider_then_by_the_model_then_by_the_defaults() {
+        let config = Config::from_text(
+            "auth: open\ndefaults: { timeouts: { connect: 7s } }\nproviders:\n  \
+               a: { kind: openai, api_key: k, connect_timeout: 20s }\n  \
+               b: { kind: openai, api_key: k }\n\
+             models:\n  \
+               own: { targets: [ { use: a/m } ], timeouts: { connect: 2s } }\n  \
+               usual: { targets: [ { use: a/m } ] }\n",
+        )
+        .unwrap();
+        let (mut builder, prices) = (Builder::default(), Arc::new(Prices::new(&config)));
+        let mut connects = |name: &str| {
+            let stack = builder.provider(name, &config.providers[name], &config, &prices).unwrap();
+            let seconds = ["own", "usual"].map(|model| stack.connect(&config.models[model]).as_secs());
+            (seconds, stack.clients.len())
+        };
+
+        assert_eq!(connects("a"), ([20, 20], 1));
+        assert_eq!(connects("b"), ([2, 7], 2));
     }
 
     #[test]

@@ -227,7 +227,7 @@ fn check_provider(name: &str, provider: &Provider, problems: &mut Vec<Problem>) 
         }
         _ => {}
     }
-    for (field, problem) in missing(provider) {
+    for (field, problem) in missing(provider).into_iter().chain(of_others(provider)) {
         wrong(field, problem);
     }
     if let Some(problem) = provider.credentials.as_ref().and_then(|given| given.problem(provider.kind)) {
@@ -292,6 +292,29 @@ fn missing(provider: &Provider) -> Vec<(&'static str, &'static str)> {
         _ => {}
     }
     missing
+}
+
+/// What it says of its place or its account that only providers of other kinds have.
+fn of_others(provider: &Provider) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let Provider { kind, resource, api_version, location, organization, project, .. } = provider;
+    let (is_azure, is_vertex) = (*kind == ProviderKind::Azure, *kind == ProviderKind::Vertex);
+    let is_openais = matches!(kind, ProviderKind::OpenAi | ProviderKind::OpenAiCompatible);
+    let fields = [
+        (".resource", resource, is_azure, "is for `azure` only"),
+        (".api_version", api_version, is_azure, "is for `azure` only"),
+        (".location", location, is_vertex, "is for `vertex` only; where others are is their `region`"),
+        (".organization", organization, is_openais, "is for `openai` and `openai-compatible` only"),
+        (
+            ".project",
+            project,
+            is_openais || is_vertex,
+            "is for `openai`, `openai-compatible` and `vertex` only",
+        ),
+    ];
+    let of_others = |(field, given, is_own, problem): (_, &Option<String>, bool, _)| {
+        (given.is_some() && !is_own).then_some((field, problem))
+    };
+    fields.into_iter().filter_map(of_others)
 }
 
 fn is_base_url(url: &str) -> bool {
@@ -385,6 +408,8 @@ mod tests {
               c: { kind: vertex, credentials: { client_id: x } }
               d: { kind: azure, resource: r, api_key: k, credentials: { tenant_id: t, client_id: c } }
               e: { kind: groq, credentials: { file: x } }
+              f: { kind: openai, location: eu, resource: r }
+              g: { kind: anthropic, api_version: "2023-06-01", organization: o, project: p }
             "#,
         );
 
@@ -398,6 +423,11 @@ mod tests {
             "providers.d.credentials: needs `tenant_id`, `client_id` and `client_secret` or `token_file`, or `managed_identity`",
             "providers.d.credentials: stands beside an `api_key`; one is enough",
             "providers.e.credentials: is for `azure`, `vertex` and `bedrock`; others have an `api_key`",
+            "providers.f.resource: is for `azure` only",
+            "providers.f.location: is for `vertex` only; where others are is their `region`",
+            "providers.g.api_version: is for `azure` only",
+            "providers.g.organization: is for `openai` and `openai-compatible` only",
+            "providers.g.project: is for `openai`, `openai-compatible` and `vertex` only",
         ];
         assert_eq!(found, expected);
         let good = r#"
@@ -406,7 +436,8 @@ mod tests {
               a: { kind: azure, resource: r, credentials: { tenant_id: t, client_id: c, client_secret: s } }
               b: { kind: azure, resource: r, api_version: "2024-10-21", credentials: { managed_identity: true } }
               c: { kind: bedrock, region: us-east-1, api_key: k }
-              d: { kind: vertex, project: p, credentials: { file: key.json } }
+              d: { kind: vertex, project: p, location: eu, credentials: { file: key.json } }
+              e: { kind: openai, organization: o, project: p }
         "#;
         assert!(Config::read(good, "f", &|_| None).is_ok());
     }

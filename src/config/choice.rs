@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Model, Retry, problem::Problem, units::Unit};
+use super::{Model, Retry, Rule, Target, problem::Problem, units::Unit};
 use crate::{Kind, dispatch};
 
 /// By what the target is chosen that is asked first.
@@ -24,6 +24,12 @@ pub enum Strategy {
     Cheapest,
     /// The most tokens of output per second.
     Throughput,
+}
+
+impl Strategy {
+    fn goes_by_weight(self) -> bool {
+        matches!(self, Self::Weighted | Self::LeastBusy)
+    }
 }
 
 impl From<Strategy> for dispatch::Strategy {
@@ -130,22 +136,37 @@ impl Unit for dispatch::Sticky {
     }
 }
 
-/// What a model says of the choice and its strategy doesn't look at.
+/// What a model says of the choice and no strategy of it looks at, neither its own nor one of its rules.
 pub(super) fn check(path: &str, model: &Model, problems: &mut Vec<Problem>) {
-    if model.sticky.is_some() && model.strategy != Strategy::Weighted {
+    let instead = |(index, rule): (usize, &Rule)| {
+        let is_own = rule.model.is_none();
+        is_own.then(|| (index, rule.targets.is_empty(), rule.instead(model)))
+    };
+    let rules: Vec<_> = model.rules.iter().enumerate().filter_map(instead).collect();
+    let strategies = rules.iter().map(|(_, _, instead)| instead.strategy).chain([model.strategy]);
+    if model.sticky.is_some() && !strategies.into_iter().any(|strategy| strategy == Strategy::Weighted) {
         problems.push(Problem::at(format!("{path}.sticky"), "is of use with `strategy: weighted` only"));
     }
-    let goes_by_weight = matches!(model.strategy, Strategy::Weighted | Strategy::LeastBusy);
-    for (index, target) in model.targets.iter().enumerate() {
+    let with_targets_of_model = rules.iter().filter(|(_, has_none, _)| *has_none);
+    let uses: Vec<_> = with_targets_of_model.map(|(_, _, instead)| instead).chain([model]).collect();
+    let goes_by_weight = uses.iter().any(|model| model.strategy.goes_by_weight());
+    check_weights(&format!("{path}.targets"), &model.targets, goes_by_weight, problems);
+    for (index, _, instead) in rules.iter().filter(|(_, has_none, _)| !has_none) {
+        let path = format!("{path}.rules[{index}].targets");
+        check_weights(&path, &instead.targets, instead.strategy.goes_by_weight(), problems);
+    }
+}
+
+fn check_weights(path: &str, targets: &[Target], goes_by_weight: bool, problems: &mut Vec<Problem>) {
+    for (index, target) in targets.iter().enumerate() {
         if target.weight.is_some() && !goes_by_weight {
             let message = "is of use with `strategy: weighted` or `least-busy` only";
-            problems.push(Problem::at(format!("{path}.targets[{index}].weight"), message));
+            problems.push(Problem::at(format!("{path}[{index}].weight"), message));
         }
     }
-    let all_are_last =
-        !model.targets.is_empty() && model.targets.iter().all(|target| target.weight == Some(0));
+    let all_are_last = !targets.is_empty() && targets.iter().all(|target| target.weight == Some(0));
     if all_are_last && goes_by_weight {
-        problems.push(Problem::at(format!("{path}.targets"), "have a weight of 0, all of them"));
+        problems.push(Problem::at(path, "have a weight of 0, all of them"));
     }
 }
 
@@ -211,6 +232,47 @@ mod tests {
         let storm = problems("{ targets: [], retry: { budget: { percent: 5000, per_second: 4000000 } } }");
         assert!(storm[0].contains("models.chat.retry.budget.percent"), "{storm:?}");
         assert!(storm[1].contains("models.chat.retry.budget.per_second"), "{storm:?}");
+    }
+
+    #[test]
+    fn what_the_strategy_of_a_rule_looks_at_is_of_use() {
+        let with = |model: &str, rule: &str| {
+            problems(&format!("{{ targets: [ {{ use: a/b{model}, rules: [ {{ when: 'true', {rule} }} ] }}"))
+        };
+
+        for (model, rule) in [
+            (" } ], sticky: user", "strategy: weighted"),
+            (", weight: 3 } ], strategy: latency", "strategy: weighted"),
+            (" } ]", "targets: [ { use: a/c, weight: 3 } ], strategy: least-busy"),
+            (" } ], strategy: weighted", "targets: [ { use: a/c, weight: 3 } ]"),
+        ] {
+            let found = with(model, rule);
+            assert!(found.is_empty(), "{found:?}");
+        }
+        for (model, rule, wrong) in [
+            (" } ], sticky: user", "strategy: latency", "models.chat.sticky"),
+            (" } ], sticky: user", "model: other", "models.chat.sticky"),
+            (
+                ", weight: 3 } ]",
+                "targets: [ { use: a/c } ], strategy: weighted",
+                "models.chat.targets[0].weight",
+            ),
+            (" } ]", "targets: [ { use: a/c, weight: 3 } ]", "models.chat.rules[0].targets[0].weight"),
+            (
+                " } ], strategy: weighted",
+                "targets: [ { use: a/c, weight: 3 } ], strategy: latency",
+                "models.chat.rules[0].targets[0].weight",
+            ),
+            (
+                " } ], strategy: weighted",
+                "targets: [ { use: a/c, weight: 0 } ]",
+                "models.chat.rules[0].targets\"",
+            ),
+            (", weight: 0 } ]", "strategy: weighted", "models.chat.targets\""),
+        ] {
+            let found = with(model, rule);
+            assert!(found.len() == 1 && found[0].contains(wrong), "{wrong}: {found:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ const NAMED: [&str; 7] = ["providers", "models", "prices", "customers", "teams",
 
 impl Config {
     /// What `newer` says otherwise: `models.chat: targets, retry`, `keys.app: made`, `teams.search: taken away`,
-    /// `server: max_body`. No value is told, so no secret is either; that a secret is another one is told as `a secret`.
+    /// `server: max_body`. No value is told, so no secret is either; that a secret is another one is told as `a secret`,
+    /// beside the fields that differ.
     pub fn differences(&self, newer: &Self) -> Vec<String> {
         let (old, new) = (value(self), value(newer));
         let mut said = Vec::new();
@@ -18,8 +19,9 @@ impl Config {
             let old = &old[section];
             if NAMED.contains(&section.as_str()) {
                 self.of_members(newer, section, (old, new), &mut said);
-            } else if let Some(what) = of_fields(old, new) {
-                said.push(format!("{section}: {what}"));
+            } else {
+                let is_other = self.secrets_of(section) != newer.secrets_of(section);
+                said.extend(told(of_fields(old, new), is_other).map(|what| format!("{section}: {what}")));
             }
         }
         if said.is_empty() && self != newer {
@@ -33,26 +35,24 @@ impl Config {
         for (name, value) in &new {
             let what = match old.get(name) {
                 None => Some("made".to_owned()),
-                Some(before) if before != value => of_fields(before, value),
-                Some(_) => self.has_another_secret(newer, section, name).then(|| "a secret".to_owned()),
+                Some(before) => {
+                    let is_other =
+                        self.secrets_of_member(section, name) != newer.secrets_of_member(section, name);
+                    told(of_fields(before, value), is_other)
+                }
             };
             said.extend(what.map(|what| format!("{section}.{name}: {what}")));
         }
         let gone = old.keys().filter(|name| !new.contains_key(*name));
         said.extend(gone.map(|name| format!("{section}.{name}: taken away")));
     }
+}
 
-    /// Secrets are not among what is written, wherever that is.
-    fn has_another_secret(&self, newer: &Self, section: &str, name: &str) -> bool {
-        match section {
-            "providers" => self.providers.get(name) != newer.providers.get(name),
-            "keys" => {
-                let key = |config: &Self| config.keys.iter().find(|key| key.name == name).cloned();
-                key(self) != key(newer)
-            }
-            _ => false,
-        }
-    }
+/// Which fields differ, and whether a secret does: these are not among what is written.
+fn told(fields: Option<String>, is_other_secret: bool) -> Option<String> {
+    let secret = is_other_secret.then(|| "a secret".to_owned());
+    let told: Vec<_> = fields.into_iter().chain(secret).collect();
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 fn value(config: &impl Serialize) -> Value {
@@ -94,11 +94,13 @@ mod tests {
     #[test]
     fn what_another_file_says_is_told_by_its_place_and_without_secrets() {
         let old = read(
-            "server: { max_in_flight: 7 }\nteams: { a: {}, b: {} }\nproviders: { d: { kind: openai, api_key: sk-hidden-1 } }\n\
+            "admin: { key: 0123456789abcdee }\nserver: { max_in_flight: 7, secret: 0123456789abcdef }\n\
+             store: { redis: { url: 'redis://:old@h' } }\nteams: { a: {}, b: {} }\nproviders: { d: { kind: openai, api_key: sk-hidden-1 } }\n\
              keys: [ { name: k, key: 0123456789abcdef }, { name: l, key: 0123456789abcdeg } ]",
         );
         let new = read(
-            "server: { max_in_flight: 8 }\nteams: { a: { budget: { usd: 7, per: day } }, c: {} }\n\
+            "admin: { key: 0123456789abcdeF }\nserver: { max_in_flight: 8, secret: 0123456789abcdeF }\n\
+             store: { redis: { url: 'redis://:new@h', lease: 1m } }\nteams: { a: { budget: { usd: 7, per: day } }, c: {} }\n\
              providers: { d: { kind: openai, api_key: sk-hidden-2 } }\n\
              keys: [ { name: k, key: 0123456789abcdef }, { name: l, key: 0123456789abcdeh, disabled: true } ]",
         );
@@ -107,9 +109,11 @@ mod tests {
 
         said.sort();
         let expected = [
-            "keys.l: disabled",
+            "admin: a secret",
+            "keys.l: disabled, a secret",
             "providers.d: a secret",
-            "server: max_in_flight",
+            "server: max_in_flight, a secret",
+            "store: redis, a secret",
             "teams.a: budget",
             "teams.b: taken away",
             "teams.c: made",

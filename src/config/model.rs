@@ -257,7 +257,7 @@ impl Retry {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// Until there is a connection: 5s if it isn't given.
+    /// Until there is a connection: 5s if it isn't given. A `connect_timeout` of the provider goes before.
     pub connect: Option<Written<Duration>>,
     /// Until the head of the answer; without streaming that is when the whole answer has been
     /// written. If it isn't given: 10m, which is how long clients wait, and where another target could be asked, half

@@ -165,6 +165,15 @@ mod options {
         }
 
         #[test]
+        fn an_endpoint_with_a_user_is_refused_and_not_shown() {
+            let otel = Otel { endpoint: Some("http://me:secret@h:4318".to_owned()), ..Otel::default() };
+
+            let error = otel.options(&|_| None).unwrap_err();
+
+            assert!(error.contains("has a user") && !error.contains("secret"), "{error}");
+        }
+
+        #[test]
         fn providers_are_called_as_the_conventions_do() {
             let text = "auth: open\nproviders:\n  \
                 a: { kind: mistral, api_key: k }\n  \

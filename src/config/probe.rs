@@ -1,13 +1,18 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    future,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use http::{HeaderMap, Request, Uri};
 use http_body_util::Full;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Config, Problem, Provider, ProviderKind, address::base_url, breaker::Breakers, build::with_headers,
@@ -76,11 +81,9 @@ pub(super) fn probes(config: &Config, breakers: &Breakers) -> Result<Vec<Probed>
     for (name, provider) in &config.providers {
         let Some(probe) = &provider.probe else { continue };
         let rules = provider.breaker.or(&config.defaults.breaker).rules();
-        let targets = config.models.values().flat_map(|model| &model.targets);
-        let own = targets.filter(|target| target.parts().is_some_and(|(of, _)| of == name));
-        let mut breakers: Vec<Breaker> = own.map(|target| breakers.of(&target.name, rules)).collect();
-        breakers.sort_by(|a, b| a.name().cmp(b.name()));
-        breakers.dedup_by(|a, b| a.is_same(b));
+        let is_own = |target: &&str| target.split_once('/').is_some_and(|(of, _)| of == name);
+        let own = config.target_names().into_iter().filter(is_own);
+        let breakers = own.map(|target| breakers.of(target, rules)).collect();
         let wrong = |_| format!("providers.{name}.probe.path: is not a path such as /models");
         probes.push(Probed {
             provider: name.clone(),
@@ -118,15 +121,29 @@ pub(super) async fn ask(probes: Probes) {
 
     let client = SmallClient::new(PATIENCE);
     let mut last: HashMap<String, Instant> = HashMap::new();
+    // One that hangs holds up no other.
+    let (mut asking, mut asked) = (FuturesUnordered::new(), HashSet::new());
     loop {
-        tokio::time::sleep(STEP).await;
+        let answers = async {
+            while let Some(provider) = asking.next().await {
+                asked.remove(&provider);
+            }
+            future::pending().await
+        };
+        let _: Result<(), _> = timeout(STEP, answers).await;
         let (probes, now) = (probes.load_full(), Instant::now());
         last.retain(|provider, _| probes.iter().any(|probed| probed.provider == *provider));
-        let is_due =
-            |probed: &&Probed| last.get(&probed.provider).is_none_or(|last| *last + probed.every <= now);
-        let due: Vec<_> = probes.iter().filter(is_due).collect();
-        last.extend(due.iter().map(|probed| (probed.provider.clone(), now)));
-        join_all(due.into_iter().map(|probed| probed.ask(&client, PATIENCE))).await;
+        for probed in probes.iter() {
+            let is_due = last.get(&probed.provider).is_none_or(|last| *last + probed.every <= now);
+            if is_due && asked.insert(probed.provider.clone()) {
+                last.insert(probed.provider.clone(), now);
+                let (probed, client) = (probed.clone(), &client);
+                asking.push(async move {
+                    probed.ask(client, PATIENCE).await;
+                    probed.provider
+                });
+            }
+        }
     }
 }
 
@@ -167,7 +184,11 @@ mod tests {
     fn read(provider: &str) -> Result<Config, String> {
         let text = format!(
             "auth: open\nproviders: {{ a: {{ {provider} }}, b: {{ kind: demo }} }}\n\
-             models: {{ x: {{ targets: [ {{ use: a/m }}, {{ use: b/m }} ] }}, y: {{ targets: [ {{ use: a/m }}, {{ use: a/n }} ] }} }}"
+             models:\n  \
+               x: {{ targets: [ {{ use: a/m }}, {{ use: b/m }} ], mirror: {{ use: a/mirror }} }}\n  \
+               y: {{ targets: [ {{ use: a/m }}, {{ use: a/n }} ], \
+                 rules: [ {{ when: request.stream, targets: [ {{ use: a/rule }} ] }} ], \
+                 tasks: {{ embeddings: a/tasks, kinds: [] }} }}\n"
         );
         Config::read(&text, "f", &|_| None).map_err(|error| error.to_string())
     }
@@ -185,7 +206,7 @@ mod tests {
         assert_eq!(probes[0].uri, "http://h/v1/models");
         assert_eq!(probes[0].headers[0]["authorization"], "Bearer sk-a");
         let names: Vec<_> = probes[0].breakers.iter().map(Breaker::name).collect();
-        assert_eq!(names, ["a/m", "a/n"]);
+        assert_eq!(names, ["a/m", "a/mirror", "a/n", "a/rule", "a/tasks"]);
         assert!(!format!("{probes:?}").contains("sk-a"));
     }
 
@@ -216,6 +237,37 @@ mod tests {
             let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_hangs_holds_up_no_other_one() {
+        let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = format!(
+            "auth: open\nproviders:\n  \
+               a: {{ kind: openai, base_url: 'http://{}', probe: {{ every: 60s, path: /models }} }}\n  \
+               b: {{ kind: openai, base_url: 'http://{}', probe: {{ every: 1s, path: /models }} }}\n",
+            hanging.local_addr().unwrap(),
+            listener.local_addr().unwrap(),
+        );
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let serving = tokio::spawn(serve(listener, seen.clone()));
+        let config = Config::read(&config, "f", &|_| None).unwrap();
+        let probes = probes(&config, &Breakers::default()).unwrap();
+
+        let asking = tokio::spawn(ask(Arc::new(ArcSwap::from_pointee(probes))));
+
+        let (_hangs, _) = hanging.accept().await.unwrap();
+        // The first one is given up after ten seconds.
+        timeout(Duration::from_secs(8), async {
+            while crate::lock(&seen).len() < 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+        .unwrap();
+        asking.abort();
+        serving.abort();
     }
 
     #[tokio::test]

@@ -43,7 +43,8 @@ pub struct Provider {
     /// doesn't answer counts as a failure of all its models, and one that does is tried again at once.
     #[serde(default)]
     pub probe: Option<Probe>,
-    /// How long a connection may take to be made; `timeouts.connect` if it isn't given.
+    /// How long a connection may take to be made, whatever `timeouts.connect` of a model says; that, and then the one
+    /// of `defaults`, if it isn't given.
     #[serde(default)]
     pub connect_timeout: Option<Written<Duration>>,
     /// What may be spent there, whoever asks: one budget or several. Where it is used up, the next target of a
@@ -56,10 +57,10 @@ pub struct Provider {
     /// What its models cost, by their names, where that differs from the list.
     #[serde(default)]
     pub prices: BTreeMap<String, UsdPrice>,
-    /// The organization that OpenAI charges.
+    /// `openai` and `openai-compatible`: the organization that OpenAI charges.
     #[serde(default)]
     pub organization: Option<String>,
-    /// The project that OpenAI charges, or that `vertex` belongs to.
+    /// `openai` and `openai-compatible`: the project that OpenAI charges; `vertex`: the one that it belongs to.
     #[serde(default)]
     pub project: Option<String>,
     /// `azure`: the name of the resource, if it has the usual address.

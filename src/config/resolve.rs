@@ -61,10 +61,7 @@ impl Resolve for Models {
             let demo = (stack.kind == super::ProviderKind::Demo).then_some("echo");
             models.chain(demo).map(|model| Arc::from(format!("{name}/{model}"))).collect::<Vec<_>>()
         };
-        let models = || self.config.models.values();
-        let rules = models().flat_map(|model| &model.rules).flat_map(|rule| &rule.targets);
-        let targets = models().flat_map(|model| &model.targets).chain(rules);
-        let targets = targets.map(|target| Arc::from(&*target.name));
+        let targets = self.config.targets().map(|target| Arc::from(&*target.name));
         self.providers.iter().flat_map(listed).chain(targets).collect()
     }
 }

@@ -146,6 +146,9 @@ impl Config {
         if model.successor.is_some() && model.sunset.is_none() {
             wrong("successor", "is of use with a `sunset` only");
         }
+        if model.link.is_some() && model.deprecated.is_none() && model.sunset.is_none() {
+            wrong("link", "is of use with `deprecated` or a `sunset` only");
+        }
         let is_late = |(sunset, deprecated)| sunset < deprecated;
         if model.sunset.as_deref().zip(model.deprecated.as_deref()).is_some_and(is_late) {
             wrong("sunset", "is before `deprecated`");
@@ -175,7 +178,8 @@ impl Config {
     }
 }
 
-fn is_header(name: &str) -> bool {
+/// Whether a name can be told in a header of an answer.
+pub(super) fn is_header(name: &str) -> bool {
     !name.is_empty() && name.len() <= 128 && name.bytes().all(|byte| (b' '..0x7f).contains(&byte))
 }
 
@@ -229,6 +233,14 @@ mod tests {
             (
                 "[]\n  other: { alias: chat, targets: [ { use: e/x } ] }",
                 "models.other.targets: has no effect beside `alias`: it is `chat` that has to say it",
+            ),
+            (
+                "[]\n  other: { alias: chat, link: 'https://docs.example.com' }",
+                "models.other.link: is of use with `deprecated` or a `sunset` only",
+            ),
+            (
+                "[]\n    tasks: { kinds: [ { name: \"a\\nb\", model: chat, code: true } ] }",
+                "models.chat.tasks.kinds[0].name: is not a name that a header can have",
             ),
             ("[]\n  other: { alias: chat, timeouts: { total: 5s } }", "models.other.timeouts: has no effect"),
             (

@@ -21,35 +21,78 @@ impl Config {
         all.chain(of_otel).chain(of_providers).chain(self.of_databases()).collect()
     }
 
-    /// Addresses of databases, and the passwords inside of them and beside them.
-    fn of_databases(&self) -> Vec<Secret> {
-        let mut addresses: Vec<_> = match &self.store {
+    /// The secrets of a section whose members have no names, in the order of its fields.
+    pub(super) fn secrets_of(&self, section: &str) -> Vec<&Secret> {
+        match section {
+            "server" => self.server.secret.iter().collect(),
+            "admin" => self.admin.key.iter().collect(),
+            "otel" => self.otel.iter().flat_map(|otel| otel.headers.values()).collect(),
+            "alerts" => {
+                let webhooks = self.alerts.webhooks.iter();
+                webhooks.flat_map(|webhook| [&webhook.url].into_iter().chain(&webhook.secret)).collect()
+            }
+            "store" => self.of_store(),
+            "log" => self.log.records.iter().filter_map(of_records).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The secrets of a provider or a key.
+    pub(super) fn secrets_of_member(&self, section: &str, name: &str) -> Vec<&Secret> {
+        match section {
+            "providers" => {
+                let provider = self.providers.get(name).into_iter();
+                provider.flat_map(|provider| of_keys(provider).chain(provider.headers.values())).collect()
+            }
+            "keys" => self
+                .keys
+                .iter()
+                .find(|key| key.name == name)
+                .and_then(|key| key.key.as_ref())
+                .into_iter()
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn of_store(&self) -> Vec<&Secret> {
+        match &self.store {
             Store::Redis(redis) => redis.url.iter().chain(&redis.nodes).collect(),
             Store::Postgres(postgres) => vec![&postgres.url],
-            _ => Vec::new(),
-        };
-        let mut secrets = Vec::new();
-        for records in self.log.records.iter() {
-            match records {
-                Records::Postgres(postgres) => addresses.push(&postgres.url),
-                Records::ClickHouse(clickhouse) => secrets.extend(clickhouse.password.clone()),
-                _ => {}
-            }
+            Store::Memory | Store::Sqlite(_) => Vec::new(),
         }
-        for address in addresses {
-            secrets.push(address.clone());
-            secrets.extend(passwords(address.expose()));
+    }
+
+    /// Addresses of databases, and the passwords inside of them and beside them.
+    fn of_databases(&self) -> Vec<Secret> {
+        let mut secrets = Vec::new();
+        for secret in self.of_store().into_iter().chain(self.log.records.iter().filter_map(of_records)) {
+            secrets.push(secret.clone());
+            let is_address = secret.expose().contains("://");
+            secrets.extend(is_address.then(|| passwords(secret.expose())).into_iter().flatten());
         }
         secrets
     }
 }
 
+fn of_records(records: &Records) -> Option<&Secret> {
+    match records {
+        Records::Postgres(postgres) => Some(&postgres.url),
+        Records::ClickHouse(clickhouse) => clickhouse.password.as_ref(),
+        _ => None,
+    }
+}
+
 fn secrets(provider: &Provider) -> Vec<Secret> {
+    of_keys(provider).cloned().chain(of_headers(&provider.headers)).collect()
+}
+
+fn of_keys(provider: &Provider) -> impl Iterator<Item = &Secret> {
     let keys = provider.api_key.iter().chain(provider.api_keys.iter().map(|pooled| &pooled.key));
     let credentials = provider.credentials.iter().flat_map(|given| {
         given.client_secret.iter().chain(&given.secret_access_key).chain(&given.session_token)
     });
-    keys.chain(credentials).cloned().chain(of_headers(&provider.headers)).collect()
+    keys.chain(credentials)
 }
 
 /// The values of headers, and what stands in them behind the name of a scheme, such as `Bearer`.

@@ -162,9 +162,14 @@ impl Stack {
         if place.is_anthropics() { versioned(sign) } else { sign }
     }
 
-    /// The route gets its own way of connecting, unless the provider insists on one.
+    /// The route says how long connecting may take, unless the provider insists on a time.
+    pub(super) fn connect(&self, settings: &Model) -> Duration {
+        let said = self.provider.connect_timeout.or(settings.timeouts.connect);
+        said.map_or(self.connect, |time| *time)
+    }
+
     fn client(&self, settings: &Model) -> HttpClient {
-        let connect = settings.timeouts.connect.map_or(self.connect, |time| *time);
+        let connect = self.connect(settings);
         self.clients.get(&connect).cloned().unwrap_or_else(|| HttpClient::new(connect))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Model, problem::Problem, problem::unknown};
+use super::{Config, Model, problem::Problem, problem::unknown, rule::is_header};
 use crate::choose::{Declared, Either, Embed, Nearest, Signs};
 
 /// How alike a request has to be to an example, in percent, if it isn't given.
@@ -102,6 +102,9 @@ impl Config {
         }
         for (index, task) in tasks.kinds.iter().enumerate() {
             let at = |field: &str| format!(".kinds[{index}]{field}");
+            if !is_header(&task.name) {
+                wrong(&at(".name"), "is not a name that a header can have".to_owned());
+            }
             if !self.models.contains_key(&task.model) {
                 let message = unknown("model", &task.model, self.models.keys().map(String::as_str));
                 wrong(&at(".model"), message);

@@ -31,13 +31,16 @@ impl OtelOptions {
     ///
     /// # Errors
     ///
-    /// If it is not an address of `http` or `https`.
+    /// If it is not an address of `http` or `https`, or has a user.
     pub fn new(endpoint: &str) -> Result<Self, &'static str> {
         const FORM: &str = "expected an address such as http://127.0.0.1:4318";
         let uri: Uri = endpoint.parse().map_err(|_| FORM)?;
         let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
         if !is_http || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
             return Err(FORM);
+        }
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err("has a user, who wouldn't be sent; say it in a header, such as `authorization`");
         }
         Ok(Self {
             base: endpoint.trim_end_matches('/').into(),
