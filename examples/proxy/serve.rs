@@ -1,6 +1,7 @@
 use std::{
     convert::Infallible,
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -72,15 +73,8 @@ where
     loop {
         let (socket, peer) = tokio::select! {
             () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    pause(&error).await;
-                    continue;
-                }
-            },
+            accepted = accepted(&listener) => accepted,
         };
-        let _ = socket.set_nodelay(true);
         let asked = Arc::new(AtomicBool::new(false));
         let asks = asked.clone();
         let service = MapRequest::new(service.clone(), move |mut req: Request<Incoming>| {
@@ -183,6 +177,19 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(100);
     builder
+}
+
+/// The next connection.
+async fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                let _ = socket.set_nodelay(true);
+                return (socket, peer);
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
 }
 
 /// Out of descriptors: accepting again at once would fail again at once.

@@ -299,8 +299,9 @@ fn of_others(provider: &Provider) -> impl Iterator<Item = (&'static str, &'stati
     let Provider { kind, resource, api_version, location, organization, project, .. } = provider;
     let (is_azure, is_vertex) = (*kind == ProviderKind::Azure, *kind == ProviderKind::Vertex);
     let is_openais = matches!(kind, ProviderKind::OpenAi | ProviderKind::OpenAiCompatible);
+    let names_resource = is_azure && provider.base_url.is_none();
     let fields = [
-        (".resource", resource, is_azure, "is for `azure` only"),
+        (".resource", resource, names_resource, "is for `azure` only, in place of a `base_url`"),
         (".api_version", api_version, is_azure, "is for `azure` only"),
         (".location", location, is_vertex, "is for `vertex` only; where others are is their `region`"),
         (".organization", organization, is_openais, "is for `openai` and `openai-compatible` only"),
@@ -409,6 +410,7 @@ mod tests {
               d: { kind: azure, resource: r, api_key: k, credentials: { tenant_id: t, client_id: c } }
               e: { kind: groq, credentials: { file: x } }
               f: { kind: openai, location: eu, resource: r }
+              h: { kind: azure, resource: r, base_url: "https://r.example.com", api_key: k }
               g: { kind: anthropic, api_version: "2023-06-01", organization: o, project: p }
             "#,
         );
@@ -423,11 +425,12 @@ mod tests {
             "providers.d.credentials: needs `tenant_id`, `client_id` and `client_secret` or `token_file`, or `managed_identity`",
             "providers.d.credentials: stands beside an `api_key`; one is enough",
             "providers.e.credentials: is for `azure`, `vertex` and `bedrock`; others have an `api_key`",
-            "providers.f.resource: is for `azure` only",
+            "providers.f.resource: is for `azure` only, in place of a `base_url`",
             "providers.f.location: is for `vertex` only; where others are is their `region`",
             "providers.g.api_version: is for `azure` only",
             "providers.g.organization: is for `openai` and `openai-compatible` only",
             "providers.g.project: is for `openai`, `openai-compatible` and `vertex` only",
+            "providers.h.resource: is for `azure` only, in place of a `base_url`",
         ];
         assert_eq!(found, expected);
         let good = r#"

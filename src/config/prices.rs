@@ -195,12 +195,9 @@ impl Config {
 
     /// What a target of the configuration says of `provider/model`.
     pub(super) fn known_as(&self, name: &str) -> Option<&str> {
-        let targets = self.models.values().flat_map(|model| {
-            let of_rules = model.rules.iter().flat_map(|rule| &rule.targets);
-            let targets =
-                model.targets.iter().chain(of_rules).map(|target| (&target.name, target.known_as()));
-            targets.chain(model.mirror.as_ref().map(|mirror| (&mirror.name, mirror.model.as_deref())))
-        });
+        let targets = self.targets().map(|target| (&target.name, target.known_as()));
+        let mirrors = self.models.values().filter_map(|model| model.mirror.as_ref());
+        let targets = targets.chain(mirrors.map(|mirror| (&mirror.name, mirror.model.as_deref())));
         targets.filter(|(target, _)| *target == name).find_map(|(_, known_as)| known_as)
     }
 }
