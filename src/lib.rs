@@ -191,6 +191,7 @@
 //! [`AboutKeyLayer`]: about_key::AboutKeyLayer
 //! [`AccessLayer`]: access::AccessLayer
 //! [`AlertsLayer`]: alerts::AlertsLayer
+//! [`ChooseLayer`]: choose::ChooseLayer
 //! [`AuthLayer`]: auth::AuthLayer
 //! [`BreakerLayer`]: breaker::BreakerLayer
 //! [`BudgetLayer`]: budget::BudgetLayer
