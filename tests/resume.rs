@@ -173,9 +173,12 @@ struct Got {
     exchange: Exchange,
 }
 
-async fn ask(candidates: Vec<Candidate>, on_break: OnBreak, mut question: Request<Full<Bytes>>) -> Got {
+async fn ask(candidates: Vec<Candidate>, on_break: OnBreak, question: Request<Full<Bytes>>) -> Got {
+    ask_by(Route::new("m", candidates).on_break(on_break).retry(Retry::never()), question).await
+}
+
+async fn ask_by(route: Route, mut question: Request<Full<Bytes>>) -> Got {
     let exchange = Exchange::open(&mut question);
-    let route = Route::new("m", candidates).on_break(on_break).retry(Retry::never());
     let gateway = ServiceBuilder::new()
         .layer(RenderErrorsLayer::new(Dialects::default()))
         .layer(IngestLayer::new(Dialects::default()))
@@ -414,6 +417,24 @@ async fn what_comes_before_a_broken_event_is_said_and_said_once() {
         assert_one_stream(client, &got.body, client.id());
         assert_eq!(asked.lock().unwrap().len(), 3);
     }
+}
+
+#[tokio::test]
+async fn a_cap_of_the_gateways_own_is_for_all_of_it() {
+    let asked = Asked::default();
+    let candidates =
+        vec![breaking(&ANTHROPIC, 12, Break::Cut, &asked), going_on(&ANTHROPIC, Manner::GoesOn, &asked)];
+    let route = Route::new("m", candidates).on_break(OnBreak::Resume).retry(Retry::never());
+
+    let got = ask_by(route.assume_output(900).cap_output(true), chat_with(r#""n":1"#)).await;
+
+    assert_one_stream(&OPENAI_CHAT, &got.body, "a cap");
+    let caps: Vec<Value> =
+        asked.lock().unwrap().iter().map(|body| serde_json::from_str(body).unwrap()).collect();
+    let written = got.exchange.learn(|learnt| learnt.attempts[0].tokens.output);
+    assert!(written > 0);
+    assert_eq!(caps[0]["max_tokens"], 900);
+    assert_eq!(caps[1]["max_tokens"], 900 - written);
 }
 
 /// A request of chat completions with these members besides.

@@ -124,17 +124,18 @@ where
 async fn begins_with_http2(socket: &TcpStream) -> io::Result<bool> {
     /// No method of HTTP/1 begins so.
     const PREFACE: &[u8] = b"PRI ";
-    const PAUSE: Duration = Duration::from_millis(5);
+    const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
-    let mut first = [0; PREFACE.len()];
+    let (mut first, mut pause) = ([0; PREFACE.len()], FIRST_PAUSE);
     loop {
         let seen = socket.peek(&mut first).await?;
         let (is_all, may_be) = (seen == PREFACE.len(), PREFACE.starts_with(&first[..seen]));
         if is_all || !may_be || seen == 0 {
             return Ok(is_all && may_be);
         }
-        // What was seen is seen again until there is more.
-        sleep(PAUSE).await;
+        // What was seen is seen again until there is more, which a client may never send.
+        sleep(pause).await;
+        pause *= 2;
     }
 }
 

@@ -29,7 +29,7 @@ const SECRETS: [&str; 14] = [
 /// counted in characters, from one.
 pub(super) fn excerpt(text: &str, index: usize, column: usize) -> (String, usize) {
     let line = text.lines().nth(index).unwrap_or_default();
-    let at = line.char_indices().nth(column - 1).map_or(line.len(), |(at, _)| at);
+    let at = line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
     let (mut shown, mut caret, mut from) = (String::new(), at, 0);
     for Range { start, end } in secrets(text, index) {
         shown.push_str(&line[from..start]);

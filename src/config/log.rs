@@ -12,7 +12,7 @@ use super::{
     records,
     units::{Size, Written},
 };
-use crate::record::{ContentRules, KnownSecrets, MOST_COLLECTED, Mask};
+use crate::record::{ContentRules, KnownSecrets, LONGEST_CONTENT, Mask};
 
 /// What is logged and recorded, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -118,8 +118,8 @@ impl Log {
                 ));
             }
         }
-        if self.content.max.bytes() > MOST_COLLECTED {
-            problems.push(Problem::at("log.content.max", "is more than the 1MiB that is collected"));
+        if self.content.max.bytes() > LONGEST_CONTENT {
+            problems.push(Problem::at("log.content.max", "is more than the 1MiB that is ever kept"));
         }
         records::check(&self.records, problems);
     }

@@ -5,8 +5,8 @@ use http::{HeaderMap, header};
 
 use crate::headers;
 
-/// The most that is collected of a request, and of an answer.
-pub(crate) const MOST: usize = 1 << 20;
+/// The most that is kept of one request, and of one answer.
+pub(crate) const LONGEST: usize = 1 << 20;
 
 /// What was asked and answered, as it passed: nothing is masked.
 #[derive(Clone)]
@@ -22,9 +22,9 @@ pub struct Content {
 
 impl Content {
     pub(crate) fn new(request: Bytes, answer: Option<Answered>) -> Self {
-        let is_cut = request.len() > MOST;
+        let is_cut = request.len() > LONGEST;
         // A piece of a long request would hold all of it.
-        let request = if is_cut { Bytes::copy_from_slice(&request[..MOST]) } else { request };
+        let request = if is_cut { Bytes::copy_from_slice(&request[..LONGEST]) } else { request };
         Self { request, answer, is_cut }
     }
 
@@ -75,7 +75,7 @@ impl Answered {
         if self.is_cut {
             return;
         }
-        let room = MOST - self.bytes.len();
+        let room = LONGEST - self.bytes.len();
         self.is_cut |= chunk.len() > room;
         self.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if !self.is_cut {

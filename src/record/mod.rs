@@ -19,7 +19,7 @@ mod service;
 mod whole;
 
 #[cfg(feature = "config")]
-pub(crate) use self::content::MOST as MOST_COLLECTED;
+pub(crate) use self::content::LONGEST as LONGEST_CONTENT;
 pub(crate) use self::service::Passing;
 pub use self::{
     content::{Answered, Content},

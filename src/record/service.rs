@@ -147,7 +147,7 @@ impl Observe for Finish {
             self.passing.first_event = Some(self.exchange.elapsed());
         }
         self.passing.bytes += chunk.len() as u64;
-        if let Some((answer, charge)) = &mut self.collected {
+        if let Some((answer, charge)) = self.collected.as_mut().filter(|(answer, _)| !answer.is_cut) {
             match charge.grow(chunk.len() + Answered::PIECE) {
                 true => answer.push(self.exchange.elapsed(), chunk),
                 false => answer.is_cut = true,
@@ -287,6 +287,25 @@ mod tests {
             let answer = answer();
             assert_eq!((answer.bytes.len(), answer.is_cut), (16, true));
         }
+    }
+
+    #[test]
+    fn what_is_not_collected_any_more_takes_no_room() {
+        let room = Room::new(3 << 20);
+        let mut headers = http::HeaderMap::new();
+        headers.insert("content-type", "application/json".parse().unwrap());
+        let mut finish = Finish {
+            exchange: Exchange::default(),
+            sink: Arc::new(Kept::default()),
+            passing: Passing::default(),
+            room: room.clone(),
+            collected: Answered::new(&headers).zip(room.take(0)),
+        };
+
+        let chunk = Bytes::from(vec![b'x'; 1 << 19]);
+        (0..100).for_each(|_| finish.data(&chunk));
+
+        assert!(room.take(1 << 20).is_some());
     }
 
     #[tokio::test]
